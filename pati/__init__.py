@@ -1,0 +1,37 @@
+"""Train image classifiers from scratch, and say honestly what came out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pati.api import load as load
+    from pati.api import train as train
+    from pati.classifier import Classifier as Classifier
+    from pati.classifier import Explanation as Explanation
+    from pati.classifier import Prediction as Prediction
+    from pati.errors import PatiError as PatiError
+    from pati.preprocess import Preprocess as Preprocess
+    from pati.recipe import Recipe as Recipe
+
+__version__ = "0.1.0"
+
+# Loaded on first use: `import pati` must not import torch.
+_HOMES = {
+    "Classifier": "pati.classifier",
+    "Explanation": "pati.classifier",
+    "PatiError": "pati.errors",
+    "Prediction": "pati.classifier",
+    "Preprocess": "pati.preprocess",
+    "Recipe": "pati.recipe",
+    "load": "pati.api",
+    "train": "pati.api",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'pati' has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""`python -m pati`: the command line."""
+
+from pati.cli import main
+
+main()

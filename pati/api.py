@@ -1,0 +1,23 @@
+"""The functions that Python users call: thin names over the pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pati import pipeline
+from pati.classifier import Classifier
+from pati.recipe import Recipe
+
+
+def train(data: str | Path, recipe: Recipe | None = None, *, out: str | Path | None = None) -> Classifier:
+    """Train a classifier from scratch on a folder, archive, CSV or known set.
+
+    `out` is the run's folder (default: the next free one in runs/); the report lies there,
+    and the scores are in the classifier's `facts`. Raises `PatiError`.
+    """
+    return pipeline.train(data, recipe or Recipe(), out=Path(out) if out else None).classifier
+
+
+def load(path: str | Path) -> Classifier:
+    """The classifier in a model file or a run's folder. Runs no code from the file. Raises `PatiError`."""
+    return Classifier.load(path)

@@ -1,0 +1,42 @@
+"""What `pati list` and the docs show: every registry, and the recipe's fields, as rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+from pati.recipe import Recipe, presets
+from pati.registry import Registry
+
+
+def registries() -> dict[str, Registry[Any]]:
+    """Every catalogue by the name that `pati list` takes."""
+    from pati.augment import augmentations
+    from pati.data.sources import datasets
+    from pati.explain.cams import explainers
+    from pati.metrics import metrics
+    from pati.models import models
+
+    return {
+        "models": models,
+        "augmentations": augmentations,
+        "metrics": metrics,
+        "explainers": explainers,
+        "datasets": datasets,
+        "presets": presets,
+    }
+
+
+def rows(what: str) -> list[tuple[str, str]]:
+    """Name and one-line summary of each entry of a catalogue; `fields` are the recipe's."""
+    if what == "fields":
+        return [(item.name, f"{item.metadata['help']} [{item.default}]") for item in dataclasses.fields(Recipe)]
+    registry = registries()[what]
+    found = []
+    for name in registry:
+        text = registry.summary(name)
+        if what == "presets":  # cost and expected score stand in the docstring's other lines
+            text = " ".join((inspect.getdoc(registry[name]) or "").split())
+        found.append((name, text))
+    return found

@@ -1,0 +1,265 @@
+"""`Classifier`: what people hold after training.
+
+A net, its preprocessing, the class names, and the facts of its making. Saved as one
+safetensors file whose header is JSON: loading runs no code from the file. Needs nothing of
+the training code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from pati import allocator, decode, files
+from pati.data.audit import cores
+from pati.errors import PatiError
+from pati.evaluate import batch_logits
+from pati.explain.cams import explainers
+from pati.models import Net, build, channels_last
+from pati.preprocess import Photo, Preprocess
+
+FORMAT = 1
+KIND = "pati-model"
+_LARGEST_HEADER = 10_000_000
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one photo; `error` is set, and the rest empty, where it could not be read."""
+
+    path: str
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why: `map` `float32 (h, w)` in 0..1 at the net's own resolution, for `label`.
+
+    `photo` is `uint8 (H, W, 3)` as decoded; `peak` the map's highest value before scaling
+    (0: nothing in the photo spoke for the class).
+    """
+
+    photo: NDArray[np.uint8]
+    map: NDArray[np.float32]
+    label: str
+    peak: float
+    prediction: Prediction
+
+
+class Classifier:
+    """Photos in, classes out."""
+
+    def __init__(
+        self, net: Net, preprocess: Preprocess, classes: Sequence[str], *, mirror: bool, facts: dict[str, Any]
+    ) -> None:
+        """`mirror`: average over the mirror image. `facts`: JSON about model and training, see `save`."""
+        self.net = channels_last(net).eval()
+        self.preprocess = preprocess
+        self.classes = tuple(classes)
+        self.mirror = mirror
+        self.facts = facts
+
+    # Predicting ----------------------------------------------------------------------
+
+    @overload
+    def predict(self, photos: Photo) -> Prediction: ...
+    @overload
+    def predict(self, photos: list[Photo] | tuple[Photo, ...]) -> list[Prediction]: ...
+    def predict(self, photos: Photo | list[Photo] | tuple[Photo, ...]) -> Prediction | list[Prediction]:
+        """Prediction of one photo (path, bytes, Pillow image or array), or a list for a list.
+
+        One photo that can't be read raises `PatiError`; in a list it gets a row with `error`.
+        """
+        if isinstance(photos, list | tuple):
+            return list(self.predict_stream(photos))
+        (prediction,) = self.predict_stream([photos])
+        if prediction.error:
+            raise PatiError(
+                f"can't read {_name(photos)}: {prediction.error}",
+                decode.REASONS.get(prediction.error.split(":")[0], ""),
+            )
+        return prediction
+
+    def predict_stream(self, photos: Iterable[Photo]) -> Iterator[Prediction]:
+        """Predictions in the photos' order, one each, while they are read; memory stays bounded."""
+        allocator.keep_blocks()
+        source = iter(photos)
+        with ThreadPoolExecutor(cores()) as pool:
+            # While the net works on one batch, the next one is being decoded.
+            waiting = [pool.submit(self._pixels, photo) for photo in islice(source, 2 * _BATCH)]
+            while waiting:
+                results = [future.result() for future in waiting[:_BATCH]]
+                waiting = waiting[_BATCH:] + [pool.submit(self._pixels, photo) for photo in islice(source, _BATCH)]
+                yield from self._answers(results)
+
+    def _pixels(self, photo: Photo) -> tuple[str, NDArray[np.uint8] | None, str]:
+        try:
+            return _name(photo), self.preprocess(photo), ""
+        except decode.Unreadable as error:
+            return _name(photo), None, str(error)
+
+    def _answers(self, results: list[tuple[str, NDArray[np.uint8] | None, str]]) -> Iterator[Prediction]:
+        readable = [pixels for _, pixels, _ in results if pixels is not None]
+        probabilities: Iterator[torch.Tensor] = iter(self.probabilities(np.stack(readable)) if readable else [])
+        for name, pixels, error in results:
+            if pixels is None:
+                yield Prediction(name, "", math.nan, {}, error)
+            else:
+                row = next(probabilities).tolist()
+                best = max(range(len(row)), key=row.__getitem__)
+                yield Prediction(name, self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
+
+    @torch.inference_mode()
+    def probabilities(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        """Preprocessed pixels `uint8 (N, size, size, 3)` -> probabilities `float32 (N, K)`."""
+        images = self.preprocess.normalise(torch.tensor(pixels))
+        return batch_logits(self.net, images, mirror=self.mirror).softmax(1)
+
+    # Explaining ----------------------------------------------------------------------
+
+    def explain(self, photo: Photo, *, label: str | None = None, method: str = "grad-cam") -> Explanation:
+        """Where the net found its reasons for `label` (default: the predicted class)."""
+        if label is not None and label not in self.classes:
+            raise PatiError(f"the model knows no class {label!r}", f"its classes: {', '.join(self.classes)}")
+        explainer = explainers[method]
+        try:
+            shown = self.preprocess.photo(photo)
+        except decode.Unreadable as error:
+            hint = decode.REASONS.get(error.reason, "")
+            raise PatiError(f"can't read {_name(photo)}: {error}", hint) from None
+        fitted = self.preprocess.fit(shown)
+        row = self.probabilities(fitted[None])[0]
+        best = int(row.argmax()) if label is None else self.classes.index(label)
+        images = self.preprocess.normalise(torch.tensor(fitted[None]))
+        raw = explainer(self.net, images, torch.tensor([best]))[0].numpy().astype(np.float32)
+        peak = float(raw.max())
+        predicted = int(row.argmax())
+        named = dict(zip(self.classes, row.tolist(), strict=True))
+        prediction = Prediction(_name(photo), self.classes[predicted], row[predicted].item(), named)
+        return Explanation(shown, raw / peak if peak > 0 else raw, self.classes[best], peak, prediction)
+
+    # The model file --------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as one safetensors file, atomically."""
+        document = {
+            "kind": KIND,
+            "format": FORMAT,
+            "classes": self.classes,
+            "preprocess": self.preprocess.to_json(),
+            "mirror": self.mirror,
+            **self.facts,
+        }
+        tensors = {name: value.cpu().contiguous() for name, value in self.net.state_dict().items()}
+        files.write_bytes(Path(path), safetensors.torch.save(tensors, {"pati": json.dumps(document)}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Classifier:
+        """The classifier in a model file, or in a run's folder. Raises `PatiError` for anything else."""
+        path = Path(path)
+        if path.is_dir():
+            if not (path / "model.safetensors").is_file():
+                unfinished = (path / "recipe.json").is_file()
+                raise PatiError(
+                    f"{path} holds no model",
+                    f"the run is not finished: pati train --resume {path}" if unfinished else "expected a run's folder",
+                )
+            path = path / "model.safetensors"
+        document = _header(path)
+        try:
+            model, classes = document["model"], tuple(document["classes"])
+            preprocess = Preprocess.from_json(document["preprocess"])
+            if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
+                raise PatiError(f"{path} names no classes")
+            net = _empty_net(str(model["name"]), len(classes), float(model["width"]), float(model["dropout"]))
+            mirror = bool(document["mirror"])
+        except KeyError as error:
+            raise PatiError(f"{path} lacks {error.args[0]!r} in its header", "it is not a whole pati model") from None
+        except (TypeError, ValueError) as error:
+            raise PatiError(f"the header of {path} can't be read: {error}") from None
+        try:
+            tensors = safetensors.torch.load_file(path)
+        except Exception as error:  # the parser's own type, not exported everywhere
+            raise PatiError(f"{path} is damaged: {error}", "copy it again from where it came") from None
+        _check_tensors(path, net, tensors)
+        net.load_state_dict(tensors)
+        taken = ("kind", "format", "classes", "preprocess", "mirror")
+        facts = {key: value for key, value in document.items() if key not in taken}
+        return cls(net, preprocess, classes, mirror=mirror, facts=facts)
+
+
+def facts(*, recipe: Any, metrics: dict[str, Any], manifest_hash: str, versions: dict[str, str]) -> dict[str, Any]:
+    """What a model file says of its making."""
+    return {
+        "model": {"name": recipe.model, "width": recipe.width, "dropout": recipe.dropout},
+        "recipe": recipe.to_json(),
+        "metrics": metrics,
+        "manifest": manifest_hash,
+        "versions": versions,
+    }
+
+
+def _name(photo: Photo) -> str:
+    return str(photo) if isinstance(photo, str | Path) else f"<{type(photo).__name__}>"
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The JSON that `save` wrote, after the checks that need no more than the file's first bytes."""
+    foreign = PatiError(f"{path} is not a pati model", "expected a model.safetensors made by `pati train`")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            if len(head) < 8:
+                raise foreign
+            (length,) = struct.unpack("<Q", head)
+            if length > _LARGEST_HEADER:
+                raise foreign
+            header = json.loads(file.read(length))
+        document = json.loads(header["__metadata__"]["pati"])
+        kind, version = document["kind"], document["format"]
+    except OSError as error:
+        raise PatiError(f"can't read the model {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise foreign from None
+    if kind != KIND:
+        raise foreign
+    if not isinstance(version, int) or version > FORMAT:
+        raise PatiError(f"{path} has format {version}, this pati reads up to {FORMAT}", "update pati")
+    return dict(document)
+
+
+def _empty_net(name: str, classes: int, width: float, dropout: float) -> Net:
+    if not (0 < width <= 64 and 0 <= dropout < 1 and classes <= 100_000):
+        raise ValueError(f"width {width}, dropout {dropout}, {classes} classes")
+    return build(name, classes, width=width, dropout=dropout, seed=0)
+
+
+def _check_tensors(path: Path, net: Net, tensors: dict[str, torch.Tensor]) -> None:
+    expected = net.state_dict()
+    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or extra:
+        what = f"lacks {missing[0]!r}" if missing else f"has an unknown tensor {extra[0]!r}"
+        raise PatiError(f"{path} {what}", "it was made by another version, or is not whole")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+            raise PatiError(
+                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, "
+                f"expected {expected[name].dtype} {tuple(expected[name].shape)}",
+                "it was made by another version, or is not whole",
+            )

@@ -1,0 +1,387 @@
+"""The command line: parse, call the pipeline, print.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 a user's error, 2
+wrong usage, 130 interrupted and resumable. Heavy imports happen inside the verbs, so that
+`pati --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import time
+
+STARTED = time.monotonic()  # a budget counts from here, before torch is imported
+
+import contextlib  # noqa: E402
+import dataclasses  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Iterable, Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING, Annotated, Any, Literal  # noqa: E402
+
+from cyclopts import App, Parameter  # noqa: E402
+
+from pati import __version__  # noqa: E402
+from pati.errors import Interrupted, PatiError  # noqa: E402
+
+if TYPE_CHECKING:
+    from pati.classifier import Prediction
+    from pati.data.sources import Columns
+    from pati.recipe import Recipe
+    from pati.terminal import Watch
+
+app = App(
+    name="pati",
+    version=__version__,
+    help="Train image classifiers from scratch on the machine you have, and say honestly what came out.",
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
+PathColumn = Annotated[str | None, Parameter(help="CSV column with the photos' paths, if not found by its name.")]
+LabelColumn = Annotated[str | None, Parameter(help="CSV column with the classes.")]
+SplitColumn = Annotated[str | None, Parameter(help="CSV column with train, validation or test.")]
+
+
+def main() -> None:
+    """Entry point: a user's mistake becomes `error:` and `hint:` lines, never a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): nothing is wrong, but Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except PatiError as error:
+        from pati.terminal import fail
+
+        fail(error)
+        sys.exit(130 if isinstance(error, Interrupted) else 1)
+
+
+@app.command
+def fetch(
+    name: str, /, *, from_: Annotated[Path | None, Parameter(name="--from")] = None, timeout: float = 30.0
+) -> None:
+    """Bring a known set to this machine, and print where it lies.
+
+    Parameters
+    ----------
+    name
+        A name from `pati list datasets`.
+    from_
+        A zip file or folder that you downloaded yourself.
+    timeout
+        Seconds to wait for the network to answer.
+    """
+    from pati.data.fetch import fetch as bring
+    from pati.terminal import bar
+
+    with bar("downloading", unit="bytes") as progress:
+        path = bring(name, from_, timeout=timeout, progress=progress)
+    print(path)
+
+
+@app.command
+def check(
+    data: str,
+    /,
+    *,
+    out: Path = Path("manifest.jsonl"),
+    group_by: str | None = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    json: Json = False,
+) -> None:
+    """Audit a data set: bad files, duplicates, classes, sizes, and the split. Changes nothing in it.
+
+    Parameters
+    ----------
+    data
+        Folder of class folders, pre-split folder, archive, CSV, or known name.
+    out
+        Where to write the manifest, one line a file.
+    group_by
+        CSV column whose equal values must stay in one split.
+    """
+    from pati import pipeline, terminal
+    from pati.recipe import Recipe
+
+    columns = _columns(path_column, label_column, split_column)
+    with _watch() as listen:
+        found = pipeline.check(data, Recipe(group_by=group_by), columns=columns, listen=listen)
+    found.write(out)
+    if json:
+        _print_json(terminal.check_document(found))
+    else:
+        terminal.show_check(found, terminal.console(stderr=False))
+        terminal.say(f"manifest: {out}")
+
+
+@app.command
+def train(
+    data: str | None = None,
+    /,
+    *,
+    budget: str | None = None,
+    epochs: int | None = None,
+    model: str | None = None,
+    size: int | None = None,
+    out: Path | None = None,
+    seed: int | None = None,
+    group_by: str | None = None,
+    recipe: str | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)] = None,
+    resume: Path | None = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    json: Json = False,
+) -> None:
+    """Train from scratch: audit, split, train, score the test split once, report.
+
+    Parameters
+    ----------
+    data
+        Folder of class folders, pre-split folder, archive, CSV, or known name.
+    budget
+        Time for the whole command, such as 90s, 5m or 1h. Without it and --epochs, one that suits the data.
+    epochs
+        Passes over the training photos, in place of a budget; such runs resume bit-exactly.
+    model
+        A name from `pati list models`.
+    size
+        Side of the square that the net sees, in pixels.
+    out
+        The run's folder; the next free one in runs/ if left out.
+    seed
+        Seed of weights, order and augmentation. The split has its own: --set split_seed=N.
+    group_by
+        CSV column whose equal values must stay in one split.
+    recipe
+        A JSON file as a run's recipe.json, or a name from `pati list presets`.
+    set_
+        field=value of the recipe, any number of them.
+    resume
+        A run's folder: go on where it stopped. Takes no other choices.
+    """
+    from pati import pipeline
+
+    choices = (data, budget, epochs, model, size, out, seed, group_by, recipe, set_)
+    if resume is not None:
+        if any(choice is not None for choice in choices):
+            raise PatiError("--resume goes on with the run's own data and recipe", "leave the other options out")
+        with _watch() as listen:
+            result = pipeline.resume(resume, started=STARTED, listen=listen)
+    else:
+        if data is None:
+            raise PatiError(
+                "pati train wants DATA: a folder, archive, CSV or known name", "for example: pati train photos/"
+            )
+        chosen = _recipe(recipe)
+        pace: dict[str, Any] = {}
+        if budget is not None:
+            pace = {"budget": _seconds(budget), "epochs": epochs}
+        elif epochs is not None:
+            pace = {"epochs": epochs, "budget": None}
+        common = {"model": model, "size": size, "seed": seed, "group_by": group_by}
+        changes = pace | {name: value for name, value in common.items() if value is not None}
+        chosen = dataclasses.replace(chosen, **changes).updated(set_ or [])
+        columns = _columns(path_column, label_column, split_column)
+        with _watch() as listen:
+            result = pipeline.train(data, chosen, out=out, columns=columns, started=STARTED, listen=listen)
+    from pati import terminal
+
+    if json:
+        _print_json({"run": str(result.run.folder), **result.metrics})
+        return
+    terminal.show_result(result.run, result.metrics)
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Path,
+    /,
+    *,
+    split: Literal["train", "validation", "test"] = "test",
+    data: str | None = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    json: Json = False,
+) -> None:
+    """Score a run's model on one of its splits, or on another labelled set.
+
+    Parameters
+    ----------
+    run
+        A run's folder.
+    split
+        Which of the run's splits; scoring the test split again is counted and said.
+    data
+        Another folder, archive, CSV or known name with the same classes.
+    """
+    from pati import pipeline, terminal
+
+    columns = _columns(path_column, label_column, split_column)
+    with _watch() as listen:
+        document = pipeline.score(run, split=split, data=data, columns=columns, listen=listen)
+    if json:
+        _print_json(document)
+        return
+    terminal.show_scores(document, terminal.console(stderr=False))
+    if document["unreadable"]:
+        terminal.say(f"note: {document['unreadable']} files could not be read and are not counted")
+    if document.get("test_scored", 1) > 1:
+        terminal.say(
+            f"note: this test split has now been scored {document['test_scored']} times; "
+            "choices made by its score make the score too good"
+        )
+
+
+@app.command
+def explain(
+    model: Path,
+    /,
+    *photos: Path,
+    label: Annotated[str | None, Parameter(name=["--class", "--label"])] = None,
+    method: str = "grad-cam",
+    out: Path | None = None,
+) -> None:
+    """Draw where the model found its reasons: photo, map, overlay and probabilities as a PNG each.
+
+    Parameters
+    ----------
+    model
+        A model file or a run's folder.
+    photos
+        Photos to explain.
+    label
+        The class to explain; the predicted one if left out.
+    method
+        A name from `pati list explainers`.
+    out
+        Folder for the pictures; beside where you are if left out.
+    """
+    from pati.classifier import Classifier
+    from pati.files import write_bytes
+    from pati.report import figures
+
+    if not photos:
+        raise PatiError("pati explain wants at least one photo", f"for example: pati explain {model} cat.jpg")
+    classifier = Classifier.load(model)
+    for photo in photos:
+        explanation = classifier.explain(photo, label=label, method=method)
+        target = (out or Path()) / f"{photo.stem}.explained.png"
+        write_bytes(target, figures.explanation_page(explanation))
+        if explanation.peak == 0:
+            print(f"note: nothing in {photo} spoke for {explanation.label}: the map is empty", file=sys.stderr)
+        answer = explanation.prediction
+        print(f"{target}  {answer.label} {100 * answer.confidence:.1f} %")
+
+
+@app.command
+def predict(model: Path, /, *paths: str, format: Literal["table", "json", "csv"] = "table") -> None:
+    """Classify photos: one row for every input, in order; a row says why where a file can't be read.
+
+    Parameters
+    ----------
+    model
+        A model file or a run's folder.
+    paths
+        Files, folders (searched through), patterns such as "*.jpg", or - for a list on stdin.
+    format
+        table, json (one object a line), or csv.
+    """
+    from pati import output
+    from pati.classifier import Classifier
+    from pati.inputs import expand
+
+    if not paths:
+        raise PatiError("pati predict wants at least one photo", f"for example: pati predict {model} cat.jpg")
+    classifier = Classifier.load(model)
+    write = output.writers[format]
+    failed = [0, 0]
+
+    def counted(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        for prediction in predictions:
+            failed[bool(prediction.error)] += 1
+            yield prediction
+
+    write(counted(classifier.predict_stream(expand(paths, sys.stdin))), classifier.classes)
+    readable, unreadable = failed
+    if not readable:
+        what = f"none of the {unreadable} files could be read" if unreadable else "no file was found"
+        raise PatiError(what, "each row says why" if unreadable else "look at the paths")
+
+
+@app.command(name="list")
+def list_(
+    what: Literal["models", "augmentations", "metrics", "explainers", "datasets", "presets", "fields"],
+    /,
+    *,
+    json: Json = False,
+) -> None:
+    """List what there is to choose from.
+
+    Parameters
+    ----------
+    what
+        The catalogue; fields are those that --set takes.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from pati import catalogue, terminal
+
+    rows = catalogue.rows(what)
+    if json:
+        _print_json([{"name": name, "summary": summary} for name, summary in rows])
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, summary in rows:
+        table.add_row(name, Text(summary))
+    terminal.console(stderr=False).print(table)
+
+
+# Helpers -----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _watch() -> Iterator[Watch]:
+    from pati.terminal import Watch
+
+    watch = Watch()
+    try:
+        yield watch
+    finally:
+        watch.close()
+
+
+def _columns(path: str | None, label: str | None, split: str | None) -> Columns:
+    from pati.data.sources import Columns
+
+    return Columns(path, label, split)
+
+
+def _recipe(name: str | None) -> Recipe:
+    from pati.recipe import Recipe, presets
+
+    if name is None:
+        return Recipe()
+    return Recipe.read(Path(name)) if Path(name).is_file() or name.endswith(".json") else presets[name]()
+
+
+def _seconds(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], text[-1]) if text[-1:].lower() in units else (text, "s")
+    try:
+        return float(number) * units[unit.lower()]
+    except ValueError:
+        raise PatiError(f"--budget wants a time such as 90s, 5m or 1h, got {text!r}") from None
+
+
+def _print_json(document: Any) -> None:
+    import json
+
+    print(json.dumps(document, indent=2, allow_nan=False))

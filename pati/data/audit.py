@@ -1,0 +1,191 @@
+"""Every file read once: kept with its facts, or quarantined with a reason.
+
+The same reading fills the pack, so that training costs no second decoding. Knows nothing
+of nets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import pati
+from pati.data import duplicates
+from pati.data.manifest import Entry, Manifest, class_order, join, with_split
+from pati.data.sources import Item, Source
+from pati.data.worker import Finding, Looker, Target, quarantined, receive, send, unpack_findings
+from pati.recipe import Recipe
+
+CHUNK = 64
+_FEW = 256  # fewer files are looked at here: starting processes would take longer
+_SMALLEST_FOR_NEAR = 32  # px; below, different drawings look alike at thumbnail size
+
+Progress = Callable[[int, int], None]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_all(source: Source, target: Target | None = None, progress: Progress | None = None) -> list[Finding]:
+    """Findings in the source's order; each photo's pixels go to its row of `target`."""
+    total = len(source.items)
+    tasks = [(index, item.path) for index, item in enumerate(source.items)]
+    found: dict[int, Finding] = {}
+
+    def keep(chunk: list[tuple[int, str]], findings: list[Finding]) -> None:
+        for (index, _), finding in zip(chunk, findings, strict=True):
+            found[index] = finding
+        if progress:
+            progress(len(found), total)
+
+    if total <= _FEW:
+        looker = Looker(source.root, target)
+        for task in tasks:
+            keep([task], [looker.look(*task)])
+    else:
+        _in_processes(source.root, target, [tasks[at : at + CHUNK] for at in range(0, total, CHUNK)], keep)
+    return [found[index] for index in range(total)]
+
+
+def _in_processes(
+    root: Path,
+    target: Target | None,
+    chunks: list[list[tuple[int, str]]],
+    keep: Callable[[list[tuple[int, str]], list[Finding]], None],
+) -> None:
+    """One process a core, each fed by a thread here; results reach `keep` in this thread."""
+    todo: queue.SimpleQueue[list[tuple[int, str]]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[list[tuple[int, str]], list[Finding]] | BaseException] = queue.SimpleQueue()
+    for chunk in chunks:
+        todo.put(chunk)
+    stop = threading.Event()
+    processes: list[_Process] = []
+
+    def feed(process: _Process) -> None:
+        try:
+            while not stop.is_set():
+                chunk = todo.get_nowait()
+                done.put((chunk, process.look(chunk)))
+        except queue.Empty:
+            pass
+        except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
+            done.put(error)
+
+    threads = []
+    try:
+        for _ in range(min(cores(), len(chunks))):
+            processes.append(_Process(root, target))
+            threads.append(threading.Thread(target=feed, args=(processes[-1],), daemon=True))
+            threads[-1].start()
+        for _ in chunks:
+            result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            keep(*result)
+    finally:
+        stop.set()
+        for process in processes:
+            process.close()
+        for thread in threads:
+            thread.join()
+
+
+class _Process:
+    """A worker process; started anew when a file has killed it."""
+
+    def __init__(self, root: Path, target: Target | None) -> None:
+        self._setup = {
+            "root": str(root),
+            "target": target and target.path,
+            "preprocess": target and target.preprocess.to_json(),
+        }
+        self._closed = False
+        self._start()
+
+    def _start(self) -> None:
+        here = str(Path(pati.__file__).parent.parent)
+        path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pati.data.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        self._ask(self._setup)
+
+    def _ask(self, document: object) -> None:
+        assert self._process.stdin
+        with contextlib.suppress(OSError):  # the process is gone: the missing answer tells
+            send(self._process.stdin, document)
+
+    def look(self, chunk: list[tuple[int, str]]) -> list[Finding]:
+        self._ask(chunk)
+        assert self._process.stdout
+        answer = receive(self._process.stdout)
+        if answer is not None:
+            return unpack_findings(*answer)
+        if self._closed:
+            return [quarantined("damaged")] * len(chunk)
+        # The process died. Alone, each file shows whether it was the one.
+        self._process.wait()
+        self._start()
+        if len(chunk) == 1:
+            return [quarantined("damaged", "the decoder crashed on this file")]
+        return [self.look([task])[0] for task in chunk]
+
+    def close(self) -> None:
+        self._closed = True
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Manifest:
+    """Findings -> manifest: duplicates joined, split drawn."""
+    entries = [_entry(item, finding) for item, finding in zip(source.items, findings, strict=True)]
+    comparable = [
+        index
+        for index, finding in enumerate(findings)
+        if not finding.reason and min(finding.width, finding.height) >= _SMALLEST_FOR_NEAR
+    ]
+    # Exact copies share a thumbnail: compare each content once.
+    unique = list({findings[index].sha256: index for index in reversed(comparable)}.values())[::-1]
+    near: list[tuple[int, int]] = []
+    if unique:
+        pairs = duplicates.near_duplicates(np.stack([findings[index].thumb for index in unique]))
+        near = [(unique[i], unique[j]) for i, j in pairs]
+    entries = with_split(
+        join(entries, near),
+        seed=recipe.split_seed,
+        validation=recipe.validation,
+        test=recipe.test,
+        given=source.presplit,
+    )
+    settings = {
+        "seed": recipe.split_seed,
+        "validation": recipe.validation,
+        "test": recipe.test,
+        "group_by": recipe.group_by,
+        "given": source.presplit,
+    }
+    return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, source.notes)
+
+
+def _entry(item: Item, finding: Finding) -> Entry:
+    status = "quarantined" if finding.reason else "flagged" if finding.flags else "kept"
+    facts = {field.name: getattr(finding, field.name) for field in dataclasses.fields(Finding) if field.name != "thumb"}
+    return Entry(item.path, item.label, status, group=item.group, split=item.split, **facts)

@@ -1,0 +1,72 @@
+"""Batches out of a pack: gathers rows, never decodes.
+
+Which photos make a batch follows from (seed, epoch, position) alone, so a run can stop and
+go on anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pati.data.manifest import Entry, Manifest
+from pati.data.pack import Pack
+
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The photos of one split: `pixels[rows]` are theirs, `targets` `(N, K)` probabilities."""
+
+    pixels: torch.Tensor
+    rows: torch.Tensor
+    targets: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels `uint8 (B, H, H, 3)` and targets `(B, K)` of the samples `numbers` `(B,)`."""
+        return self.pixels[self.rows[numbers]], self.targets[numbers]
+
+    def in_order(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """All samples once, in order."""
+        for start in range(0, len(self), batch):
+            yield self.at(torch.arange(start, min(start + batch, len(self))))
+
+
+def samples(pack: Pack, manifest: Manifest, entries: Sequence[Entry]) -> Samples:
+    """The samples of some of a manifest's entries."""
+    labels = torch.tensor(manifest.targets(entries), dtype=torch.int64)
+    targets = torch.nn.functional.one_hot(labels, len(manifest.classes)).float()
+    return Samples(torch.from_numpy(np.asarray(pack.pixels)), torch.from_numpy(pack.of(entries)), targets)
+
+
+def order(seed: int, epoch: int, count: int) -> torch.Tensor:
+    """The permutation of 0..count-1 in which an epoch takes its samples."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(count, generator=generator)
+
+
+def colour_statistics(data: Samples, limit: int = 2000) -> tuple[RGB, RGB]:
+    """Mean and deviation of each channel, for values in 0..1, over up to `limit` evenly spaced samples."""
+    step = max(1, len(data) // limit)
+    total, squares, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0
+    for start in range(0, len(data), 256 * step):
+        numbers = torch.arange(start, min(start + 256 * step, len(data)), step)
+        pixels = data.at(numbers)[0].reshape(-1, 3).double() / 255
+        total += pixels.sum(0)
+        squares += (pixels**2).sum(0)
+        count += len(pixels)
+    mean = total / count
+    deviation = (squares / count - mean**2).clamp_min(1e-4).sqrt()
+    return _rounded(mean), _rounded(deviation)
+
+
+def _rounded(values: torch.Tensor) -> RGB:
+    red, green, blue = (round(value, 4) for value in values.tolist())
+    return red, green, blue

@@ -1,0 +1,145 @@
+"""`Pack`: the kept photos decoded once, `uint8 (N, size, size, 3)`, mapped from a file.
+
+Made by the audit's one reading, kept in the cache, and reused only when its key fits: the
+ordered content hashes of all files, and everything that fixes the pixels. Knows nothing
+of labels or splits: rows are found by content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+import simplejpeg
+from numpy.typing import NDArray
+
+from pati import files
+from pati.data import audit
+from pati.data.audit import Progress
+from pati.data.manifest import Entry
+from pati.data.sources import Source
+from pati.data.worker import Finding, Target, pack_findings, unpack_findings
+from pati.errors import PatiError
+from pati.preprocess import Preprocess
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Pixels by content: `rows[sha256]` is a row of `pixels`."""
+
+    pixels: NDArray[np.uint8]
+    rows: dict[str, int]
+    folder: Path
+
+    def of(self, entries: Sequence[Entry]) -> NDArray[np.int64]:
+        """The row of each entry."""
+        try:
+            return np.array([self.rows[entry.sha256] for entry in entries], np.int64)
+        except KeyError:
+            raise PatiError("the pack does not hold these photos", "the data changed: run the command again") from None
+
+
+def open_or_build(
+    source: Source, preprocess: Preprocess, progress: Progress | None = None
+) -> tuple[list[Finding], Pack, bool]:
+    """Findings of every file, their pack, and whether it was at hand already.
+
+    The slot in the cache belongs to the data's folder, the geometry and the decoders; what it holds is
+    trusted only if every file's content is still the same.
+    """
+    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__]
+    geometry = json.dumps([decoders, str(source.root.resolve()), preprocess.geometry()], sort_keys=True)
+    slot = files.cache_folder() / "packs" / hashlib.sha256(geometry.encode()).hexdigest()[:16]
+    known = _open(slot, source)
+    if known is not None:
+        return (*known, True)
+    slot.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(slot)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{slot.name}-", dir=slot.parent))
+    try:
+        findings = _fill(temporary, source, preprocess, progress)
+        if slot.exists():
+            slot.rename(temporary / "old")
+        temporary.joinpath("new").rename(slot)
+        files.sync_folder(slot.parent)
+    except OSError as error:
+        raise PatiError(
+            f"can't write the pack below {slot.parent}: {error.strerror or error}",
+            "make room, or set PATI_CACHE to a folder on a larger disk",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
+    return findings, Pack(pixels, _rows(findings), slot), False
+
+
+def _remove_leftovers(slot: Path) -> None:
+    """Half-written packs of this slot, left by a process that was killed."""
+    for leftover in slot.parent.glob(f".{slot.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Progress | None) -> list[Finding]:
+    new = temporary / "new"
+    new.mkdir()
+    shape = (len(source.items), preprocess.size, preprocess.size, 3)
+    # Room for all is claimed now: a full disk is an error here, not a crash in a mapped write.
+    pixels = np.lib.format.open_memmap(new / "pixels.npy", "w+", np.uint8, shape)
+    _claim(new / "pixels.npy")
+    del pixels
+    findings = audit.read_all(source, Target(str(new / "pixels.npy"), preprocess), progress)
+    rows, thumbs = pack_findings(findings)
+    files.write_bytes(new / "thumbs.bin", thumbs)
+    files.write_json(
+        new / "pack.json", {"format": FORMAT, "key": _key(source, [f.sha256 for f in findings]), "findings": rows}
+    )
+    return findings
+
+
+def _claim(path: Path) -> None:
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _rows(findings: Sequence[Finding]) -> dict[str, int]:
+    return {finding.sha256: row for row, finding in enumerate(findings) if not finding.reason}
+
+
+def _key(source: Source, hashes: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for item, content in zip(source.items, hashes, strict=True):
+        digest.update(json.dumps([item.path, content]).encode())
+    return digest.hexdigest()
+
+
+def _open(slot: Path, source: Source) -> tuple[list[Finding], Pack] | None:
+    """The slot's findings and pack if they are of exactly these files."""
+    try:
+        document = json.loads((slot / "pack.json").read_text(encoding="utf-8"))
+        findings = unpack_findings(document["findings"], (slot / "thumbs.bin").read_bytes())
+        pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
+        if document["format"] != FORMAT or len(findings) != len(source.items) or len(pixels) != len(findings):
+            return None
+        hashes = []
+        for item, finding in zip(source.items, findings, strict=True):
+            path = source.root / item.path
+            # A file that could not be read then must be looked at again now.
+            if not finding.sha256 and finding.reason not in ("empty", "system-file"):
+                return None
+            hashes.append(files.sha256_file(path) if finding.sha256 else "")
+        if _key(source, hashes) != document["key"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return findings, Pack(pixels, _rows(findings), slot)

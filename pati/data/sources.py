@@ -1,0 +1,354 @@
+"""What a user calls DATA -> a list of labelled files.
+
+Folders of class folders, pre-split folders, archives, CSV files and known sets all become
+one `Source`. Knows nothing of what is inside the files.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pati.data.archives import is_archive, unpacked
+from pati.decode import is_system_file
+from pati.errors import PatiError
+from pati.files import cache_folder
+from pati.registry import Registry
+
+SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
+          "validation": "validation", "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+COLUMNS = {
+    "path": ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "photo", "img"),
+    "label": ("label", "class", "class_name", "category", "target"),
+    "split": ("split", "subset", "partition"),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled file; `path` is relative to the source's root, with forward slashes."""
+
+    path: str
+    label: str
+    split: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A named list of labelled files below `root`, in order of their paths.
+
+    `mirrored`: a photo and its mirror image mean the same, so flips are a sound
+    augmentation (false for digits). `turned`: so do small turns. `presplit`: the user's
+    own train/val/test folders or CSV column rule.
+    """
+
+    name: str
+    root: Path
+    items: tuple[Item, ...]
+    mirrored: bool = True
+    turned: bool = True
+    presplit: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in natural order: 0, 1, 2, 10."""
+        return tuple(sorted({item.label for item in self.items}, key=natural))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of CSV columns; None means: found by usual names."""
+
+    path: str | None = None
+    label: str | None = None
+    split: str | None = None
+    group: str | None = None
+
+
+datasets: Registry[Callable[[Path | None], Source]] = Registry("dataset")
+
+
+def natural(text: str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key in which numbers count as numbers: 2 before 10."""
+    return tuple(
+        (0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in re.split(r"(\d+)", text) if part
+    )
+
+
+def find(data: str | os.PathLike[str], columns: Columns = Columns()) -> Source:
+    """The source that DATA names: a path or one of `datasets`. Raises `PatiError`."""
+    text = os.fspath(data)
+    path = Path(text).expanduser()
+    if not path.exists():
+        if text in datasets:
+            return datasets[text](None)
+        near = "" if os.sep in text else f"known sets: {', '.join(datasets)}"
+        raise PatiError(f"there is no file, folder or known set {text!r}", near)
+    return open_path(path, columns)
+
+
+def open_path(path: Path, columns: Columns = Columns()) -> Source:
+    """The source in a folder, archive or CSV file."""
+    name = path.resolve().name
+    if path.is_dir():
+        root, table = path, _table_in(path, columns) or _table_beside(path, columns)
+    elif is_archive(path):
+        root = _descend(unpacked(path))
+        table = _table_in(root, columns) or _table_beside(path, columns)
+    elif path.suffix.lower() in (".csv", ".tsv"):
+        root, table = path.parent, _read_table(path, columns, required=True)
+        assert table is not None
+        return _from_table(name, root, table)
+    else:
+        raise PatiError(
+            f"{path} is neither a folder, an archive nor a CSV file",
+            "give a folder with one folder a class, a .zip or .tar.* of it, or a CSV with path and label",
+        )
+    if table is None and columns.group is not None:
+        raise PatiError(
+            f"no CSV with a column {columns.group!r} lies in or beside {path}",
+            "grouping needs a CSV with one row a photo: its path and that column",
+        )
+    source = _from_folder(name, root)
+    return source if table is None else _with_table(source, table)
+
+
+# Folders -----------------------------------------------------------------------------
+
+
+def _descend(root: Path) -> Path:
+    """Through folders that hold nothing but one folder: where archives put their top folder."""
+    while True:
+        visible = [entry for entry in _entries(root) if not entry.name.startswith((".", "__MACOSX"))]
+        if len(visible) != 1 or not visible[0].is_dir():
+            return root
+        root = Path(visible[0].path)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise PatiError(f"can't read the folder {folder}: {error.strerror}", "look at its permissions") from None
+
+
+def _from_folder(name: str, root: Path) -> Source:
+    root = _descend(root)
+    notes: list[str] = []
+    top = [entry for entry in _entries(root) if entry.is_dir() and not _hidden(entry.name, notes)]
+    splits = {entry.name: SPLITS[entry.name.lower()] for entry in top if entry.name.lower() in SPLITS}
+    if not splits or len(splits) < len(top) or "train" not in splits.values():
+        splits = {}
+    items: list[Item] = []
+    for entry in top:
+        if splits:
+            for inner in _entries(Path(entry.path)):
+                if inner.is_dir() and not _hidden(inner.name, notes):
+                    items += _walk(
+                        Path(inner.path), f"{entry.name}/{inner.name}", inner.name, splits[entry.name], notes
+                    )
+        else:
+            items += _walk(Path(entry.path), entry.name, entry.name, None, notes)
+    loose = sum(not entry.is_dir() and not is_system_file(entry.name) for entry in _entries(root))
+    if loose and items:
+        notes.append(f"{loose} files beside the class folders have no class and are left out")
+    return Source(name, root, tuple(items), presplit=bool(splits), notes=tuple(notes))
+
+
+def _hidden(name: str, notes: list[str]) -> bool:
+    if not name.startswith((".", "__MACOSX")):
+        return False
+    notes.append(f"folder {name} is hidden and is left out")
+    return True
+
+
+def _walk(folder: Path, relative: str, label: str, split: str | None, notes: list[str]) -> list[Item]:
+    items: list[Item] = []
+    for entry in _entries(folder):
+        path = f"{relative}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            if not _hidden(entry.name, notes):
+                items += _walk(Path(entry.path), path, label, split, notes)
+        else:
+            items.append(Item(path, label, split))
+    return items
+
+
+# CSV ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A CSV's rows by path, with the columns found; `has_label` etc. say which exist."""
+
+    path: Path
+    rows: dict[str, dict[str, str]] = field(repr=False)
+    columns: dict[str, str]
+
+
+def _table_in(folder: Path, columns: Columns) -> _Table | None:
+    found = (Path(entry.path) for entry in _entries(_descend(folder)) if _is_table(entry.name))
+    return next((table for path in found if (table := _read_table(path, columns))), None)
+
+
+def _table_beside(path: Path, columns: Columns) -> _Table | None:
+    """The CSV named like the folder or archive: photos.csv beside photos/ or photos.zip."""
+    stem = path.resolve().name.split(".")[0] if not path.is_dir() else path.resolve().name
+    candidate = path.resolve().parent / f"{stem}.csv"
+    return _read_table(candidate, columns) if candidate.is_file() else None
+
+
+def _is_table(name: str) -> bool:
+    return name.lower().endswith((".csv", ".tsv")) and not name.startswith(".")
+
+
+def _read_table(path: Path, columns: Columns, *, required: bool = False) -> _Table | None:
+    """The CSV's rows, or None if it names no photos or nothing that pati uses (an error if `required`)."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            header = list(reader.fieldnames or [])
+            found = {role: _column(header, role, getattr(columns, role), path) for role in COLUMNS}
+            found["group"] = columns.group if columns.group in header else None
+            if columns.group is not None and found["group"] is None:
+                raise PatiError(f"{path} has no column {columns.group!r}", f"its columns: {', '.join(header)}")
+            useful = found["label"] or found["split"] or found["group"]
+            if found["path"] is None or not useful or (required and found["label"] is None):
+                if required:
+                    missing = "path" if found["path"] is None else "label"
+                    raise PatiError(
+                        f"{path} has no {missing} column; its columns: {', '.join(header)}",
+                        f"name it {COLUMNS[missing][0]}, or say which it is with --{missing}-column",
+                    )
+                return None
+            key = found["path"]
+            rows = {(row[key] or "").strip().replace("\\", "/").removeprefix("./"): row for row in reader}
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise PatiError(f"can't read {path}: {error}", "it should be a UTF-8 CSV with a header line") from None
+    return _Table(path, rows, {role: name for role, name in found.items() if name})
+
+
+def _column(header: list[str], role: str, wanted: str | None, path: Path) -> str | None:
+    if wanted is not None:
+        if wanted not in header:
+            raise PatiError(f"{path} has no column {wanted!r}", f"its columns: {', '.join(header)}")
+        return wanted
+    lowered = {name.strip().lower(): name for name in header}
+    return next((lowered[usual] for usual in COLUMNS[role] if usual in lowered), None)
+
+
+def _row_item(path: str, label: str, table: _Table, row: dict[str, str], split: str | None) -> Item:
+    columns = table.columns
+    if "label" in columns:
+        label = (row[columns["label"]] or "").strip() or label
+    if "split" in columns:
+        named = (row[columns["split"]] or "").strip()
+        if named.lower() not in SPLITS:
+            raise PatiError(f"{table.path}: split {named!r} of {path} is unknown", f"known: {', '.join(SPLITS)}")
+        split = SPLITS[named.lower()]
+    group = (row[columns["group"]] or "").strip() or None if "group" in columns else None
+    return Item(path, label, split, group)
+
+
+def _from_table(name: str, root: Path, table: _Table) -> Source:
+    items = [_row_item(path, "", table, row, None) for path, row in sorted(table.rows.items())]
+    unlabelled = sum(not item.label for item in items)
+    notes = (f"{unlabelled} rows of {table.path.name} have no label and are left out",) if unlabelled else ()
+    kept = tuple(item for item in items if item.label)
+    return Source(name, root, kept, presplit="split" in table.columns, notes=notes)
+
+
+def _with_table(source: Source, table: _Table) -> Source:
+    """A folder's photos with labels, splits and groups of the CSV that lies with them."""
+    by_path = table.rows
+    if not source.items:  # a flat folder: the CSV alone says what is what
+        return _from_table(source.name, table.path.parent, table)
+    if not any(item.path in by_path for item in source.items):
+        # Some CSVs name files without their folder; that works while the names are unique.
+        names = Counter(path.rsplit("/", 1)[-1] for path in by_path)
+        unique = {path.rsplit("/", 1)[-1]: row for path, row in by_path.items()}
+        by_path = {item.path: unique[n] for item in source.items if names[n := item.path.rsplit("/", 1)[-1]] == 1}
+    items = []
+    missing = 0
+    for item in source.items:
+        row = by_path.get(item.path)
+        missing += row is None
+        items.append(item if row is None else _row_item(item.path, item.label, table, row, item.split))
+    used = ", ".join(f"{role} from {column!r}" for role, column in table.columns.items() if role != "path")
+    notes = [*source.notes, f"{table.path.name}: {used}"]
+    if missing:
+        notes.append(f"{missing} files have no row in {table.path.name}; they keep their folder's class")
+    presplit = source.presplit or "split" in table.columns
+    return Source(source.name, source.root, tuple(items), presplit=presplit, notes=tuple(notes))
+
+
+# Known sets --------------------------------------------------------------------------
+
+
+def mirror() -> Path | None:
+    """Folder with data sets already at hand, from `$PATI_MIRROR`."""
+    folder = os.environ.get("PATI_MIRROR")
+    return Path(folder).expanduser() if folder else None
+
+
+def locate(name: str, suffixes: tuple[str, ...] = (".zip",)) -> Path | None:
+    """A known set's archive or folder in the mirror or the download cache."""
+    for base in (mirror(), cache_folder() / "datasets"):
+        for candidate in [base / name, *(base / f"{name}{suffix}" for suffix in suffixes)] if base else []:
+            if candidate.exists():
+                return candidate
+    return None
+
+
+@datasets.register("cats-vs-dogs")
+def cats_vs_dogs(given: Path | None) -> Source:
+    """Microsoft Cats vs Dogs: 25,000 photos of two classes; `pati fetch cats-vs-dogs` gets it."""
+    path = given or locate("cats-vs-dogs")
+    if path is None:
+        raise PatiError(
+            "cats-vs-dogs is not on this machine",
+            "run `pati fetch cats-vs-dogs`, or set PATI_MIRROR to a folder with cats-vs-dogs.zip",
+        )
+    source = open_path(path)
+    return Source("cats-vs-dogs", source.root, source.items, presplit=source.presplit, notes=source.notes)
+
+
+@datasets.register("digits")
+def digits(given: Path | None) -> Source:
+    """Handwritten digits: 1,797 grey 8×8 pictures of 0 to 9 that come with scikit-learn."""
+    folder = given or cache_folder() / "datasets" / "digits"
+    if not folder.is_dir():
+        _write_digits(folder)
+    source = open_path(folder)
+    # A mirrored 2 is no digit, and a turned 6 is a 9.
+    return Source("digits", source.root, source.items, mirrored=False, turned=False, notes=source.notes)
+
+
+def _write_digits(folder: Path) -> None:
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".digits-", dir=folder.parent))
+    try:
+        bunch = load_digits()
+        for index, (picture, target) in enumerate(zip(bunch.images, bunch.target, strict=True)):
+            path = temporary / str(target) / f"{index:04d}.png"
+            path.parent.mkdir(exist_ok=True)
+            grey = np.clip(np.rint(picture * (255 / 16)), 0, 255).astype(np.uint8)
+            Image.fromarray(grey).save(path)
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

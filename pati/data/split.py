@@ -1,0 +1,90 @@
+"""Which photos train, which validate, which test: fixed by content, never by order or chance.
+
+A unit is a set of photos that must stay together: duplicates joined with the user's groups.
+Each unit's split follows from a hash of the split seed and the unit's own identity, so
+adding a file moves only the units that it joins. Two rules act on top:
+
+- a unit of more than 5 % of the data goes to train, where it can't sway a score;
+- a class with at least three units appears in every split. Where chance leaves a class out
+  of one, the smallest suitable unit is moved there. Only such small classes can see a unit
+  move when files are added.
+
+Knows nothing of files or pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SPLITS = ("train", "validation", "test")
+LARGE = 0.05
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Photos that must not straddle: a stable identity, and how many photos of which class."""
+
+    identity: str
+    labels: tuple[tuple[str, int], ...]
+
+    @property
+    def size(self) -> int:
+        """Number of photos."""
+        return sum(count for _, count in self.labels)
+
+
+def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) -> dict[str, str]:
+    """Unit identity -> split. `validation` and `test` are shares in 0..1."""
+    total = sum(unit.size for unit in units)
+    large = {unit.identity for unit in units if unit.size > max(1.0, LARGE * total)}
+    position = {unit.identity: _position(seed, unit.identity) for unit in units}
+    result = {}
+    for unit in units:
+        at = position[unit.identity]
+        drawn = "test" if at < test else "validation" if at < test + validation else "train"
+        result[unit.identity] = "train" if unit.identity in large else drawn
+    _cover_classes(units, result, large, position)
+    return result
+
+
+def _position(seed: int, identity: str) -> float:
+    digest = hashlib.sha256(f"{seed}\0{identity}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _cover_classes(units: Sequence[Unit], result: dict[str, str], large: set[str], position: dict[str, float]) -> None:
+    holding: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        for label, _ in unit.labels:
+            holding[label].append(unit)
+    present: Counter[tuple[str, str]] = Counter()
+    for unit in units:
+        for label, _ in unit.labels:
+            present[label, result[unit.identity]] += 1
+    # Classes with the fewest units first: they have the least choice.
+    for label in sorted(holding, key=lambda name: (len(holding[name]), name)):
+        if len(holding[label]) < len(SPLITS):
+            continue
+        for split in SPLITS:
+            if present[label, split]:
+                continue
+            movable = [
+                unit
+                for unit in holding[label]
+                if all(
+                    present[other, result[unit.identity]] > 1
+                    # a class too small to be everywhere may lose a place, but not in train
+                    or (len(holding[other]) < len(SPLITS) and result[unit.identity] != "train")
+                    for other, _ in unit.labels
+                )
+            ]
+            if not movable:
+                continue
+            chosen = min(movable, key=lambda u: (u.identity in large, u.size, position[u.identity], u.identity))
+            for other, _ in chosen.labels:
+                present[other, result[chosen.identity]] -= 1
+                present[other, split] += 1
+            result[chosen.identity] = split

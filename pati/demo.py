@@ -1,0 +1,57 @@
+"""`make demo`: two minutes of training on the best data at hand, and what to do next."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pati.cli import STARTED
+from pati.data.fetch import fetch
+from pati.data.sources import locate
+from pati.errors import PatiError
+from pati.recipe import Recipe
+
+BUDGET = 120.0
+
+
+def choose() -> str:
+    """cats-vs-dogs if it is here or can be fetched at once; else the digits that are built in."""
+    if locate("cats-vs-dogs"):
+        return "cats-vs-dogs"
+    print("cats-vs-dogs is not on this machine; trying the network …", file=sys.stderr)
+    try:
+        fetch("cats-vs-dogs", timeout=5.0)
+    except PatiError as error:
+        print(f"{error.message}\nthe demo uses the built-in digits instead", file=sys.stderr)
+        return "digits"
+    return "cats-vs-dogs"
+
+
+def main() -> None:
+    """Train, print the result table, where things lie, and the next commands."""
+    from pati import pipeline, terminal
+
+    name = choose()
+    budget = BUDGET if name == "cats-vs-dogs" else BUDGET / 2
+    watch = terminal.Watch()
+    try:
+        result = pipeline.train(name, Recipe(budget=budget), started=STARTED, listen=watch)
+    except PatiError as error:
+        watch.close()
+        terminal.fail(error)
+        sys.exit(1)
+    watch.close()
+    terminal.show_result(result.run, result.metrics)
+    pati = Path(sys.executable).parent / "pati"
+    here = Path.cwd()
+    shown = pati.relative_to(here) if pati.is_relative_to(here) else pati
+    print(
+        f"next:     {shown} train {name} --budget 5m     a better model\n"
+        f"          {shown} check {name}                 what is in the data\n"
+        f"          {shown} train YOUR/PHOTOS            one folder a class\n"
+        f"          {shown} --help"
+    )
+
+
+if __name__ == "__main__":
+    main()

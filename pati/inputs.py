@@ -1,0 +1,39 @@
+"""What `pati predict` is given -> photo paths, lazily and in order."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pati.data.sources import natural
+from pati.decode import is_system_file
+
+
+def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
+    """Every input's photos: a file as it is, a folder's files, a pattern's matches, `-` lines of stdin.
+
+    A path that is nothing of these is passed on: its row will say what is wrong.
+    """
+    for path in paths:
+        if path == "-":
+            for line in stdin:
+                if line.strip("\r\n"):
+                    yield from expand([os.path.join(".", "-") if line.strip() == "-" else line.strip("\r\n")], [])
+        elif os.path.isdir(path):
+            yield from _files(path)
+        elif not os.path.lexists(path) and glob.has_magic(path):
+            yield from sorted(glob.glob(path, recursive=True), key=natural) or [path]
+        else:
+            yield path
+
+
+def _files(folder: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: natural(entry.name)):
+            if entry.is_dir(follow_symlinks=False):
+                if not entry.name.startswith((".", "__MACOSX")):
+                    yield from _files(entry.path)
+            elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (".csv", ".tsv", ".txt"):
+                yield entry.path

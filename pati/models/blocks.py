@@ -1,0 +1,44 @@
+"""The form that every net has, and the pieces that several families share."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    """`stages`, then `head`: explanations cut it anywhere, `a = stages[:k](x); y = head(stages[k:](a))`.
+
+    Images `(N, 3, H, W)` with H, W ≥ `minimum_size` -> logits `(N, classes)`. No stage
+    changes its input in place.
+    """
+
+    def __init__(self, stages: nn.Sequential, head: nn.Module, *, minimum_size: int) -> None:
+        super().__init__()
+        self.stages = stages
+        self.head = head
+        self.minimum_size = minimum_size
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images -> logits."""
+        logits: torch.Tensor = self.head(self.stages(images))
+        return logits
+
+
+def conv_norm_relu(inputs: int, outputs: int, *, stride: int = 1, pool: bool = False) -> nn.Sequential:
+    """3×3 convolution, 2×2 max pooling if wanted, batch norm, ReLU.
+
+    The norm's bias makes the convolution's superfluous. Pooling before the norm leaves norm
+    and ReLU, which are bound by memory, a quarter of the work.
+    """
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+        *([nn.MaxPool2d(2)] if pool else []),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),  # on the norm's own output: nothing else reads it
+    )
+
+
+def channels(count: int, width: float) -> int:
+    """`count` times `width`, rounded to a multiple of 8, which vector units like."""
+    return max(8, round(count * width / 8) * 8)

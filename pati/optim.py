@@ -1,0 +1,137 @@
+"""Optimisers and the one-cycle schedule.
+
+Knows parameters and a recipe, nothing of data or epochs: the loop hands in how far the run
+is, from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from pati.recipe import Recipe
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised, for convolution kernels whose norm is kept fixed.
+
+    The update of a kernel, seen as a matrix (out, in·h·w), is replaced by the nearest matrix
+    with all singular values near 1 (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/),
+    so that every direction learns at one pace. The kernel itself is rescaled to the norm
+    √out before each step: a norm follows it, so its scale says nothing, and the step stays
+    the same share of it.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, momentum: float) -> None:
+        super().__init__(parameters, {"lr": 0.0, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every kernel that has a gradient."""
+        for group in self.param_groups:
+            for kernel in group["params"]:
+                if kernel.grad is None:
+                    continue
+                state = self.state[kernel]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(kernel)
+                buffer = state["momentum_buffer"]
+                buffer.mul_(group["momentum"]).add_(kernel.grad)
+                ahead = kernel.grad.add(buffer, alpha=group["momentum"])  # Nesterov
+                kernel.mul_(len(kernel) ** 0.5 / kernel.norm().clamp_min(1e-7))
+                update = orthogonalised(ahead.reshape(len(ahead), -1)).view_as(kernel)
+                kernel.add_(update, alpha=-group["lr"])
+
+
+def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:
+    """The matrix with its singular values brought near 1, by a quintic Newton-Schulz iteration.
+
+    The coefficients trade exactness (values end within about 0.7..1.2) for few steps; they
+    are those of the Muon reference.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / x.norm().clamp_min(1e-7)
+    for _ in range(steps):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    result: torch.Tensor = x.T if tall else x
+    return result
+
+
+class Optimizers:
+    """The optimisers of one net, stepped together; `state` can be saved and restored exactly."""
+
+    def __init__(self, net: nn.Module, recipe: Recipe) -> None:
+        kernels = [p for p in net.parameters() if p.ndim == 4]
+        matrices = [p for p in net.parameters() if p.ndim in (2, 3)]
+        vectors = [p for p in net.parameters() if p.ndim < 2]
+        self._recipe = recipe
+        decayed: dict[str, Any] = {"params": matrices}
+        free: dict[str, Any] = {"params": vectors, "weight_decay": 0.0}
+        peak, slow = recipe.learning_rate, recipe.vector_learning_rate
+        self._parts: list[tuple[torch.optim.Optimizer, float]]
+        if recipe.optimizer == "muon":
+            # A kernel's norm is fixed, so only the last layers can decay.
+            self._parts = [(_sgd([decayed, free], recipe), slow)]
+            if kernels:
+                self._parts.append((Muon(kernels, momentum=recipe.momentum), peak))
+        else:
+            decayed = {"params": kernels + matrices}
+            if recipe.optimizer == "sgd":
+                self._parts = [(_sgd([decayed, free], recipe), peak)]
+            else:
+                adam = torch.optim.AdamW(
+                    [decayed, free], lr=peak, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay
+                )
+                self._parts = [(adam, peak)]
+
+    def step(self, progress: float) -> None:
+        """One update at `progress` in 0..1 of the run, then clear the gradients."""
+        factor = one_cycle(progress, self._recipe.warmup)
+        for optimizer, peak in self._parts:
+            for group in optimizer.param_groups:
+                group["lr"] = peak * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Every state tensor by a flat name."""
+        return {
+            f"{number}.{index}.{name}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
+            for number, (optimizer, _) in enumerate(self._parts)
+            for index, values in optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Inverse of `state`, for optimisers built from the same net and recipe."""
+        for number, (optimizer, _) in enumerate(self._parts):
+            document = optimizer.state_dict()
+            document["state"] = {}
+            for key, value in state.items():
+                part, index, name = key.split(".", 2)
+                if int(part) == number:
+                    document["state"].setdefault(int(index), {})[name] = value
+            optimizer.load_state_dict(document)
+
+
+def _sgd(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        groups,
+        lr=0.0,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def one_cycle(progress: float, warmup: float) -> float:
+    """Share of the peak learning rate: linear up over `warmup`, then linear down to 0 at the end."""
+    if progress < warmup:
+        return max(0.01, progress / warmup)
+    return max(0.0, (1 - progress) / (1 - warmup))

@@ -1,0 +1,51 @@
+"""Predictions as a table, JSON lines or CSV on stdout, written as they come."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from pati.classifier import Prediction
+from pati.report import printable
+
+Writer = Callable[[Iterable[Prediction], Sequence[str]], None]
+
+
+def table(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
+    """Aligned columns: answer, confidence, path."""
+    width = max(map(len, classes))
+    for row in predictions:
+        answer = f"{row.label:{width}}  {100 * row.confidence:5.1f} %" if not row.error else f"{'–':{width}}  {'':7}"
+        print(f"{answer}  {printable(row.path)}{f'  ({row.error})' if row.error else ''}")
+
+
+def json_lines(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
+    """One object a line: path, prediction, confidence, probabilities, error."""
+    for row in predictions:
+        document = {
+            "path": row.path,
+            "prediction": row.label or None,
+            "confidence": None if math.isnan(row.confidence) else row.confidence,
+            "probabilities": row.probabilities or None,
+            "error": row.error or None,
+        }
+        print(json.dumps(document))
+
+
+def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
+    """Columns path, prediction, confidence, one a class in class order, error."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "prediction", "confidence", *classes, "error"])
+    for row in predictions:
+        path = row.path.encode("utf-8", "replace").decode("utf-8")
+        if row.error:
+            writer.writerow([path, "", "", *[""] * len(classes), row.error])
+        else:
+            numbers = [f"{row.probabilities[name]:.6f}" for name in classes]
+            writer.writerow([path, row.label, f"{row.confidence:.6f}", *numbers, ""])
+
+
+writers: dict[str, Writer] = {"table": table, "json": json_lines, "csv": comma_separated}

@@ -1,0 +1,403 @@
+"""The whole commands: audit, split, pack, plan, train, score, report.
+
+Command line, Python and page call these. `listen` gets small dicts about what is going on
+(`kind`: stage, audit, step, epoch, …); printing is up to the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pati import allocator, classifier, decode, evaluate, files, metrics, models, plan, report
+from pati.classifier import Classifier
+from pati.data import audit, loader, pack, sources
+from pati.data.loader import Samples
+from pati.data.manifest import Manifest, require_trainable
+from pati.data.pack import Pack
+from pati.data.sources import Columns, Source
+from pati.errors import Interrupted, PatiError
+from pati.plan import Plan
+from pati.preprocess import Preprocess
+from pati.recipe import Recipe
+from pati.run import Run, versions
+from pati.train import train as train_net
+
+Listen = Callable[[dict[str, Any]], None]
+_PEEK = 64
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training left: the run's folder, the classifier, and the document of metrics.json."""
+
+    run: Run
+    classifier: Classifier
+    metrics: dict[str, Any]
+
+
+def _silent(event: dict[str, Any]) -> None:
+    """Listens to nothing."""
+
+
+def check(data: str | Path, recipe: Recipe, *, columns: Columns = Columns(), listen: Listen = _silent) -> Manifest:
+    """Audit and split, without training. The manifest may be one that can't be trained on."""
+    source = _find(data, recipe, columns)
+    listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
+    findings = audit.read_all(source, progress=_audit_progress(listen))
+    listen({"kind": "stage", "name": "split"})
+    return audit.manifest(source, findings, recipe)
+
+
+def train(
+    data: str | Path,
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    columns: Columns = Columns(),
+    started: float | None = None,
+    listen: Listen = _silent,
+) -> Result:
+    """Train from scratch and score the test split once. `started` (`time.monotonic`) begins the budget."""
+    started = time.monotonic() if started is None else started
+    source = _find(data, recipe, columns)
+    minimum_size = models.build(recipe.model, 2, width=recipe.width, dropout=recipe.dropout, seed=0).minimum_size
+    size = recipe.size or plan.choose_size(_peek(source))
+    recipe = plan.settle(
+        recipe,
+        photos=len(source.items),
+        size=size,
+        mirrored=source.mirrored,
+        turned=source.turned,
+        minimum_size=minimum_size,
+    )
+    where = str(Path(data).resolve()) if Path(data).exists() else str(data)
+    run = Run.create(out, source.name.split(".")[0], recipe, {"data": where, "columns": asdict(columns)})
+    return _go(run, source, recipe, started, listen)
+
+
+def resume(folder: str | Path, *, started: float | None = None, listen: Listen = _silent) -> Result:
+    """Go on with a run after any stop; a finished run is only read."""
+    started = time.monotonic() if started is None else started
+    run = Run.open(folder)
+    state, recipe = run.read_state(), Recipe.read(run.recipe)
+    return _go(run, _find(state["data"], recipe, Columns(**state["columns"])), recipe, started, listen)
+
+
+def _find(data: str | Path, recipe: Recipe, columns: Columns) -> Source:
+    if recipe.group_by is not None:
+        columns = dataclasses.replace(columns, group=recipe.group_by)
+    source = sources.find(data, columns)
+    if not source.items:
+        raise PatiError(f"no photo found in {source.root}", "expected one folder a class with photos in it, or a CSV")
+    return source
+
+
+def _peek(source: Source) -> list[tuple[int, int]]:
+    step = max(1, len(source.items) // _PEEK)
+    found = (decode.header_size(source.root / item.path) for item in source.items[::step])
+    return [size for size in found if size]
+
+
+def _audit_progress(listen: Listen) -> audit.Progress:
+    return lambda done, total: listen({"kind": "audit", "done": done, "total": total})
+
+
+def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen) -> Result:
+    """Every step of a run; each one that a killed run has finished already is found done."""
+    assert recipe.size is not None
+    allocator.keep_blocks()
+    listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
+    with _resumable(run):
+        if run.read_state()["stage"] == "done":
+            return _read(run, listen)
+        listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
+        at = time.monotonic()
+        preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
+        findings, packed, reused = pack.open_or_build(source, preprocess, _audit_progress(listen))
+        found = audit.manifest(source, findings, recipe)
+        _keep_manifest(run, found)
+        listen({"kind": "manifest", "manifest": found, "reused": reused, "seconds": time.monotonic() - at})
+        require_trainable(found)
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        training, validation, testing = (
+            loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation", "test")
+        )
+        mean, std = loader.colour_statistics(training)
+        preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
+        net = models.build(
+            recipe.model, len(found.classes), width=recipe.width, dropout=recipe.dropout, seed=recipe.seed
+        ).to(device)
+        mirror = bool(recipe.flip)
+        scored = len(validation) + len(testing)
+        paced = _plan(run, recipe, net, preprocess, training, validation, scored, started, mirror, device)
+        listen(
+            {"kind": "plan", "plan": paced, "train": len(training), "validation": len(validation), "test": len(testing)}
+        )
+
+        def log(row: dict[str, Any]) -> None:
+            if row["kind"] == "resumed":
+                run.rewind(row["step"])
+            if row["kind"] != "step":
+                run.append(row)
+            listen(row)
+
+        with _stoppable() as stopped:
+            state = train_net(
+                net, training, validation, preprocess, recipe, paced, run.checkpoints,
+                device=device, stopped=stopped, log=log,
+            )  # fmt: skip
+        listen({"kind": "stage", "name": "score"})
+        outputs = _score(run, net, preprocess, found, validation, testing, mirror, device)
+        document = _measure(outputs, found, recipe, state.seconds, state.epoch)
+        facts = classifier.facts(
+            recipe=recipe,
+            metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},
+            manifest_hash=found.hash(),
+            versions=versions(),
+        )
+        made = Classifier(net.cpu(), preprocess, found.classes, mirror=mirror, facts=facts)
+        made.save(run.model)
+        listen({"kind": "stage", "name": "report"})
+        document["seconds"]["command"] = round(time.monotonic() - started, 1)
+        files.write_json(run.metrics, document)
+        _report(run, made, found, packed, recipe, document, outputs)
+        run.update(stage="done", versions=versions())
+        return Result(run, made, document)
+
+
+def _keep_manifest(run: Run, found: Manifest) -> None:
+    if run.manifest.exists():
+        before = Manifest.read(run.manifest)
+        if before.hash() != found.hash():
+            changed = sorted({entry.path for entry in set(before.entries) ^ set(found.entries)})
+            raise PatiError(
+                f"the data changed since this run began, for example {', '.join(changed[:3])}",
+                "put the photos back as they were, or start a new run",
+            )
+    else:
+        found.write(run.manifest)
+
+
+def _plan(
+    run: Run,
+    recipe: Recipe,
+    net: models.Net,
+    preprocess: Preprocess,
+    training: Samples,
+    validation: Samples,
+    scored: int,
+    started: float,
+    mirror: bool,
+    device: torch.device,
+) -> Plan:
+    """The run's plan: made once, then read back, so that a resumed run keeps its pace."""
+    kept = run.read_state().get("plan")
+    if kept is not None:
+        return Plan(**(kept | {"sizes": tuple(kept["sizes"])}))
+    seconds = None
+    if recipe.budget is not None:
+        # What comes after training is timed now: scoring at full size, the last validation, the report.
+        numbers = torch.arange(min(evaluate.BATCH, len(validation)))
+        images = preprocess.normalise(validation.at(numbers)[0].to(device))
+        net.eval()
+        with torch.inference_mode():
+            evaluate.batch_logits(net, images)
+            at = time.monotonic()
+            evaluate.batch_logits(net, images)
+            one = (time.monotonic() - at) / len(numbers)
+        after = 1.1 * one * (scored * (2 if mirror else 1) + len(validation)) + report.SECONDS
+        seconds = recipe.budget - (time.monotonic() - started) - after
+        if seconds < 0.2 * recipe.budget:
+            needed = (recipe.budget - seconds) / 0.8
+            raise PatiError(
+                f"a budget of {recipe.budget:.0f} s leaves {max(0, seconds):.0f} s for training: "
+                f"reading and scoring take the rest",
+                f"give it --budget {needed / 60:.1f}m or more; the photos are decoded now, so try again at once",
+            )
+    made = plan.make(recipe, photos=len(training), minimum_size=net.minimum_size, seconds=seconds)
+    run.append({"kind": "plan", **asdict(made)})
+    run.update(plan=asdict(made), stage="training")
+    return made
+
+
+def _score(
+    run: Run,
+    net: models.Net,
+    preprocess: Preprocess,
+    found: Manifest,
+    validation: Samples,
+    testing: Samples,
+    mirror: bool,
+    device: torch.device,
+) -> dict[str, dict[str, Any]]:
+    """Logits and labels of validation and test by the final weights: the one scoring of the test split."""
+    if run.predictions.exists():  # scored before the run was stopped: not a second time
+        with np.load(run.predictions, allow_pickle=False) as stored:
+            return {
+                name: {
+                    "logits": torch.from_numpy(stored[f"{name}_logits"]),
+                    "labels": torch.from_numpy(stored[f"{name}_labels"]),
+                }
+                for name in ("validation", "test")
+            }
+    outputs: dict[str, dict[str, Any]] = {}
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for name, data in (("validation", validation), ("test", testing)):
+        logits = evaluate.logits_of(net, data, preprocess, mirror=mirror, device=device)
+        labels = data.targets.argmax(1)
+        outputs[name] = {"logits": logits, "labels": labels}
+        arrays |= {f"{name}_logits": logits.numpy(), f"{name}_labels": labels.numpy()}
+        arrays[f"{name}_sha256"] = np.array([entry.sha256 for entry in found.of_split(name)])
+    with files.atomic(run.predictions) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    run.update(test_scored=1, stage="scored")
+    return outputs
+
+
+def _measure(
+    outputs: dict[str, dict[str, Any]], found: Manifest, recipe: Recipe, training_seconds: float, epochs: int
+) -> dict[str, Any]:
+    return {
+        "classes": list(found.classes),
+        **{name: metrics.summary(part["logits"], part["labels"], found.classes) for name, part in outputs.items()},
+        "epochs": epochs,
+        "seconds": {"training": round(training_seconds, 1)},
+        "seed": recipe.seed,
+        "split_seed": recipe.split_seed,
+        "manifest": found.hash(),
+        "shares": found.shares(),
+        "versions": versions(),
+    }
+
+
+def _report(
+    run: Run,
+    made: Classifier,
+    found: Manifest,
+    packed: Pack,
+    recipe: Recipe,
+    document: dict[str, Any],
+    outputs: dict[str, dict[str, Any]],
+) -> None:
+    test = found.of_split("test")
+    shown = report.pick_examples(outputs["test"]["logits"], outputs["test"]["labels"])
+    pixels = packed.pixels[packed.of([test[index] for index in shown])]
+    examples = [
+        (test[index], made.explain(np.ascontiguousarray(photo))) for index, photo in zip(shown, pixels, strict=True)
+    ]
+    report.write(run, found, recipe, document, run.rows("epoch"), examples)
+
+
+def _read(run: Run, listen: Listen) -> Result:
+    import json
+
+    listen({"kind": "finished"})
+    return Result(run, Classifier.load(run.model), json.loads(run.metrics.read_text(encoding="utf-8")))
+
+
+def score(
+    folder: str | Path,
+    *,
+    split: str = "test",
+    data: str | Path | None = None,
+    columns: Columns = Columns(),
+    listen: Listen = _silent,
+) -> dict[str, Any]:
+    """Score a run's model on one of its splits, or on another labelled set.
+
+    A further scoring of the test split is counted in the run, and said.
+    """
+    run = Run.open(folder)
+    made = Classifier.load(run.folder)
+    if data is not None:
+        source = _find(data, Recipe(), columns)
+        unknown = sorted(set(source.classes) - set(made.classes))
+        if unknown:
+            raise PatiError(
+                f"{data} has classes that the model does not know: {', '.join(unknown[:5])}",
+                f"the model's classes: {', '.join(made.classes)}",
+            )
+        rows = [(source.root / item.path, item.label, "") for item in source.items]
+    else:
+        found = Manifest.read(run.manifest)
+        if split not in ("train", "validation", "test"):
+            raise PatiError(f"there is no split {split!r}", "expected train, validation or test")
+        rows = [(Path(found.root) / entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
+    listen({"kind": "stage", "name": "score", "photos": len(rows)})
+    changed = [str(path) for path, _, digest in rows if digest and not _unchanged(path, digest)]
+    if changed:
+        raise PatiError(
+            f"{len(changed)} photos changed or are gone since the run, for example {changed[0]}",
+            "put them back as they were, or score another set with --data",
+        )
+    logits, labels, unreadable = [], [], 0
+    for done, ((_, label, _), prediction) in enumerate(
+        zip(rows, made.predict_stream(path for path, _, _ in rows), strict=True), start=1
+    ):
+        listen({"kind": "audit", "done": done, "total": len(rows)})
+        if prediction.error:
+            unreadable += 1
+            continue
+        logits.append([prediction.probabilities[name] for name in made.classes])
+        labels.append(made.classes.index(label))
+    if not labels:
+        raise PatiError(f"none of the {len(rows)} photos could be read")
+    # The logarithm of probabilities is as good as logits: they differ by a constant a photo.
+    tensor = torch.tensor(logits, dtype=torch.float64).clamp_min(1e-30).log()
+    document = metrics.summary(tensor, torch.tensor(labels), made.classes) | {"unreadable": unreadable}
+    if data is None and split == "test":
+        count = int(run.read_state()["test_scored"]) + 1
+        run.update(test_scored=count)
+        document["test_scored"] = count
+    return document
+
+
+def _unchanged(path: Path, digest: str) -> bool:
+    try:
+        return files.sha256_file(path) == digest
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask the loop to stop after its step; a second one stops at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # Python sets handlers nowhere else
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _resumable(run: Run) -> Iterator[None]:
+    """A stop anywhere inside says how to go on."""
+    hint = f"go on with: pati train --resume {run.folder}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; what is done so far is kept", hint) from None
+    except Interrupted as stop:
+        raise Interrupted(stop.message, hint) from None

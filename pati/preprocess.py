@@ -1,0 +1,127 @@
+"""The only way from a photo to the tensor that a net sees.
+
+`Preprocess` travels inside the model file; training, command line, Python, report and page
+all call it. Knows nothing of nets or classes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pati import decode
+from pati.errors import PatiError
+
+if TYPE_CHECKING:
+    import torch
+
+Photo: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """Decode, turn, RGB, resize to a square, normalise.
+
+    `resize` is stretch (whole photo, proportions given up), crop (middle square) or pad
+    (whole photo on grey). The filter is Pillow's bilinear, which widens with the reduction
+    and so averages all source pixels. `mean` and `std` are per channel, for values in 0..1.
+    """
+
+    size: int
+    resize: str = "stretch"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+    def photo(self, photo: Photo) -> NDArray[np.uint8]:
+        """RGB pixels `uint8 (H, W, 3)` at the photo's own size.
+
+        Takes a path, encoded bytes, a Pillow image, or an array `uint8 (H, W[, 1|3|4])`.
+        Raises `decode.Unreadable`.
+        """
+        if isinstance(photo, bytes):
+            return decode.decode(photo).pixels
+        if isinstance(photo, Image.Image):
+            return decode.from_pillow(photo)
+        if isinstance(photo, np.ndarray):
+            return _from_array(photo)
+        return decode.decode(decode.read(Path(photo))).pixels
+
+    def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`uint8 (H, W, 3)` of any size -> `uint8 (size, size, 3)`."""
+        height, width = pixels.shape[:2]
+        target = (self.size, self.size)
+        if height == width == self.size:
+            return pixels
+        image = Image.fromarray(pixels)
+        if self.resize == "stretch" or height == width:
+            return np.asarray(image.resize(target, Image.Resampling.BILINEAR))
+        if self.resize == "crop":
+            side = min(height, width)
+            left, top = (width - side) / 2, (height - side) / 2
+            box = (left, top, left + side, top + side)
+            return np.asarray(image.resize(target, Image.Resampling.BILINEAR, box=box))
+        scale = self.size / max(height, width)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        canvas = Image.new("RGB", target, (128, 128, 128))
+        offset = ((self.size - inner[0]) // 2, (self.size - inner[1]) // 2)
+        canvas.paste(image.resize(inner, Image.Resampling.BILINEAR), offset)
+        return np.asarray(canvas)
+
+    def __call__(self, photo: Photo) -> NDArray[np.uint8]:
+        """Photo -> `uint8 (size, size, 3)`; raises `decode.Unreadable`."""
+        return self.fit(self.photo(photo))
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`uint8 (N, H, W, 3)` -> `float32 (N, 3, H, W)` in channels-last memory, about mean 0, deviation 1."""
+        import torch
+
+        scale = torch.tensor([1 / (255 * s) for s in self.std], device=pixels.device)
+        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=pixels.device)
+        return (pixels.float() * scale + shift).permute(0, 3, 1, 2)  # NHWC -> NCHW, memory stays
+
+    def geometry(self) -> dict[str, Any]:
+        """What fixes the pixels of a pack; mean and std act later."""
+        return {"size": self.size, "resize": self.resize, "filter": "bilinear"}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the model file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Any) -> Preprocess:
+        """Inverse of `to_json`; raises `PatiError` for anything else."""
+        try:
+            result = cls(
+                size=int(values["size"]),
+                resize=str(values["resize"]),
+                mean=_three(values["mean"]),
+                std=_three(values["std"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise PatiError(f"the model's preprocessing can't be read: {error!r}") from None
+        if not 1 <= result.size <= 4096 or min(result.std) <= 0 or result.resize not in ("stretch", "crop", "pad"):
+            raise PatiError(f"the model's preprocessing is out of range: {values}")
+        return result
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    first, second, third = (float(value) for value in values)
+    return first, second, third
+
+
+def _from_array(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8 or array.size == 0:
+        raise PatiError(
+            f"a photo as an array is uint8 and not empty, got {array.dtype} {array.shape}",
+            "values run from 0 to 255, height first",
+        )
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4)):
+        squeezed = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+        return decode.from_pillow(Image.fromarray(np.ascontiguousarray(squeezed)))
+    raise PatiError(f"a photo as an array is (H, W), (H, W, 3) or (H, W, 4), got {array.shape}")

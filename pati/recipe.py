@@ -1,0 +1,219 @@
+"""`Recipe`: every choice that makes a run, in one frozen dataclass.
+
+A field's name, type, default, help and range stand here and nowhere else: the command
+line's `--set field=value`, the JSON file and the docs all read them from here. Knows
+nothing of data, models or training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pati.errors import PatiError
+from pati.registry import Registry
+
+FORMAT = 1
+
+presets: Registry[typing.Callable[[], Recipe]] = Registry("preset")
+
+
+def _choice(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    among: tuple[str, ...] = (),
+) -> Any:
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "among": among})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that is chosen for a run; `None` means: chosen from the data, and then written down."""
+
+    model: str = _choice("pati", "architecture, see `pati list models`")
+    width: float = _choice(1.0, "multiplier on the model's channel counts", low=0.125, high=8)
+    dropout: float = _choice(0.0, "share of features dropped before the last layer", low=0, high=0.95)
+    size: int | None = _choice(None, "side of the square that the net sees, in pixels", low=8, high=1024)
+    resize: str = _choice("stretch", "how a photo becomes a square", among=("stretch", "crop", "pad"))
+
+    epochs: int | None = _choice(None, "passes over the training photos; excludes budget", low=1, high=100_000)
+    budget: float | None = _choice(None, "seconds for the whole command; excludes epochs", low=5, high=1e7)
+    batch: int | None = _choice(None, "photos in one step", low=2, high=8192)
+    growth: tuple[float, ...] = _choice(
+        (0.57, 0.86), "training sizes as shares of size, each given equal time", low=0.1, high=1
+    )
+
+    optimizer: str = _choice(
+        "muon",
+        "muon: orthogonalised momentum for kernels, Nesterov SGD for the rest",
+        among=("muon", "sgd", "adamw"),
+    )
+    learning_rate: float = _choice(0.08, "peak step of the kernels (muon) or of everything", low=1e-6, high=10)
+    vector_learning_rate: float = _choice(
+        0.02, "peak step of norms, biases and the last layer when the optimizer is muon", low=1e-6, high=10
+    )
+    momentum: float = _choice(0.6, "momentum; first beta of adamw", low=0, high=0.999)
+    weight_decay: float = _choice(0.0, "decoupled decay a unit of learning rate; never on norms, biases", low=0, high=1)
+    warmup: float = _choice(0.2, "share of the run in which the learning rate rises", low=0, high=0.9)
+    clip: float = _choice(0.0, "limit on the gradient's norm; 0 is none", low=0, high=1e6)
+    label_smoothing: float = _choice(0.05, "probability spread over the other classes", low=0, high=0.9)
+    averaging: float = _choice(
+        0.0, "horizon of the weights' moving average as a share of the run; 0 is none", low=0, high=0.5
+    )
+
+    flip: float | None = _choice(None, "chance of a horizontal flip", low=0, high=1)
+    rotate: float | None = _choice(None, "largest turn either way, in degrees", low=0, high=180)
+    crop: float = _choice(0.65, "smallest area kept by a random resized crop", low=0.05, high=1)
+    brightness: float = _choice(0.15, "largest relative change of brightness", low=0, high=0.95)
+    contrast: float = _choice(0.0, "largest relative change of contrast", low=0, high=0.95)
+    saturation: float = _choice(0.0, "largest relative change of saturation", low=0, high=0.95)
+    hue: float = _choice(0.0, "largest turn of the hue, as a share of the colour circle", low=0, high=0.5)
+
+    group_by: str | None = _choice(None, "CSV column whose equal values must stay in one split")
+    validation: float = _choice(0.1, "share of the data for validation", low=0.01, high=0.45)
+    test: float = _choice(0.1, "share of the data for the test", low=0.01, high=0.45)
+    split_seed: int = _choice(0, "seed of the split; apart from seed", low=0, high=2**31)
+    seed: int = _choice(0, "seed of weights, order and augmentation", low=0, high=2**31)
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            value = _convert(item, getattr(self, item.name))
+            object.__setattr__(self, item.name, value)
+        if self.epochs is not None and self.budget is not None:
+            raise PatiError(
+                f"a run has epochs ({self.epochs}) or a budget ({self.budget:g} s), not both",
+                "leave one of the two out",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, `format` first; `from_json` gives back an equal recipe."""
+        values = dataclasses.asdict(self)
+        return {"format": FORMAT} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_json(cls, document: Any) -> Recipe:
+        """The recipe of a JSON document; raises `PatiError` for anything else."""
+        if not isinstance(document, dict):
+            raise PatiError(f"a recipe is a JSON object, not a {type(document).__name__}")
+        values = dict(document)
+        version = values.pop("format", FORMAT)
+        if version != FORMAT:
+            raise PatiError(
+                f"this recipe has format {version!r}, this pati reads {FORMAT}",
+                "update pati, or write the recipe anew",
+            )
+        for name in values:
+            field_named(name)
+        return cls(**values)
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """The recipe in a JSON file."""
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise PatiError(f"can't read the recipe {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise PatiError(f"{path} is not JSON: {error}", "a recipe is what a run's recipe.json holds") from error
+
+    def updated(self, assignments: list[str]) -> Recipe:
+        """This recipe with `field=value` texts applied, as given to `--set`."""
+        changes: dict[str, Any] = {}
+        for text in assignments:
+            name, sign, value = text.partition("=")
+            if not sign:
+                raise PatiError(f"--set wants field=value, got {text!r}", "for example --set dropout=0.3")
+            changes[field_named(name.strip()).name] = _parse(value.strip())
+        return dataclasses.replace(self, **changes)
+
+
+def field_named(name: str) -> dataclasses.Field[Any]:
+    """The recipe's field `name`; an unknown name answers with the nearest ones."""
+    known = {item.name: item for item in dataclasses.fields(Recipe)}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    raise PatiError(
+        f"a recipe has no field {name!r}",
+        f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(known)}",
+    )
+
+
+def _parse(text: str) -> Any:
+    if text.lower() in ("none", "null", "auto", ""):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return tuple(map(_parse, text.split(","))) if "," in text else text
+
+
+def _convert(item: dataclasses.Field[Any], value: Any) -> Any:
+    """`value` as the field's type and inside its range, or a `PatiError` that says what was expected."""
+    wanted = typing.get_type_hints(Recipe)[item.name]
+    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    if value is None and type(None) in options:
+        return None
+    kind = next(option for option in options if option is not type(None))
+    if typing.get_origin(kind) is tuple:
+        values = value if isinstance(value, list | tuple) else (value,)
+        if not values:
+            raise PatiError(f"{item.name} wants at least one number, got none")
+        return tuple(_number(item, part, float) for part in values)
+    if kind is str:
+        among = item.metadata["among"]
+        if not isinstance(value, str) or (among and value not in among):
+            expected = " or ".join(among) if among else "a text"
+            raise PatiError(f"{item.name} wants {expected}, got {value!r}", item.metadata["help"])
+        return value
+    return _number(item, value, kind)
+
+
+def _number(item: dataclasses.Field[Any], value: Any, kind: type) -> Any:
+    low, high = item.metadata["low"], item.metadata["high"]
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if number and kind is int:
+        number = float(value).is_integer()
+    if not number or not low <= value <= high:
+        what = "a whole number" if kind is int else "a number"
+        raise PatiError(f"{item.name} wants {what} from {low:g} to {high:g}, got {value!r}", item.metadata["help"])
+    return kind(value)
+
+
+@presets.register("house")
+def house() -> Recipe:
+    """The house net and the schedule that wins accuracy per minute on a small machine; the default."""
+    return Recipe()
+
+
+@presets.register("bootcamp")
+def bootcamp() -> Recipe:
+    """The bootcamp notebook's net and recipe: conv blocks, dropout, flip, rotation, colour jitter, Adam."""
+    return Recipe(
+        model="scratch",
+        size=128,
+        growth=(1.0,),
+        dropout=0.5,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        momentum=0.9,
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        flip=0.5,
+        rotate=15,
+        crop=1.0,
+        brightness=0.2,
+        contrast=0.2,
+        saturation=0.2,
+        hue=0.05,
+    )

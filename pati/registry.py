@@ -1,0 +1,76 @@
+"""Name -> function: the one extension mechanism.
+
+Models, augmentations, explainers, metrics, datasets and presets are all listed in a
+`Registry`. An entry's one-line summary is the first line of its docstring, so `pati list`
+and the docs never say something else than the code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from pati.errors import PatiError
+
+T = TypeVar("T", bound=Callable[..., object])
+
+
+class Registry(Generic[T]):
+    """A named collection of functions of one kind, in order of registration."""
+
+    def __init__(self, kind: str, package: str | None = None) -> None:
+        """`kind` is the singular used in messages; `package` is scanned for entries on first use."""
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that files a function under `name`; a name can be taken only once."""
+
+        def keep(function: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            if not inspect.getdoc(function):
+                raise ValueError(f"{self.kind} {name!r} needs a docstring: its first line is its summary")
+            self._entries[name] = function
+            return function
+
+        return keep
+
+    def _load(self) -> None:
+        if self._package is not None:
+            package = importlib.import_module(self._package)
+            self._package = None
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{package.__name__}.{module.name}")
+
+    def __getitem__(self, name: str) -> T:
+        self._load()
+        if name in self._entries:
+            return self._entries[name]
+        near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.4)
+        known = ", ".join(self._entries)
+        raise PatiError(
+            f"there is no {self.kind} {name!r}",
+            f"did you mean {' or '.join(near)}?" if near else f"known: {known}",
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._entries
+
+    def __len__(self) -> int:
+        self._load()
+        return len(self._entries)
+
+    def summary(self, name: str) -> str:
+        """First line of the entry's docstring."""
+        return (inspect.getdoc(self[name]) or "").splitlines()[0]

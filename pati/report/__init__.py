@@ -1,0 +1,110 @@
+"""Measured numbers -> figures and one HTML file. Computes no score and loads no model."""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import torch
+
+from pati import files
+from pati.classifier import Explanation
+from pati.data.manifest import Entry, Manifest
+from pati.decode import FLAGS, REASONS
+from pati.recipe import Recipe
+from pati.report import figures
+from pati.report.words import LANGUAGES, WORDS
+from pati.run import Run
+
+SECONDS = 6.0  # what writing a report takes on a slow machine; the planner sets it aside
+
+
+def pick_examples(logits: torch.Tensor, labels: torch.Tensor, count: int = 6) -> list[int]:
+    """Numbers of `count` test photos that went worst and of `count` others, spread evenly."""
+    probabilities = logits.softmax(1)
+    wrong = probabilities.argmax(1) != labels
+    surest = torch.where(wrong, probabilities.max(1).values, -1.0).argsort(descending=True, stable=True)
+    worst = surest[: min(count, int(wrong.sum()))].tolist()
+    right = (~wrong).nonzero().flatten()
+    step = max(1, len(right) // count)
+    return [*worst, *right[::step][:count].tolist()]
+
+
+def write(
+    run: Run,
+    manifest: Manifest,
+    recipe: Recipe,
+    document: dict[str, Any],
+    epochs: Sequence[dict[str, Any]],
+    examples: Sequence[tuple[Entry, Explanation]],
+) -> None:
+    """Write report.html and the figures of a scored run."""
+    drawn: dict[str, dict[str, str]] = {"curves": {}, "confusion": {}}
+    for language in LANGUAGES:
+        words = WORDS[language]
+        drawn["curves"][language] = figures.curves(epochs, words)
+        drawn["confusion"][language] = figures.confusion(document["test"]["confusion"], document["classes"], words)
+    for name, by_language in drawn.items():
+        files.write_text(run.figures / f"{name}.svg", by_language["en"])
+    gallery = []
+    for entry, explanation in examples:
+        picture = figures.overlay(explanation)
+        gallery.append(
+            {
+                "picture": base64.b64encode(picture).decode(),
+                "path": printable(entry.path),
+                "truth": entry.label,
+                "answer": explanation.prediction.label,
+                "confidence": explanation.prediction.confidence,
+                "right": entry.label == explanation.prediction.label,
+            }
+        )
+    if examples:
+        files.write_bytes(
+            run.figures / "explanations.png", figures.sheet([e for _, e in examples], [i.label for i, _ in examples])
+        )
+    kept = manifest.kept
+    template = importlib.resources.files("pati.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    page = environment.from_string(template).render(
+        words=WORDS,
+        languages=LANGUAGES,
+        source=manifest.source,
+        document=document,
+        recipe=recipe.to_json(),
+        epochs=epochs,
+        counts={
+            name: Counter(entry.label for entry in manifest.of_split(name)) for name in ("train", "validation", "test")
+        },
+        kept=len(kept),
+        seen=len(manifest.entries),
+        flagged=Counter(flag for entry in kept for flag in entry.flags),
+        quarantined=[entry for entry in manifest.entries if not entry.kept],
+        reasons=REASONS,
+        flags=FLAGS,
+        groups=[[(printable(entry.path), entry.label) for entry in group] for group in manifest.duplicate_groups()],
+        crossing=[
+            [(printable(entry.path), entry.label) for entry in group]
+            for group in manifest.duplicate_groups()
+            if len({entry.label for entry in group}) > 1
+        ],
+        leaks=len(manifest.leaks()),
+        notes=manifest.notes,
+        figures=drawn,
+        gallery=gallery,
+        printable=printable,
+    )
+    files.write_text(run.report, page)
+
+
+def printable(path: str) -> str:
+    """A file's name for people: what is not valid text becomes a mark, control characters too."""
+    text = path.encode("utf-8", "replace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

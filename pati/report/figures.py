@@ -1,0 +1,162 @@
+"""Figures from numbers, with matplotlib: SVG with text as text, or PNG for photos."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from PIL import Image
+
+from pati.classifier import Explanation
+
+# Okabe and Ito's colour-blind-safe blue, vermilion and grey.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pati",
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": GREY,
+    "axes.labelcolor": GREY,
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+}
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, bbox_inches="tight")
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str]) -> str:
+    """Loss and accuracy over the epochs as one SVG."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 3))
+        for place, quantity, title in ((1, "loss", words["loss"]), (2, "accuracy", words["accuracy"])):
+            axes = figure.add_subplot(1, 2, place)
+            scale = 100 if quantity == "accuracy" else 1
+            at = [row["epoch"] for row in epochs]
+            for part, colour, offset in (("train", BLUE, 6), ("validation", ORANGE, -6)):
+                values = [scale * row[f"{part}_{quantity}"] for row in epochs]
+                axes.plot(at, values, color=colour, marker="o", markersize=3)
+                if values:
+                    name = words["training" if part == "train" else "validation"]
+                    axes.annotate(
+                        name, (at[-1], values[-1]), (6, offset), textcoords="offset points", color=colour, va="center"
+                    )
+            axes.set_xlabel(words["epoch"])
+            axes.set_title(title + (" (%)" if quantity == "accuracy" else ""), loc="left", fontsize=10)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.margins(x=0.05)
+        figure.subplots_adjust(wspace=0.55)
+        return _svg(figure)
+
+
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], words: dict[str, str]) -> str:
+    """The confusion matrix with counts, coloured by share of the row, as SVG."""
+    matrix = np.array(counts)
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = max(2.8, 0.42 * len(classes))
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(side, side))
+        axes = figure.add_subplot()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            dark = shares[row, column] > 0.5
+            axes.text(
+                column, row, str(count), ha="center", va="center", color="white" if dark else "#222222", fontsize=9
+            )
+        axes.set_xticks(
+            range(len(classes)),
+            classes,
+            rotation=45 if len(classes) > 3 else 0,
+            ha="right" if len(classes) > 3 else "center",
+        )
+        axes.set_yticks(range(len(classes)), classes)
+        axes.set_xlabel(words["predicted_class"])
+        axes.set_ylabel(words["true_class"])
+        axes.spines[:].set_visible(False)
+        return _svg(figure)
+
+
+def coloured(explanation: Explanation) -> NDArray[np.uint8]:
+    """The map at the photo's size in a perceptually uniform palette, `uint8 (H, W, 3)`."""
+    height, width = explanation.photo.shape[:2]
+    soft = Image.fromarray(explanation.map).resize((width, height), Image.Resampling.BICUBIC)
+    palette = matplotlib.colormaps["viridis"](np.clip(np.asarray(soft), 0, 1))
+    return np.asarray(np.rint(palette[..., :3] * 255), np.uint8)
+
+
+def blended(explanation: Explanation, opacity: float = 0.5) -> NDArray[np.uint8]:
+    """Photo with the map laid over it, `uint8 (H, W, 3)`."""
+    mix = (1 - opacity) * explanation.photo + opacity * coloured(explanation)
+    return mix.round().astype(np.uint8)
+
+
+def overlay(explanation: Explanation, side: int = 128) -> bytes:
+    """A small JPEG of photo and overlay next to each other, for the report's gallery."""
+    pair = np.concatenate([explanation.photo, blended(explanation)], 1)
+    picture = Image.fromarray(pair)
+    picture.thumbnail((2 * side, side))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
+    """PNG with photo and overlay of several explanations in rows of four, titled with answer and truth."""
+    columns = 4
+    rows = -(-len(explanations) // columns)
+    figure = Figure(figsize=(4.4 * columns, 2.5 * rows), layout="constrained")
+    for number, (explanation, truth) in enumerate(zip(explanations, truths, strict=True), start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        axes.imshow(np.concatenate([explanation.photo, blended(explanation)], 1))
+        axes.axis("off")
+        answer = explanation.prediction
+        colour = BLUE if answer.label == truth else ORANGE
+        mark = "" if answer.label == truth else f" ≠ {truth}"
+        axes.set_title(f"{answer.label} {100 * answer.confidence:.0f} %{mark}", fontsize=11, color=colour)
+    return _png(figure)
+
+
+def explanation_page(explanation: Explanation, *, limit: int = 8) -> bytes:
+    """PNG of one explanation: photo, map with its scale, overlay, and the most likely classes."""
+    figure = Figure(figsize=(13, 3.4), layout="constrained")
+    panels = figure.subplots(1, 4, gridspec_kw={"width_ratios": [1, 1.15, 1, 1]})
+    panels[0].imshow(explanation.photo)
+    panels[0].set_title("photo", loc="left", fontsize=11)
+    height, width = explanation.photo.shape[:2]
+    shown = panels[1].imshow(
+        explanation.map, cmap="viridis", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest"
+    )
+    panels[1].set_title(f"reasons for {explanation.label}", loc="left", fontsize=11)
+    figure.colorbar(shown, ax=panels[1], shrink=0.8)
+    panels[2].imshow(blended(explanation))
+    panels[2].set_title("overlay", loc="left", fontsize=11)
+    for axes in panels[:3]:
+        axes.axis("off")
+    ranked = sorted(explanation.prediction.probabilities.items(), key=lambda item: -item[1])[:limit][::-1]
+    bars = panels[3].barh([name for name, _ in ranked], [value for _, value in ranked], color=BLUE)
+    panels[3].bar_label(bars, [f"{100 * value:.1f} %" for _, value in ranked], padding=3)
+    panels[3].set_xlim(0, 1.25)
+    panels[3].set_xticks([])
+    panels[3].spines[:].set_visible(False)
+    panels[3].tick_params(length=0)
+    panels[3].set_title("probability", loc="left", fontsize=11)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    return buffer.getvalue()

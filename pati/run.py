@@ -1,0 +1,168 @@
+"""A run is a folder; this is what lies in it and which state it is in.
+
+Knows names and JSON, not what they mean.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pati import files
+from pati.errors import PatiError
+from pati.recipe import Recipe
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one training run."""
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.json"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.npz"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    @classmethod
+    def create(cls, folder: Path | None, name: str, recipe: Recipe, state: dict[str, Any]) -> Run:
+        """A new run's folder; `folder` None picks runs/NAME-1, -2, … Raises `PatiError` if it is taken."""
+        if folder is None:
+            run = cls(_claimed(name))
+        else:
+            run = cls(folder)
+            if run.recipe.exists() or run.state.exists():
+                raise PatiError(
+                    f"{folder} holds a run already",
+                    f"go on with it: pati train --resume {folder}; or name another folder with --out",
+                )
+            if folder.is_file():
+                raise PatiError(f"--out {folder} is a file, expected a folder")
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            files.write_json(run.recipe, recipe.to_json())
+            run.update(format=FORMAT, stage="started", test_scored=0, **state)
+        except OSError as error:
+            raise PatiError(
+                f"can't write to {run.folder}: {error.strerror}", "name another folder with --out"
+            ) from None
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """An existing run's folder; raises `PatiError` for anything else."""
+        run = cls(Path(folder))
+        if not run.recipe.is_file() or not run.state.is_file():
+            raise PatiError(f"{folder} is not a run's folder", "expected one that `pati train` made")
+        return run
+
+    def read_state(self) -> dict[str, Any]:
+        """The document in run.json."""
+        try:
+            document = json.loads(self.state.read_text(encoding="utf-8"))
+            if document["format"] != FORMAT:
+                raise PatiError(
+                    f"{self.state} has format {document['format']}, this pati reads {FORMAT}", "update pati"
+                )
+            return dict(document)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PatiError(f"{self.state} can't be read: {error}") from None
+
+    def update(self, **changes: Any) -> None:
+        """Set fields of run.json."""
+        now = self.read_state() if self.state.exists() else {}
+        files.write_json(self.state, now | changes)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row to log.jsonl."""
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Rows of log.jsonl, of one kind if given; a torn last line is passed over."""
+        found = []
+        for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if kind is None or row.get("kind") == kind:
+                found.append(row)
+        return found
+
+    def rewind(self, step: int) -> None:
+        """Drop the log's epochs after `step`: they will be trained again."""
+        rows = [row for row in self.rows() if row.get("kind") != "epoch" or row["step"] <= step]
+        files.write_text(self.log, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _claimed(name: str) -> Path:
+    """The first free folder runs/NAME-N, made by this call alone."""
+    base = Path("runs")
+    number = 1
+    while True:
+        folder = base / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise PatiError(f"can't make {folder}: {error.strerror}", "name another folder with --out") from None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers, and the machine."""
+    names = ("pati", "torch", "numpy", "pillow", "simplejpeg", "safetensors")
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found | {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }

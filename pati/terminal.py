@@ -1,0 +1,309 @@
+"""What a person sees in the terminal: progress on stderr, tables of results, errors.
+
+Draws what it is handed; calls nothing of the pipeline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from pati.data.manifest import Manifest
+from pati.data.split import SPLITS
+from pati.decode import FLAGS, REASONS
+from pati.errors import Interrupted, PatiError
+from pati.report import printable
+from pati.run import Run
+
+
+def console(*, stderr: bool = True) -> Console:
+    """A console on stderr, or stdout for data; honours NO_COLOR."""
+    return Console(stderr=stderr, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    console().print(text, markup=False, soft_wrap=True)
+
+
+def fail(error: PatiError) -> None:
+    """`error:` (or `stopped:`) and `hint:` lines on stderr."""
+    screen = console()
+    word = "stopped" if isinstance(error, Interrupted) else "error"
+    screen.print(Text.assemble((f"{word}: ", "bold red"), error.message), soft_wrap=True)
+    if error.hint:
+        screen.print(Text.assemble(("hint: ", "bold cyan"), error.hint), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def bar(what: str, *, unit: str = "files") -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, fed with (done, total)."""
+    counts = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), counts, TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+class Watch:
+    """Listens to the pipeline and draws it: a bar while reading, a live table while training.
+
+    Where stderr is no terminal, each epoch is one plain line.
+    """
+
+    def __init__(self) -> None:
+        self._screen = console()
+        self._bar: Progress | None = None
+        self._live: Live | None = None
+        self._table = _epoch_table()
+        self._drawn = 0.0
+        self._budget: float | None = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """One event of the pipeline."""
+        handler = getattr(self, f"_on_{event['kind']}", None)
+        if handler:
+            handler(event)
+
+    def close(self) -> None:
+        """Leave the terminal as it was; what was drawn stays."""
+        self._end_bar()
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def _on_run(self, event: dict[str, Any]) -> None:
+        recipe = event["recipe"]
+        pace = f"{recipe.epochs} epochs" if recipe.epochs else f"a budget of {duration(recipe.budget)}"
+        say(f"run: {event['folder']} ({recipe.model} at {recipe.size} px, {pace}, seed {recipe.seed})")
+
+    def _on_stage(self, event: dict[str, Any]) -> None:
+        self.close()
+        said = {
+            "audit": "reading {photos} files",
+            "score": "scoring",
+            "split": "splitting",
+            "report": "writing the report",
+        }
+        say(said[event["name"]].format(photos=event.get("photos")))
+
+    def _on_audit(self, event: dict[str, Any]) -> None:
+        if self._bar is None:
+            columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._screen, transient=True, disable=not self._screen.is_terminal)
+            self._bar.start()
+            self._bar.add_task("", total=event["total"])
+        self._bar.update(self._bar.task_ids[0], completed=event["done"])
+        if event["done"] == event["total"]:
+            self._end_bar()
+
+    def _end_bar(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _on_manifest(self, event: dict[str, Any]) -> None:
+        self._end_bar()
+        found: Manifest = event["manifest"]
+        reasons = Counter(entry.reason for entry in found.entries if not entry.kept)
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        how = "reused the decoded photos" if event["reused"] else "read and decoded"
+        say(
+            f"{len(found.kept)} photos of {len(found.classes)} classes kept, "
+            f"{len(found.entries) - len(found.kept)} files quarantined{f' ({told})' if told else ''}, "
+            f"{len(found.duplicate_groups())} groups of duplicates; {how} in {event['seconds']:.1f} s"
+        )
+        for note in found.notes:
+            say(f"note: {note}")
+        if found.leaks():
+            say(f"warning: {len(found.leaks())} duplicate groups lie in more than one of the given splits")
+
+    def _on_plan(self, event: dict[str, Any]) -> None:
+        plan = event["plan"]
+        pace = f"{plan.epochs} epochs" if plan.epochs else f"{duration(plan.seconds)} of training"
+        sizes = " → ".join(map(str, dict.fromkeys(plan.sizes)))
+        say(
+            f"training on {event['train']} photos at {sizes} px for {pace}, batches of {plan.batch}; "
+            f"{event['validation']} to validate, {event['test']} to test"
+        )
+        self._budget = plan.seconds
+
+    def _on_resumed(self, event: dict[str, Any]) -> None:
+        for name in event["damaged"]:
+            say(f"warning: checkpoint {name} is damaged; the one before it is taken")
+        say(f"going on from step {event['step']}, epoch {event['epoch'] + 1}")
+
+    def _on_finished(self, event: dict[str, Any]) -> None:
+        say("this run is finished")
+
+    def _on_step(self, event: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if not self._screen.is_terminal or now - self._drawn < 0.5:
+            return
+        self._drawn = now
+        self._show(event)
+
+    def _on_epoch(self, event: dict[str, Any]) -> None:
+        cells = _epoch_cells(event)
+        self._table.add_row(*cells)
+        if self._screen.is_terminal:
+            self._show(None)
+        else:
+            say("  ".join(f"{column.header} {cell}" for column, cell in zip(self._table.columns, cells, strict=True)))
+
+    def _show(self, step: dict[str, Any] | None) -> None:
+        if self._live is None:
+            self._live = Live(console=self._screen, auto_refresh=False)
+            self._live.start()
+        view = Table.grid()
+        view.add_row(self._table)
+        if step:
+            left = step["seconds"] * (1 - step["progress"]) / max(step["progress"], 1e-6)
+            rate = step["seen"] / max(step["epoch_seconds"], 1e-6)
+            view.add_row(
+                f"epoch {step['epoch'] + 1} · {100 * step['progress']:.0f} % done · {duration(left)} left · "
+                f"loss {step['loss_sum'] / step['seen']:.3f} · {rate:.0f} photos/s at {step['size']} px"
+            )
+        self._live.update(view, refresh=True)
+
+
+def _epoch_table() -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("epoch", "px", "train loss", "train %", "valid loss", "valid %", "photos/s", "time"):
+        table.add_column(name, justify="right")
+    return table
+
+
+def _epoch_cells(row: dict[str, Any]) -> list[str]:
+    return [
+        str(row["epoch"]),
+        str(row["size"]),
+        f"{row['train_loss']:.3f}",
+        f"{100 * row['train_accuracy']:.1f}",
+        f"{row['validation_loss']:.3f}",
+        f"{100 * row['validation_accuracy']:.1f}",
+        f"{row['photos_per_second']:.0f}",
+        duration(row["seconds"]),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 5 min, 2 h 10 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 100:
+        return f"{minutes:.1f} min".replace(".0 min", " min")
+    return f"{minutes // 60:.0f} h {minutes % 60:.0f} min"
+
+
+def check_document(found: Manifest) -> dict[str, Any]:
+    """The audit's summary as plain values."""
+    kept = found.kept
+    widths, heights = sorted(entry.width for entry in kept), sorted(entry.height for entry in kept)
+    groups = found.duplicate_groups()
+    return {
+        "source": found.source,
+        "root": found.root,
+        "files": len(found.entries),
+        "kept": len(kept),
+        "quarantined": [
+            {"path": printable(entry.path), "reason": entry.reason, "detail": entry.detail}
+            for entry in found.entries
+            if not entry.kept
+        ],
+        "flags": dict(Counter(flag for entry in kept for flag in entry.flags)),
+        "classes": {
+            name: {part: sum(entry.label == name for entry in found.of_split(part)) for part in SPLITS}
+            for name in found.classes
+        },
+        "shares": found.shares(),
+        "sizes": {
+            name: {"smallest": values[0], "median": values[len(values) // 2], "largest": values[-1]}
+            for name, values in (("width", widths), ("height", heights))
+            if values
+        },
+        "duplicates": [[printable(entry.path) for entry in group] for group in groups],
+        "across_classes": [
+            [printable(entry.path) for entry in group] for group in groups if len({entry.label for entry in group}) > 1
+        ],
+        "leaks": [[printable(entry.path) for entry in group] for group in found.leaks()],
+        "notes": list(found.notes),
+        "manifest": found.hash(),
+    }
+
+
+def show_check(found: Manifest, screen: Console) -> None:
+    """The audit's summary as tables."""
+    document = check_document(found)
+    screen.print(f"{document['root']}: {document['files']} files, {document['kept']} photos kept", soft_wrap=True)
+    if document["sizes"]:
+        width, height = document["sizes"]["width"], document["sizes"]["height"]
+        screen.print(
+            f"sizes: {width['smallest']}×{height['smallest']} to {width['largest']}×{height['largest']}, "
+            f"median {width['median']}×{height['median']}"
+        )
+    table = Table("class", *SPLITS, "all", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, counts in document["classes"].items():
+        table.add_row(Text(name), *(str(counts[part]) for part in SPLITS), str(sum(counts.values())))
+    table.add_row("share", *(f"{100 * document['shares'][part]:.1f} %" for part in SPLITS), "")
+    screen.print(table)
+    counts = Counter(row["reason"] for row in document["quarantined"])
+    for reason, count in counts.most_common():
+        screen.print(f"quarantined: {count} {reason}: {REASONS[reason]}", soft_wrap=True)
+    for row in document["quarantined"][:20]:
+        screen.print(f"  {row['path']}  {row['reason']}", markup=False, soft_wrap=True)
+    if len(document["quarantined"]) > 20:
+        screen.print(f"  … and {len(document['quarantined']) - 20} more, in the manifest")
+    for flag, count in document["flags"].items():
+        if flag in FLAGS:
+            screen.print(f"flagged: {count} {flag}: {FLAGS[flag]}", soft_wrap=True)
+    groups = document["duplicates"]
+    screen.print(f"duplicates: {len(groups)} groups, {sum(map(len, groups))} photos; each group stays in one split")
+    if document["across_classes"]:
+        screen.print("the same picture in two classes (likely label errors):")
+        for group in document["across_classes"][:20]:
+            screen.print("  " + "  ".join(group), markup=False, soft_wrap=True)
+    if document["leaks"]:
+        screen.print(f"[bold red]leaks:[/] {len(document['leaks'])} duplicate groups lie in more than one given split")
+        for group in document["leaks"][:20]:
+            screen.print("  " + "  ".join(group), markup=False, soft_wrap=True)
+    for note in document["notes"]:
+        screen.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+def show_scores(document: dict[str, Any], screen: Console) -> None:
+    """Scores of one set: a table of the classes, then the accuracy with its interval."""
+    table = Table("class", "precision", "recall", "F1", "photos", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in document["per_class"]:
+        numbers = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
+        table.add_row(Text(row["class"]), *numbers, str(row["support"]))
+    screen.print(table)
+    low, high = document["accuracy_interval"]
+    screen.print(
+        f"accuracy {100 * document['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %, "
+        f"{document['photos']} photos), macro F1 {document['macro_f1']:.3f}"
+    )
+
+
+def show_result(run: Run, metrics: dict[str, Any]) -> None:
+    """The end of a training on stdout: scores, where things lie, what to try."""
+    show_scores(metrics["test"], console(stderr=False))
+    pictures = run.figures / "explanations.png"
+    for what, path in (("report", run.report), ("pictures", pictures), ("model", run.model)):
+        print(f"{what + ':':10}{path}")
+    print(f"try:      pati predict {run.folder} PHOTO…\n          pati explain {run.folder} PHOTO…")

@@ -1,0 +1,179 @@
+"""The training loop.
+
+One function, read from top to bottom. It knows samples, a net, a recipe and a plan; what
+happens to its reports is the caller's business.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from pati import checkpoint
+from pati.augment import Draws, augment
+from pati.data import loader
+from pati.data.loader import Samples
+from pati.errors import Interrupted, PatiError
+from pati.evaluate import logits_of
+from pati.models import Net
+from pati.optim import Optimizers
+from pati.plan import Plan
+from pati.preprocess import Preprocess
+from pati.recipe import Recipe
+
+CHECKPOINT_SECONDS = 30.0
+
+Log = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class State:
+    """Where a run is. `seconds` counts active training only, over all its sittings."""
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    hits: float = 0.0
+    seen: int = 0
+    epoch_seconds: float = 0.0
+
+
+def train(
+    net: Net,
+    training: Samples,
+    validation: Samples,
+    preprocess: Preprocess,
+    recipe: Recipe,
+    plan: Plan,
+    checkpoints: Path,
+    *,
+    device: torch.device,
+    stopped: Callable[[], bool] = lambda: False,
+    log: Log = lambda row: None,
+) -> State:
+    """Train `net` in place to the end of the plan, going on from the newest checkpoint if there is one.
+
+    Ends with the final weights: the last ones, or their average if the recipe averages.
+    Raises `Interrupted` after a checkpoint when `stopped()` turns true, `PatiError` when the
+    loss is no longer a number. `log` gets a row a step ("step") and a row an epoch ("epoch").
+    """
+    net.to(device)
+    optimizers = Optimizers(net, recipe)
+    average = {name: value.clone() for name, value in net.state_dict().items()} if recipe.averaging else {}
+    state = State()
+    found = checkpoint.newest(checkpoints)
+    if found is not None:
+        tensors, facts, damaged = found
+        state = State(**facts["state"])
+        net.load_state_dict(_part(tensors, "net"))
+        optimizers.restore(_part(tensors, "optimizer"))
+        average = _part(tensors, "average")
+        log({"kind": "resumed", "step": state.step, "epoch": state.epoch, "damaged": damaged})
+
+    def save() -> None:
+        tensors = {
+            **{f"net/{name}": value for name, value in net.state_dict().items()},
+            **{f"optimizer/{name}": value for name, value in optimizers.state().items()},
+            **{f"average/{name}": value for name, value in average.items()},
+        }
+        checkpoint.save(checkpoints, state.step, tensors, {"state": asdict(state)})
+
+    steps_per_epoch = len(training) // plan.batch
+    saved = last = time.monotonic()
+    progress = plan.progress(state.step, steps_per_epoch, state.seconds)
+    while progress < 1 or state.seen:
+        net.train()
+        size = plan.size_at(progress)
+        order = loader.order(recipe.seed, state.epoch, len(training))
+        while state.position < steps_per_epoch and progress < 1:
+            numbers = order[state.position * plan.batch : (state.position + 1) * plan.batch]
+            pixels, targets = training.at(numbers)
+            pixels, targets = pixels.to(device), targets.to(device)
+            size = plan.size_at(progress)
+            images = augment(pixels, Draws(recipe.seed, state.epoch, numbers), recipe, preprocess, size)
+
+            torch.manual_seed(recipe.seed * 1_000_003 + state.step)  # dropout's masks
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits = net(images)
+            logits = logits.float()
+            loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.clip:
+                torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+            value = loss.item()
+            if not torch.isfinite(loss):
+                raise PatiError(
+                    f"the loss became {value} at step {state.step} (epoch {state.epoch + 1})",
+                    f"lower the learning rate, for example --set learning_rate={recipe.learning_rate / 4:g}, "
+                    "or limit the gradient with --set clip=1",
+                )
+            optimizers.step(progress)
+
+            state.step += 1
+            state.position += 1
+            state.loss_sum += value * len(numbers)
+            state.hits += (logits.argmax(1) == targets.argmax(1)).sum().item()
+            state.seen += len(numbers)
+            now = time.monotonic()
+            state.seconds += now - last
+            state.epoch_seconds += now - last
+            last, before = now, progress
+            progress = plan.progress(state.step, steps_per_epoch, state.seconds)
+            if average:
+                _move_average(average, net, (progress - before) / min(recipe.averaging, progress))
+            log({"kind": "step", "progress": progress, "size": size, "loss": value, **asdict(state)})
+            if stopped():
+                save()
+                raise Interrupted("stopped; the run's state is saved")
+            if now - saved >= CHECKPOINT_SECONDS:
+                save()
+                saved = time.monotonic()
+
+        trained = state.epoch_seconds
+        outputs = logits_of(net, validation, preprocess, size=size, device=device)
+        log(
+            {
+                "kind": "epoch",
+                "epoch": state.epoch + 1,
+                "step": state.step,
+                "progress": progress,
+                "size": size,
+                "train_loss": state.loss_sum / state.seen,
+                "train_accuracy": state.hits / state.seen,
+                "validation_loss": F.cross_entropy(outputs, validation.targets).item(),
+                "validation_accuracy": (outputs.argmax(1) == validation.targets.argmax(1)).float().mean().item(),
+                "photos_per_second": state.seen / max(trained, 1e-9),
+                "seconds": state.seconds,
+            }
+        )
+        state.epoch, state.position = state.epoch + 1, 0
+        state.loss_sum = state.hits = state.epoch_seconds = 0.0
+        state.seen = 0
+    save()  # from here on a stop costs no training
+    if average:
+        net.load_state_dict(average)
+    return state
+
+
+@torch.no_grad()
+def _move_average(average: dict[str, torch.Tensor], net: Net, horizons: float) -> None:
+    """Move the average towards the net's weights as far as `horizons` of its memory have passed."""
+    share = 1 - math.exp(-horizons)
+    for name, value in net.state_dict().items():
+        if value.is_floating_point():
+            average[name].lerp_(value, share)
+        else:
+            average[name].copy_(value)
+
+
+def _part(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
