@@ -137,7 +137,7 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Decoded:
 def _decode_jpeg(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.uint8]:
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError:
+    except (ValueError, KeyError):  # KeyError: no subsampling that it knows
         # Also rare legal layouts that the header parser doesn't know: Pillow has the last word.
         return _decode_with_pillow(data, limits, flags)
     _check_size(width, height, limits)
@@ -175,9 +175,7 @@ def _decode_with_pillow(data: bytes, limits: Limits, flags: list[str]) -> NDArra
         try:
             return from_pillow(image)
         except (OSError, SyntaxError, ValueError, MemoryError, ArithmeticError, LookupError) as error:
-            text = str(error)
-            cut = "truncated" in text or "end of file" in text or "Truncated" in text
-            raise Unreadable("truncated" if cut else "damaged", text) from None
+            raise _broken(error) from None
 
 
 def _open(data: bytes) -> Image.Image:
@@ -189,7 +187,13 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise Unreadable("too-large", str(error)) from None
     except Exception as error:  # parsers of hostile files raise what they like
-        raise Unreadable("damaged", f"{type(error).__name__}: {error}") from None
+        raise _broken(error) from None
+
+
+def _broken(error: Exception) -> Unreadable:
+    text = str(error)
+    cut = any(sign in text for sign in ("truncated", "Truncated", "end of file"))
+    return Unreadable("truncated" if cut else "damaged", f"{type(error).__name__}: {text}")
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:

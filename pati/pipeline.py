@@ -31,7 +31,7 @@ from pati.plan import Plan
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.run import Run, versions
-from pati.train import train as train_net
+from pati.training import train as train_net
 
 Listen = Callable[[dict[str, Any]], None]
 _PEEK = 64
@@ -148,7 +148,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
 
         def log(row: dict[str, Any]) -> None:
             if row["kind"] == "resumed":
-                run.rewind(row["step"])
+                run.rewind(row["epoch"])
             if row["kind"] != "step":
                 run.append(row)
             listen(row)

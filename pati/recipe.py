@@ -63,7 +63,9 @@ class Recipe:
         0.02, "peak step of norms, biases and the last layer when the optimizer is muon", low=1e-6, high=10
     )
     momentum: float = _choice(0.6, "momentum; first beta of adamw", low=0, high=0.999)
-    weight_decay: float = _choice(0.0, "decoupled decay a unit of learning rate; never on norms, biases", low=0, high=1)
+    weight_decay: float = _choice(
+        0.0, "decoupled in adamw, an L2 penalty in sgd and muon; never on norms and biases", low=0, high=1
+    )
     warmup: float = _choice(0.2, "share of the run in which the learning rate rises", low=0, high=0.9)
     clip: float = _choice(0.0, "limit on the gradient's norm; 0 is none", low=0, high=1e6)
     label_smoothing: float = _choice(0.05, "probability spread over the other classes", low=0, high=0.9)

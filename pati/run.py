@@ -132,9 +132,9 @@ class Run:
                 found.append(row)
         return found
 
-    def rewind(self, step: int) -> None:
-        """Drop the log's epochs after `step`: they will be trained again."""
-        rows = [row for row in self.rows() if row.get("kind") != "epoch" or row["step"] <= step]
+    def rewind(self, epochs: int) -> None:
+        """Drop the log's rows of epochs after the first `epochs`: they will be trained again."""
+        rows = [row for row in self.rows() if row.get("kind") != "epoch" or row["epoch"] <= epochs]
         files.write_text(self.log, "".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -138,7 +138,7 @@ class _Process:
         if self._closed:
             return [quarantined("damaged")] * len(chunk)
         # The process died. Alone, each file shows whether it was the one.
-        self._process.wait()
+        self._end()
         self._start()
         if len(chunk) == 1:
             return [quarantined("damaged", "the decoder crashed on this file")]
@@ -146,6 +146,9 @@ class _Process:
 
     def close(self) -> None:
         self._closed = True
+        self._end()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):

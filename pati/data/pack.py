@@ -26,7 +26,7 @@ from pati.data import audit
 from pati.data.audit import Progress
 from pati.data.manifest import Entry
 from pati.data.sources import Source
-from pati.data.worker import Finding, Target, pack_findings, unpack_findings
+from pati.data.worker import Finding, Looker, Target, pack_findings, unpack_findings
 from pati.errors import PatiError
 from pati.preprocess import Preprocess
 
@@ -132,12 +132,11 @@ def _open(slot: Path, source: Source) -> tuple[list[Finding], Pack] | None:
         if document["format"] != FORMAT or len(findings) != len(source.items) or len(pixels) != len(findings):
             return None
         hashes = []
-        for item, finding in zip(source.items, findings, strict=True):
-            path = source.root / item.path
-            # A file that could not be read then must be looked at again now.
-            if not finding.sha256 and finding.reason not in ("empty", "system-file"):
-                return None
-            hashes.append(files.sha256_file(path) if finding.sha256 else "")
+        looker = Looker(source.root, None)
+        for index, (item, finding) in enumerate(zip(source.items, findings, strict=True)):
+            if not finding.sha256 and looker.look(index, item.path).reason != finding.reason:
+                return None  # a file that could not be read then can be read now
+            hashes.append(files.sha256_file(source.root / item.path) if finding.sha256 else "")
         if _key(source, hashes) != document["key"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):

@@ -131,7 +131,10 @@ def _descend(root: Path) -> Path:
         visible = [entry for entry in _entries(root) if not entry.name.startswith((".", "__MACOSX"))]
         if len(visible) != 1 or not visible[0].is_dir():
             return root
-        root = Path(visible[0].path)
+        inner = Path(visible[0].path)
+        if not any(entry.is_dir() or _is_table(entry.name) for entry in _entries(inner)):
+            return root  # a single class folder, not a wrapper
+        root = inner
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

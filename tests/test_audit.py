@@ -1,0 +1,185 @@
+"""The audit's verdicts, its processes, the manifest and the pack that it fills."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pati import pipeline
+from pati.data import audit, pack, sources
+from pati.data.manifest import Manifest, require_trainable
+from pati.errors import PatiError
+from pati.preprocess import Preprocess
+from pati.recipe import Recipe
+from tests.conftest import draw, jpeg, write_shapes
+
+
+def dirty(folder: Path) -> Path:
+    write_shapes(folder, per_class=8)
+    good = jpeg(draw("circle", 0))
+    (folder / "circle" / "empty.jpg").write_bytes(b"")
+    (folder / "circle" / "Thumbs.db").write_bytes(b"x")
+    (folder / "square" / "cut.jpg").write_bytes(good[: len(good) // 2])
+    (folder / "square" / "copy.jpg").write_bytes(good)
+    (folder / "triangle" / "text.jpg").write_text("no photo")
+    (folder / "triangle" / "link.jpg").symlink_to("/etc/hostname")
+    (folder / "triangle" / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(jpeg(draw("triangle", 99)))
+    (folder / "triangle" / "new\nline.jpg").write_bytes(jpeg(draw("triangle", 98)))
+    return folder
+
+
+def check(folder: Path) -> Manifest:
+    return pipeline.check(folder, Recipe())
+
+
+def test_every_file_gets_exactly_one_verdict(tmp_path: Path) -> None:
+    found = check(dirty(tmp_path / "d"))
+    assert len(found.entries) == len({entry.path for entry in found.entries}) == 32
+    assert Counter(entry.reason for entry in found.entries if not entry.kept) == {
+        "empty": 1, "system-file": 1, "truncated": 1, "unsupported": 1, "not-a-file": 1,
+    }  # fmt: skip
+    (group,) = [group for group in found.duplicate_groups() if "circle/0.jpg" in {entry.path for entry in group}]
+    assert {entry.path for entry in group} == {"circle/0.jpg", "square/copy.jpg"}
+    assert all("in-two-classes" in entry.flags for entry in group)
+
+
+def test_processes_find_what_one_process_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = sources.find(dirty(tmp_path / "d"))
+    here = audit.read_all(source)
+    monkeypatch.setattr(audit, "_FEW", 0)
+    monkeypatch.setattr(audit, "CHUNK", 5)
+    apart = audit.read_all(source)
+    for one, other in zip(here, apart, strict=True):
+        assert (one.sha256, one.reason, one.flags, one.width) == (other.sha256, other.reason, other.flags, other.width)
+        np.testing.assert_array_equal(one.thumb, other.thumb)
+
+
+def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that dies on one file (as a crash in a C library would) costs that file only."""
+    fake = tmp_path / "sitecustomize.py"
+    fake.write_text(
+        "import os\n"
+        "if 'DEADLY' in os.environ:\n"
+        "    import pati.decode as decode\n"
+        "    decode_before = decode.decode\n"
+        "    def deadly(data, *rest):\n"
+        "        if data == b'deadly':\n"
+        "            os.kill(os.getpid(), 9)\n"
+        "        return decode_before(data, *rest)\n"
+        "    decode.decode = deadly\n"
+    )
+    folder = write_shapes(tmp_path / "d", per_class=4)
+    (folder / "circle" / "deadly.jpg").write_bytes(b"deadly")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DEADLY", "1")
+    monkeypatch.setattr(audit, "_FEW", 0)
+    findings = audit.read_all(sources.find(folder))
+    assert Counter(finding.reason for finding in findings) == {"": 12, "damaged": 1}
+
+
+def test_manifest_round_trip(tmp_path: Path) -> None:
+    found = check(dirty(tmp_path / "d"))
+    found.write(tmp_path / "m.jsonl")
+    assert Manifest.read(tmp_path / "m.jsonl") == found
+    lines = (tmp_path / "m.jsonl").read_text().splitlines()
+    assert len(lines) == 33
+    changed = json.loads(lines[1]) | {"label": "other"}
+    (tmp_path / "m.jsonl").write_text("\n".join([lines[0], json.dumps(changed), *lines[2:]]))
+    with pytest.raises(PatiError, match="changed by hand"):
+        Manifest.read(tmp_path / "m.jsonl")
+    for text in ("", "{}", "[]\n", "nonsense"):
+        (tmp_path / "m.jsonl").write_text(text)
+        with pytest.raises(PatiError):
+            Manifest.read(tmp_path / "m.jsonl")
+
+
+def test_leaks_between_given_splits_are_reported(tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "val", "test")):
+        write_shapes(tmp_path / "d" / part, per_class=5, first=10 * number)
+    stolen = (tmp_path / "d" / "train" / "circle" / "0.jpg").read_bytes()
+    (tmp_path / "d" / "test" / "circle" / "stolen.jpg").write_bytes(stolen)
+    (leak,) = check(tmp_path / "d").leaks()
+    assert {entry.path for entry in leak} == {"train/circle/0.jpg", "test/circle/stolen.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda base: write_shapes(base, classes=("circle",)), "only one class"),
+        (
+            lambda base: [write_shapes(base), [path.unlink() for path in sorted((base / "square").iterdir())[2:]]],
+            "at least 3",
+        ),
+        (lambda base: [write_shapes(base), (base / "square").rename(base / "Circle")], "differ only in case"),
+        (lambda base: [path.write_bytes(b"") for path in write_shapes(base).rglob("*.jpg")], "none of the 90 files"),
+    ],
+)
+def test_clear_refusals(tmp_path: Path, make: Callable[[Path], object], told: str) -> None:
+    make(tmp_path / "d")
+    with pytest.raises(PatiError, match=told):
+        require_trainable(check(tmp_path / "d"))
+
+
+def test_nothing_found(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    with pytest.raises(PatiError, match="no photo found"):
+        check(tmp_path / "d")
+
+
+def test_pack_holds_each_photos_pixels_and_is_reused_until_a_file_changes(tmp_path: Path) -> None:
+    folder = dirty(tmp_path / "d")
+    source, preprocess = sources.find(folder), Preprocess(size=24)
+    findings, packed, reused = pack.open_or_build(source, preprocess)
+    assert not reused
+    for item, finding in zip(source.items, findings, strict=True):
+        if not finding.reason:
+            np.testing.assert_array_equal(packed.pixels[packed.rows[finding.sha256]], preprocess(folder / item.path))
+    again, _, reused = pack.open_or_build(source, preprocess)
+    assert reused
+    assert [finding.sha256 for finding in again] == [finding.sha256 for finding in findings]
+    assert not pack.open_or_build(source, Preprocess(size=16))[2]
+    (folder / "circle" / "3.jpg").write_bytes(jpeg(draw("circle", 1234)))
+    changed, packed, reused = pack.open_or_build(source, preprocess)
+    assert not reused
+    assert len(changed) == len(findings)
+    np.testing.assert_array_equal(
+        packed.pixels[[item.path for item in source.items].index("circle/3.jpg")],
+        preprocess(folder / "circle" / "3.jpg"),
+    )
+
+
+def test_cats_vs_dogs(photos: Callable[[str], Path]) -> None:
+    """Exactly the two empty photos and the two Thumbs.db are quarantined; duplicates never straddle."""
+    photos("cats-vs-dogs")
+    started = time.monotonic()
+    found = pipeline.check("cats-vs-dogs", Recipe())
+    seconds = time.monotonic() - started
+    assert {entry.path: entry.reason for entry in found.entries if not entry.kept} == {
+        "Cat/666.jpg": "empty",
+        "Dog/11702.jpg": "empty",
+        "Cat/Thumbs.db": "system-file",
+        "Dog/Thumbs.db": "system-file",
+    }
+    assert len(found.kept) == 19_998
+    assert not found.leaks()
+    assert 10 <= len(found.duplicate_groups()) <= 100
+    assert all(abs(found.shares()[name] - 0.1) < 0.01 for name in ("validation", "test"))
+    assert seconds < 120, "a bound against quadratic Python, not a benchmark"
+
+
+def test_clothing_grouped_by_sender(photos: Callable[[str], Path]) -> None:
+    found = pipeline.check(photos("clothing"), Recipe(group_by="sender_id"))
+    places: dict[str, set[str]] = {}
+    for entry in found.kept:
+        places.setdefault(str(entry.group), set()).add(str(entry.split))
+    assert all(len(where) == 1 for where in places.values())
+    for name in ("train", "validation", "test"):
+        assert len({entry.label for entry in found.of_split(name)}) == 17
+    assert max(map(len, found.duplicate_groups())) < 30

@@ -1,0 +1,177 @@
+"""What people hold: predictions, the model file, and its refusals."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+import pati
+from pati.errors import PatiError
+from tests.conftest import draw, jpeg
+
+
+def probabilities(prediction: pati.Prediction) -> np.ndarray:
+    return np.array(list(prediction.probabilities.values()))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(jpeg(draw("square", 500, 80)))
+    return path
+
+
+def test_same_probabilities_from_any_form_alone_or_in_a_batch(trained: Path, photo: Path) -> None:
+    classifier = pati.load(trained)
+    alone = probabilities(classifier.predict(photo))
+    assert alone.sum() == pytest.approx(1)
+    image = Image.open(photo)
+    forms = [str(photo), photo.read_bytes(), image, np.asarray(image)]
+    crowd = [draw("circle", number) for number in range(50)]
+    for form in forms:
+        np.testing.assert_allclose(probabilities(classifier.predict(form)), alone, atol=1e-5)
+        batch = classifier.predict([*crowd, form, *crowd])
+        np.testing.assert_allclose(probabilities(batch[50]), alone, atol=1e-5)
+
+
+def test_unreadable_photos(trained: Path, photo: Path, tmp_path: Path) -> None:
+    classifier = pati.load(trained)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(photo.read_bytes()[:200])
+    rows = classifier.predict([photo, broken, tmp_path / "gone.jpg", photo])
+    assert [bool(row.error) for row in rows] == [False, True, True, False]
+    assert [row.path for row in rows] == [str(photo), str(broken), str(tmp_path / "gone.jpg"), str(photo)]
+    with pytest.raises(PatiError, match="truncated"):
+        classifier.predict(broken)
+
+
+def test_streaming_reads_ahead_only_a_little(trained: Path) -> None:
+    taken = 0
+
+    def source() -> Any:
+        nonlocal taken
+        for number in range(1000):
+            taken += 1
+            yield np.asarray(draw("circle", number % 5, 32))
+
+    stream = pati.load(trained).predict_stream(source())
+    next(stream)
+    assert taken <= 128
+    assert sum(1 for _ in stream) == 999
+
+
+def test_it_learned_something(trained: Path) -> None:
+    classifier = pati.load(trained)
+    shapes = [(shape, number) for shape in classifier.classes for number in range(900, 920)]
+    answers = classifier.predict([draw(*shape) for shape in shapes])
+    assert sum(answer.label == shape for answer, (shape, _) in zip(answers, shapes, strict=True)) >= 45
+
+
+def test_save_and_load_are_exact(trained: Path, photo: Path, tmp_path: Path) -> None:
+    classifier = pati.load(trained)
+    classifier.save(tmp_path / "copy.safetensors")
+    again = pati.load(tmp_path / "copy.safetensors")
+    assert again.classes == classifier.classes
+    assert again.preprocess == classifier.preprocess
+    assert again.facts == classifier.facts
+    assert again.mirror == classifier.mirror
+    for name, value in classifier.net.state_dict().items():
+        assert torch.equal(value, again.net.state_dict()[name])
+    assert again.predict(photo) == classifier.predict(photo)
+    assert {"model", "recipe", "metrics", "manifest", "versions"} <= set(again.facts)
+
+
+def test_explanations(trained: Path, photo: Path) -> None:
+    classifier = pati.load(trained)
+    explanation = classifier.explain(photo)
+    assert explanation.photo.shape == (80, 80, 3)
+    assert explanation.map.ndim == 2
+    assert explanation.map.min() >= 0
+    assert explanation.map.max() in (0, 1)
+    assert explanation.label == explanation.prediction.label == classifier.predict(photo).label
+    assert classifier.explain(photo, label="triangle").label == "triangle"
+    with pytest.raises(PatiError, match="no class 'dog'"):
+        classifier.explain(photo, label="dog")
+    with pytest.raises(PatiError, match="no explainer 'gradcam'"):
+        classifier.explain(photo, method="gradcam")
+
+
+def edited(source: Path, target: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> Path:
+    """A copy of a model file with header document and tensors changed."""
+    data = source.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    document = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["pati"])
+    tensors = safetensors.torch.load(data)
+    change(document, tensors)
+    target.write_bytes(safetensors.torch.save(tensors, {"pati": json.dumps(document)}))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda d, t: d.update(format=99), "format 99"),
+        (lambda d, t: d.update(kind="other"), "not a pati model"),
+        (lambda d, t: d.pop("classes"), "lacks 'classes'"),
+        (lambda d, t: d.pop("preprocess"), "lacks 'preprocess'"),
+        (lambda d, t: d.pop("model"), "lacks 'model'"),
+        (lambda d, t: d.update(classes=["a", "b"]), "expected torch.float32 (2,"),
+        (lambda d, t: d["model"].update(name="vgg99"), "no model 'vgg99'"),
+        (lambda d, t: d["model"].update(width=1e9), "can't be read"),
+        (lambda d, t: t.pop(next(iter(t))), "lacks '"),
+        (lambda d, t: t.update(extra=torch.zeros(2)), "unknown tensor 'extra'"),
+        (lambda d, t: t.update({"head.3.bias": torch.zeros(7)}), "(7,)"),
+        (lambda d, t: t.update({"head.3.bias": torch.zeros(3).double()}), "float64"),
+    ],
+)
+def test_wrong_model_files_are_refused_each_with_its_message(
+    trained: Path, tmp_path: Path, change: Callable[..., None], told: str
+) -> None:
+    path = edited(trained / "model.safetensors", tmp_path / "m.safetensors", change)
+    with pytest.raises(PatiError) as caught:
+        pati.load(path)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        b"\x80\x04K\x01.",
+        bytes(100),
+        b"\xff" * 100,
+        struct.pack("<Q", 10**18) + b"{}",
+        b"\x02" + bytes(7) + b"{}",
+    ],
+)
+def test_foreign_files_are_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "m.safetensors").write_bytes(data)
+    with pytest.raises(PatiError, match="not a pati model"):
+        pati.load(tmp_path / "m.safetensors")
+
+
+def test_missing_and_cut_models(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(PatiError, match="can't read"):
+        pati.load(tmp_path / "none.safetensors")
+    with pytest.raises(PatiError, match="holds no model"):
+        pati.load(tmp_path)
+    data = (trained / "model.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(data[:-10])
+    with pytest.raises(PatiError, match="damaged"):
+        pati.load(tmp_path / "cut.safetensors")
+
+
+def test_model_file_is_plain_safetensors(trained: Path) -> None:
+    data = io.BytesIO((trained / "model.safetensors").read_bytes()).getvalue()
+    assert set(safetensors.torch.load(data)) == set(pati.load(trained).net.state_dict())

@@ -1,0 +1,166 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pati import catalogue
+from tests.conftest import draw, jpeg, write_shapes
+
+QUICK = ["--epochs", "1", "--size", "32", "--set", "growth=1", "width=0.25"]
+
+
+def pati(*arguments: object, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pati", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+    )
+
+
+def test_help_of_every_verb() -> None:
+    top = pati("--help")
+    assert top.returncode == 0
+    for verb in ("fetch", "check", "train", "eval", "explain", "predict", "list"):
+        assert verb in top.stdout
+        shown = pati(verb, "--help")
+        assert shown.returncode == 0
+        assert "Usage: pati" in shown.stdout
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys, pati.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["train"], 1, "wants DATA"),
+        (["train", "/nowhere"], 1, "there is no file, folder or known set"),
+        (["train", "digits", "--model", "pti"], 1, "did you mean pati?"),
+        (["train", "digits", "--set", "droput=1"], 1, "did you mean dropout"),
+        (["train", "digits", "--budget", "soon"], 1, "90s, 5m or 1h"),
+        (["train", "digits", "--budget", "5m", "--epochs", "3"], 1, "not both"),
+        (["train", "digits", "--size", "8", "--epochs", "1"], 1, "at least 16 px"),
+        (["train", "digits", "--recipe", "hause"], 1, "did you mean house?"),
+        (["train", "--resume", "/nowhere"], 1, "not a run's folder"),
+        (["train", "digits", "--resume", "x"], 1, "leave the other options out"),
+        (["predict", "/nowhere", "x.jpg"], 1, "can't read the model"),
+        (["predict", "/nowhere"], 1, "at least one photo"),
+        (["fetch", "imagenet"], 1, "no dataset 'imagenet'"),
+        (["list", "cars"], 2, ""),
+        (["nonsense"], 2, ""),
+        (["train", "digits", "--epochs", "many"], 2, ""),
+    ],
+)
+def test_mistakes_get_an_exit_code_and_words(arguments: list[str], code: int, told: str, tmp_path: Path) -> None:
+    done = pati(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert told in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("what", ["models", "augmentations", "metrics", "explainers", "datasets", "presets", "fields"])
+def test_list(what: str) -> None:
+    rows = json.loads(pati("list", what, "--json").stdout)
+    assert [(row["name"], row["summary"]) for row in rows] == catalogue.rows(what)
+    assert rows[0]["name"] in pati("list", what).stdout
+
+
+def test_check(shapes: Path, tmp_path: Path) -> None:
+    (shapes / "circle" / "bad.jpg").write_bytes(b"")
+    done = pati("check", shapes, "--json", "--out", tmp_path / "m.jsonl")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["files"] == 91
+    assert document["quarantined"] == [{"path": "circle/bad.jpg", "reason": "empty", "detail": ""}]
+    assert sum(document["classes"]["circle"].values()) == 30
+    assert len((tmp_path / "m.jsonl").read_text().splitlines()) == 92
+    assert "1 empty" in pati("check", shapes, "--out", tmp_path / "m.jsonl").stdout
+
+
+def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
+    done = pati("train", shapes, *QUICK, "--out", tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"] == str(tmp_path / "run")
+    assert "epoch 1" in done.stderr
+
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"")
+    done = pati("predict", tmp_path / "run", shapes / "circle", bad, "--format", "csv")
+    rows = list(csv.reader(io.StringIO(done.stdout)))
+    assert done.returncode == 0
+    assert rows[0] == ["path", "prediction", "confidence", "circle", "square", "triangle", "error"]
+    assert len(rows) == 32
+    assert [Path(row[0]).stem for row in rows[1:31]] == [str(number) for number in range(30)]
+    assert rows[31][0] == str(bad)
+    assert rows[31][-1] == "empty"
+    for row in rows[1:31]:
+        assert float(row[2]) == max(map(float, row[3:6]))
+
+    listed = f"{shapes}/circle/1.jpg\n{shapes}/square/2.jpg\n"
+    done = pati("predict", tmp_path / "run" / "model.safetensors", "-", "--format", "json", stdin=listed)
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == listed.split()
+    assert pati("predict", tmp_path / "run", f"{shapes}/*/1*.jpg").stdout.count("\n") == 33
+
+    done = pati("predict", tmp_path / "run", bad)
+    assert done.returncode == 1
+    assert "none of the 1 files" in done.stderr
+    assert "empty" in done.stdout
+
+    done = pati(
+        "explain", tmp_path / "run", shapes / "circle" / "1.jpg", "--class", "square", "--out", tmp_path / "maps"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "maps" / "1.explained.png").read_bytes().startswith(b"\x89PNG")
+
+    done = pati("eval", tmp_path / "run", "--split", "validation", "--json")
+    assert "accuracy" in json.loads(done.stdout)
+    assert "scored 2 times" in pati("eval", tmp_path / "run").stderr
+
+
+def test_a_closed_pipe_is_no_error(trained: Path, tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path / "many", per_class=100)
+    command = f"{sys.executable} -m pati predict {trained} {folder} | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(shapes: Path, tmp_path: Path) -> None:
+    arguments = ["train", shapes, "--epochs", "500", "--size", "32", "--out", tmp_path / "run"]
+    command = [sys.executable, "-m", "pati", *map(str, arguments)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and '"epoch"' in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert f"pati train --resume {tmp_path / 'run'}" in " ".join(told.split())
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_file_names_that_are_no_text(trained: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff.jpg")
+    odd.write_bytes(jpeg(draw("circle", 1)))
+    for shape in ("table", "json", "csv"):
+        done = pati("predict", trained, tmp_path, "--format", shape)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("\n") == (2 if shape == "csv" else 1)

@@ -1,0 +1,52 @@
+"""Scores against scikit-learn and SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn import metrics as reference
+
+from pati import metrics
+
+
+@st.composite
+def outcomes(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
+    classes, count, seed = draw(st.integers(2, 6)), draw(st.integers(1, 80)), draw(st.integers(0, 10_000))
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(count, classes, generator=generator) * 2
+    return logits, torch.randint(0, classes, (count,), generator=generator)
+
+
+@given(outcomes())
+def test_equal_to_scikit_learn(outcome: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, labels = outcome
+    predicted, classes = logits.argmax(1), range(logits.shape[1])
+    document = metrics.summary(logits, labels, tuple(map(str, classes)))
+    assert document["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
+    assert document["macro_f1"] == pytest.approx(
+        reference.f1_score(labels, predicted, average="macro", zero_division=0)
+    )
+    np.testing.assert_array_equal(document["confusion"], reference.confusion_matrix(labels, predicted, labels=classes))
+    expected = reference.precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        np.testing.assert_allclose([row[name] for row in document["per_class"]], values)
+    present = sorted(set(labels.tolist()))
+    recalls = reference.recall_score(labels, predicted, labels=present, average=None, zero_division=0)
+    assert document["balanced_accuracy"] == pytest.approx(recalls.mean())
+    probabilities = logits.double().softmax(1).numpy()
+    assert document["log_loss"] == pytest.approx(reference.log_loss(labels, probabilities, labels=classes))
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilson_equals_scipy(count: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, count))
+    expected = binomtest(hits, count).proportion_ci(method="wilson")
+    assert metrics.wilson(hits, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_wilson_of_nothing() -> None:
+    assert metrics.wilson(0, 0) == (0.0, 1.0)

@@ -1,0 +1,182 @@
+"""Whole commands from Python, on drawn pictures and, where they are at hand, on real photos."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+
+import pati
+from pati import pipeline
+from pati.data.manifest import Manifest
+from pati.data.sources import Columns, find
+from pati.errors import PatiError
+from pati.recipe import Recipe
+from pati.run import Run
+from tests.conftest import draw, jpeg, write_shapes
+
+QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
+
+
+def test_a_run_leaves_everything_it_promises(trained: Path) -> None:
+    run = Run.open(trained)
+    for path in (run.recipe, run.manifest, run.log, run.predictions, run.metrics, run.model, run.report,
+                 run.figures / "curves.svg", run.figures / "confusion.svg", run.figures / "explanations.png"):  # fmt: skip
+        assert path.stat().st_size > 0, path
+    document = json.loads(run.metrics.read_text())
+    found = Manifest.read(run.manifest)
+    assert document["manifest"] == found.hash()
+    assert document["test"]["photos"] == len(found.of_split("test"))
+    assert (
+        document["test"]["accuracy_interval"][0]
+        <= document["test"]["accuracy"]
+        <= document["test"]["accuracy_interval"][1]
+    )
+    assert [row["epoch"] for row in run.rows("epoch")] == [1, 2, 3, 4, 5, 6]
+    assert run.read_state()["test_scored"] == 1
+    assert pati.load(trained).facts["metrics"]["accuracy"] == document["test"]["accuracy"]
+
+
+def test_stored_predictions_are_the_models(trained: Path) -> None:
+    run = Run.open(trained)
+    found, classifier = Manifest.read(run.manifest), pati.load(trained)
+    photos = [Path(found.root) / entry.path for entry in found.of_split("test")]
+    answers = np.array([list(row.probabilities.values()) for row in classifier.predict(photos)])
+    with np.load(run.predictions) as stored:
+        logits = stored["test_logits"]
+        assert stored["test_sha256"].tolist() == [entry.sha256 for entry in found.of_split("test")]
+        assert stored["test_labels"].tolist() == found.targets(found.of_split("test"))
+    expected = np.exp(logits - logits.max(1, keepdims=True))
+    np.testing.assert_allclose(answers, expected / expected.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_scoring_again_is_counted(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    document = pipeline.score(run)
+    assert document["test_scored"] == 2
+    stored = json.loads((run / "metrics.json").read_text())["test"]
+    assert document["accuracy"] == stored["accuracy"]
+    assert document["log_loss"] == pytest.approx(stored["log_loss"], abs=1e-4)
+    assert "test_scored" not in pipeline.score(run, split="validation")
+    assert Run.open(run).read_state()["test_scored"] == 2
+
+
+def test_scoring_another_set(trained: Path, tmp_path: Path) -> None:
+    other = write_shapes(tmp_path / "other", per_class=10, classes=("circle", "square"), first=700)
+    (other / "circle" / "bad.jpg").write_bytes(b"")
+    document = pipeline.score(trained, data=other)
+    assert document["photos"] == 20
+    assert document["unreadable"] == 1
+    (other / "dog").mkdir()
+    (other / "dog" / "1.jpg").write_bytes(jpeg(draw("circle", 1)))
+    with pytest.raises(PatiError, match="does not know: dog"):
+        pipeline.score(trained, data=other)
+
+
+def test_changed_photos_are_noticed(tmp_path: Path) -> None:
+    data = write_shapes(tmp_path / "d", per_class=20)
+    run = pipeline.train(data, QUICK, out=tmp_path / "run").run
+    (victim, *_) = Manifest.read(run.manifest).of_split("test")
+    (data / victim.path).write_bytes(jpeg(draw("circle", 4321)))
+    with pytest.raises(PatiError, match="changed or are gone"):
+        pipeline.score(run.folder)
+    run.update(stage="training")
+    with pytest.raises(PatiError, match="data changed since this run began"):
+        pipeline.resume(run.folder)
+
+
+def test_a_finished_run_is_only_read(trained: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    result = pipeline.resume(trained)
+    assert result.classifier.classes == ("circle", "square", "triangle")
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+
+
+def test_runs_are_reproducible_and_their_folders_are_not_taken_twice(shapes: Path, tmp_path: Path) -> None:
+    first = pipeline.train(shapes, QUICK, out=tmp_path / "a")
+    second = pipeline.train(shapes, QUICK, out=tmp_path / "b")
+    tensors = [safetensors.torch.load_file(result.run.model) for result in (first, second)]
+    assert all((tensors[0][name] == tensors[1][name]).all() for name in tensors[0])
+    assert first.metrics["test"] == second.metrics["test"]
+    with pytest.raises(PatiError, match="holds a run already"):
+        pipeline.train(shapes, QUICK, out=tmp_path / "a")
+
+
+def test_seeds_never_change_the_split(shapes: Path, tmp_path: Path) -> None:
+    runs = [
+        pipeline.train(shapes, dataclasses.replace(QUICK, seed=seed), out=tmp_path / str(seed)).run for seed in (0, 1)
+    ]
+    assert Manifest.read(runs[0].manifest) == Manifest.read(runs[1].manifest)
+
+
+@pytest.mark.parametrize("name", ["scratch", "pati"])
+@pytest.mark.parametrize("resize", ["crop", "pad"])
+def test_models_and_resizing(shapes: Path, tmp_path: Path, name: str, resize: str) -> None:
+    recipe = dataclasses.replace(QUICK, model=name, resize=resize, averaging=0.1)
+    assert pipeline.train(shapes, recipe, out=tmp_path / "run").classifier.preprocess.resize == resize
+
+
+def test_a_budget_that_is_too_small_is_refused_with_one_that_is_not(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(PatiError, match="leaves 0 s for training"):
+        pipeline.train(shapes, Recipe(budget=5.0), out=tmp_path / "run", started=-1e9)
+
+
+def test_the_readmes_python(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    classifier = pati.train(shapes, pati.Recipe(epochs=1, size=32))
+    answer = classifier.predict(shapes / "circle" / "1.jpg")
+    assert answer.label in classifier.classes
+    assert classifier.explain(shapes / "circle" / "1.jpg").label == answer.label
+    assert pati.load(tmp_path / "runs" / "shapes-1").classes == classifier.classes
+
+
+def test_report_is_self_contained_and_bilingual(trained: Path) -> None:
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert "Training report" in page
+    assert "Eğitim raporu" in page
+    assert 'src="http' not in page
+    assert "<link" not in page
+    accuracy = json.loads((trained / "metrics.json").read_text())["test"]["accuracy"]
+    assert f"{100 * accuracy:.1f} %" in page
+
+
+def test_every_sentence_of_the_report_is_in_both_languages() -> None:
+    from pati.report.words import WORDS
+
+    assert set(WORDS["en"]) == set(WORDS["tr"])
+    assert all(text for words in WORDS.values() for text in words.values())
+
+
+def test_digits_reach_what_they_should(tmp_path: Path) -> None:
+    document = pipeline.train("digits", Recipe(epochs=8), out=tmp_path / "run").metrics
+    assert document["test"]["accuracy"] >= 0.97
+
+
+def test_clothing_by_sender(photos: Callable[[str], Path], tmp_path: Path) -> None:
+    result = pipeline.train(
+        photos("clothing"), Recipe(epochs=1, size=32, group_by="sender_id", width=0.5), out=tmp_path / "run"
+    )
+    assert len(result.classifier.classes) == 17
+    assert result.metrics["test"]["photos"] > 100
+
+
+@pytest.mark.slow
+def test_cats_and_dogs_end_to_end(photos: Callable[[str], Path], tmp_path: Path) -> None:
+    """Two epochs of a narrow net: far from its best, but no accident; and one answer on every path."""
+    photos("cats-vs-dogs")
+    result = pipeline.train("cats-vs-dogs", Recipe(epochs=2, size=64, width=0.5), out=tmp_path / "run")
+    assert result.metrics["test"]["accuracy"] > 0.7
+    originals = find(photos("originals"), Columns())
+    paths = [originals.root / item.path for item in originals.items[::10]]
+    answers: list[dict[str, Any]] = [row.probabilities for row in result.classifier.predict(paths)]
+    for path, together in zip(paths, answers, strict=True):
+        for alone in (result.classifier.predict(path), result.classifier.predict(path.read_bytes())):
+            assert all(abs(alone.probabilities[name] - together[name]) <= 1e-5 for name in together)

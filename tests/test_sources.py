@@ -1,0 +1,180 @@
+"""DATA in all its forms: folders, archives, CSVs, known names."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pati.data import sources
+from pati.data.archives import ArchiveLimits, safe_name, unpack
+from pati.data.sources import Columns, natural
+from pati.errors import PatiError
+from tests.conftest import draw, jpeg, write_shapes
+
+
+def labels(source: sources.Source) -> dict[str, int]:
+    return dict(Counter(item.label for item in source.items))
+
+
+def test_folder_of_class_folders(shapes: Path) -> None:
+    source = sources.find(shapes)
+    assert labels(source) == {"circle": 30, "square": 30, "triangle": 30}
+    assert [item.path for item in source.items] == sorted(item.path for item in source.items)
+
+
+def test_wrapping_and_hidden_folders(tmp_path: Path) -> None:
+    write_shapes(tmp_path / "outer" / "inner", per_class=3)
+    for stray in (".ipynb_checkpoints", "__MACOSX"):
+        (tmp_path / "outer" / "inner" / stray).mkdir()
+        (tmp_path / "outer" / "inner" / stray / "a.jpg").write_bytes(b"x")
+    source = sources.find(tmp_path / "outer")
+    assert set(labels(source)) == {"circle", "square", "triangle"}
+    assert any(".ipynb_checkpoints" in note for note in source.notes)
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz"])
+def test_archives(shapes: Path, tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"photos.{suffix}"
+    if suffix == "zip":
+        shutil.make_archive(str(tmp_path / "photos"), "zip", shapes.parent, "shapes")
+    else:
+        with tarfile.open(target, f"w:{suffix.partition('.')[2]}") as archive:
+            archive.add(shapes, "PetImages")
+    assert labels(sources.find(target)) == {"circle": 30, "square": 30, "triangle": 30}
+
+
+@pytest.mark.parametrize("parts", [("train", "val", "test"), ("Training", "Validation"), ("train", "test")])
+def test_presplit_folders(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    for number, part in enumerate(parts):
+        write_shapes(tmp_path / "data" / part, per_class=4, first=10 * number)
+    source = sources.find(tmp_path / "data")
+    assert source.presplit
+    assert labels(source) == {shape: 4 * len(parts) for shape in ("circle", "square", "triangle")}
+    assert {item.split for item in source.items} == {sources.SPLITS[part.lower()] for part in parts}
+
+
+def test_csv_alone(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(4):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(jpeg(draw("circle", number)))
+    table = tmp_path / "list.csv"
+    table.write_text("Image,Category,fold\n" + "".join(f"photos/{n}.jpg,{'xy'[n % 2]},f{n}\n" for n in range(4)))
+    source = sources.find(table, Columns(group="fold"))
+    assert labels(source) == {"x": 2, "y": 2}
+    assert [item.group for item in source.items] == ["f0", "f1", "f2", "f3"]
+
+
+def test_csv_with_named_columns_and_splits(tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("where,kind,part\na.jpg,x,train\nb.jpg,y,test\n")
+    source = sources.find(table, Columns(path="where", label="kind", split="part"))
+    assert source.presplit
+    assert [item.split for item in source.items] == ["train", "test"]
+
+
+def test_csv_inside_a_folder_gives_groups(shapes: Path) -> None:
+    lines = [f"{item.path},{item.label},{number % 5}" for number, item in enumerate(sources.find(shapes).items)]
+    (shapes / "meta.csv").write_text("file,label,sender\n" + "\n".join(lines) + "\n")
+    source = sources.find(shapes, Columns(group="sender"))
+    assert {item.group for item in source.items} == set("01234")
+
+
+def test_csv_beside_a_flat_folder(tmp_path: Path) -> None:
+    (tmp_path / "flat").mkdir()
+    for number in range(6):
+        (tmp_path / "flat" / f"{number}.jpg").write_bytes(jpeg(draw("square", number)))
+    (tmp_path / "flat" / "labels.csv").write_text(
+        "filename,class\n" + "".join(f"{n}.jpg,{'ab'[n % 2]}\n" for n in range(6))
+    )
+    assert labels(sources.find(tmp_path / "flat")) == {"a": 3, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("a,b\n1,2\n", "no path column"), ("file,b\n1,2\n", "no label column"), ("file,label\n\xff", "no photo")],
+)
+def test_broken_csv(tmp_path: Path, text: str, told: str) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text(text)
+    if told == "no photo":
+        assert not sources.find(table).items
+        return
+    with pytest.raises(PatiError, match=told):
+        sources.find(table)
+
+
+def test_grouping_by_an_unknown_column(shapes: Path) -> None:
+    with pytest.raises(PatiError, match="no CSV"):
+        sources.find(shapes, Columns(group="sender"))
+    (shapes / "meta.csv").write_text("file,label,sender\ncircle/0.jpg,circle,1\n")
+    with pytest.raises(PatiError, match="no column 'owner'"):
+        sources.find(shapes, Columns(group="owner"))
+
+
+def test_unknown_data() -> None:
+    with pytest.raises(PatiError, match="known set 'cats-vs-dog'"):
+        sources.find("cats-vs-dog")
+
+
+def test_classes_are_in_natural_order() -> None:
+    assert sorted(["10", "2", "0", "b", "a10", "a9"], key=natural) == ["0", "2", "10", "a9", "a10", "b"]
+
+
+def test_digits_are_built_in() -> None:
+    source = sources.find("digits")
+    assert len(source.items) == 1797
+    assert source.classes == tuple("0123456789")
+    assert not source.mirrored
+
+
+def test_known_photos(photos: Callable[[str], Path]) -> None:
+    photos("cats-vs-dogs")
+    source = sources.find("cats-vs-dogs")
+    assert len(source.items) == 20_002
+    assert source.classes == ("Cat", "Dog")
+    clothes = sources.find(photos("clothing"), Columns(group="sender_id"))
+    assert len(clothes.items) == 5096
+    assert len({item.group for item in clothes.items}) == 344
+    # CSVs that name neither class nor group nor split are no tables of ours.
+    assert len(sources.find(photos("originals")).items) == 400
+    assert labels(sources.find(photos("pet-heads"))) == {"cat": 97, "dog": 51}
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "C:\\a", "a\0b", "..", "", "a/" + "b" * 300])
+def test_unsafe_member_names(name: str) -> None:
+    assert safe_name(name) is None
+
+
+def test_archives_write_nothing_outside(tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for name in ("../out.jpg", "/etc/out.jpg", "in/a.jpg", "in/A.jpg", "in/../../x.jpg"):
+            zipped.writestr(name, b"data")
+    target = tmp_path / "target"
+    target.mkdir()
+    unpack(archive, target)
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [
+        "a.zip",
+        "target/in/a.jpg",
+    ]
+
+
+def test_archive_limits_and_damage(tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for number in range(5):
+            zipped.writestr(f"{number}.jpg", bytes(1_000_000))
+    for limits in (ArchiveLimits(files=3), ArchiveLimits(bytes=2_000_000), ArchiveLimits(ratio=2)):
+        target = tmp_path / f"t{limits.files}{limits.ratio}{limits.bytes}"
+        target.mkdir()
+        with pytest.raises(PatiError, match=r"more than|unpacks to"):
+            unpack(archive, target, limits)
+    (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-100])
+    with pytest.raises(PatiError, match="broken archive"):
+        sources.find(tmp_path / "cut.zip")

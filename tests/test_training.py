@@ -1,0 +1,139 @@
+"""The loop: exact resume, averaging, budgets, and losses that are no numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pati import checkpoint, models, plan
+from pati import training as loop
+from pati.data.loader import Samples, order
+from pati.errors import Interrupted, PatiError
+from pati.preprocess import Preprocess
+from pati.recipe import Recipe
+from tests.conftest import SHAPES, draw
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=4, size=32, batch=16, flip=0.5, rotate=10, dropout=0.3, width=0.25, hue=0.1)
+
+
+def samples(first: int, per_class: int) -> Samples:
+    pictures = [np.asarray(draw(shape, n, 32)) for n in range(first, first + per_class) for shape in SHAPES]
+    labels = torch.arange(len(pictures)) % 3
+    return Samples(
+        torch.tensor(np.stack(pictures)), torch.arange(len(pictures)), torch.nn.functional.one_hot(labels, 3).float()
+    )
+
+
+TRAINING, VALIDATION = samples(0, 20), samples(100, 5)
+
+
+def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None, seconds: float | None = None,
+        preprocess: Preprocess = Preprocess(size=32)) -> Any:  # fmt: skip
+    net = models.build("scratch", 3, width=recipe.width, dropout=recipe.dropout, seed=recipe.seed)
+    steps = 0
+    rows: list[dict[str, Any]] = []
+
+    def log(row: dict[str, Any]) -> None:
+        nonlocal steps
+        steps += row["kind"] == "step"
+        rows.append(row)
+
+    paced = plan.Plan(batch=16, sizes=(16, 32), epochs=recipe.epochs, seconds=seconds)
+    loop.train(
+        net, TRAINING, VALIDATION, preprocess, recipe, paced, folder,
+        device=CPU, log=log, stopped=lambda: stop_after is not None and steps >= stop_after,
+    )  # fmt: skip
+    return net.state_dict(), rows
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 11])
+@pytest.mark.parametrize("averaging", [0.0, 0.1])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_resume_is_bit_exact(tmp_path: Path, stop_after: int, averaging: float, optimizer: str) -> None:
+    rate = 0.08 if optimizer == "muon" else 0.001
+    recipe = dataclasses.replace(RECIPE, averaging=averaging, optimizer=optimizer, learning_rate=rate)
+    whole, rows = run(tmp_path / "whole", recipe)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", recipe, stop_after=stop_after)
+    resumed, later = run(tmp_path / "cut", recipe)
+    assert same(whole, resumed)
+    assert later[0]["kind"] == "resumed"
+    epochs, again = ([row for row in found if row["kind"] == "epoch"] for found in (rows, later))
+    for one, two in zip(epochs[-len(again) :], again, strict=True):
+        for name in ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+            assert one[name] == two[name]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    whole, _ = run(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", stop_after=6)
+    newest = sorted((tmp_path / "cut").iterdir())[-1]
+    damaged = bytearray(newest.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    newest.write_bytes(damaged)
+    resumed, rows = run(tmp_path / "cut")
+    assert rows[0]["damaged"] == [newest.name]
+    assert same(whole, resumed)
+
+
+def test_only_two_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    run(tmp_path)
+    assert len(list(tmp_path.iterdir())) == checkpoint.KEEP
+
+
+def test_seeds_vary_the_training(tmp_path: Path) -> None:
+    first, _ = run(tmp_path / "a")
+    second, _ = run(tmp_path / "b", dataclasses.replace(RECIPE, seed=1))
+    assert not same(first, second)
+
+
+def test_averaged_weights_are_the_final_ones(tmp_path: Path) -> None:
+    plain, _ = run(tmp_path / "a")
+    averaged, _ = run(tmp_path / "b", dataclasses.replace(RECIPE, averaging=0.2))
+    assert not same(plain, averaged)
+    tensors, _, _ = checkpoint.newest(tmp_path / "b") or pytest.fail("no checkpoint")
+    assert same(averaged, loop._part(tensors, "average"))
+    assert same(plain, loop._part(tensors, "net"))  # averaging watches, it doesn't steer
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path) -> None:
+    endless = Preprocess(size=32, std=(1e-40, 1e-40, 1e-40))  # divides the pixels into infinities
+    with pytest.raises(PatiError, match="loss became nan") as caught:
+        run(tmp_path, preprocess=endless)
+    assert "learning_rate" in caught.value.hint
+
+
+def test_a_budget_ends_the_run_on_time(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=None, budget=60.0)
+    _, rows = run(tmp_path, recipe, seconds=3.0)
+    last = rows[-1]
+    assert last["kind"] == "epoch"
+    assert last["progress"] == 1
+    assert 3.0 <= last["seconds"] < 4.0
+    assert {row["size"] for row in rows} == {16, 32}
+
+
+def test_order_is_a_permutation_that_changes_with_seed_and_epoch() -> None:
+    assert sorted(order(0, 0, 100).tolist()) == list(range(100))
+    assert torch.equal(order(0, 3, 100), order(0, 3, 100))
+    assert not torch.equal(order(0, 3, 100), order(0, 4, 100))
+    assert not torch.equal(order(0, 3, 100), order(1, 3, 100))
+
+
+def test_clipping_limits_the_gradient(tmp_path: Path) -> None:
+    plain, _ = run(tmp_path / "a")
+    clipped, _ = run(tmp_path / "b", dataclasses.replace(RECIPE, clip=1e-3))
+    assert not same(plain, clipped)
