@@ -270,9 +270,13 @@ def explain(
     if not photos:
         raise PatiError("pati explain wants at least one photo", f"for example: pati explain {model} cat.jpg")
     classifier = Classifier.load(model)
+    written: set[Path] = set()
     for photo in photos:
         explanation = classifier.explain(photo, label=label, method=method)
         target = (out or Path()) / f"{photo.stem}.explained.png"
+        while target in written:  # cat/1.jpg and dog/1.jpg
+            target = target.with_name(f"{photo.parent.name}-{target.name}")
+        written.add(target)
         write_bytes(target, figures.explanation_page(explanation))
         if explanation.peak == 0:
             print(f"note: nothing in {photo} spoke for {explanation.label}: the map is empty", file=sys.stderr)
@@ -281,7 +285,12 @@ def explain(
 
 
 @app.command
-def predict(model: Path, /, *paths: str, format: Literal["table", "json", "csv"] = "table") -> None:
+def predict(
+    model: Path,
+    /,
+    *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    format: Literal["table", "json", "csv"] = "table",
+) -> None:
     """Classify photos: one row for every input, in order; a row says why where a file can't be read.
 
     Parameters
@@ -299,6 +308,9 @@ def predict(model: Path, /, *paths: str, format: Literal["table", "json", "csv"]
 
     if not paths:
         raise PatiError("pati predict wants at least one photo", f"for example: pati predict {model} cat.jpg")
+    for path in paths:  # a lone hyphen is stdin, any other one is a mistyped option
+        if path.startswith("-") and path != "-" and not Path(path).exists():
+            raise PatiError(f"unknown option {path}", "see pati predict --help; a file of that name is ./" + path)
     classifier = Classifier.load(model)
     write = output.writers[format]
     failed = [0, 0]

@@ -127,7 +127,9 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         findings, packed, reused = pack.open_or_build(source, preprocess, _audit_progress(listen))
         found = audit.manifest(source, findings, recipe)
         _keep_manifest(run, found)
-        listen({"kind": "manifest", "manifest": found, "reused": reused, "seconds": time.monotonic() - at})
+        seconds = time.monotonic() - at
+        run.append({"kind": "read", "files": len(found.entries), "reused": reused, "seconds": round(seconds, 2)})
+        listen({"kind": "manifest", "manifest": found, "reused": reused, "seconds": seconds})
         require_trainable(found)
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -128,6 +128,9 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "maps" / "1.explained.png").read_bytes().startswith(b"\x89PNG")
+    same_name = [shapes / shape / "1.jpg" for shape in ("circle", "square")]
+    assert len(pati("explain", tmp_path / "run", *same_name, "--out", tmp_path / "maps").stdout.splitlines()) == 2
+    assert len(list((tmp_path / "maps").iterdir())) == 2
 
     done = pati("eval", tmp_path / "run", "--split", "validation", "--json")
     assert "accuracy" in json.loads(done.stdout)

@@ -27,8 +27,8 @@ QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
 
 def test_a_run_leaves_everything_it_promises(trained: Path) -> None:
     run = Run.open(trained)
-    for path in (run.recipe, run.manifest, run.log, run.predictions, run.metrics, run.model, run.report,
-                 run.figures / "curves.svg", run.figures / "confusion.svg", run.figures / "explanations.png"):  # fmt: skip
+    figures = [run.figures / name for name in ("curves.svg", "confusion.svg", "explanations.png")]
+    for path in (run.recipe, run.manifest, run.log, run.predictions, run.metrics, run.model, run.report, *figures):
         assert path.stat().st_size > 0, path
     document = json.loads(run.metrics.read_text())
     found = Manifest.read(run.manifest)

@@ -46,14 +46,19 @@ def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str]) -> str:
             axes = figure.add_subplot(1, 2, place)
             scale = 100 if quantity == "accuracy" else 1
             at = [row["epoch"] for row in epochs]
-            for part, colour, offset in (("train", BLUE, 6), ("validation", ORANGE, -6)):
-                values = [scale * row[f"{part}_{quantity}"] for row in epochs]
-                axes.plot(at, values, color=colour, marker="o", markersize=3)
-                if values:
+            ends = (
+                {part: scale * epochs[-1][f"{part}_{quantity}"] for part in ("train", "validation")} if epochs else {}
+            )
+            for part, colour in (("train", BLUE), ("validation", ORANGE)):
+                axes.plot(
+                    at, [scale * row[f"{part}_{quantity}"] for row in epochs], color=colour, marker="o", markersize=3
+                )
+                if ends:
                     name = words["training" if part == "train" else "validation"]
-                    axes.annotate(
-                        name, (at[-1], values[-1]), (6, offset), textcoords="offset points", color=colour, va="center"
-                    )
+                    above = ends[part] == max(ends.values())
+                    offset = (6, 7 if above else -7)  # labels keep apart where the curves meet
+                    place_at = (at[-1], ends[part])
+                    axes.annotate(name, place_at, offset, textcoords="offset points", color=colour, va="center")
             axes.set_xlabel(words["epoch"])
             axes.set_title(title + (" (%)" if quantity == "accuracy" else ""), loc="left", fontsize=10)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,71 @@
+"""`python -m bench [NAME …]`: run measurements one by one; each writes bench/results/NAME.json.
+
+    budget      pati train cats-vs-dogs --budget 5m, nothing cached, three seeds
+    demo_sets   clothing grouped by sender, and the built-in digits, with default choices
+    originals   the 400 originals against their 180-px copies, and prediction speed
+    kills       kill -9 in each phase of a run by epochs on photos, resumed
+    copies      near-duplicates planted in photos: found, and kept in one split
+    startup     seconds of `pati --help`
+
+Without a name, all of them, in this order. They need the photos in $PATI_MIRROR.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import copies, kills, runs
+
+RESULTS = Path(__file__).parent / "results"
+MEASUREMENTS = {
+    "budget": runs.budget,
+    "demo_sets": runs.demo_sets,
+    "originals": runs.originals,
+    "kills": kills.kills,
+    "copies": copies.copies,
+    "startup": runs.startup,
+}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    from pati.run import versions
+
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {"cpu": cpu, "cores": os.cpu_count(), **versions()}
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(MEASUREMENTS)
+    for name in names:
+        if name not in MEASUREMENTS:
+            sys.exit(f"there is no measurement {name!r}; known: {', '.join(MEASUREMENTS)}")
+    if not os.environ.get("PATI_MIRROR"):
+        sys.exit("set PATI_MIRROR to the folder that holds cats-vs-dogs.zip and the others")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    RESULTS.mkdir(exist_ok=True)
+    for name in names:
+        started = time.strftime("%Y-%m-%d")
+        document = {
+            "name": name,
+            "date": started,
+            "commit": commit,
+            "machine": machine(),
+            "result": MEASUREMENTS[name](),
+        }
+        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+        print(json.dumps(document["result"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

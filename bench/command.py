@@ -1,0 +1,28 @@
+"""Runs `pati` as a user would, from outside, with a cache of its own, and measures it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return os.environ | {"PATI_CACHE": str(cache)}
+
+
+def measured(cache: Path, *arguments: object, log: Path | None = None) -> dict[str, Any]:
+    """Wall seconds and peak resident memory (of the largest process) of one command that must succeed."""
+    command = [sys.executable, "-m", "pati", *map(str, arguments)]
+    with (log or Path(os.devnull)).open("ab") as sink:
+        started = time.monotonic()
+        process = subprocess.Popen(command, env=environment(cache), stdout=sink, stderr=sink)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}; see {log}")
+    return {"seconds": round(seconds, 1), "peak_gb": round(usage.ru_maxrss / 1e6, 2)}
