@@ -1,0 +1,43 @@
+"""Generated docs are current, and the two READMEs say the same."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", ["cli.md", "reference.md"])
+def test_generated_pages_are_current(name: str) -> None:
+    code = (
+        f"import generate, sys; sys.stdout.reconfigure(encoding='utf-8'); sys.stdout.write(generate.PAGES[{name!r}]())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "docs", capture_output=True, text=True, check=True)
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == done.stdout, "run `make docs`"
+
+
+def test_readmes_are_kept_equal() -> None:
+    english, turkish = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.tr.md"))
+    for pattern in (r"^#+ ", r"^\|", r"^```"):
+        assert len(re.findall(pattern, english, re.M)) == len(re.findall(pattern, turkish, re.M)), pattern
+    blocks = [re.findall(r"^```(?:sh|python)\n(.*?)^```", text, re.M | re.S) for text in (english, turkish)]
+    strip = [[re.sub(r"\s+#.*", "", block) for block in found] for found in blocks]
+    assert strip[0] == strip[1]
+
+
+def test_readme_names_every_module() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in (ROOT / "pati").iterdir():
+        if path.name not in ("__init__.py", "__main__.py", "__pycache__"):
+            assert path.name.removesuffix(".py") in text, path.name
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
