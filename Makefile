@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The photos used in demo and tests: a folder beside the checkout, if there is one.
-PATI_MIRROR ?= $(wildcard ../shared/data)
+PATI_MIRROR ?= $(abspath $(wildcard ../shared/data))
 export PATI_MIRROR
 
 .PHONY: demo test check fix bench docs clean

@@ -121,7 +121,7 @@ def contrast(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor
     if not recipe.contrast:
         return None
     factor = draws.uniform(1 - recipe.contrast, 1 + recipe.contrast)
-    grey = images.mean((2, 3)) @ _LUMA
+    grey = images.mean((2, 3)).cpu() @ _LUMA
     return _colour(_scaled(factor), ((1 - factor) * grey)[:, None, None].expand(-1, 3, 1))
 
 

@@ -93,6 +93,11 @@ def is_system_file(name: str) -> bool:
     return name.startswith("._") or name.lower() in ("thumbs.db", ".ds_store", "desktop.ini", ".directory")
 
 
+def is_photo_name(name: str) -> bool:
+    """Whether a file name ends like a photo's; what is inside decides all the same."""
+    return name.lower().endswith((".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
+
+
 def read(path: Path, limits: Limits = LIMITS) -> bytes:
     """A regular file's bytes. Raises `Unreadable`; never follows a pipe or device, so never hangs."""
     if is_system_file(path.name):

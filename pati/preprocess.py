@@ -54,11 +54,14 @@ class Preprocess:
 
     def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """`uint8 (H, W, 3)` of any size -> `uint8 (size, size, 3)`."""
-        height, width = pixels.shape[:2]
-        target = (self.size, self.size)
-        if height == width == self.size:
+        if pixels.shape[:2] == (self.size, self.size):
             return pixels
-        image = Image.fromarray(pixels)
+        return self.fit_image(Image.fromarray(pixels))
+
+    def fit_image(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The same for decoded pixels that are a Pillow image in mode RGB already."""
+        width, height = image.size
+        target = (self.size, self.size)
         if self.resize == "stretch" or height == width:
             return np.asarray(image.resize(target, Image.Resampling.BILINEAR))
         if self.resize == "crop":

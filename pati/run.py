@@ -73,7 +73,7 @@ class Run:
             run = cls(_claimed(name))
         else:
             run = cls(folder)
-            if run.recipe.exists() or run.state.exists():
+            if run.recipe.exists() and not run.untrained():
                 raise PatiError(
                     f"{folder} holds a run already",
                     f"go on with it: pati train --resume {folder}; or name another folder with --out",
@@ -82,6 +82,8 @@ class Run:
                 raise PatiError(f"--out {folder} is a file, expected a folder")
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in (run.manifest, run.log):  # of a start that never came to training
+                leftover.unlink(missing_ok=True)
             files.write_json(run.recipe, recipe.to_json())
             run.update(format=FORMAT, stage="started", test_scored=0, **state)
         except OSError as error:
@@ -97,6 +99,10 @@ class Run:
         if not run.recipe.is_file() or not run.state.is_file():
             raise PatiError(f"{folder} is not a run's folder", "expected one that `pati train` made")
         return run
+
+    def untrained(self) -> bool:
+        """Whether nothing was trained yet, so that starting anew loses nothing."""
+        return self.state.exists() and self.read_state()["stage"] == "started"
 
     def read_state(self) -> dict[str, Any]:
         """The document in run.json."""

@@ -40,6 +40,7 @@ class State:
     step: int = 0
     epoch: int = 0
     position: int = 0
+    size: int = 0  # that the last step trained at
     seconds: float = 0.0
     loss_sum: float = 0.0
     hits: float = 0.0
@@ -76,7 +77,7 @@ def train(
         state = State(**facts["state"])
         net.load_state_dict(_part(tensors, "net"))
         optimizers.restore(_part(tensors, "optimizer"))
-        average = _part(tensors, "average")
+        average = {name: value.to(device) for name, value in _part(tensors, "average").items()}
         log({"kind": "resumed", "step": state.step, "epoch": state.epoch, "damaged": damaged})
 
     def save() -> None:
@@ -92,14 +93,13 @@ def train(
     progress = plan.progress(state.step, steps_per_epoch, state.seconds)
     while progress < 1 or state.seen:
         net.train()
-        size = plan.size_at(progress)
         order = loader.order(recipe.seed, state.epoch, len(training))
         while state.position < steps_per_epoch and progress < 1:
             numbers = order[state.position * plan.batch : (state.position + 1) * plan.batch]
             pixels, targets = training.at(numbers)
             pixels, targets = pixels.to(device), targets.to(device)
-            size = plan.size_at(progress)
-            images = augment(pixels, Draws(recipe.seed, state.epoch, numbers), recipe, preprocess, size)
+            state.size = plan.size_at(progress)
+            images = augment(pixels, Draws(recipe.seed, state.epoch, numbers), recipe, preprocess, state.size)
 
             torch.manual_seed(recipe.seed * 1_000_003 + state.step)  # dropout's masks
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -130,7 +130,7 @@ def train(
             progress = plan.progress(state.step, steps_per_epoch, state.seconds)
             if average:
                 _move_average(average, net, (progress - before) / min(recipe.averaging, progress))
-            log({"kind": "step", "progress": progress, "size": size, "loss": value, **asdict(state)})
+            log({"kind": "step", "progress": progress, "loss": value, **asdict(state)})
             if stopped():
                 save()
                 raise Interrupted("stopped; the run's state is saved")
@@ -138,20 +138,22 @@ def train(
                 save()
                 saved = time.monotonic()
 
-        trained = state.epoch_seconds
-        outputs = logits_of(net, validation, preprocess, size=size, device=device)
+        outputs = logits_of(net, validation, preprocess, size=state.size, device=device)
+        now = time.monotonic()
+        state.seconds += now - last  # validation costs time too, but is not counted as speed
+        last = now
         log(
             {
                 "kind": "epoch",
                 "epoch": state.epoch + 1,
                 "step": state.step,
                 "progress": progress,
-                "size": size,
+                "size": state.size,
                 "train_loss": state.loss_sum / state.seen,
                 "train_accuracy": state.hits / state.seen,
                 "validation_loss": F.cross_entropy(outputs, validation.targets).item(),
                 "validation_accuracy": (outputs.argmax(1) == validation.targets.argmax(1)).float().mean().item(),
-                "photos_per_second": state.seen / max(trained, 1e-9),
+                "photos_per_second": state.seen / max(state.epoch_seconds, 1e-9),
                 "seconds": state.seconds,
             }
         )

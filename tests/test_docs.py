@@ -21,6 +21,15 @@ def test_generated_pages_are_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == done.stdout, "run `make docs`"
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.tr.md"])
+def test_results_are_those_of_the_benchmarks(name: str) -> None:
+    code = (
+        f"import generate, sys; sys.stdout.reconfigure(encoding='utf-8'); sys.stdout.write(generate.results({name!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "docs", capture_output=True, text=True, check=True)
+    assert done.stdout in (ROOT / name).read_text(encoding="utf-8"), "run `make docs`"
+
+
 def test_readmes_are_kept_equal() -> None:
     english, turkish = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.tr.md"))
     for pattern in (r"^#+ ", r"^\|", r"^```"):

@@ -127,6 +127,7 @@ def test_models_and_resizing(shapes: Path, tmp_path: Path, name: str, resize: st
 def test_a_budget_that_is_too_small_is_refused_with_one_that_is_not(shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(PatiError, match="leaves 0 s for training"):
         pipeline.train(shapes, Recipe(budget=5.0), out=tmp_path / "run", started=-1e9)
+    assert pipeline.train(shapes, QUICK, out=tmp_path / "run").metrics["epochs"] == 1  # nothing was lost: same folder
 
 
 def test_the_readmes_python(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,14 @@ def test_wrapping_and_hidden_folders(tmp_path: Path) -> None:
     assert any(".ipynb_checkpoints" in note for note in source.notes)
 
 
+def test_the_publishers_zip_with_papers_beside_the_photos(tmp_path: Path) -> None:
+    write_shapes(tmp_path / "given" / "PetImages", per_class=3)
+    for name in ("readme[1].txt", "MSR-LA - 3467.docx"):
+        (tmp_path / "given" / name).write_text("licence")
+    shutil.make_archive(str(tmp_path / "kagglecatsanddogs"), "zip", tmp_path / "given")
+    assert labels(sources.find(tmp_path / "kagglecatsanddogs.zip")) == {"circle": 3, "square": 3, "triangle": 3}
+
+
 @pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz"])
 def test_archives(shapes: Path, tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"photos.{suffix}"

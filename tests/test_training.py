@@ -56,7 +56,7 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 4, 11])
+@pytest.mark.parametrize("stop_after", [1, 3, 6, 11])
 @pytest.mark.parametrize("averaging", [0.0, 0.1])
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_resume_is_bit_exact(tmp_path: Path, stop_after: int, averaging: float, optimizer: str) -> None:

@@ -120,6 +120,7 @@ class _Process:
             [sys.executable, "-m", "pati.data.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
             env=os.environ | {"PYTHONPATH": path},
         )
         self._ask(self._setup)

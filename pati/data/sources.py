@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pati.data.archives import is_archive, unpacked
-from pati.decode import is_system_file
+from pati.decode import is_photo_name, is_system_file
 from pati.errors import PatiError
 from pati.files import cache_folder
 from pati.registry import Registry
@@ -98,7 +98,8 @@ def find(data: str | os.PathLike[str], columns: Columns = Columns()) -> Source:
 
 def open_path(path: Path, columns: Columns = Columns()) -> Source:
     """The source in a folder, archive or CSV file."""
-    name = path.resolve().name
+    path = path.resolve()
+    name = path.name
     if path.is_dir():
         root, table = path, _table_in(path, columns) or _table_beside(path, columns)
     elif is_archive(path):
@@ -126,12 +127,13 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
 
 
 def _descend(root: Path) -> Path:
-    """Through folders that hold nothing but one folder: where archives put their top folder."""
+    """Through folders that hold one folder and no photos: where archives put their top folder."""
     while True:
         visible = [entry for entry in _entries(root) if not entry.name.startswith((".", "__MACOSX"))]
-        if len(visible) != 1 or not visible[0].is_dir():
+        folders = [entry for entry in visible if entry.is_dir()]
+        if len(folders) != 1 or any(is_photo_name(entry.name) or _is_table(entry.name) for entry in visible):
             return root
-        inner = Path(visible[0].path)
+        inner = Path(folders[0].path)
         if not any(entry.is_dir() or _is_table(entry.name) for entry in _entries(inner)):
             return root  # a single class folder, not a wrapper
         root = inner
@@ -206,8 +208,8 @@ def _table_in(folder: Path, columns: Columns) -> _Table | None:
 
 def _table_beside(path: Path, columns: Columns) -> _Table | None:
     """The CSV named like the folder or archive: photos.csv beside photos/ or photos.zip."""
-    stem = path.resolve().name.split(".")[0] if not path.is_dir() else path.resolve().name
-    candidate = path.resolve().parent / f"{stem}.csv"
+    stem = path.name if path.is_dir() else path.name.split(".")[0]
+    candidate = path.parent / f"{stem}.csv"
     return _read_table(candidate, columns) if candidate.is_file() else None
 
 

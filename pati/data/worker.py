@@ -69,10 +69,11 @@ class Looker:
             decoded = decode.decode(data)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail, digest, size)
-        height, width = decoded.pixels.shape[:2]
+        image = Image.fromarray(decoded.pixels)
+        width, height = image.size
         if self._rows is not None and self._target:
-            self._rows[index] = self._target.preprocess.fit(decoded.pixels)
-        small = Image.fromarray(decoded.pixels).resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0)
+            self._rows[index] = self._target.preprocess.fit_image(image)
+        small = image.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0)
         return Finding(digest, size, width, height, "", "", decoded.flags, np.asarray(small))
 
 
