@@ -81,13 +81,15 @@ WORDS = {
 def results(readme: str) -> str:
     """The table of results in one README's language."""
     words = WORDS[readme]
-    budget, sets = (json.loads((HERE.parent / f"bench/results/{n}.json").read_text()) for n in ("budget", "demo_sets"))
+    measured = HERE.parent / "bench" / "results"
+    budget, sets = (json.loads((measured / f"{name}.json").read_text()) for name in ("budget", "demo_sets"))
     seeds = list(budget["result"]["seeds"].values())
 
     def row(what: str, command: str, accuracy: float, interval: str, runs: list[dict[str, float]]) -> str:
         minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
         cost = words["minutes"].format(minutes=minutes, memory=max(run["peak_gb"] for run in runs))
-        return f"| {words[what]} | `pati train {command}` | {words['percent'].format(100 * accuracy)} | {interval} | {cost} |"
+        share = words["percent"].format(100 * accuracy)
+        return f"| {words[what]} | `pati train {command}` | {share} | {interval} | {cost} |"
 
     def interval(run: dict[str, list[float]]) -> str:
         return "–".join(words["percent"].format(100 * value) for value in run["interval"])

@@ -62,6 +62,13 @@ class Explanation:
     prediction: Prediction
 
 
+class UnreadablePhoto(PatiError):
+    """A photo that can't be decoded; the message names the reason."""
+
+    def __init__(self, photo: Photo, reason: str) -> None:
+        super().__init__(f"can't read {_name(photo)}: {reason}", decode.REASONS.get(reason.split(":")[0], ""))
+
+
 class Classifier:
     """Photos in, classes out."""
 
@@ -84,16 +91,13 @@ class Classifier:
     def predict(self, photos: Photo | list[Photo] | tuple[Photo, ...]) -> Prediction | list[Prediction]:
         """Prediction of one photo (path, bytes, Pillow image or array), or a list for a list.
 
-        One photo that can't be read raises `PatiError`; in a list it gets a row with `error`.
+        One photo that can't be read raises `UnreadablePhoto`; in a list it gets a row with `error`.
         """
         if isinstance(photos, list | tuple):
             return list(self.predict_stream(photos))
         (prediction,) = self.predict_stream([photos])
         if prediction.error:
-            raise PatiError(
-                f"can't read {_name(photos)}: {prediction.error}",
-                decode.REASONS.get(prediction.error.split(":")[0], ""),
-            )
+            raise UnreadablePhoto(photos, prediction.error)
         return prediction
 
     def predict_stream(self, photos: Iterable[Photo]) -> Iterator[Prediction]:
@@ -141,8 +145,7 @@ class Classifier:
         try:
             shown = self.preprocess.photo(photo)
         except decode.Unreadable as error:
-            hint = decode.REASONS.get(error.reason, "")
-            raise PatiError(f"can't read {_name(photo)}: {error}", hint) from None
+            raise UnreadablePhoto(photo, str(error)) from None
         fitted = self.preprocess.fit(shown)
         row = self.probabilities(fitted[None])[0]
         best = int(row.argmax()) if label is None else self.classes.index(label)

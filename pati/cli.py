@@ -263,16 +263,21 @@ def explain(
     out
         Folder for the pictures; beside where you are if left out.
     """
-    from pati.classifier import Classifier
+    from pati.classifier import Classifier, UnreadablePhoto
     from pati.files import write_bytes
     from pati.report import figures
+    from pati.terminal import fail
 
     if not photos:
         raise PatiError("pati explain wants at least one photo", f"for example: pati explain {model} cat.jpg")
     classifier = Classifier.load(model)
     written: set[Path] = set()
     for photo in photos:
-        explanation = classifier.explain(photo, label=label, method=method)
+        try:
+            explanation = classifier.explain(photo, label=label, method=method)
+        except UnreadablePhoto as error:
+            fail(error)
+            continue
         target = (out or Path()) / f"{photo.stem}.explained.png"
         while target in written:  # cat/1.jpg and dog/1.jpg
             target = target.with_name(f"{photo.parent.name}-{target.name}")
@@ -282,6 +287,8 @@ def explain(
             print(f"note: nothing in {photo} spoke for {explanation.label}: the map is empty", file=sys.stderr)
         answer = explanation.prediction
         print(f"{target}  {answer.label} {100 * answer.confidence:.1f} %")
+    if not written:
+        raise PatiError("none of the photos could be read", "the lines above say why")
 
 
 @app.command
@@ -300,7 +307,7 @@ def predict(
     paths
         Files, folders (searched through), patterns such as "*.jpg", or - for a list on stdin.
     format
-        table, json (one object a line), or csv.
+        table, json (an array, one object a line), or csv.
     """
     from pati import output
     from pati.classifier import Classifier

@@ -1,4 +1,4 @@
-"""Predictions as a table, JSON lines or CSV on stdout, written as they come."""
+"""Predictions as a table, a JSON array or CSV on stdout, written as they come."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def table(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
         print(f"{answer}  {printable(row.path)}{f'  ({row.error})' if row.error else ''}")
 
 
-def json_lines(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    """One object a line: path, prediction, confidence, probabilities, error."""
+def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
+    """One JSON array, an object a line: path, prediction, confidence, probabilities, error."""
+    before = "["
     for row in predictions:
         document = {
             "path": row.path,
@@ -32,7 +33,9 @@ def json_lines(predictions: Iterable[Prediction], classes: Sequence[str]) -> Non
             "probabilities": row.probabilities or None,
             "error": row.error or None,
         }
-        print(json.dumps(document))
+        print(before + json.dumps(document), end="")
+        before = ",\n "
+    print("[]" if before == "[" else "]")
 
 
 def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
@@ -48,4 +51,4 @@ def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str]) -
             writer.writerow([path, row.label, f"{row.confidence:.6f}", *numbers, ""])
 
 
-writers: dict[str, Writer] = {"table": table, "json": json_lines, "csv": comma_separated}
+writers: dict[str, Writer] = {"table": table, "json": json_array, "csv": comma_separated}

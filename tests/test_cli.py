@@ -115,7 +115,7 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
 
     listed = f"{shapes}/circle/1.jpg\n{shapes}/square/2.jpg\n"
     done = pati("predict", tmp_path / "run" / "model.safetensors", "-", "--format", "json", stdin=listed)
-    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == listed.split()
+    assert [row["path"] for row in json.loads(done.stdout)] == listed.split()
     assert pati("predict", tmp_path / "run", f"{shapes}/*/1*.jpg").stdout.count("\n") == 33
 
     done = pati("predict", tmp_path / "run", bad)
@@ -131,6 +131,11 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
     same_name = [shapes / shape / "1.jpg" for shape in ("circle", "square")]
     assert len(pati("explain", tmp_path / "run", *same_name, "--out", tmp_path / "maps").stdout.splitlines()) == 2
     assert len(list((tmp_path / "maps").iterdir())) == 2
+
+    done = pati("explain", tmp_path / "run", bad, shapes / "circle" / "2.jpg", "--out", tmp_path / "maps")
+    assert done.returncode == 0
+    assert "empty" in done.stderr
+    assert pati("explain", tmp_path / "run", bad).returncode == 1
 
     done = pati("eval", tmp_path / "run", "--split", "validation", "--json")
     assert "accuracy" in json.loads(done.stdout)
