@@ -33,7 +33,7 @@ from pati.preprocess import Photo, Preprocess
 FORMAT = 1
 KIND = "pati-model"
 _LARGEST_HEADER = 10_000_000
-_BATCH = 32
+_BATCH = 64
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pati.errors import PatiError
 from pati.recipe import Recipe
 
-LARGEST = 112  # px that pati chooses by itself; more pays only with more minutes
+LARGEST = 96  # px that pati chooses by itself; more pays only with more minutes
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Plan:
 
 
 def choose_size(found: Sequence[tuple[int, int]]) -> int:
-    """The net's input size for photos of these (width, height): near their short side, 32 to 112 px."""
+    """The net's input size for photos of these (width, height): near their short side, 32 to 96 px."""
     if not found:
         return LARGEST
     typical = statistics.median(min(width, height) for width, height in found)
@@ -50,7 +50,7 @@ def choose_size(found: Sequence[tuple[int, int]]) -> int:
 def default_budget(photos: int, size: int) -> float:
     """Seconds for the whole command when the user names none: more for more and larger photos.
 
-    About 5 minutes for 20,000 photos at 112 px, half a minute for 2,000 tiny drawings.
+    About 5 minutes for 20,000 photos at 96 px, half a minute for 2,000 tiny drawings.
     """
     work = photos * (0.25 + (size / LARGEST) ** 2) / 1.25
     return min(1800.0, max(30.0, round(30 + work * 0.0135, -1)))

@@ -13,7 +13,7 @@ def settle(recipe: Recipe, photos: int = 1000, size: int = 64, minimum_size: int
 
 @pytest.mark.parametrize(
     ("found", "size"),
-    [([(8, 8)], 32), ([(120, 160)] * 3, 112), ([(500, 374)], 112), ([(48, 64), (50, 50)], 48), ([], 112)],
+    [([(8, 8)], 32), ([(120, 160)] * 3, 96), ([(500, 374)], 96), ([(48, 64), (50, 50)], 48), ([], 96)],
 )
 def test_size_follows_the_photos(found: list[tuple[int, int]], size: int) -> None:
     assert plan.choose_size(found) == size
@@ -21,8 +21,8 @@ def test_size_follows_the_photos(found: list[tuple[int, int]], size: int) -> Non
 
 def test_default_budgets_are_sensible() -> None:
     assert plan.default_budget(1797, 32) <= 60
-    assert 240 <= plan.default_budget(20_000, 112) <= 360
-    assert plan.default_budget(10**7, 112) == 1800
+    assert 240 <= plan.default_budget(20_000, 96) <= 360
+    assert plan.default_budget(10**7, 96) == 1800
 
 
 def test_what_the_user_chose_stays() -> None:
