@@ -146,7 +146,8 @@ def _aligned(whole: NDArray[np.float32], part: NDArray[np.float32]) -> NDArray[n
     """Difference of `part` from the crop of `whole` that fits it best; both `(P, 32, 32, 3)` -> `(P,)`."""
     crop, least = _best_of_grid(whole, part)
     promising = np.flatnonzero(least <= 2 * _FINE_LIMIT)
-    least[promising] = _refined(whole[promising], part[promising], crop[promising])
+    if len(promising):
+        least[promising] = _refined(whole[promising], part[promising], crop[promising])
     return least
 
 
