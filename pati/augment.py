@@ -85,7 +85,7 @@ def rotate(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor |
 @augmentations.register("crop")
 def crop(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
     """Keep a random window of at least `crop` of the area, sides within 3:4 and 4:3, and resize it."""
-    if recipe.crop >= 1:
+    if recipe.crop is None or recipe.crop >= 1:
         return None
     area = draws.uniform(recipe.crop, 1)
     stretch = torch.exp(draws.uniform(-0.5, 0.5) * math.log(4 / 3))
@@ -163,9 +163,9 @@ def augment(pixels: torch.Tensor, draws: Draws, recipe: Recipe, preprocess: Prep
             colour = torch.cat(
                 [change[:, :, :3] @ colour[:, :, :3], change[:, :, :3] @ colour[:, :, 3:] + change[:, :, 3:]], 2
             )
-    std = torch.tensor(preprocess.std)
-    colour = (colour - torch.cat([torch.zeros(3, 3), torch.tensor(preprocess.mean)[:, None]], 1)) / std[:, None]
-    colour = colour.to(images.device)
+    scale, shift = preprocess.normalisation()
+    colour = colour * scale[:, None]
+    colour = torch.cat([colour[:, :, :3], colour[:, :, 3:] + shift[:, None]], 2).to(images.device)
     flat = torch.baddbmm(colour[:, :, 3:], colour[:, :, :3], images.flatten(2))
     images = flat.view_as(images)
     grid = F.affine_grid(space[:, :2].to(images.device), [len(images), 3, size, size], align_corners=False)

@@ -31,8 +31,8 @@ def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: dic
     return path
 
 
-def newest(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[str]] | None:
-    """Tensors and facts of the newest sound checkpoint, and the names of damaged ones passed over."""
+def newest(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None, list[str]]:
+    """Tensors and facts (None without any) of the newest sound checkpoint; names of damaged ones passed over."""
     damaged: list[str] = []
     for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
         data = path.read_bytes()
@@ -44,4 +44,4 @@ def newest(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[
         (length,) = struct.unpack("<Q", data[:8])
         header = json.loads(data[8 : 8 + length])
         return tensors, json.loads(header["__metadata__"]["facts"]), damaged
-    return None
+    return {}, None, damaged

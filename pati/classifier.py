@@ -22,13 +22,14 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from pati import allocator, decode, files
-from pati.data.audit import cores
+from pati import decode, files, machine
 from pati.errors import PatiError
 from pati.evaluate import batch_logits
 from pati.explain.cams import explainers
-from pati.models import Net, build, channels_last
+from pati.machine import cores
+from pati.models import Net, channels_last, models
 from pati.preprocess import Photo, Preprocess
+from pati.recipe import field_named
 
 FORMAT = 1
 KIND = "pati-model"
@@ -102,7 +103,7 @@ class Classifier:
 
     def predict_stream(self, photos: Iterable[Photo]) -> Iterator[Prediction]:
         """Predictions in the photos' order, one each, while they are read; memory stays bounded."""
-        allocator.keep_blocks()
+        machine.keep_blocks()
         source = iter(photos)
         with ThreadPoolExecutor(cores()) as pool:
             # While the net works on one batch, the next one is being decoded.
@@ -186,11 +187,12 @@ class Classifier:
             path = path / "model.safetensors"
         document = _header(path)
         try:
-            model, classes = document["model"], tuple(document["classes"])
+            architecture, classes = document["model"], tuple(document["classes"])
             preprocess = Preprocess.from_json(document["preprocess"])
             if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
                 raise PatiError(f"{path} names no classes")
-            net = _empty_net(str(model["name"]), len(classes), float(model["width"]), float(model["dropout"]))
+            width, dropout = float(architecture["width"]), float(architecture["dropout"])
+            net = _empty_net(str(architecture["name"]), len(classes), width, dropout)
             mirror = bool(document["mirror"])
         except KeyError as error:
             raise PatiError(f"{path} lacks {error.args[0]!r} in its header", "it is not a whole pati model") from None
@@ -201,7 +203,7 @@ class Classifier:
         except Exception as error:  # the parser's own type, not exported everywhere
             raise PatiError(f"{path} is damaged: {error}", "copy it again from where it came") from None
         _check_tensors(path, net, tensors)
-        net.load_state_dict(tensors)
+        net.load_state_dict(tensors, assign=True)
         taken = ("kind", "format", "classes", "preprocess", "mirror")
         facts = {key: value for key, value in document.items() if key not in taken}
         return cls(net, preprocess, classes, mirror=mirror, facts=facts)
@@ -248,9 +250,11 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _empty_net(name: str, classes: int, width: float, dropout: float) -> Net:
-    if not (0 < width <= 64 and 0 <= dropout < 1 and classes <= 100_000):
+    """The net without memory for its weights: a small file must not claim gigabytes."""
+    if not (0 < width <= field_named("width").metadata["high"] and 0 <= dropout < 1 and classes <= 100_000):
         raise ValueError(f"width {width}, dropout {dropout}, {classes} classes")
-    return build(name, classes, width=width, dropout=dropout, seed=0)
+    with torch.device("meta"):
+        return models[name](classes, width=width, dropout=dropout)
 
 
 def _check_tensors(path: Path, net: Net, tensors: dict[str, torch.Tensor]) -> None:

@@ -51,9 +51,11 @@ def main() -> None:
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): nothing is wrong, but Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except PatiError as error:
+    except (PatiError, OSError) as error:
         from pati.terminal import fail
 
+        if isinstance(error, OSError):  # a full disk, a folder without permission: the user's to mend
+            error = PatiError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
         fail(error)
         sys.exit(130 if isinstance(error, Interrupted) else 1)
 
@@ -105,8 +107,11 @@ def check(
         CSV column whose equal values must stay in one split.
     """
     from pati import pipeline, terminal
+    from pati.data.manifest import is_manifest
     from pati.recipe import Recipe
 
+    if (out.exists() and not is_manifest(out)) or (out.parent / "run.json").exists():
+        raise PatiError(f"--out {out} would overwrite something else", "name another file")
     columns = _columns(path_column, label_column, split_column)
     with _watch() as listen:
         found = pipeline.check(data, Recipe(group_by=group_by), columns=columns, listen=listen)

@@ -174,13 +174,13 @@ def _decode_jpeg(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.ui
 def _decode_with_pillow(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.uint8]:
     with _open(data) as image:
         _check_size(image.width, image.height, limits)
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            flags.append("animated")
-            image.seek(0)
         try:
-            return from_pillow(image)
-        except (OSError, SyntaxError, ValueError, MemoryError, ArithmeticError, LookupError) as error:
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+                flags.append("animated")
+                image.seek(0)
+        except Exception as error:
             raise _broken(error) from None
+        return from_pillow(image)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -209,7 +209,17 @@ def _check_size(width: int, height: int, limits: Limits) -> None:
 
 
 def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
-    """RGB `uint8 (H, W, 3)` of a Pillow image of any mode: EXIF turn, 16 bit rescaled, composited."""
+    """RGB `uint8 (H, W, 3)` of a Pillow image of any mode: EXIF turn, 16 bit rescaled, composited.
+
+    Raises `Unreadable`: Pillow decodes late, and its parsers of hostile files raise what they like.
+    """
+    try:
+        return _rgb(image)
+    except Exception as error:
+        raise _broken(error) from None
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     image.load()
     turn = _orientation(image)
     if image.mode.startswith("I") or image.mode == "F":
@@ -248,7 +258,7 @@ def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 def header_size(path: Path) -> tuple[int, int] | None:
     """(width, height) that a file's header claims, without decoding; None if it has none."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with _open(read(path)) as image:
             return image.size
     except Exception:  # only a look ahead: the audit will name what is wrong
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from pati.cli import STARTED
 from pati.data.fetch import fetch
 from pati.data.sources import locate
-from pati.errors import PatiError
+from pati.errors import Interrupted, PatiError
 from pati.recipe import Recipe
 
 BUDGET = 120.0
@@ -39,7 +39,7 @@ def main() -> None:
     except PatiError as error:
         watch.close()
         terminal.fail(error)
-        sys.exit(1)
+        sys.exit(130 if isinstance(error, Interrupted) else 1)
     watch.close()
     terminal.show_result(result.run, result.metrics)
     pati = Path(sys.executable).parent / "pati"

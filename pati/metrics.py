@@ -28,7 +28,7 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 @metrics.register("macro_f1")
 def macro_f1(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Mean of the classes' F1, each class counting the same; classes without photos count not at all."""
+    """Mean of the classes' F1, each class counting the same; one neither present nor predicted counts not at all."""
     rows = [row for row in per_class(confusion(logits, labels)) if row["support"] or row["predicted"]]
     return float(sum(row["f1"] for row in rows) / max(1, len(rows)))
 

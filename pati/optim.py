@@ -73,17 +73,19 @@ class Optimizers:
         self._recipe = recipe
         decayed: dict[str, Any] = {"params": matrices}
         free: dict[str, Any] = {"params": vectors, "weight_decay": 0.0}
+        assert recipe.learning_rate is not None, "a settled recipe has all its numbers"
+        assert recipe.momentum is not None
         peak, slow = recipe.learning_rate, recipe.vector_learning_rate
         self._parts: list[tuple[torch.optim.Optimizer, float]]
         if recipe.optimizer == "muon":
             # A kernel's norm is fixed, so only the last layers can decay.
-            self._parts = [(_sgd([decayed, free], recipe), slow)]
+            self._parts = [(_sgd([decayed, free], recipe, recipe.momentum), slow)]
             if kernels:
                 self._parts.append((Muon(kernels, momentum=recipe.momentum), peak))
         else:
             decayed = {"params": kernels + matrices}
             if recipe.optimizer == "sgd":
-                self._parts = [(_sgd([decayed, free], recipe), peak)]
+                self._parts = [(_sgd([decayed, free], recipe, recipe.momentum), peak)]
             else:
                 adam = torch.optim.AdamW(
                     [decayed, free], lr=peak, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay
@@ -120,12 +122,12 @@ class Optimizers:
             optimizer.load_state_dict(document)
 
 
-def _sgd(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.SGD:
+def _sgd(groups: list[dict[str, Any]], recipe: Recipe, momentum: float) -> torch.optim.SGD:
     return torch.optim.SGD(
         groups,
         lr=0.0,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
+        momentum=momentum,
+        nesterov=momentum > 0,
         weight_decay=recipe.weight_decay,
     )
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from pati.classifier import Prediction
-from pati.report import printable
+from pati.files import printable
 
 Writer = Callable[[Iterable[Prediction], Sequence[str]], None]
 

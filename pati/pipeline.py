@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pati import allocator, classifier, decode, evaluate, files, metrics, models, plan, report
+from pati import classifier, decode, evaluate, files, machine, metrics, models, plan, report
 from pati.classifier import Classifier
 from pati.data import audit, loader, pack, sources
 from pati.data.loader import Samples
@@ -91,6 +92,12 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
     started = time.monotonic() if started is None else started
     run = Run.open(folder)
     state, recipe = run.read_state(), Recipe.read(run.recipe)
+    before, now = state.get("versions", {}), versions()
+    changed = [f"{name} {before[name]} → {now.get(name)}" for name in before if before[name] != now.get(name)]
+    if changed and state["stage"] != "done":
+        listen(
+            {"kind": "warning", "text": f"other versions than at the start, so not the same bits: {', '.join(changed)}"}
+        )
     return _go(run, _find(state["data"], recipe, Columns(**state["columns"])), recipe, started, listen)
 
 
@@ -116,7 +123,7 @@ def _audit_progress(listen: Listen) -> audit.Progress:
 def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen) -> Result:
     """Every step of a run; each one that a killed run has finished already is found done."""
     assert recipe.size is not None
-    allocator.keep_blocks()
+    machine.keep_blocks()
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
     with _resumable(run):
         if run.read_state()["stage"] == "done":
@@ -149,7 +156,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         )
 
         def log(row: dict[str, Any]) -> None:
-            if row["kind"] == "resumed":
+            if row["kind"] == "begun":
                 run.rewind(row["epoch"])
             if row["kind"] != "step":
                 run.append(row)
@@ -246,6 +253,7 @@ def _score(
 ) -> dict[str, dict[str, Any]]:
     """Logits and labels of validation and test by the final weights: the one scoring of the test split."""
     if run.predictions.exists():  # scored before the run was stopped: not a second time
+        run.update(test_scored=max(1, int(run.read_state()["test_scored"])), stage="scored")
         with np.load(run.predictions, allow_pickle=False) as stored:
             return {
                 name: {
@@ -303,8 +311,6 @@ def _report(
 
 
 def _read(run: Run, listen: Listen) -> Result:
-    import json
-
     listen({"kind": "finished"})
     return Result(run, Classifier.load(run.model), json.loads(run.metrics.read_text(encoding="utf-8")))
 

@@ -17,6 +17,9 @@ from pati.recipe import Recipe
 
 LARGEST = 96  # px that pati chooses by itself; more pays only with more minutes
 
+LEARNING_RATES = {"muon": 0.08, "sgd": 0.1, "adamw": 1e-3}
+MOMENTA = {"muon": 0.6, "sgd": 0.9, "adamw": 0.9}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -68,12 +71,15 @@ def settle(recipe: Recipe, *, photos: int, size: int, mirrored: bool, turned: bo
         chosen["budget"] = default_budget(photos, size)
     if recipe.batch is None:
         chosen["batch"] = 128 if photos >= 8000 else 64 if photos >= 1500 else 32 if photos >= 300 else 16
-    if recipe.flip is None:
-        chosen["flip"] = 0.5 if mirrored else 0.0
-    if recipe.rotate is None:
-        chosen["rotate"] = 0.0
-    if not turned and recipe.crop == 0.65:
-        chosen["crop"] = 0.8
+    for name, value in (
+        ("flip", 0.5 if mirrored else 0.0),
+        ("rotate", 0.0),
+        ("crop", 0.65 if turned else 0.8),  # drawings that can't be turned don't bear much cropping either
+        ("learning_rate", LEARNING_RATES[recipe.optimizer]),
+        ("momentum", MOMENTA[recipe.optimizer]),
+    ):
+        if getattr(recipe, name) is None:
+            chosen[name] = value
     return dataclasses.replace(recipe, **chosen)  # type: ignore[arg-type]
 
 

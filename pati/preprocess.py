@@ -6,6 +6,7 @@ all call it. Knows nothing of nets or classes.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,11 +83,15 @@ class Preprocess:
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """`uint8 (N, H, W, 3)` -> `float32 (N, 3, H, W)` in channels-last memory, about mean 0, deviation 1."""
+        scale, shift = (values.to(pixels.device) for values in self.normalisation())
+        return (pixels.float() * (scale / 255) + shift).permute(0, 3, 1, 2)  # NHWC -> NCHW, memory stays
+
+    def normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and shift `(3,)` that turn values in 0..1 into the net's."""
         import torch
 
-        scale = torch.tensor([1 / (255 * s) for s in self.std], device=pixels.device)
-        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=pixels.device)
-        return (pixels.float() * scale + shift).permute(0, 3, 1, 2)  # NHWC -> NCHW, memory stays
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return 1 / std, -mean / std
 
     def geometry(self) -> dict[str, Any]:
         """What fixes the pixels of a pack; mean and std act later."""
@@ -108,7 +113,13 @@ class Preprocess:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise PatiError(f"the model's preprocessing can't be read: {error!r}") from None
-        if not 1 <= result.size <= 4096 or min(result.std) <= 0 or result.resize not in ("stretch", "crop", "pad"):
+        finite = all(map(math.isfinite, (*result.mean, *result.std)))
+        if (
+            not finite
+            or not 1 <= result.size <= 4096
+            or min(result.std) <= 0
+            or result.resize not in ("stretch", "crop", "pad")
+        ):
             raise PatiError(f"the model's preprocessing is out of range: {values}")
         return result
 

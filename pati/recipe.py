@@ -58,11 +58,15 @@ class Recipe:
         "muon: orthogonalised momentum for kernels, Nesterov SGD for the rest",
         among=("muon", "sgd", "adamw"),
     )
-    learning_rate: float = _choice(0.08, "peak step of the kernels (muon) or of everything", low=1e-6, high=10)
+    learning_rate: float | None = _choice(
+        None, "peak step of the kernels (muon) or of everything; suits the optimizer if left out", low=1e-6, high=10
+    )
     vector_learning_rate: float = _choice(
         0.02, "peak step of norms, biases and the last layer when the optimizer is muon", low=1e-6, high=10
     )
-    momentum: float = _choice(0.6, "momentum; first beta of adamw", low=0, high=0.999)
+    momentum: float | None = _choice(
+        None, "momentum; first beta of adamw; suits the optimizer if left out", low=0, high=0.999
+    )
     weight_decay: float = _choice(
         0.0, "decoupled in adamw, an L2 penalty in sgd and muon; never on norms and biases", low=0, high=1
     )
@@ -75,7 +79,7 @@ class Recipe:
 
     flip: float | None = _choice(None, "chance of a horizontal flip", low=0, high=1)
     rotate: float | None = _choice(None, "largest turn either way, in degrees", low=0, high=180)
-    crop: float = _choice(0.65, "smallest area kept by a random resized crop", low=0.05, high=1)
+    crop: float | None = _choice(None, "smallest area kept by a random resized crop", low=0.05, high=1)
     brightness: float = _choice(0.15, "largest relative change of brightness", low=0, high=0.95)
     contrast: float = _choice(0.0, "largest relative change of contrast", low=0, high=0.95)
     saturation: float = _choice(0.0, "largest relative change of saturation", low=0, high=0.95)
@@ -208,8 +212,6 @@ def bootcamp() -> Recipe:
         dropout=0.5,
         optimizer="adamw",
         learning_rate=1e-3,
-        momentum=0.9,
-        weight_decay=0.0,
         label_smoothing=0.0,
         flip=0.5,
         rotate=15,

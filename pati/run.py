@@ -69,23 +69,28 @@ class Run:
     @classmethod
     def create(cls, folder: Path | None, name: str, recipe: Recipe, state: dict[str, Any]) -> Run:
         """A new run's folder; `folder` None picks runs/NAME-1, -2, … Raises `PatiError` if it is taken."""
-        if folder is None:
-            run = cls(_claimed(name))
-        else:
-            run = cls(folder)
-            if run.recipe.exists() and not run.untrained():
-                raise PatiError(
-                    f"{folder} holds a run already",
-                    f"go on with it: pati train --resume {folder}; or name another folder with --out",
-                )
-            if folder.is_file():
-                raise PatiError(f"--out {folder} is a file, expected a folder")
+        run = cls(_claimed(name) if folder is None else folder)
+        if run.trained():
+            raise PatiError(
+                f"{run.folder} holds a run already",
+                f"go on with it: pati train --resume {run.folder}; or name another folder with --out",
+            )
+        if run.folder.is_file():
+            raise PatiError(f"--out {run.folder} is a file, expected a folder")
+        # What an earlier start left before it came to training may go; anything else is the user's.
+        leftovers = [run.recipe, run.state, run.manifest, run.log]
+        own = run.recipe.exists()
+        strange = sorted(path.name for path in run.folder.glob("*") if not (own and path in leftovers))
+        if strange:
+            raise PatiError(
+                f"--out {run.folder} is not empty ({', '.join(strange[:3])})", "name a folder that is new or empty"
+            )
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in (run.manifest, run.log):  # of a start that never came to training
+            for leftover in leftovers:
                 leftover.unlink(missing_ok=True)
             files.write_json(run.recipe, recipe.to_json())
-            run.update(format=FORMAT, stage="started", test_scored=0, **state)
+            run.update(format=FORMAT, stage="started", test_scored=0, versions=versions(), **state)
         except OSError as error:
             raise PatiError(
                 f"can't write to {run.folder}: {error.strerror}", "name another folder with --out"
@@ -100,9 +105,11 @@ class Run:
             raise PatiError(f"{folder} is not a run's folder", "expected one that `pati train` made")
         return run
 
-    def untrained(self) -> bool:
-        """Whether nothing was trained yet, so that starting anew loses nothing."""
-        return self.state.exists() and self.read_state()["stage"] == "started"
+    def trained(self) -> bool:
+        """Whether there is training here that a new start would lose."""
+        if self.checkpoints.exists() or self.model.exists():
+            return True
+        return self.state.exists() and self.read_state()["stage"] != "started"
 
     def read_state(self) -> dict[str, Any]:
         """The document in run.json."""

@@ -22,7 +22,7 @@ from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
 from pati.decode import FLAGS, REASONS
 from pati.errors import Interrupted, PatiError
-from pati.report import printable
+from pati.files import printable
 from pati.run import Run
 
 
@@ -33,7 +33,7 @@ def console(*, stderr: bool = True) -> Console:
 
 def say(text: str) -> None:
     """A line on stderr."""
-    console().print(text, markup=False, soft_wrap=True)
+    console().print(printable(text), markup=False, soft_wrap=True)
 
 
 def fail(error: PatiError) -> None:
@@ -138,10 +138,14 @@ class Watch:
         )
         self._budget = plan.seconds
 
-    def _on_resumed(self, event: dict[str, Any]) -> None:
+    def _on_begun(self, event: dict[str, Any]) -> None:
         for name in event["damaged"]:
             say(f"warning: checkpoint {name} is damaged; the one before it is taken")
-        say(f"going on from step {event['step']}, epoch {event['epoch'] + 1}")
+        if event["step"]:
+            say(f"going on from step {event['step']}, epoch {event['epoch'] + 1}")
+
+    def _on_warning(self, event: dict[str, Any]) -> None:
+        say(f"warning: {event['text']}")
 
     def _on_finished(self, event: dict[str, Any]) -> None:
         say("this run is finished")
@@ -246,7 +250,8 @@ def check_document(found: Manifest) -> dict[str, Any]:
 def show_check(found: Manifest, screen: Console) -> None:
     """The audit's summary as tables."""
     document = check_document(found)
-    screen.print(f"{document['root']}: {document['files']} files, {document['kept']} photos kept", soft_wrap=True)
+    found_here = f"{printable(document['root'])}: {document['files']} files, {document['kept']} photos kept"
+    screen.print(found_here, markup=False, soft_wrap=True)
     if document["sizes"]:
         width, height = document["sizes"]["width"], document["sizes"]["height"]
         screen.print(

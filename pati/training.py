@@ -65,20 +65,19 @@ def train(
 
     Ends with the final weights: the last ones, or their average if the recipe averages.
     Raises `Interrupted` after a checkpoint when `stopped()` turns true, `PatiError` when the
-    loss is no longer a number. `log` gets a row a step ("step") and a row an epoch ("epoch").
+    loss is no longer a number. `log` gets one row first ("begun"), one a step ("step") and one an epoch ("epoch").
     """
     net.to(device)
     optimizers = Optimizers(net, recipe)
     average = {name: value.clone() for name, value in net.state_dict().items()} if recipe.averaging else {}
     state = State()
-    found = checkpoint.newest(checkpoints)
-    if found is not None:
-        tensors, facts, damaged = found
+    tensors, facts, damaged = checkpoint.newest(checkpoints)
+    if facts is not None:
         state = State(**facts["state"])
         net.load_state_dict(_part(tensors, "net"))
         optimizers.restore(_part(tensors, "optimizer"))
         average = {name: value.to(device) for name, value in _part(tensors, "average").items()}
-        log({"kind": "resumed", "step": state.step, "epoch": state.epoch, "damaged": damaged})
+    log({"kind": "begun", "step": state.step, "epoch": state.epoch, "damaged": damaged})
 
     def save() -> None:
         tensors = {
@@ -113,7 +112,7 @@ def train(
             if not torch.isfinite(loss):
                 raise PatiError(
                     f"the loss became {value} at step {state.step} (epoch {state.epoch + 1})",
-                    f"lower the learning rate, for example --set learning_rate={recipe.learning_rate / 4:g}, "
+                    f"lower the learning rate, for example --set learning_rate={(recipe.learning_rate or 1) / 4:g}, "
                     "or limit the gradient with --set clip=1",
                 )
             optimizers.step(progress)
@@ -142,6 +141,7 @@ def train(
         now = time.monotonic()
         state.seconds += now - last  # validation costs time too, but is not counted as speed
         last = now
+        progress = plan.progress(state.step, steps_per_epoch, state.seconds)
         log(
             {
                 "kind": "epoch",

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from pati import plan
 from pati.data import sources
+from pati.recipe import Recipe
 
 SHAPES = ("circle", "square", "triangle")
 
@@ -60,6 +62,11 @@ def write_shapes(folder: Path, per_class: int = 30, classes: tuple[str, ...] = S
     return folder
 
 
+def settled(recipe: Recipe, photos: int = 100, size: int = 32) -> Recipe:
+    """The recipe as the pipeline would hand it to the loop."""
+    return plan.settle(recipe, photos=photos, size=recipe.size or size, mirrored=True, turned=True, minimum_size=8)
+
+
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
     return write_shapes(tmp_path / "shapes")
@@ -82,7 +89,6 @@ def photos() -> Callable[[str], Path]:
 def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """The folder of a finished run on drawn pictures; read it, don't change it."""
     from pati import pipeline
-    from pati.recipe import Recipe
 
     base = tmp_path_factory.mktemp("trained")
     data = write_shapes(base / "shapes", per_class=60)

@@ -82,6 +82,32 @@ def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatc
     monkeypatch.setattr(audit, "_FEW", 0)
     findings = audit.read_all(sources.find(folder))
     assert Counter(finding.reason for finding in findings) == {"": 12, "damaged": 1}
+    # The next run knows the file by its content: it is not decoded again, not even in this process.
+    pack.open_or_build(sources.find(folder), Preprocess(size=16))
+    assert pack.open_or_build(sources.find(folder), Preprocess(size=16))[2]
+
+
+def test_workers_that_cannot_start_blame_no_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\nif 'DEADLY' in os.environ:\n    os._exit(3)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DEADLY", "1")
+    monkeypatch.setattr(audit, "_FEW", 0)
+    with pytest.raises(PatiError, match="could not be started"):
+        audit.read_all(sources.find(write_shapes(tmp_path / "d", per_class=4)))
+
+
+def test_odd_files_do_not_hang_or_break_the_look_ahead(shapes: Path, tmp_path: Path) -> None:
+    os.mkfifo(shapes / "circle" / "pipe.jpg")
+    (shapes / "circle" / "loop.jpg").symlink_to(shapes / "circle" / "loop.jpg")
+    result = pipeline.train(shapes, Recipe(epochs=1, width=0.25), out=tmp_path / "run")
+    reasons = {entry.path: entry.reason for entry in Manifest.read(result.run.manifest).entries if not entry.kept}
+    assert reasons == {"circle/pipe.jpg": "not-a-file", "circle/loop.jpg": "unreadable"}
+
+
+def test_class_names_that_are_no_text_are_refused_before_training(shapes: Path) -> None:
+    (shapes / "square").rename(shapes / os.fsdecode(b"kar\xfe"))
+    with pytest.raises(PatiError, match="not valid text"):
+        require_trainable(check(shapes))
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:

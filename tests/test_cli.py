@@ -62,6 +62,8 @@ def test_help_does_not_import_torch() -> None:
         (["predict", "/nowhere", "x.jpg"], 1, "can't read the model"),
         (["predict", "/nowhere"], 1, "at least one photo"),
         (["fetch", "imagenet"], 1, "no dataset 'imagenet'"),
+        (["check", "digits", "--out", "/"], 1, "would overwrite something else"),
+        (["train", "digits", "--group-by", "sender"], 1, "no columns to choose or group by"),
         (["list", "cars"], 2, ""),
         (["nonsense"], 2, ""),
         (["train", "digits", "--epochs", "many"], 2, ""),

@@ -136,6 +136,21 @@ def test_flags() -> None:
     assert "corrupt-data" in decode.decode(bytes(damaged)).flags
 
 
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP", "BMP", "MPO"])
+def test_cut_files_of_any_format_get_a_reason(kind: str) -> None:
+    frames = [draw("circle", number, 40) for number in range(3)]
+    many = {} if kind == "BMP" else {"save_all": True, "append_images": frames[1:]}
+    data = encoded(frames[0], kind, **many)
+    reasons = set()
+    for length in range(1, len(data), max(1, len(data) // 150)):
+        try:
+            decode.decode(data[:length])
+        except Unreadable as error:
+            reasons.add(error.reason)
+    assert reasons
+    assert reasons <= set(decode.REASONS)
+
+
 def test_reading_refuses_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -77,7 +78,7 @@ def test_planted_copies_of_drawings_are_found_and_nothing_else() -> None:
     originals = [scene(number) for number in range(200)]
     for name, change in CHANGES.items():
         copies = [change(image, rng) for image in originals[:60]]
-        found = set(duplicates.near_duplicates(np.stack([thumb(image) for image in originals + copies])))
+        found = set(duplicates.near_duplicates(np.stack([thumb(image) for image in originals + copies]))[0])
         planted = {(number, 200 + number) for number in range(60)}
         assert len(found & planted) >= 58, name
         assert not found - planted, name
@@ -85,8 +86,16 @@ def test_planted_copies_of_drawings_are_found_and_nothing_else() -> None:
 
 def test_flat_pictures_are_no_duplicates() -> None:
     flat = np.full((20, 32, 32, 3), 200, np.uint8)
-    assert duplicates.near_duplicates(flat) == []
-    assert duplicates.near_duplicates(flat[:0]) == []
+    assert duplicates.near_duplicates(flat) == ([], 0)
+    assert duplicates.near_duplicates(flat[:0]) == ([], 0)
+
+
+def test_crowds_of_look_alikes_are_cut_off_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", 10)
+    thumbs = np.repeat(thumb(scene(1))[None], 8, 0)  # 28 pairs
+    found, passed_over = duplicates.near_duplicates(thumbs)
+    assert len(found) == 10
+    assert passed_over == 18
 
 
 def test_planted_copies_of_photos(photos: Callable[[str], Path]) -> None:
@@ -103,5 +112,5 @@ def test_planted_copies_of_photos(photos: Callable[[str], Path]) -> None:
             ]
         for change in CHANGES.values():
             copies = [change(image, rng) for image in images]
-            found = set(duplicates.near_duplicates(np.stack([thumb(image) for image in images + copies])))
+            found = set(duplicates.near_duplicates(np.stack([thumb(image) for image in images + copies]))[0])
             assert sum((number, number + 150) in found for number in range(150)) >= 145

@@ -10,6 +10,7 @@ from pati import models
 from pati.explain.cams import explainers
 from pati.optim import Optimizers
 from pati.recipe import Recipe, presets
+from tests.conftest import settled
 
 NAMES = list(models.models)
 
@@ -64,7 +65,7 @@ def test_overfits_32_pictures(name: str) -> None:
     torch.manual_seed(0)
     images, labels = torch.randn(32, 3, 32, 32), torch.arange(32) % 3
     net = net_of(name)
-    recipe = presets["bootcamp"]() if name == "scratch" else Recipe()
+    recipe = settled(presets["bootcamp"]() if name == "scratch" else Recipe())
     optimizers = Optimizers(net, recipe)
     for step in range(60):
         F.cross_entropy(net(images), labels).backward()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pati import models
 from pati.optim import Muon, Optimizers, one_cycle, orthogonalised
 from pati.recipe import Recipe
+from tests.conftest import settled
 
 
 @pytest.mark.parametrize("shape", [(16, 144), (144, 16), (32, 32)])
@@ -43,7 +44,7 @@ def test_one_cycle() -> None:
 
 @pytest.mark.parametrize("name", ["muon", "sgd", "adamw"])
 def test_state_can_be_restored_exactly(name: str) -> None:
-    recipe = Recipe(optimizer=name, learning_rate=0.01, weight_decay=0.01)
+    recipe = settled(Recipe(optimizer=name, learning_rate=0.01, weight_decay=0.01))
 
     def steps(net: models.Net, optimizers: Optimizers, count: int, seed: int) -> None:
         torch.manual_seed(seed)
@@ -73,7 +74,9 @@ def test_decay_spares_norms_and_biases(name: str) -> None:
     for parameter in net.parameters():
         parameter.data.fill_(1.0)
         parameter.grad = torch.zeros_like(parameter)
-    Optimizers(net, Recipe(optimizer=name, learning_rate=0.1, momentum=0, weight_decay=0.5, warmup=0)).step(0.0)
+    Optimizers(net, settled(Recipe(optimizer=name, learning_rate=0.1, momentum=0, weight_decay=0.5, warmup=0))).step(
+        0.0
+    )
     for parameter in net.parameters():
         expected = 0.95 if parameter.ndim > 1 else 1.0
         torch.testing.assert_close(parameter, torch.full_like(parameter, expected), check_stride=False)

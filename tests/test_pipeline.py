@@ -130,6 +130,32 @@ def test_a_budget_that_is_too_small_is_refused_with_one_that_is_not(shapes: Path
     assert pipeline.train(shapes, QUICK, out=tmp_path / "run").metrics["epochs"] == 1  # nothing was lost: same folder
 
 
+def test_out_never_takes_a_folder_with_something_in_it(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.jsonl").write_text("precious")
+    for taken in (shapes, tmp_path / "mine"):
+        with pytest.raises(PatiError, match="is not empty"):
+            pipeline.train(shapes, QUICK, out=taken)
+    assert (tmp_path / "mine" / "manifest.jsonl").read_text() == "precious"
+
+
+def test_class_names_with_signs_of_mathematics(shapes: Path, tmp_path: Path) -> None:
+    (shapes / "square").rename(shapes / "$5 & <b>")
+    (shapes / "circle").rename(shapes / "$10_a^2")
+    page = pipeline.train(shapes, QUICK, out=tmp_path / "run").run.report.read_text()
+    assert "$5 &amp; &lt;b&gt;" in page
+    assert "<b>$" not in page
+
+
+def test_a_kill_before_the_first_checkpoint_leaves_no_epoch_twice(shapes: Path, tmp_path: Path) -> None:
+    run = pipeline.train(shapes, dataclasses.replace(QUICK, epochs=2), out=tmp_path / "run").run
+    shutil.rmtree(run.checkpoints)
+    run.predictions.unlink()
+    run.update(stage="training")
+    pipeline.resume(run.folder)
+    assert [row["epoch"] for row in run.rows("epoch")] == [1, 2]
+
+
 def test_the_readmes_python(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     classifier = pati.train(shapes, pati.Recipe(epochs=1, size=32))

@@ -123,6 +123,43 @@ def test_grouping_by_an_unknown_column(shapes: Path) -> None:
     (shapes / "meta.csv").write_text("file,label,sender\ncircle/0.jpg,circle,1\n")
     with pytest.raises(PatiError, match="no column 'owner'"):
         sources.find(shapes, Columns(group="owner"))
+    with pytest.raises(PatiError, match="89 photos have no row"):
+        sources.find(shapes, Columns(group="sender"))
+    with pytest.raises(PatiError, match="no CSV, so there are no columns"):
+        sources.find("digits", Columns(group="sender"))
+
+
+def test_several_csvs_of_which_one_fits(shapes: Path) -> None:
+    rows = "".join(f"{item.path},{number % 5}\n" for number, item in enumerate(sources.find(shapes).items))
+    (shapes / "a-notes.csv").write_bytes("file,label\ncaf\xe9.jpg,x\n".encode("latin-1"))
+    (shapes / "b-labels.csv").write_text("file,label\ncircle/0.jpg,circle\n")
+    (shapes / "c-senders.csv").write_text(f"file,sender\n{rows}")
+    source = sources.find(shapes, Columns(group="sender"))
+    assert {item.group for item in source.items} == set("01234")
+
+
+def test_contradicting_rows_are_refused(shapes: Path) -> None:
+    (shapes / "meta.csv").write_text("file,label\ncircle/0.jpg,circle\ncircle/0.jpg,square\n")
+    with pytest.raises(PatiError, match="two different rows"):
+        sources.find(shapes)
+
+
+def test_bare_names_count_only_where_they_are_unique(shapes: Path) -> None:
+    (shapes / "circle" / "only.jpg").write_bytes(jpeg(draw("circle", 77)))
+    (shapes / "meta.csv").write_text("file,label\n1.jpg,square\nonly.jpg,triangle\n")
+    found = {item.path: item.label for item in sources.find(shapes).items}
+    assert found["circle/1.jpg"] == "circle"
+    assert found["circle/only.jpg"] == "triangle"
+
+
+def test_splits_beside_other_folders_are_not_guessed_at(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_shapes(tmp_path / "d" / part, per_class=3)
+    (tmp_path / "d" / "empty").mkdir()
+    assert sources.find(tmp_path / "d").presplit
+    write_shapes(tmp_path / "d" / "test1", per_class=3)
+    with pytest.raises(PatiError, match="are these splits or classes"):
+        sources.find(tmp_path / "d")
 
 
 def test_unknown_data() -> None:
@@ -132,6 +169,7 @@ def test_unknown_data() -> None:
 
 def test_classes_are_in_natural_order() -> None:
     assert sorted(["10", "2", "0", "b", "a10", "a9"], key=natural) == ["0", "2", "10", "a9", "a10", "b"]
+    assert sorted(["1", "001", "01"], key=natural) == ["001", "01", "1"]  # never left to chance
 
 
 def test_digits_are_built_in() -> None:

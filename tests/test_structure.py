@@ -22,7 +22,7 @@ FLOORS = (
     {"report"},
     {"training", "evaluate", "classifier"},
     {"plan", "run", "checkpoint"},
-    {"explain", "models", "augment", "metrics", "optim", "data", "allocator"},
+    {"explain", "models", "augment", "metrics", "optim", "data", "machine"},
     {"preprocess"},
     {"decode", "recipe", "files"},
     {"registry", "errors", "__init__"},

@@ -16,10 +16,10 @@ from pati.data.loader import Samples, order
 from pati.errors import Interrupted, PatiError
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
-from tests.conftest import SHAPES, draw
+from tests.conftest import SHAPES, draw, settled
 
 CPU = torch.device("cpu")
-RECIPE = Recipe(epochs=4, size=32, batch=16, flip=0.5, rotate=10, dropout=0.3, width=0.25, hue=0.1)
+RECIPE = settled(Recipe(epochs=4, size=32, batch=16, rotate=10, dropout=0.3, width=0.25, hue=0.1))
 
 
 def samples(first: int, per_class: int) -> Samples:
@@ -67,7 +67,8 @@ def test_resume_is_bit_exact(tmp_path: Path, stop_after: int, averaging: float, 
         run(tmp_path / "cut", recipe, stop_after=stop_after)
     resumed, later = run(tmp_path / "cut", recipe)
     assert same(whole, resumed)
-    assert later[0]["kind"] == "resumed"
+    assert later[0]["kind"] == "begun"
+    assert later[0]["step"] == stop_after
     epochs, again = ([row for row in found if row["kind"] == "epoch"] for found in (rows, later))
     for one, two in zip(epochs[-len(again) :], again, strict=True):
         for name in ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
@@ -104,7 +105,7 @@ def test_averaged_weights_are_the_final_ones(tmp_path: Path) -> None:
     plain, _ = run(tmp_path / "a")
     averaged, _ = run(tmp_path / "b", dataclasses.replace(RECIPE, averaging=0.2))
     assert not same(plain, averaged)
-    tensors, _, _ = checkpoint.newest(tmp_path / "b") or pytest.fail("no checkpoint")
+    tensors, _, _ = checkpoint.newest(tmp_path / "b")
     assert same(averaged, loop._part(tensors, "average"))
     assert same(plain, loop._part(tensors, "net"))  # averaging watches, it doesn't steer
 
@@ -123,7 +124,7 @@ def test_a_budget_ends_the_run_on_time(tmp_path: Path) -> None:
     assert last["kind"] == "epoch"
     assert last["progress"] == 1
     assert 3.0 <= last["seconds"] < 4.0
-    assert {row["size"] for row in rows} == {16, 32}
+    assert {row["size"] for row in rows if row["kind"] == "step"} == {16, 32}
 
 
 def test_order_is_a_permutation_that_changes_with_seed_and_epoch() -> None:

@@ -6,11 +6,13 @@ on count, size and ratio. Knows nothing of photos.
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +47,8 @@ def unpacked(archive: Path, limits: ArchiveLimits = ArchiveLimits()) -> Path:
         temporary = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
         try:
             unpack(archive, temporary, limits)
+            if hasattr(os, "sync"):
+                os.sync()  # thousands of files: one flush of all is cheaper than one each
             try:
                 temporary.rename(target)
             except OSError:
@@ -83,7 +87,10 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
                             "if you trust it, unpack it yourself and give the folder",
                         )
                     file.write(block)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, ValueError, RuntimeError) as error:
+    except NotImplementedError as error:
+        raise PatiError(f"{archive} is packed in a way that is not supported: {error}", "unpack it yourself") from error
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
+            RuntimeError) as error:  # fmt: skip
         if isinstance(error, OSError) and error.errno is not None:
             raise PatiError(f"can't unpack {archive}: {error.strerror}") from error
         raise PatiError(f"{archive} is a broken archive: {error}", "download or copy it again") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import queue
 import subprocess
@@ -15,14 +16,18 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import pati
+from pati import decode
 from pati.data import duplicates
 from pati.data.manifest import Entry, Manifest, class_order, join, with_split
 from pati.data.sources import Item, Source
 from pati.data.worker import Finding, Looker, Target, quarantined, receive, send, unpack_findings
+from pati.errors import PatiError
+from pati.machine import cores
 from pati.recipe import Recipe
 
 CHUNK = 64
@@ -30,11 +35,6 @@ _FEW = 256  # fewer files are looked at here: starting processes would take long
 _SMALLEST_FOR_NEAR = 32  # px; below, different drawings look alike at thumbnail size
 
 Progress = Callable[[int, int], None]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_all(source: Source, target: Target | None = None, progress: Progress | None = None) -> list[Finding]:
@@ -105,7 +105,7 @@ class _Process:
     """A worker process; started anew when a file has killed it."""
 
     def __init__(self, root: Path, target: Target | None) -> None:
-        self._setup = {
+        self._setup: dict[str, Any] = {
             "root": str(root),
             "target": target and target.path,
             "preprocess": target and target.preprocess.to_json(),
@@ -117,13 +117,21 @@ class _Process:
         here = str(Path(pati.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pati.data.worker"],
+            # -P: a random.py in the user's folder must not be imported in place of Python's own.
+            [sys.executable, "-P", "-m", "pati.data.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
             env=os.environ | {"PYTHONPATH": path},
         )
         self._ask(self._setup)
+        assert self._process.stdout
+        if receive(self._process.stdout) is None and not self._closed:
+            self._end()
+            raise PatiError(
+                "the process that decodes photos could not be started; its own message stands above",
+                "is there enough memory and disk? `python -m pati.data.worker` shows the cause",
+            )
 
     def _ask(self, document: object) -> None:
         assert self._process.stdin
@@ -142,8 +150,17 @@ class _Process:
         self._end()
         self._start()
         if len(chunk) == 1:
-            return [quarantined("damaged", "the decoder crashed on this file")]
+            return [self._crashed(chunk[0][1])]
         return [self.look([task])[0] for task in chunk]
+
+    def _crashed(self, relative: str) -> Finding:
+        """With its content's hash, so that the next run knows the file without decoding it."""
+        try:
+            data = decode.read(Path(self._setup["root"]) / relative)
+        except decode.Unreadable as error:
+            return quarantined(error.reason, error.detail)
+        digest = hashlib.sha256(data).hexdigest()
+        return quarantined("damaged", "the decoder crashed on this file", digest, len(data))
 
     def close(self) -> None:
         self._closed = True
@@ -169,9 +186,12 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
     # Exact copies share a thumbnail: compare each content once.
     unique = list({findings[index].sha256: index for index in reversed(comparable)}.values())[::-1]
     near: list[tuple[int, int]] = []
+    notes = source.notes
     if unique:
-        pairs = duplicates.near_duplicates(np.stack([findings[index].thumb for index in unique]))
+        pairs, passed_over = duplicates.near_duplicates(np.stack([findings[index].thumb for index in unique]))
         near = [(unique[i], unique[j]) for i, j in pairs]
+        if passed_over:
+            notes += (f"many photos look alike: {passed_over} pairs were not compared closely for near-duplicates",)
     entries = with_split(
         join(entries, near),
         seed=recipe.split_seed,
@@ -186,7 +206,7 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
         "group_by": recipe.group_by,
         "given": source.presplit,
     }
-    return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, source.notes)
+    return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, notes)
 
 
 def _entry(item: Item, finding: Finding) -> Entry:

@@ -30,6 +30,7 @@ _FINE_LIMIT = 10.5  # planted copies: 99 % below 10; different photos of clothin
 _FINE_RELATIVE = 0.3  # the same over the photo's own deviation, for photos of low contrast
 _MIN_DEVIATION = 3.0  # grey levels; flatter pictures have no structure to compare
 _LARGEST_CROP = 0.12
+MOST_PAIRS = 20_000  # compared closely, about a millisecond each; photos of one layout look alike by the thousands
 _BLOCK = 2048
 
 _FREQUENCIES = np.array([(u, v) for u in range(12) for v in range(12) if 0 < u + v < 12])
@@ -54,8 +55,11 @@ def _cosine_matrix() -> NDArray[np.float32]:
     return matrix
 
 
-def near_duplicates(thumbs: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Pairs `(i, j)`, i < j, of thumbnails `uint8 (N, 32, 32, 3)` that show one picture."""
+def near_duplicates(thumbs: NDArray[np.uint8]) -> tuple[list[tuple[int, int]], int]:
+    """Pairs `(i, j)`, i < j, of thumbnails `uint8 (N, 32, 32, 3)` that show one picture.
+
+    Also the number of look-alikes that were too many to compare closely: the least alike of them.
+    """
     deviation = np.concatenate(
         [_deviation(thumbs[at : at + _BLOCK].astype(np.float32)) for at in range(0, len(thumbs), _BLOCK)]
         or [np.empty(0, np.float32)]
@@ -64,11 +68,15 @@ def near_duplicates(thumbs: NDArray[np.uint8]) -> list[tuple[int, int]]:
     thumbs, deviation = thumbs[structured], deviation[structured]
     pairs = _close_hashes(hashes(thumbs))
     straight, mirrored = _coarse(thumbs, pairs)
-    close = np.minimum(straight, mirrored) <= _COARSE_LIMIT
+    coarse = np.minimum(straight, mirrored)
+    close = np.flatnonzero(coarse <= _COARSE_LIMIT)
+    close = close[np.argsort(coarse[close], kind="stable")]
+    too_many = max(0, len(close) - MOST_PAIRS)
+    close = np.sort(close[:MOST_PAIRS])
     pairs, flip = pairs[close], (mirrored < straight)[close]
     difference = _fine(thumbs, pairs, flip)
     limit = np.minimum(_FINE_LIMIT, _FINE_RELATIVE * deviation[pairs].min(1))
-    return [(int(structured[i]), int(structured[j])) for i, j in pairs[difference <= limit]]
+    return [(int(structured[i]), int(structured[j])) for i, j in pairs[difference <= limit]], too_many
 
 
 def _deviation(pictures: NDArray[np.float32]) -> NDArray[np.float32]:

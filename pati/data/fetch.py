@@ -46,7 +46,7 @@ def _from_file(name: str, given: Path) -> Path:
     if not given.exists():
         raise PatiError(f"--from {given}: there is no such file or folder")
     if given.is_dir():
-        return given
+        return _link(name, given.resolve())
     if not is_archive(given) or not zipfile.is_zipfile(given):
         raise PatiError(f"--from {given} is not a zip file", "expected the zip as Kaggle or Microsoft gives it")
     with given.open("rb") as source, files.atomic(_target(name)) as file:
@@ -64,8 +64,14 @@ def _from_kaggle(name: str) -> Path | None:
         folder = Path(kagglehub.dataset_download(KAGGLE))
     except Exception:  # no account, no network: the publisher's address comes next
         return None
+    return _link(name, folder)
+
+
+def _link(name: str, folder: Path) -> Path:
+    """Remember a folder that lies elsewhere as the set's place."""
     link = cache_folder() / "datasets" / name
     link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
     link.symlink_to(folder, target_is_directory=True)
     return link
 
@@ -84,7 +90,10 @@ def _from_address(name: str, address: str, timeout: float, progress: Progress | 
             if total and done != total:
                 raise PatiError(f"the download ended after {done:,} of {total:,} bytes", "try again")
             file.flush()
-            if not zipfile.is_zipfile(file.name):
+            with open(file.fileno(), "rb", closefd=False) as written:
+                sound = zipfile.is_zipfile(written)
+            file.seek(0, os.SEEK_END)
+            if not sound:
                 raise PatiError(f"{address} gave no zip file", "download it by hand and use --from FILE")
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason: Any = getattr(error, "reason", error)

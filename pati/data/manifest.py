@@ -85,8 +85,13 @@ class Manifest:
         return digest.hexdigest()
 
     def leaks(self) -> list[list[Entry]]:
-        """Duplicate groups that lie in more than one split: possible only where the user made the split."""
-        return [group for group in self.duplicate_groups() if len({entry.split for entry in group}) > 1]
+        """Duplicates, or photos of one user group, in more than one split: only where the user made the split."""
+        members: dict[str, list[Entry]] = defaultdict(list)
+        for entry in self.kept:
+            if entry.group is not None:
+                members[entry.group].append(entry)
+        together = [*self.duplicate_groups(), *members.values()]
+        return [group for group in together if len({entry.split for entry in group}) > 1]
 
     def duplicate_groups(self) -> list[list[Entry]]:
         """Groups of exact and near duplicates, in order of their first photo."""
@@ -136,6 +141,15 @@ class Manifest:
         if manifest.hash() != header["hash"]:
             raise PatiError(f"the manifest {path} was changed by hand: its hash does not fit", "make it anew")
         return manifest
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file begins as `Manifest.write` begins it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).startswith(b'{"kind": "pati-manifest"')
+    except OSError:
+        return False
 
 
 def _compact(entry: Entry) -> dict[str, Any]:
@@ -237,6 +251,14 @@ def class_order(entries: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(sorted({entry.label for entry in entries if entry.kept}, key=natural))
 
 
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def require_trainable(manifest: Manifest) -> None:
     """Raise `PatiError` where no classifier can be trained or honestly tested."""
     counts = Counter(entry.label for entry in manifest.kept)
@@ -254,6 +276,12 @@ def require_trainable(manifest: Manifest) -> None:
                 f"two classes differ only in case: {other!r} and {label!r}",
                 "on many systems they are one folder: merge them, or rename one",
             )
+    unnameable = [label for label in counts if not _is_text(label)]
+    if unnameable:
+        raise PatiError(
+            f"the name of a class is not valid text: {unnameable[0]!a}",
+            "rename the folder; archives made on other systems often carry names in another encoding",
+        )
     if len(counts) == 1:
         raise PatiError(
             f"only one class, {next(iter(counts))!r}, in {manifest.root}: there is nothing to tell apart",

@@ -21,12 +21,12 @@ import PIL
 import simplejpeg
 from numpy.typing import NDArray
 
-from pati import files
+from pati import decode, files
 from pati.data import audit
 from pati.data.audit import Progress
 from pati.data.manifest import Entry
 from pati.data.sources import Source
-from pati.data.worker import Finding, Looker, Target, pack_findings, unpack_findings
+from pati.data.worker import Finding, Target, inside, pack_findings, unpack_findings
 from pati.errors import PatiError
 from pati.preprocess import Preprocess
 
@@ -39,7 +39,6 @@ class Pack:
 
     pixels: NDArray[np.uint8]
     rows: dict[str, int]
-    folder: Path
 
     def of(self, entries: Sequence[Entry]) -> NDArray[np.int64]:
         """The row of each entry."""
@@ -65,13 +64,14 @@ def open_or_build(
         return (*known, True)
     slot.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(slot)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{slot.name}-", dir=slot.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{slot.name}-{os.getpid()}-", dir=slot.parent))
     try:
         findings = _fill(temporary, source, preprocess, progress)
         if slot.exists():
             slot.rename(temporary / "old")
         temporary.joinpath("new").rename(slot)
         files.sync_folder(slot.parent)
+        pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
     except OSError as error:
         raise PatiError(
             f"can't write the pack below {slot.parent}: {error.strerror or error}",
@@ -79,14 +79,24 @@ def open_or_build(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
-    return findings, Pack(pixels, _rows(findings), slot), False
+    return findings, Pack(pixels, _rows(findings)), False
 
 
 def _remove_leftovers(slot: Path) -> None:
-    """Half-written packs of this slot, left by a process that was killed."""
+    """Half-written packs of this slot, left by processes that were killed."""
     for leftover in slot.parent.glob(f".{slot.name}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        if not _alive(int(leftover.name.split("-")[1])):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it is somebody else's
+    return True
 
 
 def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Progress | None) -> list[Finding]:
@@ -98,6 +108,8 @@ def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Pro
     _claim(new / "pixels.npy")
     del pixels
     findings = audit.read_all(source, Target(str(new / "pixels.npy"), preprocess), progress)
+    with (new / "pixels.npy").open("r+b") as file:
+        os.fsync(file.fileno())  # the workers wrote through the page cache
     rows, thumbs = pack_findings(findings)
     files.write_bytes(new / "thumbs.bin", thumbs)
     files.write_json(
@@ -132,13 +144,20 @@ def _open(slot: Path, source: Source) -> tuple[list[Finding], Pack] | None:
         if document["format"] != FORMAT or len(findings) != len(source.items) or len(pixels) != len(findings):
             return None
         hashes = []
-        looker = Looker(source.root, None)
-        for index, (item, finding) in enumerate(zip(source.items, findings, strict=True)):
-            if not finding.sha256 and looker.look(index, item.path).reason != finding.reason:
-                return None  # a file that could not be read then can be read now
+        for item, finding in zip(source.items, findings, strict=True):
+            if not finding.sha256 and _readable(source.root, item.path):
+                return None  # it could not be read then
             hashes.append(files.sha256_file(source.root / item.path) if finding.sha256 else "")
         if _key(source, hashes) != document["key"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return findings, Pack(pixels, _rows(findings), slot)
+    return findings, Pack(pixels, _rows(findings))
+
+
+def _readable(root: Path, relative: str) -> bool:
+    try:
+        decode.read(inside(root, relative))
+    except (decode.Unreadable, OSError, RuntimeError):
+        return False
+    return True

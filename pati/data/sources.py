@@ -77,11 +77,10 @@ class Columns:
 datasets: Registry[Callable[[Path | None], Source]] = Registry("dataset")
 
 
-def natural(text: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key in which numbers count as numbers: 2 before 10."""
-    return tuple(
-        (0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in re.split(r"(\d+)", text) if part
-    )
+def natural(text: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
+    """Sort key in which numbers count as numbers: 2 before 10. The text itself settles ties: 1 and 01."""
+    parts = (part for part in re.split(r"(\d+)", text) if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in parts), text
 
 
 def find(data: str | os.PathLike[str], columns: Columns = Columns()) -> Source:
@@ -90,6 +89,8 @@ def find(data: str | os.PathLike[str], columns: Columns = Columns()) -> Source:
     path = Path(text).expanduser()
     if not path.exists():
         if text in datasets:
+            if columns != Columns():
+                raise PatiError(f"the known set {text} has no CSV, so there are no columns to choose or group by")
             return datasets[text](None)
         near = "" if os.sep in text else f"known sets: {', '.join(datasets)}"
         raise PatiError(f"there is no file, folder or known set {text!r}", near)
@@ -152,7 +153,15 @@ def _from_folder(name: str, root: Path) -> Source:
     notes: list[str] = []
     top = [entry for entry in _entries(root) if entry.is_dir() and not _hidden(entry.name, notes)]
     splits = {entry.name: SPLITS[entry.name.lower()] for entry in top if entry.name.lower() in SPLITS}
-    if not splits or len(splits) < len(top) or "train" not in splits.values():
+    if "train" in splits.values() and len(set(splits.values())) > 1:
+        others = [entry.name for entry in top if entry.name not in splits and any(Path(entry.path).rglob("*.*"))]
+        if others:
+            raise PatiError(
+                f"{root} has {', '.join(splits)} and also {', '.join(others[:3])}: are these splits or classes?",
+                "take the other folders away, or put the class folders alone into one folder",
+            )
+        top = [entry for entry in top if entry.name in splits]
+    else:
         splits = {}
     items: list[Item] = []
     for entry in top:
@@ -202,8 +211,9 @@ class _Table:
 
 
 def _table_in(folder: Path, columns: Columns) -> _Table | None:
-    found = (Path(entry.path) for entry in _entries(_descend(folder)) if _is_table(entry.name))
-    return next((table for path in found if (table := _read_table(path, columns))), None)
+    found = [Path(entry.path) for entry in _entries(_descend(folder)) if _is_table(entry.name)]
+    # One CSV among several may lack a column that was asked for; a single one must have it.
+    return next((table for path in found if (table := _read_table(path, columns, alone=len(found) == 1))), None)
 
 
 def _table_beside(path: Path, columns: Columns) -> _Table | None:
@@ -217,37 +227,47 @@ def _is_table(name: str) -> bool:
     return name.lower().endswith((".csv", ".tsv")) and not name.startswith(".")
 
 
-def _read_table(path: Path, columns: Columns, *, required: bool = False) -> _Table | None:
-    """The CSV's rows, or None if it names no photos or nothing that pati uses (an error if `required`)."""
+def _read_table(path: Path, columns: Columns, *, required: bool = False, alone: bool = True) -> _Table | None:
+    """The CSV's rows, or None if it names no photos or nothing that pati uses.
+
+    With `required` that is an error. With `alone`, so is a column that was asked for and is missing.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
             header = list(reader.fieldnames or [])
-            found = {role: _column(header, role, getattr(columns, role), path) for role in COLUMNS}
-            found["group"] = columns.group if columns.group in header else None
-            if columns.group is not None and found["group"] is None:
-                raise PatiError(f"{path} has no column {columns.group!r}", f"its columns: {', '.join(header)}")
-            useful = found["label"] or found["split"] or found["group"]
-            if found["path"] is None or not useful or (required and found["label"] is None):
-                if required:
-                    missing = "path" if found["path"] is None else "label"
-                    raise PatiError(
-                        f"{path} has no {missing} column; its columns: {', '.join(header)}",
-                        f"name it {COLUMNS[missing][0]}, or say which it is with --{missing}-column",
-                    )
-                return None
-            key = found["path"]
-            rows = {(row[key] or "").strip().replace("\\", "/").removeprefix("./"): row for row in reader}
+            lines = list(reader)
     except (UnicodeDecodeError, csv.Error, OSError) as error:
+        if not required and (columns == Columns() or not alone):
+            return None  # some other program's table
         raise PatiError(f"can't read {path}: {error}", "it should be a UTF-8 CSV with a header line") from None
-    return _Table(path, rows, {role: name for role, name in found.items() if name})
+    wanted = (columns.path, columns.label, columns.split, columns.group)
+    missing = next((name for name in wanted if name is not None and name not in header), None)
+    if missing is not None:
+        if not alone:
+            return None
+        raise PatiError(f"{path} has no column {missing!r}", f"its columns: {', '.join(header)}")
+    found = {role: getattr(columns, role) or _usual(header, role) for role in COLUMNS}
+    found["group"] = columns.group
+    useful = found["label"] or found["split"] or found["group"]
+    if found["path"] is None or not useful or (required and found["label"] is None):
+        if not required:
+            return None
+        lacking = "path" if found["path"] is None else "label"
+        raise PatiError(
+            f"{path} has no {lacking} column; its columns: {', '.join(header)}",
+            f"name it {COLUMNS[lacking][0]}, or say which it is with --{lacking}-column",
+        )
+    table = _Table(path, {}, {role: name for role, name in found.items() if name})
+    for row in lines:
+        key = (row[table.columns["path"]] or "").strip().replace("\\", "/").removeprefix("./")
+        before = table.rows.setdefault(key, row)
+        if any(before[name] != row[name] for name in table.columns.values()):
+            raise PatiError(f"{path} has two different rows for {key}", "leave one of them")
+    return table
 
 
-def _column(header: list[str], role: str, wanted: str | None, path: Path) -> str | None:
-    if wanted is not None:
-        if wanted not in header:
-            raise PatiError(f"{path} has no column {wanted!r}", f"its columns: {', '.join(header)}")
-        return wanted
+def _usual(header: list[str], role: str) -> str | None:
     lowered = {name.strip().lower(): name for name in header}
     return next((lowered[usual] for usual in COLUMNS[role] if usual in lowered), None)
 
@@ -275,26 +295,40 @@ def _from_table(name: str, root: Path, table: _Table) -> Source:
 
 def _with_table(source: Source, table: _Table) -> Source:
     """A folder's photos with labels, splits and groups of the CSV that lies with them."""
-    by_path = table.rows
     if not source.items:  # a flat folder: the CSV alone says what is what
-        return _from_table(source.name, table.path.parent, table)
+        inside = any((source.root / path).exists() for path in table.rows)
+        return _from_table(source.name, source.root if inside else table.path.parent, table)
+    by_path = table.rows
     if not any(item.path in by_path for item in source.items):
-        # Some CSVs name files without their folder; that works while the names are unique.
-        names = Counter(path.rsplit("/", 1)[-1] for path in by_path)
-        unique = {path.rsplit("/", 1)[-1]: row for path, row in by_path.items()}
-        by_path = {item.path: unique[n] for item in source.items if names[n := item.path.rsplit("/", 1)[-1]] == 1}
+        by_path = _by_bare_name(source, table)
     items = []
-    missing = 0
+    missing = []
     for item in source.items:
         row = by_path.get(item.path)
-        missing += row is None
+        if row is None and is_photo_name(item.path):
+            missing.append(item.path)
         items.append(item if row is None else _row_item(item.path, item.label, table, row, item.split))
+    if missing and "group" in table.columns:
+        raise PatiError(
+            f"{len(missing)} photos have no row in {table.path.name}, for example {missing[0]}, "
+            f"so they can't be grouped by {table.columns['group']!r}",
+            "every photo needs its group, or photos of one could land on both sides of the split",
+        )
     used = ", ".join(f"{role} from {column!r}" for role, column in table.columns.items() if role != "path")
     notes = [*source.notes, f"{table.path.name}: {used}"]
     if missing:
-        notes.append(f"{missing} files have no row in {table.path.name}; they keep their folder's class")
+        notes.append(f"{len(missing)} photos have no row in {table.path.name}; they keep their folder's class")
     presplit = source.presplit or "split" in table.columns
     return Source(source.name, source.root, tuple(items), presplit=presplit, notes=tuple(notes))
+
+
+def _by_bare_name(source: Source, table: _Table) -> dict[str, dict[str, str]]:
+    """Rows of a CSV that names files without their folders, where a name is unique on both sides."""
+    rows = Counter(path.rsplit("/", 1)[-1] for path in table.rows)
+    files = Counter(item.path.rsplit("/", 1)[-1] for item in source.items)
+    named = {path.rsplit("/", 1)[-1]: row for path, row in table.rows.items()}
+    bare = {item.path: item.path.rsplit("/", 1)[-1] for item in source.items}
+    return {path: named[name] for path, name in bare.items() if rows[name] == files[name] == 1}
 
 
 # Known sets --------------------------------------------------------------------------

@@ -61,20 +61,27 @@ class Looker:
         """The finding of one file; its pixels are written to row `index` of the target."""
         digest, size = "", 0
         try:
-            path = self._root / relative
-            if path.is_symlink() and not path.resolve().is_relative_to(self._root.resolve()):
-                raise decode.Unreadable("not-a-file", "a link out of the folder")
-            data = decode.read(path)
+            data = decode.read(inside(self._root, relative))
             digest, size = hashlib.sha256(data).hexdigest(), len(data)
             decoded = decode.decode(data)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail, digest, size)
+        except (OSError, RuntimeError) as error:  # a name that is too long, links that lead in a circle
+            return quarantined("unreadable", str(error), digest, size)
         image = Image.fromarray(decoded.pixels)
         width, height = image.size
         if self._rows is not None and self._target:
             self._rows[index] = self._target.preprocess.fit_image(image)
         small = image.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0)
         return Finding(digest, size, width, height, "", "", decoded.flags, np.asarray(small))
+
+
+def inside(root: Path, relative: str) -> Path:
+    """The file's path; raises `Unreadable` for a symbolic link that leads out of `root`."""
+    path = root / relative
+    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        raise decode.Unreadable("not-a-file", "a link out of the folder")
+    return path
 
 
 def quarantined(reason: str, detail: str = "", digest: str = "", size: int = 0) -> Finding:
@@ -126,6 +133,7 @@ def main() -> None:
     setup = first[0]
     target = setup["target"] and Target(setup["target"], Preprocess.from_json(setup["preprocess"]))
     looker = Looker(Path(setup["root"]), target)
+    send(out, "ready")
     while (message := receive(source)) is not None:
         send(out, *pack_findings([looker.look(index, path) for index, path in message[0]]))
 

@@ -15,6 +15,7 @@ from pati import files
 from pati.classifier import Explanation
 from pati.data.manifest import Entry, Manifest
 from pati.decode import FLAGS, REASONS
+from pati.files import printable
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
@@ -76,7 +77,7 @@ def write(
     page = environment.from_string(template).render(
         words=WORDS,
         languages=LANGUAGES,
-        source=manifest.source,
+        source=printable(manifest.source),
         document=document,
         recipe=recipe.to_json(),
         epochs=epochs,
@@ -96,15 +97,9 @@ def write(
             if len({entry.label for entry in group}) > 1
         ],
         leaks=len(manifest.leaks()),
-        notes=manifest.notes,
+        notes=[printable(note) for note in manifest.notes],
         figures=drawn,
         gallery=gallery,
         printable=printable,
     )
     files.write_text(run.report, page)
-
-
-def printable(path: str) -> str:
-    """A file's name for people: what is not valid text becomes a mark, control characters too."""
-    text = path.encode("utf-8", "replace").decode("utf-8")
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -19,6 +19,7 @@ from pati.classifier import Explanation
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
 _STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a class may be called $5
     "svg.hashsalt": "pati",
     "font.family": "sans-serif",
     "axes.spines.top": False,
@@ -76,11 +77,11 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], words: di
         figure = Figure(figsize=(side, side))
         axes = figure.add_subplot()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), count in np.ndenumerate(matrix):
+        # Zeros are left white; beyond 50 classes numbers would be too small to read.
+        for row, column in np.argwhere(matrix if len(classes) <= 50 else np.zeros(0)):
             dark = shares[row, column] > 0.5
-            axes.text(
-                column, row, str(count), ha="center", va="center", color="white" if dark else "#222222", fontsize=9
-            )
+            colour = "white" if dark else "#222222"
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=9)
         axes.set_xticks(
             range(len(classes)),
             classes,
@@ -120,6 +121,11 @@ def overlay(explanation: Explanation, side: int = 128) -> bytes:
 
 def sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
     """PNG with photo and overlay of several explanations in rows of four, titled with answer and truth."""
+    with matplotlib.rc_context({"text.parse_math": False}):
+        return _sheet(explanations, truths)
+
+
+def _sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
     columns = 4
     rows = -(-len(explanations) // columns)
     figure = Figure(figsize=(4.4 * columns, 2.5 * rows), layout="constrained")
@@ -136,6 +142,11 @@ def sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
 
 def explanation_page(explanation: Explanation, *, limit: int = 8) -> bytes:
     """PNG of one explanation: photo, map with its scale, overlay, and the most likely classes."""
+    with matplotlib.rc_context({"text.parse_math": False}):
+        return _explanation_page(explanation, limit)
+
+
+def _explanation_page(explanation: Explanation, limit: int) -> bytes:
     figure = Figure(figsize=(13, 3.4), layout="constrained")
     panels = figure.subplots(1, 4, gridspec_kw={"width_ratios": [1, 1.15, 1, 1]})
     panels[0].imshow(explanation.photo)
