@@ -19,13 +19,13 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/python -m pytest
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow" -x
+	$(BIN)/python -m pytest -m "not slow" -x
 
 fix: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
