@@ -100,6 +100,8 @@ def results(readme: str) -> str:
     for name, command in (("clothing", "clothing.zip --group-by sender_id"), ("digits", "digits")):
         run = sets["result"][name]
         lines.append(row(name, command, run["test_accuracy"], interval(run), [run]))
+    if readme == "README.tr.md":  # Turkish writes a decimal comma
+        lines = [re.sub(r"(?<=\d)\.(?=\d( |–|dk|$| \|))", ",", line) for line in lines]
     lines += ["", words["foot"].format(**budget["machine"], commit=budget["commit"])]
     return "\n".join(lines)
 

@@ -172,7 +172,7 @@ def test_report_is_self_contained_and_bilingual(trained: Path) -> None:
     assert 'src="http' not in page
     assert "<link" not in page
     accuracy = json.loads((trained / "metrics.json").read_text())["test"]["accuracy"]
-    assert f"{100 * accuracy:.1f} %" in page
+    assert f"{100 * accuracy:.1f}&nbsp;%" in page
 
 
 def test_every_sentence_of_the_report_is_in_both_languages() -> None:
