@@ -12,8 +12,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
+from safetensors.torch import load
+from safetensors.torch import save as serialised
 
 from pati import files
 
@@ -23,7 +24,7 @@ KEEP = 2
 def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> Path:
     """Write checkpoint `number`, then remove all but the newest ones."""
     metadata = {"facts": json.dumps(facts)}
-    data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    data = serialised({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     path = folder / f"step-{number:09d}.safetensors"
     files.write_bytes(path, data + hashlib.sha256(data).digest())
     for old in sorted(folder.glob("step-*.safetensors"))[:-KEEP]:
@@ -40,7 +41,7 @@ def newest(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None
         if hashlib.sha256(data).digest() != checksum:
             damaged.append(path.name)
             continue
-        tensors = safetensors.torch.load(data)
+        tensors = load(data)
         (length,) = struct.unpack("<Q", data[:8])
         header = json.loads(data[8 : 8 + length])
         return tensors, json.loads(header["__metadata__"]["facts"]), damaged
