@@ -80,7 +80,7 @@ def test_planted_copies_of_drawings_are_found_and_nothing_else() -> None:
         copies = [change(image, rng) for image in originals[:60]]
         found = set(duplicates.near_duplicates(np.stack([thumb(image) for image in originals + copies]))[0])
         planted = {(number, 200 + number) for number in range(60)}
-        assert len(found & planted) >= 58, name
+        assert found & planted == planted, name
         assert not found - planted, name
 
 
@@ -99,7 +99,7 @@ def test_crowds_of_look_alikes_are_cut_off_and_counted(monkeypatch: pytest.Monke
 
 
 def test_planted_copies_of_photos(photos: Callable[[str], Path]) -> None:
-    """Each kind of copy is found for at least 97 % of 150 photos, cats and clothing alike."""
+    """Each kind of copy is found for at least 149 of 150 photos, cats and clothing alike."""
     rng = random.Random(1)
     for name in ("cats-vs-dogs", "clothing"):
         with zipfile.ZipFile(photos(name)) as archive:
@@ -113,4 +113,4 @@ def test_planted_copies_of_photos(photos: Callable[[str], Path]) -> None:
         for change in CHANGES.values():
             copies = [change(image, rng) for image in images]
             found = set(duplicates.near_duplicates(np.stack([thumb(image) for image in images + copies]))[0])
-            assert sum((number, number + 150) in found for number in range(150)) >= 145
+            assert sum((number, number + 150) in found for number in range(150)) >= 149

@@ -1,12 +1,12 @@
 """Photos that show the same picture: re-saved, resized, slightly cropped or mirrored copies.
 
-Works on 32×32 colour thumbnails, in three sieves, each finer and on fewer pairs (N photos):
+Works on 32×32 colour thumbnails, in three sieves, each finer and on fewer pairs:
 
 1. A 77-bit hash: signs of the low frequencies of the grey thumbnail's cosine transform.
    Mirroring flips the sign of the odd horizontal frequencies, so one hash serves both
-   ways. All N²/2 pairs by one matrix product in blocks (bits as ±1): the only quadratic
+   ways. All pairs by one matrix product in blocks (bits as ±1): the only quadratic
    step, 154 multiply-adds a pair.
-2. Colour difference of the thumbnails shrunk to 8×8.
+2. Colour difference of the thumbnails shrunk to 8×8, also of one's whole and the other's middle.
 3. Colour difference after alignment: one photo is cropped (up to a tenth off every side, found
    by a coarse grid and Gauss-Newton steps) so that it fits the other best.
 
@@ -24,14 +24,17 @@ from numpy.typing import NDArray
 
 from pati.data.worker import THUMB
 
-_HASH_LIMIT = 24  # bits of 77; unrelated photos differ by 38 ± 5
-_COARSE_LIMIT = 28.0  # root mean square, in grey levels of 255
-_FINE_LIMIT = 10.5  # planted copies: 99 % below 10; different photos of clothing: 99 % above 14
-_FINE_RELATIVE = 0.3  # the same over the photo's own deviation, for photos of low contrast
+_HASH_LIMIT = 26  # bits of 77; unrelated photos differ by 38 ± 5
+# Root mean square differences: grey levels of 255, and share of the photo's own deviation.
+_WIDE = (40.0, 0.75)  # at 8×8, as they are: costs no copy, spares the next look most pairs
+_COARSE = (26.0, 0.45)  # at 8×8, also against the middle: 99.9 % of copies below 18; shifted ones up to 26
+_FINE = (8.5, 0.25)  # aligned: 99.8 % of copies below 8; different photos from 7 (one layout, clothing) or 20 (pets)
+_MIDDLE = 0.035  # off every side: half of what a copy may have lost
 _MIN_DEVIATION = 3.0  # grey levels; flatter pictures have no structure to compare
 _LARGEST_CROP = 0.12
 MOST_PAIRS = 20_000  # compared closely, about a millisecond each; photos of one layout look alike by the thousands
 _BLOCK = 2048
+_CELLS = 12  # finer grids compare mostly the noise of shrinking: copies' residuals double at 24
 
 _FREQUENCIES = np.array([(u, v) for u in range(12) for v in range(12) if 0 < u + v < 12])
 _MIRROR = np.where(_FREQUENCIES[:, 1] % 2 == 1, -1, 1).astype(np.float32)
@@ -67,16 +70,31 @@ def near_duplicates(thumbs: NDArray[np.uint8]) -> tuple[list[tuple[int, int]], i
     structured = np.flatnonzero(deviation >= _MIN_DEVIATION)
     thumbs, deviation = thumbs[structured], deviation[structured]
     pairs = _close_hashes(hashes(thumbs))
-    straight, mirrored = _coarse(thumbs, pairs)
+    whole, middle = _shrunk(thumbs, 0), _shrunk(thumbs, _MIDDLE)
+    straight, mirrored = _coarse(whole, whole, pairs)
+    wide = np.minimum(straight, mirrored) <= _limits(deviation, pairs, _WIDE)
+    pairs, straight, mirrored = pairs[wide], straight[wide], mirrored[wide]
+    for first, second in ((middle, whole), (whole, middle)):
+        others = _coarse(first, second, pairs)
+        straight, mirrored = np.minimum(straight, others[0]), np.minimum(mirrored, others[1])
     coarse = np.minimum(straight, mirrored)
-    close = np.flatnonzero(coarse <= _COARSE_LIMIT)
+    close = np.flatnonzero(coarse <= _limits(deviation, pairs, _COARSE))
     close = close[np.argsort(coarse[close], kind="stable")]
     too_many = max(0, len(close) - MOST_PAIRS)
     close = np.sort(close[:MOST_PAIRS])
     pairs, flip = pairs[close], (mirrored < straight)[close]
     difference = _fine(thumbs, pairs, flip)
-    limit = np.minimum(_FINE_LIMIT, _FINE_RELATIVE * deviation[pairs].min(1))
-    return [(int(structured[i]), int(structured[j])) for i, j in pairs[difference <= limit]], too_many
+    alike = pairs[difference <= _limits(deviation, pairs, _FINE)]
+    return [(int(structured[i]), int(structured[j])) for i, j in alike], too_many
+
+
+def _limits(
+    deviation: NDArray[np.float32], pairs: NDArray[np.int64], limit: tuple[float, float]
+) -> NDArray[np.float32]:
+    """The largest difference allowed to each pair: absolute, and as a share of the paler photo's contrast."""
+    absolute, relative = limit
+    limits: NDArray[np.float32] = np.minimum(absolute, relative * deviation[pairs].min(1))
+    return limits
 
 
 def _deviation(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,18 +121,30 @@ def _close_hashes(bits: NDArray[np.int8]) -> NDArray[np.int64]:
     return np.concatenate(found) if found else np.empty((0, 2), np.int64)
 
 
-def _coarse(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Root mean square difference at 8×8 of each pair, as they are and with one mirrored."""
-    cell = THUMB // 8
-    wide = thumbs.astype(np.uint16)
-    wide = np.add.reduce([wide[:, at::cell] for at in range(cell)])
-    small = np.add.reduce([wide[:, :, at::cell] for at in range(cell)]).astype(np.float32) / cell**2
-    straight, mirrored = np.empty((2, len(pairs)), np.float32)
-    for start in range(0, len(pairs), 16384):
-        part = slice(start, start + 16384)
-        first, second = small[pairs[part, 0]], small[pairs[part, 1]]
-        straight[part] = np.sqrt(((first - second) ** 2).mean((1, 2, 3)))
-        mirrored[part] = np.sqrt(((first - second[:, :, ::-1]) ** 2).mean((1, 2, 3)))
+def _shrunk(thumbs: NDArray[np.uint8], edge: float) -> NDArray[np.float32]:
+    """Thumbnails less `edge` of their length off every side, at 8×8: `(N, 8, 8, 3)`."""
+    crop = np.full((1, 4), edge, np.float32)
+    small = np.empty((len(thumbs), 8, 8, 3), np.float32)
+    for start in range(0, len(thumbs), _BLOCK):
+        small[start : start + _BLOCK] = _cropped(thumbs[start : start + _BLOCK].astype(np.float32), crop, 8)
+    return small
+
+
+def _coarse(
+    first: NDArray[np.float32], second: NDArray[np.float32], pairs: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Root mean square difference of `first[i]` and `second[j]`, as they are and with one mirrored."""
+    left, right, turned = (small.reshape(len(small), 8 * 8 * 3) for small in (first, second, second[:, :, ::-1]))
+    values = left.shape[1]
+    own, others = (np.einsum("nk,nk->n", side, side) / values for side in (left, right))
+    squares = np.empty((2, len(pairs)), np.float32)
+    for start in range(0, len(pairs), 4096):  # a block stays in the processor's cache
+        part = slice(start, start + 4096)
+        i, j = pairs[part].T
+        mine = left[i]
+        for row, side in zip(squares, (right, turned), strict=True):
+            row[part] = own[i] + others[j] - 2 / values * np.einsum("pk,pk->p", mine, side[j])
+    straight, mirrored = np.sqrt(np.maximum(squares, 0))
     return straight, mirrored
 
 
@@ -130,7 +160,7 @@ def _fine(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64], flip: NDArray[np.
     return result
 
 
-def _resampler(low: NDArray[np.float32], high: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+def _resampler(low: NDArray[np.float32], high: NDArray[np.float32], cells: int = _CELLS) -> NDArray[np.float32]:
     """Area resampling of lines of 32 pixels, cropped by shares `low`, `high` `(P,)`: `(P, cells, 32)`."""
     at = np.linspace(0, 1, cells + 1, dtype=np.float32)
     edges = THUMB * (low[:, None] + (1 - low - high)[:, None] * at)
@@ -140,8 +170,8 @@ def _resampler(low: NDArray[np.float32], high: NDArray[np.float32], cells: int) 
     return matrices
 
 
-def _cropped(pictures: NDArray[np.float32], crop: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
-    """`(P, 32, 32, 3)` cropped by `(P, 4)` shares off top, bottom, left, right: `(P, cells, cells, 3)`."""
+def _cropped(pictures: NDArray[np.float32], crop: NDArray[np.float32], cells: int = _CELLS) -> NDArray[np.float32]:
+    """`(P, 32, 32, 3)` cropped by `(P or 1, 4)` shares off top, bottom, left, right: `(P, cells, cells, 3)`."""
     rows = _resampler(crop[:, 0], crop[:, 1], cells)
     columns = _resampler(crop[:, 2], crop[:, 3], cells)
     count = len(pictures)
@@ -153,7 +183,7 @@ def _cropped(pictures: NDArray[np.float32], crop: NDArray[np.float32], cells: in
 def _aligned(whole: NDArray[np.float32], part: NDArray[np.float32]) -> NDArray[np.float32]:
     """Difference of `part` from the crop of `whole` that fits it best; both `(P, 32, 32, 3)` -> `(P,)`."""
     crop, least = _best_of_grid(whole, part)
-    promising = np.flatnonzero(least <= 2 * _FINE_LIMIT)
+    promising = np.flatnonzero(least <= 3 * _FINE[0])
     if len(promising):
         least[promising] = _refined(whole[promising], part[promising], crop[promising])
     return least
@@ -162,15 +192,15 @@ def _aligned(whole: NDArray[np.float32], part: NDArray[np.float32]) -> NDArray[n
 def _best_of_grid(
     whole: NDArray[np.float32], part: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The best of 81 crops `(P, 4)` as shares off top, bottom, left, right, and its difference, at 12×12."""
-    count, cells = len(whole), 12
-    small = _cropped(part, np.zeros((count, 4), np.float32), cells)
+    """The best of 81 crops `(P, 4)` as shares off top, bottom, left, right, and its difference."""
+    count = len(whole)
+    small = _cropped(part, np.zeros((1, 4), np.float32))
     best = np.full(count, np.inf, np.float32)
     crop = np.zeros((count, 4), np.float32)
     edges = [np.array(pair, np.float32) for pair in itertools.product((0.0, 0.05, 0.1), repeat=2)]
-    lines = [_resampler(edge[:1], edge[1:], cells)[0] for edge in edges]
+    lines = [_resampler(edge[:1], edge[1:])[0] for edge in edges]
     for rows, vertical in zip(lines, edges, strict=True):
-        halfway = (rows @ whole.reshape(count, THUMB, -1)).reshape(count, cells, THUMB, 3)
+        halfway = (rows @ whole.reshape(count, THUMB, -1)).reshape(count, _CELLS, THUMB, 3)
         for columns, horizontal in zip(lines, edges, strict=True):
             difference = ((columns @ halfway - small) ** 2).mean((1, 2, 3))
             better = difference < best
@@ -180,16 +210,16 @@ def _best_of_grid(
 
 
 def _refined(whole: NDArray[np.float32], part: NDArray[np.float32], crop: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Least difference at 24×24 while Gauss-Newton steps move the crop's four edges."""
-    count, cells, step = len(whole), 24, np.float32(0.01)
-    target = _cropped(part, np.zeros((count, 4), np.float32), cells)
+    """Least difference while Gauss-Newton steps move the crop's four edges."""
+    count, step = len(whole), np.float32(0.01)
+    target = _cropped(part, np.zeros((1, 4), np.float32))
     least = np.full(count, np.inf, np.float32)
     unit = np.eye(4, dtype=np.float32)
     for _ in range(4):
-        now = _cropped(whole, crop, cells)
+        now = _cropped(whole, crop)
         residual = (target - now).reshape(count, -1)
         least = np.minimum(least, np.sqrt((residual**2).mean(1)))
-        moved = [(_cropped(whole, crop + step * edge, cells) - now).reshape(count, -1) / step for edge in unit]
+        moved = [(_cropped(whole, crop + step * edge) - now).reshape(count, -1) / step for edge in unit]
         slopes = np.stack(moved, axis=1)  # how the crop's pixels answer to each edge
         normal = slopes @ slopes.transpose(0, 2, 1)
         normal += 1e-3 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * unit + 1e-6
