@@ -172,7 +172,9 @@ def train(
     """
     from pati import pipeline
 
-    choices = (data, budget, epochs, model, size, out, seed, group_by, recipe, set_)
+    choices = (
+        data, budget, epochs, model, size, out, seed, group_by, recipe, set_, path_column, label_column, split_column,
+    )  # fmt: skip
     if resume is not None:
         if any(choice is not None for choice in choices):
             raise PatiError("--resume goes on with the run's own data and recipe", "leave the other options out")
@@ -208,7 +210,7 @@ def evaluate(
     run: Path,
     /,
     *,
-    split: Literal["train", "validation", "test"] = "test",
+    split: Literal["train", "validation", "test"] | None = None,
     data: str | None = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
@@ -222,15 +224,19 @@ def evaluate(
     run
         A run's folder.
     split
-        Which of the run's splits; scoring the test split again is counted and said.
+        Which of the run's splits, test if left out; scoring that one again is counted and said.
     data
         Another folder, archive, CSV or known name with the same classes.
     """
     from pati import pipeline, terminal
 
     columns = _columns(path_column, label_column, split_column)
+    if data is not None and split is not None:
+        raise PatiError("--split is of the run's own data, --data is another set", "give one of the two")
+    if data is None and any((path_column, label_column, split_column)):
+        raise PatiError("the run's own data has its columns already", "leave them out, or name another set with --data")
     with _watch() as listen:
-        document = pipeline.score(run, split=split, data=data, columns=columns, listen=listen)
+        document = pipeline.score(run, split=split or "test", data=data, columns=columns, listen=listen)
     if json:
         _print_json(document)
         return

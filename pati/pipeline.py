@@ -406,6 +406,6 @@ def _resumable(run: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted("stopped; what is done so far is kept", hint) from None
+        raise Interrupted("what is done so far is kept", hint) from None
     except Interrupted as stop:
         raise Interrupted(stop.message, hint) from None

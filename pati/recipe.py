@@ -207,7 +207,11 @@ def house() -> Recipe:
 
 @presets.register("bootcamp")
 def bootcamp() -> Recipe:
-    """The bootcamp notebook's net and recipe: conv blocks, dropout, flip, rotation, colour jitter, Adam."""
+    """The bootcamp notebook's net and recipe: conv blocks, dropout, flip, rotation, colour jitter, Adam.
+
+    Cats-vs-dogs with its default budget of 7.8 minutes on 2 cores: two epochs, 79 % of the test photos,
+    3.9 GB (one seed).
+    """
     return Recipe(
         model="scratch",
         size=128,

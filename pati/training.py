@@ -132,7 +132,7 @@ def train(
             log({"kind": "step", "progress": progress, "loss": value, **asdict(state)})
             if stopped():
                 save()
-                raise Interrupted("stopped; the run's state is saved")
+                raise Interrupted("the state of the run is saved")
             if now - saved >= CHECKPOINT_SECONDS:
                 save()
                 saved = time.monotonic()
