@@ -1,7 +1,8 @@
 """A run's exact state on disk: tensors and JSON in one safetensors file, written whole.
 
-Each file carries its own checksum; a file that does not fit it is passed over for the one
-before it. Knows nothing of what the tensors mean.
+Each file carries its own checksum, checked before anything in it is used, and its run's
+identity; one that does not fit is passed over for the one before it. Knows nothing of what
+the tensors mean.
 """
 
 from __future__ import annotations
@@ -18,31 +19,54 @@ from safetensors.torch import save as serialised
 
 from pati import files
 
+FORMAT = 1
 KEEP = 2
 
 
-def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> Path:
-    """Write checkpoint `number`, then remove all but the newest ones."""
-    metadata = {"facts": json.dumps(facts)}
+def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any], *, owner: str) -> Path:
+    """Write checkpoint `number` of `owner`, then remove all but the newest ones up to it.
+
+    Later ones can only be those that `newest` has passed over.
+    """
+    metadata = {"facts": json.dumps(facts), "format": str(FORMAT), "owner": owner}
     data = serialised({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     path = folder / f"step-{number:09d}.safetensors"
     files.write_bytes(path, data + hashlib.sha256(data).digest())
-    for old in sorted(folder.glob("step-*.safetensors"))[:-KEEP]:
-        old.unlink(missing_ok=True)
+    kept = sorted(other for other in folder.glob("step-*.safetensors") if other.name <= path.name)[-KEEP:]
+    for other in folder.glob("step-*.safetensors"):
+        if other not in kept:
+            other.unlink(missing_ok=True)
     return path
 
 
-def newest(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None, list[str]]:
-    """Tensors and facts (None without any) of the newest sound checkpoint; names of damaged ones passed over."""
-    damaged: list[str] = []
+class _Unusable(Exception):
+    """Why a checkpoint is passed over."""
+
+
+def newest(folder: Path, *, owner: str) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None, list[str]]:
+    """Tensors and facts (None without any) of the newest sound checkpoint, and what was wrong with later ones."""
+    passed_over: list[str] = []
     for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
+        try:
+            return (*_read(path, owner), passed_over)
+        except _Unusable as error:
+            passed_over.append(f"{path.name} {error}")
+    return {}, None, passed_over
+
+
+def _read(path: Path, owner: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
         data = path.read_bytes()
-        data, checksum = data[:-32], data[-32:]
-        if hashlib.sha256(data).digest() != checksum:
-            damaged.append(path.name)
-            continue
-        tensors = load(data)
-        (length,) = struct.unpack("<Q", data[:8])
-        header = json.loads(data[8 : 8 + length])
-        return tensors, json.loads(header["__metadata__"]["facts"]), damaged
-    return {}, None, damaged
+    except OSError as error:
+        raise _Unusable(f"can't be read ({error.strerror})") from None
+    data, checksum = data[:-32], data[-32:]
+    if hashlib.sha256(data).digest() != checksum:
+        raise _Unusable("is damaged")
+    # What follows was written by a pati, whole: only which one is open.
+    (length,) = struct.unpack("<Q", data[:8])
+    metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+    if metadata.get("format") != str(FORMAT):
+        raise _Unusable("was made by another version of pati")
+    if metadata["owner"] != owner:
+        raise _Unusable("belongs to another run")
+    return load(data), json.loads(metadata["facts"])

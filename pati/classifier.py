@@ -7,8 +7,10 @@ the training code.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import stat
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +33,11 @@ from pati.models import Net, channels_last, models
 from pati.preprocess import Photo, Preprocess
 from pati.recipe import field_named
 
-FORMAT = 1
+FORMAT = 2
 KIND = "pati-model"
 _LARGEST_HEADER = 10_000_000
+_NO_CHECKSUM = "0" * 64  # stands in the header while the checksum of the whole file is taken
+_TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors names them
 _BATCH = 64
 
 
@@ -61,6 +65,14 @@ class Explanation:
     label: str
     peak: float
     prediction: Prediction
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An input that must not be opened: its row says the reason."""
+
+    path: str
+    reason: str
 
 
 class UnreadablePhoto(PatiError):
@@ -101,7 +113,7 @@ class Classifier:
             raise UnreadablePhoto(photos, prediction.error)
         return prediction
 
-    def predict_stream(self, photos: Iterable[Photo]) -> Iterator[Prediction]:
+    def predict_stream(self, photos: Iterable[Photo | Refused]) -> Iterator[Prediction]:
         """Predictions in the photos' order, one each, while they are read; memory stays bounded."""
         machine.keep_blocks()
         source = iter(photos)
@@ -113,7 +125,9 @@ class Classifier:
                 waiting = waiting[_BATCH:] + [pool.submit(self._pixels, photo) for photo in islice(source, _BATCH)]
                 yield from self._answers(results)
 
-    def _pixels(self, photo: Photo) -> tuple[str, NDArray[np.uint8] | None, str]:
+    def _pixels(self, photo: Photo | Refused) -> tuple[str, NDArray[np.uint8] | None, str]:
+        if isinstance(photo, Refused):
+            return photo.path, None, photo.reason
         try:
             return _name(photo), self.preprocess(photo), ""
         except decode.Unreadable as error:
@@ -171,7 +185,9 @@ class Classifier:
             **self.facts,
         }
         tensors = {name: value.cpu().contiguous() for name, value in self.net.state_dict().items()}
-        files.write_bytes(Path(path), safetensors.torch.save(tensors, {"pati": json.dumps(document)}))
+        data = safetensors.torch.save(tensors, {"pati": json.dumps(document), "sha256": _NO_CHECKSUM})
+        checksum = hashlib.sha256(data).hexdigest()
+        files.write_bytes(Path(path), data.replace(_checksum_field(_NO_CHECKSUM), _checksum_field(checksum), 1))
 
     @classmethod
     def load(cls, path: str | Path) -> Classifier:
@@ -185,7 +201,7 @@ class Classifier:
                     f"the run is not finished: pati train --resume {path}" if unfinished else "expected a run's folder",
                 )
             path = path / "model.safetensors"
-        document = _header(path)
+        header, document, start = _header(path)
         try:
             architecture, classes = document["model"], tuple(document["classes"])
             preprocess = Preprocess.from_json(document["preprocess"])
@@ -196,14 +212,10 @@ class Classifier:
             mirror = bool(document["mirror"])
         except KeyError as error:
             raise PatiError(f"{path} lacks {error.args[0]!r} in its header", "it is not a whole pati model") from None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise PatiError(f"the header of {path} can't be read: {error}") from None
-        try:
-            tensors = safetensors.torch.load_file(path)
-        except Exception as error:  # the parser's own type, not exported everywhere
-            raise PatiError(f"{path} is damaged: {error}", "copy it again from where it came") from None
-        _check_tensors(path, net, tensors)
-        net.load_state_dict(tensors, assign=True)
+        _check_tensors(path, net, header, start)
+        net.load_state_dict(_tensors(path, header), assign=True)
         taken = ("kind", "format", "classes", "preprocess", "mirror")
         facts = {key: value for key, value in document.items() if key not in taken}
         return cls(net, preprocess, classes, mirror=mirror, facts=facts)
@@ -224,10 +236,15 @@ def _name(photo: Photo) -> str:
     return str(photo) if isinstance(photo, str | Path) else f"<{type(photo).__name__}>"
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """The JSON that `save` wrote, after the checks that need no more than the file's first bytes."""
+def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """A model file's table of tensors, the JSON that `save` wrote, and where the tensors start.
+
+    After the checks that need no more than the file's first bytes.
+    """
     foreign = PatiError(f"{path} is not a pati model", "expected a model.safetensors made by `pati train`")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise foreign
         with path.open("rb") as file:
             head = file.read(8)
             if len(head) < 8:
@@ -244,9 +261,34 @@ def _header(path: Path) -> dict[str, Any]:
         raise foreign from None
     if kind != KIND:
         raise foreign
-    if not isinstance(version, int) or version > FORMAT:
-        raise PatiError(f"{path} has format {version}, this pati reads up to {FORMAT}", "update pati")
-    return dict(document)
+    if version != FORMAT:
+        newer = isinstance(version, int) and version > FORMAT
+        raise PatiError(
+            f"{path} has format {version!r}, this pati reads {FORMAT}", "update pati" if newer else "train it again"
+        )
+    return header, dict(document), 8 + length
+
+
+def _checksum_field(checksum: str) -> bytes:
+    return f'"sha256":"{checksum}"'.encode()
+
+
+def _tensors(path: Path, header: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors, after the checksum over the whole file has been found right."""
+    try:
+        data = path.read_bytes()
+        field = _checksum_field(str(header["__metadata__"].get("sha256")))
+        at = data.find(field)
+        digest = hashlib.sha256(data[: max(at, 0)])
+        digest.update(_checksum_field(_NO_CHECKSUM))
+        digest.update(memoryview(data)[at + len(field) :])
+        if at < 0 or _checksum_field(digest.hexdigest()) != field:
+            raise PatiError(f"{path} is damaged: its checksum does not fit", "copy it again from where it came")
+        return safetensors.torch.load(data)
+    except OSError as error:
+        raise PatiError(f"can't read the model {path}: {error.strerror}") from None
+    except safetensors.SafetensorError as error:
+        raise PatiError(f"{path} is damaged: {error}", "copy it again from where it came") from None
 
 
 def _empty_net(name: str, classes: int, width: float, dropout: float) -> Net:
@@ -257,16 +299,24 @@ def _empty_net(name: str, classes: int, width: float, dropout: float) -> Net:
         return models[name](classes, width=width, dropout=dropout)
 
 
-def _check_tensors(path: Path, net: Net, tensors: dict[str, torch.Tensor]) -> None:
+def _check_tensors(path: Path, net: Net, header: dict[str, Any], start: int) -> None:
+    """Names, shapes, types and the file's size, by the header alone: no tensor is read for a file that lies."""
     expected = net.state_dict()
-    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    table = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    missing, extra = sorted(expected.keys() - table.keys()), sorted(table.keys() - expected.keys())
     if missing or extra:
         what = f"lacks {missing[0]!r}" if missing else f"has an unknown tensor {extra[0]!r}"
         raise PatiError(f"{path} {what}", "it was made by another version, or is not whole")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+    for name, tensor in expected.items():
+        shape, kind = list(tensor.shape), _TYPES[tensor.dtype]
+        found = table[name] if isinstance(table[name], dict) else {}
+        if found.get("shape") != shape or found.get("dtype") != kind:
             raise PatiError(
-                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, "
-                f"expected {expected[name].dtype} {tuple(expected[name].shape)}",
+                f"{path}: {name} is {found.get('dtype')} {found.get('shape')}, expected {kind} {shape}",
                 "it was made by another version, or is not whole",
             )
+    size = start + sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
+    if path.stat().st_size != size:
+        raise PatiError(
+            f"{path} has {path.stat().st_size:,} bytes, expected {size:,}", "it is not whole: copy it again"
+        )

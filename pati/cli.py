@@ -14,6 +14,7 @@ STARTED = time.monotonic()  # a budget counts from here, before torch is importe
 import contextlib  # noqa: E402
 import dataclasses  # noqa: E402
 import os  # noqa: E402
+import signal  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Iterable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -44,6 +45,7 @@ SplitColumn = Annotated[str | None, Parameter(help="CSV column with train, valid
 
 def main() -> None:
     """Entry point: a user's mistake becomes `error:` and `hint:` lines, never a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)  # it ends a run as Ctrl-C does
     try:
         app()
     except KeyboardInterrupt:
@@ -372,6 +374,10 @@ def list_(
     for name, summary in rows:
         table.add_row(name, Text(summary))
     terminal.console(stderr=False).print(table)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 # Helpers -----------------------------------------------------------------------------

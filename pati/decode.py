@@ -10,11 +10,15 @@ its pixels equal Pillow's, which decodes everything else. Only the formats named
 
 from __future__ import annotations
 
+import errno
+import functools
 import io
 import os
 import stat
+import struct
 import warnings
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,8 @@ from PIL import (  # noqa: F401  (importing a plugin is what makes its format kn
     WebPImagePlugin,
 )
 
+from pati.errors import PatiError
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG includes MPO, Pillow's name for several in one
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 
@@ -40,8 +46,8 @@ REASONS = {
     "empty": "the file has no bytes; copy it again from where it came",
     "system-file": "written by an operating system (Thumbs.db, .DS_Store, ._name), not a photo",
     "not-a-file": "a folder, link, pipe or device where a photo was expected",
-    "unreadable": "the file could not be read; look at its permissions",
-    "too-large": "over the limit on bytes or pixels",
+    "unreadable": "the file could not be read: it is gone, or its permissions forbid it",
+    "too-large": "over a limit on bytes, pixels or work; if you trust it, raise the limit (docs/files.md)",
     "unsupported": f"not one of the formats {', '.join(FORMATS)}; convert it",
     "truncated": "the file ends too early; copy it again from where it came",
     "damaged": "the file can't be decoded; copy it again from where it came",
@@ -49,6 +55,7 @@ REASONS = {
 FLAGS = {
     "corrupt-data": "decodes, but the decoder met corrupt data",
     "trailing-bytes": "bytes after the photo's end",
+    "no-end": "the photo is whole, but the file lacks its end mark",
     "zero-tail": "ends in zeros: an unfinished copy, part of the photo is grey",
     "animated": "several pictures in one file; the first is used",
     "tiny": "a side under 16 px",
@@ -59,16 +66,49 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused before it is decoded."""
+    """What is refused before it is decoded; `$PATI_MAX_BYTES` and so on raise it.
 
-    bytes: int = 100_000_000
-    pixels: int = 100_000_000
+    `bytes` of the file; `pixels` of the picture, three quarters of them if it is a progressive JPEG, which takes
+    nine bytes of memory a pixel in place of seven; `scans`: passes over the whole picture that a progressive JPEG
+    may ask for, as long as the largest picture would bear ten; `seconds` that the audit gives a file.
+    """
+
+    bytes: int = 64_000_000
+    pixels: int = 52_000_000  # photos of 50 megapixels pass
+    scans: int = 100
+    seconds: int = 20
+
+    @property
+    def memory(self) -> int:
+        """Bytes that decoding a photo within the limits can take, above those of an idle process."""
+        return 8 * self.pixels + 2 * self.bytes
+
+    @classmethod
+    def of_user(cls) -> Limits:
+        """The defaults, or what the environment says; raises `PatiError` for anything but a number."""
+        return cls(**{field.name: _chosen(f"PATI_MAX_{field.name.upper()}", field.default) for field in fields(cls)})
 
 
-LIMITS = Limits()
+def _chosen(variable: str, default: Any) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.replace("_", "").isdecimal() or int(text) < 1:
+        raise PatiError(f"{variable} is {text!r}, expected a whole number", f"the default is {default:_}")
+    return int(text)
 
-# Pillow warns from 89 million pixels on; pati has its own limit and refuses before decoding.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+@functools.cache
+def limits_now() -> Limits:
+    """The limits of this process, read once."""
+    limits = Limits.of_user()
+    if limits.pixels > (Image.MAX_IMAGE_PIXELS or limits.pixels):
+        Image.MAX_IMAGE_PIXELS = limits.pixels  # Pillow has a limit of its own; the user has raised it
+    return limits
+
+
+_BAND = 4_000_000  # pixels converted at a time
+
+# pati says itself what is wrong with a file, and has its own limit on pixels.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Unreadable(Exception):
@@ -98,8 +138,9 @@ def is_photo_name(name: str) -> bool:
     return name.lower().endswith((".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
 
 
-def read(path: Path, limits: Limits = LIMITS) -> bytes:
+def read(path: Path, limits: Limits | None = None) -> bytes:
     """A regular file's bytes. Raises `Unreadable`; never follows a pipe or device, so never hangs."""
+    limits = limits or limits_now()
     if is_system_file(path.name):
         raise Unreadable("system-file")
     try:
@@ -115,11 +156,14 @@ def read(path: Path, limits: Limits = LIMITS) -> bytes:
     except IsADirectoryError:
         raise Unreadable("not-a-file") from None
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.ENXIO:  # a socket
+            raise Unreadable("not-a-file") from None
         raise Unreadable("unreadable", getattr(error, "strerror", None) or str(error)) from None
 
 
-def decode(data: bytes, limits: Limits = LIMITS) -> Decoded:
+def decode(data: bytes, limits: Limits | None = None) -> Decoded:
     """Decode a photo's bytes; raises `Unreadable` with a stable reason."""
+    limits = limits or limits_now()
     if not data:
         raise Unreadable("empty")
     if len(data) > limits.bytes:
@@ -146,6 +190,12 @@ def _decode_jpeg(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.ui
         # Also rare legal layouts that the header parser doesn't know: Pillow has the last word.
         return _decode_with_pillow(data, limits, flags)
     _check_size(width, height, limits)
+    _check_scans(data, width * height, limits)
+    # In a scan no FFC2 can be: this is the mark of a progressive JPEG, or its thumbnail's.
+    if b"\xff\xc2" in data and width * height > limits.pixels * 3 // 4:
+        raise Unreadable(
+            "too-large", f"{width}×{height} pixels, progressive; the limit is {limits.pixels * 3 // 4:,} in all"
+        )
     if space in ("CMYK", "YCCK"):
         return _decode_with_pillow(data, limits, flags)
     pixels: NDArray[np.uint8]
@@ -164,23 +214,75 @@ def _decode_jpeg(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.ui
             raise Unreadable("damaged", str(fatal)) from None
     if not data.endswith(b"\xff\xd9") and "zero-tail" not in flags:
         flags.append("trailing-bytes")
+    turn = 1
     if b"Exif\0\0" in data[:65536]:
-        with _open(data) as image:
-            turn = _orientation(image)
-        pixels = _turned(pixels, turn)
-    return np.ascontiguousarray(pixels)
+        try:
+            with _open(data) as image:
+                turn = _orientation(image)
+        except Unreadable:  # a header that only Pillow dislikes: the pixels are here already
+            pass
+    return _turned(pixels, turn)
+
+
+def _check_scans(data: bytes, pixels: int, limits: Limits) -> None:
+    """Each scan of a progressive JPEG is a pass over the whole picture, however few bytes it has."""
+    scans = data.count(b"\xff\xda")  # inside a scan, FF is always followed by 00 or a restart mark
+    if scans > limits.scans or scans * pixels > 10 * limits.pixels:
+        raise Unreadable("too-large", f"{scans} scans of {pixels:,} pixels, the limit is {limits.scans} scans")
 
 
 def _decode_with_pillow(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.uint8]:
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        _check_directories(data)
     with _open(data) as image:
         _check_size(image.width, image.height, limits)
+        if image.format == "JPEG":
+            _check_scans(data, image.width * image.height, limits)
+        if image.format == "PNG":
+            _check_chunks(data, flags)
         try:
-            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+            if getattr(image, "is_animated", False) and image.format != "MPO":
                 flags.append("animated")
-                image.seek(0)
+            pixels, turn = _rgb(image)
         except Exception as error:
             raise _broken(error) from None
-        return from_pillow(image)
+    return _turned(pixels, turn)
+
+
+def _check_chunks(data: bytes, flags: list[str]) -> None:
+    """Checksums of a PNG's chunks, which Pillow passes over where the pixels are."""
+    at = 8
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        body = memoryview(data)[at + 4 : at + 8 + length]
+        at += 12 + length
+        if at > len(data):
+            return  # cut: Pillow says so, if pixels are missing
+        if zlib.crc32(body) != struct.unpack_from(">I", data, at - 4)[0]:
+            raise Unreadable("damaged", f"the checksum of its {name!r} part is wrong")
+        if name == b"IEND":
+            if at < len(data):
+                flags.append("trailing-bytes")
+            return
+    flags.append("no-end")
+
+
+def _check_directories(data: bytes) -> None:
+    """A TIFF's directories form a chain; one that comes back to itself is refused. Others are Pillow's to judge."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = 0x2B in data[2:4]
+    count_kind, offset_kind = (f"{order}Q", f"{order}Q") if big else (f"{order}H", f"{order}I")
+    seen: set[int] = set()
+    try:
+        (at,) = struct.unpack_from(offset_kind, data, 8 if big else 4)
+        while at:
+            if at in seen or len(seen) > 10_000:
+                raise Unreadable("damaged", "its directories lead in a circle")
+            seen.add(at)
+            (count,) = struct.unpack_from(count_kind, data, at)
+            (at,) = struct.unpack_from(offset_kind, data, at + (8 + 20 * count if big else 2 + 12 * count))
+    except struct.error:  # points beyond the file
+        return
 
 
 def _open(data: bytes) -> Image.Image:
@@ -189,14 +291,14 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         known = data[:3] == b"\xff\xd8\xff" or data[:8] == b"\x89PNG\r\n\x1a\n"
         raise Unreadable("damaged" if known else "unsupported") from None
-    except Image.DecompressionBombError as error:
-        raise Unreadable("too-large", str(error)) from None
     except Exception as error:  # parsers of hostile files raise what they like
         raise _broken(error) from None
 
 
 def _broken(error: Exception) -> Unreadable:
     text = str(error)
+    if isinstance(error, MemoryError | Image.DecompressionBombError) or "too large" in text:
+        return Unreadable("too-large", text or "not enough memory")
     cut = any(sign in text for sign in ("truncated", "Truncated", "end of file"))
     return Unreadable("truncated" if cut else "damaged", f"{type(error).__name__}: {text}")
 
@@ -214,17 +316,30 @@ def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
     Raises `Unreadable`: Pillow decodes late, and its parsers of hostile files raise what they like.
     """
     try:
-        return _rgb(image)
+        return _turned(*_rgb(image))
     except Exception as error:
         raise _broken(error) from None
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+def _rgb(image: Image.Image) -> tuple[NDArray[np.uint8], int]:
+    """RGB `uint8 (H, W, 3)` as stored, and the EXIF orientation."""
     image.load()
-    turn = _orientation(image)
+    width, height = image.size
+    rows = max(1, _BAND // width)
+    if rows >= height:
+        return _band_rgb(image), _orientation(image)
+    # Bands, so that a large photo is in memory once in each form, not once in each step.
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = _band_rgb(image.crop((0, top, width, bottom)))
+    return pixels, _orientation(image)
+
+
+def _band_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I") or image.mode == "F":
         # convert("RGB") clips 16-bit values at 255; bring them into 0..255 first.
-        values = np.asarray(image).astype(np.float32)
+        values = np.nan_to_num(np.asarray(image).astype(np.float32))
         if image.mode != "F":
             values /= 257.0
         image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
@@ -232,7 +347,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         image = image.convert("RGBA")
         backdrop = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         image = Image.alpha_composite(backdrop, image)
-    return np.ascontiguousarray(_turned(np.asarray(image.convert("RGB")), turn))
+    return np.asarray(image.convert("RGB"))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -252,7 +367,7 @@ def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return pixels
+    return np.ascontiguousarray(pixels)
 
 
 def header_size(path: Path) -> tuple[int, int] | None:

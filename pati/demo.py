@@ -20,7 +20,7 @@ def choose() -> str:
         return "cats-vs-dogs"
     print("cats-vs-dogs is not on this machine; trying the network …", file=sys.stderr)
     try:
-        fetch("cats-vs-dogs", timeout=5.0)
+        fetch("cats-vs-dogs", timeout=5.0, attempts=1)
     except PatiError as error:
         print(f"{error.message}\nthe demo uses the built-in digits instead", file=sys.stderr)
         return "digits"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
 from pati.data.loader import Samples
+from pati.errors import Interrupted
 from pati.models import Net
 from pati.preprocess import Preprocess
 
@@ -21,19 +24,20 @@ def logits_of(
     device: torch.device,
     size: int | None = None,
     mirror: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> torch.Tensor:
     """Logits `float32 (N, K)` of all samples in order, on the CPU.
 
     `size` other than the pack's shrinks the photos first; `mirror` averages the logits of
-    each photo and its mirror image.
+    each photo and its mirror image. Raises `Interrupted` when `stopped()` turns true.
     """
     net.eval()
-    return torch.cat(
-        [
-            batch_logits(net, preprocess.normalise(pixels.to(device)), size=size, mirror=mirror).cpu()
-            for pixels, _ in data.in_order(BATCH)
-        ]
-    )
+    logits = []
+    for pixels, _ in data.in_order(BATCH):
+        logits.append(batch_logits(net, preprocess.normalise(pixels.to(device)), size=size, mirror=mirror).cpu())
+        if stopped():
+            raise Interrupted("stopped while scoring")
+    return torch.cat(logits)
 
 
 def batch_logits(net: Net, images: torch.Tensor, *, size: int | None = None, mirror: bool = False) -> torch.Tensor:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from pati.errors import PatiError
 
 
 @contextlib.contextmanager
@@ -34,6 +39,67 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target`, removed at the end, with those that killed processes left there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}-*"):
+        process = leftover.name.removeprefix(f".{target.name}-").split("-")[0]
+        if process.isdecimal() and not _alive(int(process)):
+            shutil.rmtree(leftover, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-{os.getpid()}-", dir=target.parent))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, told: str) -> Iterator[None]:
+    """Hold a lock that ends with this process, however it ends; raises `PatiError(told)` if another one holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            else:
+                import fcntl
+
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+                yield  # a file system without locks: better unguarded than not at all
+                return
+            raise PatiError(told, "wait for it, or stop it") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def settle_folder(new: Path, target: Path) -> None:
+    """Rename the whole folder `new` to `target`; if another process was faster, its folder is as good."""
+    try:
+        new.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    sync_folder(target.parent)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":
+        return True  # there, this signal is Ctrl-C
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it is somebody else's
+    return True
 
 
 def _umask() -> int:
@@ -66,6 +132,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON in ASCII (names need not be valid text), atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; raises `OSError` or `ValueError`."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256_file(path: Path) -> str:

@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from pati.classifier import Refused
 from pati.data.sources import natural
-from pati.decode import is_system_file
+from pati.data.worker import inside
+from pati.decode import Unreadable, is_photo_name, is_system_file
 
 
-def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
+def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str | Refused]:
     """Every input's photos: a file as it is, a folder's files, a pattern's matches, `-` lines of stdin.
 
     A path that is nothing of these is passed on: its row will say what is wrong.
@@ -29,11 +31,19 @@ def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
             yield path
 
 
-def _files(folder: str) -> Iterator[str]:
+def _files(folder: str, root: str | None = None) -> Iterator[str | Refused]:
+    root = root or folder
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: natural(entry.name)):
             if entry.is_dir(follow_symlinks=False):
+                if is_photo_name(entry.name):
+                    yield Refused(entry.path, "not-a-file: a folder")
                 if not entry.name.startswith((".", "__MACOSX")):
-                    yield from _files(entry.path)
+                    yield from _files(entry.path, root)
             elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (".csv", ".tsv", ".txt"):
-                yield entry.path
+                try:
+                    inside(Path(root), os.path.relpath(entry.path, root))
+                    yield entry.path
+                except (Unreadable, OSError, RuntimeError) as error:
+                    reason = str(error) if isinstance(error, Unreadable) else f"unreadable: {error}"
+                    yield Refused(entry.path, reason)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import hashlib
 import json
 import signal
 import threading
@@ -83,8 +85,10 @@ def train(
         minimum_size=minimum_size,
     )
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
-    run = Run.create(out, source.name.split(".")[0], recipe, {"data": where, "columns": asdict(columns)})
-    return _go(run, source, recipe, started, listen)
+    run = Run.claim(out, source.name.split(".")[0])
+    with _resumable(run), run.alone():
+        run.begin(recipe, {"data": where, "columns": asdict(columns)})
+        return _go(run, source, recipe, started, listen)
 
 
 def resume(folder: str | Path, *, started: float | None = None, listen: Listen = _silent) -> Result:
@@ -98,7 +102,8 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
         listen(
             {"kind": "warning", "text": f"other versions than at the start, so not the same bits: {', '.join(changed)}"}
         )
-    return _go(run, _find(state["data"], recipe, Columns(**state["columns"])), recipe, started, listen)
+    with _resumable(run), run.alone():
+        return _go(run, _find(state["data"], recipe, Columns(**state["columns"])), recipe, started, listen)
 
 
 def _find(data: str | Path, recipe: Recipe, columns: Columns) -> Source:
@@ -125,65 +130,67 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     assert recipe.size is not None
     machine.keep_blocks()
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
-    with _resumable(run):
-        if run.read_state()["stage"] == "done":
-            return _read(run, listen)
-        listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
-        at = time.monotonic()
-        preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
-        findings, packed, reused = pack.open_or_build(source, preprocess, _audit_progress(listen))
-        found = audit.manifest(source, findings, recipe)
-        _keep_manifest(run, found)
-        seconds = time.monotonic() - at
-        run.append({"kind": "read", "files": len(found.entries), "reused": reused, "seconds": round(seconds, 2)})
-        listen({"kind": "manifest", "manifest": found, "reused": reused, "seconds": seconds})
-        require_trainable(found)
+    if run.read_state()["stage"] == "done":
+        return _read(run, listen)
+    listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
+    at = time.monotonic()
+    preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
+    findings, packed, reused = pack.open_or_build(source, preprocess, _audit_progress(listen))
+    found = audit.manifest(source, findings, recipe)
+    _keep_manifest(run, found)
+    seconds = time.monotonic() - at
+    run.append({"kind": "read", "files": len(found.entries), "reused": reused, "seconds": round(seconds, 2)})
+    listen({"kind": "manifest", "manifest": found, "reused": reused, "seconds": seconds})
+    require_trainable(found)
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        training, validation, testing = (
-            loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation", "test")
-        )
-        mean, std = loader.colour_statistics(training)
-        preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
-        net = models.build(
-            recipe.model, len(found.classes), width=recipe.width, dropout=recipe.dropout, seed=recipe.seed
-        ).to(device)
-        mirror = bool(recipe.flip)
-        scored = len(validation) + len(testing)
-        paced = _plan(run, recipe, net, preprocess, training, validation, scored, started, mirror, device)
-        listen(
-            {"kind": "plan", "plan": paced, "train": len(training), "validation": len(validation), "test": len(testing)}
-        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    training, validation, testing = (
+        loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation", "test")
+    )
+    mean, std = loader.colour_statistics(training)
+    preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
+    net = models.build(
+        recipe.model, len(found.classes), width=recipe.width, dropout=recipe.dropout, seed=recipe.seed
+    ).to(device)
+    mirror = bool(recipe.flip)
+    scored = len(validation) + len(testing)
+    paced = _plan(run, recipe, net, preprocess, training, validation, scored, started, mirror, device)
+    listen({"kind": "plan", "plan": paced, "train": len(training), "validation": len(validation), "test": len(testing)})
 
-        def log(row: dict[str, Any]) -> None:
-            if row["kind"] == "begun":
-                run.rewind(row["epoch"])
-            if row["kind"] != "step":
-                run.append(row)
-            listen(row)
+    def log(row: dict[str, Any]) -> None:
+        if row["kind"] == "begun":
+            run.rewind(row["epoch"])
+        if row["kind"] != "step":
+            run.append(row)
+        listen(row)
 
-        with _stoppable() as stopped:
-            state = train_net(
-                net, training, validation, preprocess, recipe, paced, run.checkpoints,
-                device=device, stopped=stopped, log=log,
-            )  # fmt: skip
-        listen({"kind": "stage", "name": "score"})
-        outputs = _score(run, net, preprocess, found, validation, testing, mirror, device)
-        document = _measure(outputs, found, recipe, state.seconds, state.epoch)
-        facts = classifier.facts(
-            recipe=recipe,
-            metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},
-            manifest_hash=found.hash(),
-            versions=versions(),
-        )
-        made = Classifier(net.cpu(), preprocess, found.classes, mirror=mirror, facts=facts)
-        made.save(run.model)
-        listen({"kind": "stage", "name": "report"})
-        document["seconds"]["command"] = round(time.monotonic() - started, 1)
-        files.write_json(run.metrics, document)
-        _report(run, made, found, packed, recipe, document, outputs)
-        run.update(stage="done", versions=versions())
-        return Result(run, made, document)
+    with _stoppable() as stopped:
+        state = train_net(
+            net, training, validation, preprocess, recipe, paced, run.checkpoints, owner=_identity(recipe, found),
+            device=device, stopped=stopped, log=log,
+        )  # fmt: skip
+    listen({"kind": "stage", "name": "score"})
+    outputs = _score(run, net, preprocess, found, validation, testing, mirror, device)
+    document = _measure(outputs, found, recipe, state.seconds, state.epoch)
+    facts = classifier.facts(
+        recipe=recipe,
+        metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},
+        manifest_hash=found.hash(),
+        versions=versions(),
+    )
+    made = Classifier(net.cpu(), preprocess, found.classes, mirror=mirror, facts=facts)
+    made.save(run.model)
+    listen({"kind": "stage", "name": "report"})
+    document["seconds"]["command"] = round(time.monotonic() - started, 1)
+    files.write_json(run.metrics, document)
+    _report(run, made, found, packed, recipe, document, outputs)
+    run.update(stage="done", versions=versions())
+    return Result(run, made, document)
+
+
+def _identity(recipe: Recipe, found: Manifest) -> str:
+    """What a checkpoint must have in common with the run that goes on from it."""
+    return hashlib.sha256(json.dumps([recipe.to_json(), found.hash()]).encode()).hexdigest()
 
 
 def _keep_manifest(run: Run, found: Manifest) -> None:
@@ -366,8 +373,9 @@ def score(
     tensor = torch.tensor(logits, dtype=torch.float64).clamp_min(1e-30).log()
     document = metrics.summary(tensor, torch.tensor(labels), made.classes) | {"unreadable": unreadable}
     if data is None and split == "test":
-        count = int(run.read_state()["test_scored"]) + 1
-        run.update(test_scored=count)
+        with run.alone():
+            count = int(run.read_state()["test_scored"]) + 1
+            run.update(test_scored=count)
         document["test_scored"] = count
     return document
 
@@ -409,3 +417,7 @@ def _resumable(run: Run) -> Iterator[None]:
         raise Interrupted("what is done so far is kept", hint) from None
     except Interrupted as stop:
         raise Interrupted(stop.message, hint) from None
+    except OSError as error:
+        what = "no room left on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
+        where = f": {error.filename}" if error.filename else f" of {run.folder}"
+        raise PatiError(f"{what}{where}", f"mend that; what is done so far is kept. Then {hint}") from error

@@ -5,6 +5,7 @@ Knows names and JSON, not what they mean.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -18,6 +19,7 @@ from pati.errors import PatiError
 from pati.recipe import Recipe
 
 FORMAT = 1
+LOCK = ".lock"  # held by the process that works on the run; its being there says nothing
 
 
 @dataclass(frozen=True)
@@ -67,35 +69,48 @@ class Run:
         return self.folder / "figures"
 
     @classmethod
-    def create(cls, folder: Path | None, name: str, recipe: Recipe, state: dict[str, Any]) -> Run:
-        """A new run's folder; `folder` None picks runs/NAME-1, -2, … Raises `PatiError` if it is taken."""
-        run = cls(_claimed(name) if folder is None else folder)
-        if run.trained():
-            raise PatiError(
-                f"{run.folder} holds a run already",
-                f"go on with it: pati train --resume {run.folder}; or name another folder with --out",
-            )
-        if run.folder.is_file():
-            raise PatiError(f"--out {run.folder} is a file, expected a folder")
-        # What an earlier start left before it came to training may go; anything else is the user's.
-        leftovers = [run.recipe, run.state, run.manifest, run.log]
-        own = run.recipe.exists()
-        strange = sorted(path.name for path in run.folder.glob("*") if not (own and path in leftovers))
-        if strange:
-            raise PatiError(
-                f"--out {run.folder} is not empty ({', '.join(strange[:3])})", "name a folder that is new or empty"
-            )
+    def claim(cls, folder: Path | None, name: str) -> Run:
+        """The folder of a run that is to begin; None picks runs/NAME-1, -2, … Raises `PatiError` if it is none."""
+        if folder is None:
+            return cls(_claimed(name))
+        if folder.is_file():
+            raise PatiError(f"--out {folder} is a file, expected a folder")
         try:
-            run.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in leftovers:
-                leftover.unlink(missing_ok=True)
-            files.write_json(run.recipe, recipe.to_json())
-            run.update(format=FORMAT, stage="started", test_scored=0, versions=versions(), **state)
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PatiError(f"can't make {folder}: {error.strerror}", "name another folder with --out") from None
+        return cls(folder)
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Holds the run for this process; raises `PatiError` while another one has it."""
+        try:
+            return files.locked(self.folder / LOCK, f"another process is working on {self.folder}")
         except OSError as error:
             raise PatiError(
-                f"can't write to {run.folder}: {error.strerror}", "name another folder with --out"
+                f"can't write to {self.folder}: {error.strerror}", "name another folder with --out"
             ) from None
-        return run
+
+    def begin(self, recipe: Recipe, state: dict[str, Any]) -> None:
+        """Write down what the run is to be. Raises `PatiError` if the folder holds a run or strange files."""
+        if self.trained():
+            raise PatiError(
+                f"{self.folder} holds a run already",
+                f"go on with it: pati train --resume {self.folder}; or name another folder with --out",
+            )
+        # What an earlier start left before it came to training may go; anything else is the user's.
+        leftovers = [self.recipe, self.state, self.manifest, self.log]
+        own = self.recipe.exists()
+        strange = sorted(
+            path.name for path in self.folder.glob("*") if path.name != LOCK and not (own and path in leftovers)
+        )
+        if strange:
+            raise PatiError(
+                f"--out {self.folder} is not empty ({', '.join(strange[:3])})", "name a folder that is new or empty"
+            )
+        for leftover in leftovers:
+            leftover.unlink(missing_ok=True)
+        files.write_json(self.recipe, recipe.to_json())
+        self.update(format=FORMAT, stage="started", test_scored=0, versions=versions(), **state)
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -129,12 +144,16 @@ class Run:
         files.write_json(self.state, now | changes)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row to log.jsonl."""
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Add a row to log.jsonl, on a line of its own even if a full disk has torn the last one."""
+        with self.log.open("ab+") as file:
+            torn = False
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+            file.write(b"\n" * torn + json.dumps(row).encode() + b"\n")
 
     def rows(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """Rows of log.jsonl, of one kind if given; a torn last line is passed over."""
+        """Rows of log.jsonl, of one kind if given; torn lines are passed over."""
         found = []
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
             try:

@@ -139,8 +139,10 @@ class Watch:
         self._budget = plan.seconds
 
     def _on_begun(self, event: dict[str, Any]) -> None:
-        for name in event["damaged"]:
-            say(f"warning: checkpoint {name} is damaged; the one before it is taken")
+        for what in event["passed_over"]:
+            say(f"warning: checkpoint {what}; it is passed over")
+        if event["passed_over"] and not event["step"]:
+            say("warning: no sound checkpoint is left, so training begins anew")
         if event["step"]:
             say(f"going on from step {event['step']}, epoch {event['epoch'] + 1}")
 

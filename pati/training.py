@@ -28,7 +28,9 @@ from pati.plan import Plan
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 
-CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer where saving is slow:
+CHECKPOINT_SHARE = 0.02  # of the time goes to them at most
+ASLEEP = 60.0  # seconds: a step that takes so long, and ten times as long as the one before, was the machine's sleep
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -57,11 +59,12 @@ def train(
     plan: Plan,
     checkpoints: Path,
     *,
+    owner: str,
     device: torch.device,
     stopped: Callable[[], bool] = lambda: False,
     log: Log = lambda row: None,
 ) -> State:
-    """Train `net` in place to the end of the plan, going on from the newest checkpoint if there is one.
+    """Train `net` in place to the end of the plan, going on from the newest checkpoint of `owner` if there is one.
 
     Ends with the final weights: the last ones, or their average if the recipe averages.
     Raises `Interrupted` after a checkpoint when `stopped()` turns true, `PatiError` when the
@@ -71,13 +74,13 @@ def train(
     optimizers = Optimizers(net, recipe)
     average = {name: value.clone() for name, value in net.state_dict().items()} if recipe.averaging else {}
     state = State()
-    tensors, facts, damaged = checkpoint.newest(checkpoints)
+    tensors, facts, passed_over = checkpoint.newest(checkpoints, owner=owner)
     if facts is not None:
         state = State(**facts["state"])
         net.load_state_dict(_part(tensors, "net"))
         optimizers.restore(_part(tensors, "optimizer"))
         average = {name: value.to(device) for name, value in _part(tensors, "average").items()}
-    log({"kind": "begun", "step": state.step, "epoch": state.epoch, "damaged": damaged})
+    log({"kind": "begun", "step": state.step, "epoch": state.epoch, "passed_over": passed_over})
 
     def save() -> None:
         tensors = {
@@ -85,10 +88,11 @@ def train(
             **{f"optimizer/{name}": value for name, value in optimizers.state().items()},
             **{f"average/{name}": value for name, value in average.items()},
         }
-        checkpoint.save(checkpoints, state.step, tensors, {"state": asdict(state)})
+        checkpoint.save(checkpoints, state.step, tensors, {"state": asdict(state)}, owner=owner)
 
     steps_per_epoch = len(training) // plan.batch
     saved = last = time.monotonic()
+    interval, taken = CHECKPOINT_SECONDS, math.inf
     progress = plan.progress(state.step, steps_per_epoch, state.seconds)
     while progress < 1 or state.seen:
         net.train()
@@ -123,8 +127,10 @@ def train(
             state.hits += (logits.argmax(1) == targets.argmax(1)).sum().item()
             state.seen += len(numbers)
             now = time.monotonic()
-            state.seconds += now - last
-            state.epoch_seconds += now - last
+            if now - last < max(ASLEEP, 10 * taken):
+                taken = now - last
+            state.seconds += taken
+            state.epoch_seconds += taken
             last, before = now, progress
             progress = plan.progress(state.step, steps_per_epoch, state.seconds)
             if average:
@@ -133,11 +139,16 @@ def train(
             if stopped():
                 save()
                 raise Interrupted("the state of the run is saved")
-            if now - saved >= CHECKPOINT_SECONDS:
+            if now - saved >= interval:
                 save()
                 saved = time.monotonic()
+                interval = max(CHECKPOINT_SECONDS, (saved - now) / CHECKPOINT_SHARE)
 
-        outputs = logits_of(net, validation, preprocess, size=state.size, device=device)
+        try:
+            outputs = logits_of(net, validation, preprocess, size=state.size, device=device, stopped=stopped)
+        except Interrupted:
+            save()
+            raise
         now = time.monotonic()
         state.seconds += now - last  # validation costs time too, but is not counted as speed
         last = now

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pati import pipeline
+from pati import decode, pipeline
 from pati.data import audit, pack, sources
 from pati.data.manifest import Manifest, require_trainable
+from pati.data.worker import Looker
 from pati.errors import PatiError
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
@@ -52,8 +53,8 @@ def test_every_file_gets_exactly_one_verdict(tmp_path: Path) -> None:
 
 def test_processes_find_what_one_process_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = sources.find(dirty(tmp_path / "d"))
-    here = audit.read_all(source)
-    monkeypatch.setattr(audit, "_FEW", 0)
+    looker = Looker(source.root, None)
+    here = [looker.look(index, item.path) for index, item in enumerate(source.items)]
     monkeypatch.setattr(audit, "CHUNK", 5)
     apart = audit.read_all(source)
     for one, other in zip(here, apart, strict=True):
@@ -79,7 +80,6 @@ def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatc
     (folder / "circle" / "deadly.jpg").write_bytes(b"deadly")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("DEADLY", "1")
-    monkeypatch.setattr(audit, "_FEW", 0)
     findings = audit.read_all(sources.find(folder))
     assert Counter(finding.reason for finding in findings) == {"": 12, "damaged": 1}
     # The next run knows the file by its content: it is not decoded again, not even in this process.
@@ -87,11 +87,32 @@ def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatc
     assert pack.open_or_build(sources.find(folder), Preprocess(size=16))[2]
 
 
+def test_a_file_that_holds_the_decoder_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if 'ENDLESS' in os.environ:\n"
+        "    import pati.decode as decode\n"
+        "    decode_before = decode.decode\n"
+        "    def endless(data, *rest):\n"
+        "        while data == b'endless':\n"
+        "            pass\n"
+        "        return decode_before(data, *rest)\n"
+        "    decode.decode = endless\n"
+    )
+    folder = write_shapes(tmp_path / "d", per_class=1)
+    (folder / "circle" / "endless.jpg").write_bytes(b"endless")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("ENDLESS", "1")
+    monkeypatch.setattr(decode, "limits_now", lambda: decode.Limits(seconds=1))
+    findings = audit.read_all(sources.find(folder))
+    assert [finding.reason for finding in findings if finding.reason] == ["too-large"]
+    assert "over 1 s" in findings[1].detail
+
+
 def test_workers_that_cannot_start_blame_no_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os\nif 'DEADLY' in os.environ:\n    os._exit(3)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("DEADLY", "1")
-    monkeypatch.setattr(audit, "_FEW", 0)
     with pytest.raises(PatiError, match="could not be started"):
         audit.read_all(sources.find(write_shapes(tmp_path / "d", per_class=4)))
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
+import random
+import resource
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,18 +125,20 @@ def edited(source: Path, target: Path, change: Callable[[dict[str, Any], dict[st
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda d, t: d.update(format=99), "format 99"),
+        (lambda d, t: d.update(format=99), "update pati"),
+        (lambda d, t: d.update(format=1), "format 1, this pati reads 2"),
+        (lambda d, t: d.update(format="two"), "format 'two'"),
         (lambda d, t: d.update(kind="other"), "not a pati model"),
         (lambda d, t: d.pop("classes"), "lacks 'classes'"),
         (lambda d, t: d.pop("preprocess"), "lacks 'preprocess'"),
         (lambda d, t: d.pop("model"), "lacks 'model'"),
-        (lambda d, t: d.update(classes=["a", "b"]), "expected torch.float32 (2,"),
+        (lambda d, t: d.update(classes=["a", "b"]), "expected F32 [2,"),
         (lambda d, t: d["model"].update(name="vgg99"), "no model 'vgg99'"),
         (lambda d, t: d["model"].update(width=1e9), "can't be read"),
         (lambda d, t: t.pop(next(iter(t))), "lacks '"),
         (lambda d, t: t.update(extra=torch.zeros(2)), "unknown tensor 'extra'"),
-        (lambda d, t: t.update({"head.3.bias": torch.zeros(7)}), "(7,)"),
-        (lambda d, t: t.update({"head.3.bias": torch.zeros(3).double()}), "float64"),
+        (lambda d, t: t.update({"head.3.bias": torch.zeros(7)}), "[7]"),
+        (lambda d, t: t.update({"head.3.bias": torch.zeros(3).double()}), "F64"),
     ],
 )
 def test_wrong_model_files_are_refused_each_with_its_message(
@@ -167,9 +174,107 @@ def test_missing_and_cut_models(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(PatiError, match="holds no model"):
         pati.load(tmp_path)
     data = (trained / "model.safetensors").read_bytes()
-    (tmp_path / "cut.safetensors").write_bytes(data[:-10])
-    with pytest.raises(PatiError, match="damaged"):
-        pati.load(tmp_path / "cut.safetensors")
+    for wrong in (data[:-10], data + b"x"):
+        (tmp_path / "m.safetensors").write_bytes(wrong)
+        with pytest.raises(PatiError, match="it is not whole"):
+            pati.load(tmp_path / "m.safetensors")
+
+
+def signed(header: dict[str, Any], tensors: bytes) -> bytes:
+    """A model file with the checksum that fits it, however it lies."""
+    header["__metadata__"]["sha256"] = "0" * 64
+    text = json.dumps(header, separators=(",", ":")).encode()
+    data = struct.pack("<Q", len(text)) + text + tensors
+    return data.replace(b"0" * 64, hashlib.sha256(data).hexdigest().encode(), 1)
+
+
+def parts(model: Path) -> tuple[dict[str, Any], bytes]:
+    data = model.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def overlap(header: dict[str, Any]) -> None:
+    first, second = [entry for name, entry in header.items() if name != "__metadata__"][:2]
+    second["data_offsets"] = [first["data_offsets"][0], first["data_offsets"][0] + 4 * int(np.prod(second["shape"]))]
+
+
+def huge(header: dict[str, Any]) -> None:
+    for name, entry in header.items():
+        if name != "__metadata__":
+            entry["data_offsets"] = [0, 2**60]
+
+
+def deep(header: dict[str, Any]) -> None:
+    header["__metadata__"]["pati"] = "[" * 100_000
+
+
+LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "overlapping tensors": overlap,
+    "offsets far outside": huge,
+    "deeply nested": deep,
+    "a tensor that is no table": lambda h: h.update({"head.1.bias": 5}),
+    "negative shape": lambda h: next(e for n, e in h.items() if n != "__metadata__").update(shape=[-1]),
+    "a class for every atom": lambda h: h["__metadata__"].update(
+        pati=json.dumps(json.loads(h["__metadata__"]["pati"]) | {"classes": [str(n) for n in range(200_000)]})
+    ),
+    "infinite width": lambda h: h["__metadata__"].update(
+        pati=h["__metadata__"]["pati"].replace('"width": ', '"width": 1e999, "was": ')
+    ),
+    "a preprocessing of 10^12 pixels": lambda h: h["__metadata__"].update(
+        pati=h["__metadata__"]["pati"].replace('"size": 32', '"size": 1000000')
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_hostile_headers_are_refused_at_once_in_bounded_memory(trained: Path, tmp_path: Path, lie: str) -> None:
+    """Also with a checksum that fits: it guards against accidents, the other checks against malice."""
+    header, tensors = parts(trained / "model.safetensors")
+    LIES[lie](header)
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(signed(header, tensors))
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    with pytest.raises(PatiError):
+        pati.load(path)
+    assert time.monotonic() - started < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+def test_a_sound_file_signed_by_the_test_is_taken(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(signed(*parts(trained / "model.safetensors")))
+    assert pati.load(tmp_path / "m.safetensors").classes == pati.load(trained).classes
+
+
+def test_huge_files_are_not_read(trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes((trained / "model.safetensors").read_bytes())
+    os.truncate(path, 50_000_000_000)  # sparse
+    started = time.monotonic()
+    with pytest.raises(PatiError, match="it is not whole"):
+        pati.load(path)
+    assert time.monotonic() - started < 1
+    for name in ("m.pt", "folder"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PatiError, match="not a pati model"):
+        pati.load(tmp_path / "pipe")
+
+
+def test_single_bit_flips_are_found(trained: Path, tmp_path: Path) -> None:
+    data = (trained / "model.safetensors").read_bytes()
+    path = tmp_path / "m.safetensors"
+    rng = random.Random(0)
+    start = parts(trained / "model.safetensors")[1]
+    places = [rng.randrange(len(data)) for _ in range(150)] + [
+        rng.randrange(len(data) - len(start)) for _ in range(150)
+    ]
+    for place in places:
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(PatiError):
+            pati.load(path)
 
 
 def test_model_file_is_plain_safetensors(trained: Path) -> None:

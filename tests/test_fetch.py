@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from pati.data import fetch, sources
+from pati import files
+from pati.data import download, fetch, sources
 from pati.errors import PatiError
 from tests.conftest import draw, jpeg
 
@@ -25,13 +30,54 @@ def archive() -> bytes:
     return buffer.getvalue()
 
 
+BODY = archive()
+
+
 class Server(BaseHTTPRequestHandler):
+    """Sends BODY, in the way that the path names; counts requests and remembers their ranges."""
+
+    ranges: ClassVar[list[str | None]] = []
+    etag = '"one"'
+
     def do_GET(self) -> None:
-        body = b"<html>moved</html>" if self.path == "/page" else archive()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        asked = self.headers.get("Range")
+        Server.ranges.append(asked)
+        nth = len(Server.ranges)
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        if (self.path == "/broken" and nth < 3) or (self.path == "/dies" and nth > 1):
+            self.send_error(503)
+            return
+        start = 0
+        if asked and self.path != "/ignores-ranges" and self.headers.get("If-Range") == Server.etag:
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if start >= len(BODY):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(BODY)}")
+            self.end_headers()
+            return
+        body = b"<html>moved</html>" if self.path == "/page" else BODY[start:]
+        claimed = len(body) + {"/claims-more": 100, "/claims-less": -100}.get(self.path, 0)
+        self.send_response(206 if start else 200)
+        if start:
+            begin = 7 if self.path == "/wrong-range" else start
+            self.send_header("Content-Range", f"bytes {begin}-{len(BODY) - 1}/{len(BODY)}")
+        self.send_header("Content-Length", str(claimed))
+        self.send_header("ETag", Server.etag)
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if self.path == "/cut" else body)
+        drops = {
+            "/drops": len(BODY) // 4,
+            "/ignores-ranges": len(BODY) * nth // 3,
+            "/wrong-range": len(BODY) * nth // 3,
+            "/dies": len(BODY) // 2,
+        }
+        if self.path == "/silent":
+            time.sleep(3)
+        if self.path == "/drops-and-changes" and nth == 1:
+            body = body[: len(body) // 2]
+            Server.etag = '"two"'
+        self.wfile.write(body[: drops.get(self.path, 0 if self.path == "/empty" else len(body))])
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -41,35 +87,96 @@ class Server(BaseHTTPRequestHandler):
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("PATI_MIRROR", raising=False)
-    listening = HTTPServer(("127.0.0.1", 0), Server)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(fetch, "MICROSOFT_SHA256", hashlib.sha256(BODY).hexdigest())
+    Server.ranges, Server.etag = [], '"one"'
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=listening.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{listening.server_port}"
     listening.shutdown()
     listening.server_close()
 
 
-def test_a_download_arrives_whole(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "MICROSOFT", f"{server}/whole")
+def bring(address: str, monkeypatch: pytest.MonkeyPatch, **options: object) -> Path:
+    monkeypatch.setattr(fetch, "MICROSOFT", address)
+    return fetch.fetch("cats-vs-dogs", **options)  # type: ignore[arg-type]
+
+
+def leftovers(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "cache/datasets").iterdir() if not path.name.endswith(".lock"))
+
+
+def test_a_download_arrives_whole(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int]] = []
-    path = fetch.fetch("cats-vs-dogs", progress=lambda done, total: told.append((done, total)))
-    assert path.read_bytes() == archive()
-    assert told[-1] == (len(archive()), len(archive()))
+    path = bring(f"{server}/whole", monkeypatch, progress=lambda done, total: told.append((done, total)))
+    assert path.read_bytes() == BODY
+    assert told[-1] == (len(BODY), len(BODY))
     assert sources.find("cats-vs-dogs").classes == ("Cat", "Dog")
     assert fetch.fetch("cats-vs-dogs") == path
+    assert leftovers(tmp_path) == ["cats-vs-dogs.zip"]
 
 
-@pytest.mark.parametrize("wrong", ["page", "cut"])
-def test_what_is_not_the_archive_is_not_kept(server: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "MICROSOFT", f"{server}/{wrong}")
-    with pytest.raises(PatiError, match=r"no zip file|ended after"):
-        fetch.fetch("cats-vs-dogs")
+def test_a_dropped_connection_is_taken_up_where_it_broke(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bring(f"{server}/drops", monkeypatch).read_bytes() == BODY
+    quarter = len(BODY) // 4
+    assert Server.ranges[:4] == [None, f"bytes={quarter}-", f"bytes={2 * quarter}-", f"bytes={3 * quarter}-"]
+
+
+@pytest.mark.parametrize("way", ["ignores-ranges", "drops-and-changes", "broken", "claims-more", "wrong-range"])
+def test_difficult_servers_still_give_the_file(way: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bring(f"{server}/{way}", monkeypatch).read_bytes() == BODY
+
+
+def test_another_process_goes_on_with_what_has_come(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = len(BODY) // 2
+    with pytest.raises(PatiError, match="can't download") as caught:
+        bring(f"{server}/dies", monkeypatch)
+    assert f"the {half:,} bytes that have come are kept" in caught.value.hint
+    assert bring(f"{server}/whole", monkeypatch).read_bytes() == BODY
+    assert Server.ranges[-1] == f"bytes={half}-"
+
+
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        ("page", "another file than expected"),
+        ("claims-less", "another file than expected"),
+        ("dies", "Service Unavailable"),
+        ("empty", "too early"),
+        ("missing", "Not Found"),
+        ("silent", "timed out"),
+    ],
+)
+def test_what_is_not_the_file_is_never_put_in_place(
+    way: str, told: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PatiError, match=told) as caught:
+        bring(f"{server}/{way}", monkeypatch, timeout=1, attempts=2)
+    assert "--from FILE" in caught.value.hint
     assert sources.locate("cats-vs-dogs") is None
 
 
 def test_no_network(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "MICROSOFT", "http://127.0.0.1:9/nothing")
     with pytest.raises(PatiError, match="can't download"):
-        fetch.fetch("cats-vs-dogs", timeout=2)
+        bring("http://127.0.0.1:9/nothing", monkeypatch, timeout=2)
+
+
+def test_no_room(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(download.os, "fsync", full)
+        with pytest.raises(PatiError, match="no room"):
+            bring(f"{server}/whole", patched)
+    assert bring(f"{server}/whole", monkeypatch).read_bytes() == BODY
+
+
+def test_two_at_once(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cache/datasets"
+    folder.mkdir(parents=True)
+    with files.locked(folder / ".cats-vs-dogs.zip.part.lock", ""), pytest.raises(PatiError, match="another process"):
+        bring(f"{server}/whole", monkeypatch)
 
 
 def test_from_a_file_or_folder(server: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.conftest import write_shapes
 # A checkpoint every step, and slow enough that each phase can be hit.
 RUNNER = """
 import sys, time
-import pati.training, pati.pipeline, pati.files, pati.data.worker
+import pati.training, pati.pipeline, pati.files, pati.data.audit
 pati.training.CHECKPOINT_SECONDS = 0.0
 
 def slowed(module, name, seconds):
@@ -29,7 +29,7 @@ def slowed(module, name, seconds):
 
 phase = sys.argv.pop(1)
 if phase == "audit":
-    slowed(pati.data.worker.Looker, "look", 0.05)
+    slowed(pati.data.audit._Process, "look", 0.5)
 if phase == "pack":
     slowed(pati.files, "write_json", 0.2)
 if phase == "checkpoint":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pati.data import sources
-from pati.data.archives import ArchiveLimits, safe_name, unpack
 from pati.data.sources import Columns, natural
 from pati.errors import PatiError
 from tests.conftest import draw, jpeg, write_shapes
@@ -190,37 +188,3 @@ def test_known_photos(photos: Callable[[str], Path]) -> None:
     # CSVs that name neither class nor group nor split are no tables of ours.
     assert len(sources.find(photos("originals")).items) == 400
     assert labels(sources.find(photos("pet-heads"))) == {"cat": 97, "dog": 51}
-
-
-@pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "C:\\a", "a\0b", "..", "", "a/" + "b" * 300])
-def test_unsafe_member_names(name: str) -> None:
-    assert safe_name(name) is None
-
-
-def test_archives_write_nothing_outside(tmp_path: Path) -> None:
-    archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(archive, "w") as zipped:
-        for name in ("../out.jpg", "/etc/out.jpg", "in/a.jpg", "in/A.jpg", "in/../../x.jpg"):
-            zipped.writestr(name, b"data")
-    target = tmp_path / "target"
-    target.mkdir()
-    unpack(archive, target)
-    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [
-        "a.zip",
-        "target/in/a.jpg",
-    ]
-
-
-def test_archive_limits_and_damage(tmp_path: Path) -> None:
-    archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for number in range(5):
-            zipped.writestr(f"{number}.jpg", bytes(1_000_000))
-    for limits in (ArchiveLimits(files=3), ArchiveLimits(bytes=2_000_000), ArchiveLimits(ratio=2)):
-        target = tmp_path / f"t{limits.files}{limits.ratio}{limits.bytes}"
-        target.mkdir()
-        with pytest.raises(PatiError, match=r"more than|unpacks to"):
-            unpack(archive, target, limits)
-    (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-100])
-    with pytest.raises(PatiError, match="broken archive"):
-        sources.find(tmp_path / "cut.zip")

@@ -47,7 +47,7 @@ def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None,
     paced = plan.Plan(batch=16, sizes=(16, 32), epochs=recipe.epochs, seconds=seconds)
     loop.train(
         net, TRAINING, VALIDATION, preprocess, recipe, paced, folder,
-        device=CPU, log=log, stopped=lambda: stop_after is not None and steps >= stop_after,
+        owner="test", device=CPU, log=log, stopped=lambda: stop_after is not None and steps >= stop_after,
     )  # fmt: skip
     return net.state_dict(), rows
 
@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest
     damaged[len(damaged) // 2] ^= 1
     newest.write_bytes(damaged)
     resumed, rows = run(tmp_path / "cut")
-    assert rows[0]["damaged"] == [newest.name]
+    assert rows[0]["passed_over"] == [f"{newest.name} is damaged"]
     assert same(whole, resumed)
 
 
@@ -105,7 +105,7 @@ def test_averaged_weights_are_the_final_ones(tmp_path: Path) -> None:
     plain, _ = run(tmp_path / "a")
     averaged, _ = run(tmp_path / "b", dataclasses.replace(RECIPE, averaging=0.2))
     assert not same(plain, averaged)
-    tensors, _, _ = checkpoint.newest(tmp_path / "b")
+    tensors, _, _ = checkpoint.newest(tmp_path / "b", owner="test")
     assert same(averaged, loop._part(tensors, "average"))
     assert same(plain, loop._part(tensors, "net"))  # averaging watches, it doesn't steer
 

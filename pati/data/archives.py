@@ -1,28 +1,38 @@
 """Archives unpacked by our own walk over their members.
 
 Only regular files are written, only below the target folder, and only within stated limits
-on count, size and ratio. Knows nothing of photos.
+on count, size and ratio. What is left out is counted by its reason. Knows nothing of photos.
 """
 
 from __future__ import annotations
 
+import bz2
+import contextlib
+import gzip
 import lzma
 import os
-import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from pati.errors import PatiError
-from pati.files import cache_folder, sha256_file, sync_folder
+from pati.files import cache_folder, read_json, scratch_folder, settle_folder, sha256_file, write_json
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_LARGEST_HEADER = 1 << 24  # bytes that a tar's header may hold: tarfile reads it whole
+_BLOCK = 1 << 20
+
+# Why a member is not written.
+LINK = "links, devices and other members that are no files"
+UNSAFE = "names that lead out of the folder or are too long"
+TWICE = "names that came twice, perhaps in another case"
+DAMAGED = "damaged members"
 
 
 @dataclass(frozen=True)
@@ -39,37 +49,44 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def unpacked(archive: Path, limits: ArchiveLimits = ArchiveLimits()) -> Path:
-    """Folder with the archive's files; unpacked once into the cache, keyed by the archive's content."""
-    target = cache_folder() / "archives" / f"{archive.name.split('.')[0][:40]}-{sha256_file(archive)[:16]}"
-    if not target.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
-        try:
-            unpack(archive, temporary, limits)
+def unpacked(archive: Path, limits: ArchiveLimits = ArchiveLimits()) -> tuple[Path, dict[str, int]]:
+    """Folder with the archive's files, and how many members were left out for which reason.
+
+    Unpacked once into the cache, keyed by the archive's content.
+    """
+    slot = cache_folder() / "unpacked" / f"{archive.name.split('.')[0][:40]}-{sha256_file(archive)[:16]}"
+    if not slot.is_dir():
+        with scratch_folder(slot) as temporary:
+            new = temporary / "new"
+            (new / "files").mkdir(parents=True)
+            write_json(new / "left-out.json", unpack(archive, new / "files", limits))
             if hasattr(os, "sync"):
                 os.sync()  # thousands of files: one flush of all is cheaper than one each
-            try:
-                temporary.rename(target)
-            except OSError:
-                if not target.is_dir():  # another process was faster: its copy is as good
-                    raise
-            sync_folder(target.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return target
+            settle_folder(new, slot)
+    return slot / "files", read_json(slot / "left-out.json")
 
 
-def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits()) -> None:
-    """Write the archive's regular files below `folder`; raises `PatiError` on a limit or a broken archive."""
-    room = min(limits.bytes, max(archive.stat().st_size, 1_000_000) * limits.ratio)
+def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits()) -> dict[str, int]:
+    """Write the archive's regular files below `folder`; how many members were left out for which reason.
+
+    Raises `PatiError` on a limit, an encrypted or a broken archive.
+    """
+    left_out: Counter[str] = Counter()
     taken: set[str] = set()
     made: set[Path] = set()
+    room = _Room(archive, limits)
+    zipped = archive.name.lower().endswith(".zip")
+    # A zip's members are packed one by one, so that a damaged one leaves the others sound.
+    damage = (zipfile.BadZipFile, zlib.error, EOFError) if zipped else ()
     try:
-        for name, open_member in _members(archive):
+        for name, open_member in _zip_members(archive) if zipped else _tar_members(archive, _Room(archive, limits)):
             relative = safe_name(name)
+            if open_member is None or relative is None:
+                left_out[LINK if open_member is None else UNSAFE] += 1
+                continue
             # Names that differ only in case are one file on many systems: the first one stays.
-            if relative is None or str(relative).casefold() in taken:
+            if str(relative).casefold() in taken:
+                left_out[TWICE] += 1
                 continue
             taken.add(str(relative).casefold())
             if len(taken) > limits.files:
@@ -78,36 +95,103 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
             if target.parent not in made:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 made.add(target.parent)
-            with open_member() as source, target.open("xb") as file:
-                while block := source.read(1 << 20):
-                    room -= len(block)
-                    if room < 0:
-                        raise PatiError(
-                            f"{archive} unpacks to over {limits.ratio} times its size or {limits.bytes:,} bytes",
-                            "if you trust it, unpack it yourself and give the folder",
-                        )
-                    file.write(block)
+            try:
+                with open_member() as source, target.open("xb") as file:
+                    while block := source.read(_BLOCK):
+                        room.take(len(block))
+                        file.write(block)
+            except damage:
+                target.unlink(missing_ok=True)
+                left_out[DAMAGED] += 1
     except NotImplementedError as error:
         raise PatiError(f"{archive} is packed in a way that is not supported: {error}", "unpack it yourself") from error
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
             RuntimeError) as error:  # fmt: skip
         if isinstance(error, OSError) and error.errno is not None:
             raise PatiError(f"can't unpack {archive}: {error.strerror}") from error
+        if "encrypted" in str(error):
+            raise PatiError(f"{archive} is encrypted", "unpack it yourself and give the folder") from error
         raise PatiError(f"{archive} is a broken archive: {error}", "download or copy it again") from error
+    return dict(left_out)
 
 
-def _members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
-    if archive.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(archive) as zipped:
-            for entry in zipped.infolist():
-                kind = (entry.external_attr >> 16) & 0o170000
-                if not entry.is_dir() and kind in (0, 0o100000):
-                    yield entry.filename, partial(zipped.open, entry)
-    else:
-        with tarfile.open(archive) as tarred:
-            for member in tarred:
-                if member.isreg():
-                    yield member.name, partial(_content, tarred, member)
+class _Room:
+    """Bytes that an archive may still unpack to."""
+
+    def __init__(self, archive: Path, limits: ArchiveLimits) -> None:
+        self._left = min(limits.bytes, max(archive.stat().st_size, 1_000_000) * limits.ratio)
+        self._told = f"{archive} unpacks to over {limits.ratio} times its size or {limits.bytes:,} bytes"
+
+    def take(self, count: int) -> None:
+        """Claim `count` bytes; raises `PatiError` when there is no more room."""
+        self._left -= count
+        if self._left < 0:
+            raise PatiError(self._told, "if you trust it, unpack it yourself and give the folder")
+
+
+def _zip_members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
+    """Name and opener of every member but folders; no opener for what is no regular file."""
+    with zipfile.ZipFile(archive) as zipped:
+        for entry in zipped.infolist():
+            kind = (entry.external_attr >> 16) & 0o170000
+            if not entry.filename.endswith("/"):
+                yield entry.filename, partial(zipped.open, entry) if kind in (0, 0o100000) else None
+
+
+def _tar_members(archive: Path, room: _Room) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
+    """The same of a tar, packed or not; `room` is for its whole stream, with what is passed over in it."""
+    with _decompressed(archive) as stream:
+        bounded: Any = _TarStream(stream, room)
+        with tarfile.open(fileobj=bounded, mode="r:") as tarred:
+            while (member := tarred.next()) is not None:
+                tarred.members = []  # type: ignore[attr-defined]  # it would remember them all
+                if not member.isdir():
+                    yield member.name, partial(_content, tarred, member) if member.isreg() else None
+
+
+class _TarStream:
+    """A tar's decompressed bytes for `tarfile`: each is claimed before it is made, and no header is large."""
+
+    def __init__(self, stream: IO[bytes], room: _Room) -> None:
+        self._stream = stream
+        self._room = room
+        self._claimed = 0
+
+    def read(self, count: int) -> bytes:
+        if not 0 <= count <= _LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header claims {count:,} bytes")
+        self._claim(self._stream.tell() + count)
+        return self._stream.read(count)
+
+    def seek(self, position: int) -> int:
+        self._claim(position)
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def _claim(self, position: int) -> None:
+        if position > self._claimed:
+            self._room.take(position - self._claimed)
+            self._claimed = position
+
+
+@contextlib.contextmanager
+def _decompressed(archive: Path) -> Iterator[IO[bytes]]:
+    with archive.open("rb") as file:
+        start = file.read(6)
+        file.seek(0)
+        openers: tuple[tuple[bytes, Callable[[Any], Any]], ...] = (
+            (b"\x1f\x8b", gzip.open),
+            (b"BZh", bz2.open),
+            (b"\xfd7zXZ\0", lzma.open),
+        )
+        opener = next((opener for mark, opener in openers if start.startswith(mark)), None)
+        if opener is None:
+            yield file
+        else:
+            with opener(file) as stream:
+                yield stream
 
 
 def _content(tarred: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:

@@ -25,13 +25,12 @@ from pati import decode
 from pati.data import duplicates
 from pati.data.manifest import Entry, Manifest, class_order, join, with_split
 from pati.data.sources import Item, Source
-from pati.data.worker import Finding, Looker, Target, quarantined, receive, send, unpack_findings
+from pati.data.worker import Finding, Target, quarantined, receive, send, unpack_findings
 from pati.errors import PatiError
 from pati.machine import cores
 from pati.recipe import Recipe
 
 CHUNK = 64
-_FEW = 256  # fewer files are looked at here: starting processes would take longer
 _SMALLEST_FOR_NEAR = 32  # px; below, different drawings look alike at thumbnail size
 
 Progress = Callable[[int, int], None]
@@ -39,6 +38,7 @@ Progress = Callable[[int, int], None]
 
 def read_all(source: Source, target: Target | None = None, progress: Progress | None = None) -> list[Finding]:
     """Findings in the source's order; each photo's pixels go to its row of `target`."""
+    decode.limits_now()  # a mistake in them is told here, not by every worker
     total = len(source.items)
     tasks = [(index, item.path) for index, item in enumerate(source.items)]
     found: dict[int, Finding] = {}
@@ -49,12 +49,7 @@ def read_all(source: Source, target: Target | None = None, progress: Progress | 
         if progress:
             progress(len(found), total)
 
-    if total <= _FEW:
-        looker = Looker(source.root, target)
-        for task in tasks:
-            keep([task], [looker.look(*task)])
-    else:
-        _in_processes(source.root, target, [tasks[at : at + CHUNK] for at in range(0, total, CHUNK)], keep)
+    _in_processes(source.root, target, [tasks[at : at + CHUNK] for at in range(0, total, CHUNK)], keep)
     return [found[index] for index in range(total)]
 
 
@@ -102,7 +97,7 @@ def _in_processes(
 
 
 class _Process:
-    """A worker process; started anew when a file has killed it."""
+    """A worker process; started anew when a file has killed it or held it too long."""
 
     def __init__(self, root: Path, target: Target | None) -> None:
         self._setup: dict[str, Any] = {
@@ -139,9 +134,15 @@ class _Process:
             send(self._process.stdin, document)
 
     def look(self, chunk: list[tuple[int, str]]) -> list[Finding]:
-        self._ask(chunk)
         assert self._process.stdout
+        seconds = decode.limits_now().seconds
+        patience = threading.Timer(seconds if len(chunk) == 1 else seconds + len(chunk), self._process.kill)
+        patience.daemon = True
+        patience.start()
+        self._ask(chunk)
         answer = receive(self._process.stdout)
+        late = not patience.is_alive()
+        patience.cancel()
         if answer is not None:
             return unpack_findings(*answer)
         if self._closed:
@@ -149,18 +150,19 @@ class _Process:
         # The process died. Alone, each file shows whether it was the one.
         self._end()
         self._start()
-        if len(chunk) == 1:
-            return [self._crashed(chunk[0][1])]
-        return [self.look([task])[0] for task in chunk]
+        if len(chunk) > 1:
+            return [self.look([task])[0] for task in chunk]
+        if late:
+            return [self._given_up(chunk[0][1], "too-large", f"took over {seconds} s to decode")]
+        return [self._given_up(chunk[0][1], "damaged", "the decoder crashed on this file")]
 
-    def _crashed(self, relative: str) -> Finding:
+    def _given_up(self, relative: str, reason: str, detail: str) -> Finding:
         """With its content's hash, so that the next run knows the file without decoding it."""
         try:
             data = decode.read(Path(self._setup["root"]) / relative)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail)
-        digest = hashlib.sha256(data).hexdigest()
-        return quarantined("damaged", "the decoder crashed on this file", digest, len(data))
+        return quarantined(reason, detail, hashlib.sha256(data).hexdigest(), len(data))
 
     def close(self) -> None:
         self._closed = True

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import urllib.error
-import urllib.request
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pati import files
 from pati.data import sources
 from pati.data.archives import is_archive
+from pati.data.download import ATTEMPTS, Progress, download
 from pati.errors import PatiError
 from pati.files import cache_folder
 
 KAGGLE = "shaunthesheep/microsoft-catsvsdogs-dataset"
 MICROSOFT = (
-    "https://download.microsoft.com/download/3/e/1/3e1c3f21-ecdb-4869-8368-6deba77b919f/kagglecatsanddogs_5340.zip"
+    "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip"
 )
+# As published with the dogs-vs-cats example of GoMLX (https://github.com/gomlx/gomlx); Microsoft publishes none.
+MICROSOFT_SHA256 = "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9"
 
-Progress = Callable[[int, int], None]
 
+def fetch(
+    name: str,
+    given: Path | None = None,
+    *,
+    timeout: float = 30.0,
+    attempts: int = ATTEMPTS,
+    progress: Progress | None = None,
+) -> Path:
+    """Where the known set `name` lies, after bringing it there. `given`: a file or folder already downloaded.
 
-def fetch(name: str, given: Path | None = None, *, timeout: float = 30.0, progress: Progress | None = None) -> Path:
-    """Where the known set `name` lies, after bringing it there. `given`: a file or folder already downloaded."""
+    `timeout` and `attempts` as in `download`. Raises `PatiError`.
+    """
     sources.datasets[name]
     if name != "cats-vs-dogs":
         return sources.datasets[name](None).root
@@ -35,7 +41,16 @@ def fetch(name: str, given: Path | None = None, *, timeout: float = 30.0, progre
     at_hand = sources.locate(name)
     if at_hand is not None:
         return at_hand
-    return _from_kaggle(name) or _from_address(name, MICROSOFT, timeout, progress)
+    try:
+        return _from_kaggle(name) or download(
+            MICROSOFT, _target(name), sha256=MICROSOFT_SHA256, timeout=timeout, attempts=attempts, progress=progress
+        )
+    except PatiError as error:
+        raise PatiError(
+            error.message,
+            f"{error.hint}. Or bring it by another way and run `pati fetch {name} --from FILE`, "
+            "or set PATI_MIRROR to a folder that holds it",
+        ) from None
 
 
 def _target(name: str) -> Path:
@@ -74,34 +89,3 @@ def _link(name: str, folder: Path) -> Path:
     link.unlink(missing_ok=True)
     link.symlink_to(folder, target_is_directory=True)
     return link
-
-
-def _from_address(name: str, address: str, timeout: float, progress: Progress | None) -> Path:
-    """Download to the cache; the file appears there only when it is whole and a sound zip."""
-    target = _target(name)
-    try:
-        with urllib.request.urlopen(address, timeout=timeout) as answer, files.atomic(target) as file:
-            total, done = int(answer.headers.get("Content-Length") or 0), 0
-            while block := answer.read(1 << 20):
-                file.write(block)
-                done += len(block)
-                if progress:
-                    progress(done, total)
-            if total and done != total:
-                raise PatiError(f"the download ended after {done:,} of {total:,} bytes", "try again")
-            file.flush()
-            with open(file.fileno(), "rb", closefd=False) as written:
-                sound = zipfile.is_zipfile(written)
-            file.seek(0, os.SEEK_END)
-            if not sound:
-                raise PatiError(f"{address} gave no zip file", "download it by hand and use --from FILE")
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason: Any = getattr(error, "reason", error)
-        raise PatiError(
-            f"can't download {name}: {reason}",
-            f"download {address} by another way and run `pati fetch {name} --from FILE`, "
-            "or set PATI_MIRROR to a folder that holds it",
-        ) from None
-    except OSError as error:
-        raise PatiError(f"can't write {target}: {os.strerror(error.errno or 0)}") from None
-    return target

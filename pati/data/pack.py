@@ -7,11 +7,10 @@ of labels or splits: rows are found by content.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,41 +61,20 @@ def open_or_build(
     known = _open(slot, source)
     if known is not None:
         return (*known, True)
-    slot.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(slot)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{slot.name}-{os.getpid()}-", dir=slot.parent))
     try:
-        findings = _fill(temporary, source, preprocess, progress)
-        if slot.exists():
-            slot.rename(temporary / "old")
-        temporary.joinpath("new").rename(slot)
-        files.sync_folder(slot.parent)
-        pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
+        with files.scratch_folder(slot) as temporary:
+            findings = _fill(temporary, source, preprocess, progress)
+            with contextlib.suppress(FileNotFoundError):  # what was there has another key
+                slot.rename(temporary / "old")
+            temporary.joinpath("new").rename(slot)
+            files.sync_folder(slot.parent)
+            pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
     except OSError as error:
         raise PatiError(
             f"can't write the pack below {slot.parent}: {error.strerror or error}",
             "make room, or set PATI_CACHE to a folder on a larger disk",
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return findings, Pack(pixels, _rows(findings)), False
-
-
-def _remove_leftovers(slot: Path) -> None:
-    """Half-written packs of this slot, left by processes that were killed."""
-    for leftover in slot.parent.glob(f".{slot.name}-*"):
-        if not _alive(int(leftover.name.split("-")[1])):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # it is somebody else's
-    return True
 
 
 def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Progress | None) -> list[Finding]:

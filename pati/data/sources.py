@@ -9,17 +9,15 @@ from __future__ import annotations
 import csv
 import os
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pati.data.archives import is_archive, unpacked
 from pati.decode import is_photo_name, is_system_file
 from pati.errors import PatiError
-from pati.files import cache_folder
+from pati.files import cache_folder, scratch_folder, settle_folder
 from pati.registry import Registry
 
 SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
@@ -101,10 +99,13 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     """The source in a folder, archive or CSV file."""
     path = path.resolve()
     name = path.name
+    notes: tuple[str, ...] = ()
     if path.is_dir():
         root, table = path, _table_in(path, columns) or _table_beside(path, columns)
     elif is_archive(path):
-        root = _descend(unpacked(path))
+        folder, left_out = unpacked(path)
+        notes = tuple(f"{count} members of the archive are left out: {reason}" for reason, count in left_out.items())
+        root = _descend(folder)
         table = _table_in(root, columns) or _table_beside(path, columns)
     elif path.suffix.lower() in (".csv", ".tsv"):
         root, table = path.parent, _read_table(path, columns, required=True)
@@ -121,6 +122,7 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
             "grouping needs a CSV with one row a photo: its path and that column",
         )
     source = _from_folder(name, root)
+    source = replace(source, notes=notes + source.notes)
     return source if table is None else _with_table(source, table)
 
 
@@ -191,6 +193,8 @@ def _walk(folder: Path, relative: str, label: str, split: str | None, notes: lis
     for entry in _entries(folder):
         path = f"{relative}/{entry.name}"
         if entry.is_dir(follow_symlinks=False):
+            if is_photo_name(entry.name):
+                items.append(Item(path, label, split))  # for the audit to say that it is none
             if not _hidden(entry.name, notes):
                 items += _walk(Path(entry.path), path, label, split, notes)
         else:
@@ -378,16 +382,11 @@ def _write_digits(folder: Path) -> None:
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".digits-", dir=folder.parent))
-    try:
+    with scratch_folder(folder) as temporary:
         bunch = load_digits()
         for index, (picture, target) in enumerate(zip(bunch.images, bunch.target, strict=True)):
-            path = temporary / str(target) / f"{index:04d}.png"
-            path.parent.mkdir(exist_ok=True)
+            path = temporary / "new" / str(target) / f"{index:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
             grey = np.clip(np.rint(picture * (255 / 16)), 0, 255).astype(np.uint8)
             Image.fromarray(grey).save(path)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        settle_folder(temporary / "new", folder)

@@ -68,7 +68,11 @@ class Looker:
             return quarantined(error.reason, error.detail, digest, size)
         except (OSError, RuntimeError) as error:  # a name that is too long, links that lead in a circle
             return quarantined("unreadable", str(error), digest, size)
-        image = Image.fromarray(decoded.pixels)
+        del data
+        try:
+            image = Image.fromarray(decoded.pixels)
+        except MemoryError:
+            return quarantined("too-large", "not enough memory", digest, size)
         width, height = image.size
         if self._rows is not None and self._target:
             self._rows[index] = self._target.preprocess.fit_image(image)
@@ -124,6 +128,18 @@ def unpack_findings(rows: Any, tail: bytes) -> list[Finding]:
     ]
 
 
+def _bound_memory(more: int) -> None:
+    """Let this process take `more` bytes than now: past that its decoders fail, not the machine (Linux only)."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[5])  # data and stack
+    except (ImportError, OSError):
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + more, hard))
+
+
 def main() -> None:
     """Serve tasks until stdin closes. The first message says where the files are and the pixels go."""
     source, out = sys.stdin.buffer, sys.stdout.buffer
@@ -133,6 +149,7 @@ def main() -> None:
     setup = first[0]
     target = setup["target"] and Target(setup["target"], Preprocess.from_json(setup["preprocess"]))
     looker = Looker(Path(setup["root"]), target)
+    _bound_memory(decode.limits_now().memory)
     send(out, "ready")
     while (message := receive(source)) is not None:
         send(out, *pack_findings([looker.look(index, path) for index, path in message[0]]))
