@@ -1,6 +1,7 @@
 # demo   set up and train for about two minutes      test   everything, as CI does
 # check  lint, types, quick tests                    fix    format and mend lint
 # bench  the figures in docs (hours; see bench/)     docs   write the generated parts of docs anew
+# fuzz   a million damaged photos, 200,000 model files (about half an hour)
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PATI_MIRROR ?= $(abspath $(wildcard ../shared/data))
 export PATI_MIRROR
 
-.PHONY: demo test check fix bench docs clean
+.PHONY: demo test check fix bench docs fuzz clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m pati.demo
@@ -36,6 +37,11 @@ bench: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate.py
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
+	$(BIN)/python -m fuzz decode 1000000
+	$(BIN)/python -m fuzz model 200000
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,10 @@
     demo_sets   clothing grouped by sender, and the built-in digits, with default choices
     originals   the 400 originals against their 180-px copies, and prediction speed
     kills       kill -9 in each phase of a run by epochs on photos, resumed
+    many_kills  100 kill -9 of runs on drawn pictures, at random moments and while files are written
+    bad_files   every kind of bad or odd file: outcomes, slowest file, highest memory
+    bit_flips   1,000 single bits flipped in model files and checkpoints
+    fuzz        a million damaged photos, 200,000 model files, guided by coverage (needs the extra [fuzz])
     copies      near-duplicates planted in photos: found, and kept in one split
     startup     seconds of `pati --help`
 
@@ -21,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import copies, kills, runs
+from bench import bad_files, copies, fuzzing, kills, many_kills, runs
 
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS = {
@@ -29,6 +33,10 @@ MEASUREMENTS = {
     "demo_sets": runs.demo_sets,
     "originals": runs.originals,
     "kills": kills.kills,
+    "many_kills": many_kills.many_kills,
+    "bad_files": bad_files.bad_files,
+    "bit_flips": fuzzing.bit_flips,
+    "fuzz": fuzzing.fuzz,
     "copies": copies.copies,
     "startup": runs.startup,
 }

@@ -7,6 +7,7 @@ the tensors mean.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -35,7 +36,8 @@ def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: dic
     kept = sorted(other for other in folder.glob("step-*.safetensors") if other.name <= path.name)[-KEEP:]
     for other in folder.glob("step-*.safetensors"):
         if other not in kept:
-            other.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # gone already, or no file at all
+                other.unlink()
     return path
 
 

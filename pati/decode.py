@@ -47,7 +47,7 @@ REASONS = {
     "system-file": "written by an operating system (Thumbs.db, .DS_Store, ._name), not a photo",
     "not-a-file": "a folder, link, pipe or device where a photo was expected",
     "unreadable": "the file could not be read: it is gone, or its permissions forbid it",
-    "too-large": "over a limit on bytes, pixels or work; if you trust it, raise the limit (docs/files.md)",
+    "too-large": "over a limit on bytes, pixels or work; if you trust it, raise the limit (docs/robustness.md)",
     "unsupported": f"not one of the formats {', '.join(FORMATS)}; convert it",
     "truncated": "the file ends too early; copy it again from where it came",
     "damaged": "the file can't be decoded; copy it again from where it came",
@@ -281,7 +281,7 @@ def _check_directories(data: bytes) -> None:
             seen.add(at)
             (count,) = struct.unpack_from(count_kind, data, at)
             (at,) = struct.unpack_from(offset_kind, data, at + (8 + 20 * count if big else 2 + 12 * count))
-    except struct.error:  # points beyond the file
+    except (struct.error, OverflowError):  # points beyond the file
         return
 
 

@@ -50,7 +50,7 @@ class Recipe:
     budget: float | None = _choice(None, "seconds for the whole command; excludes epochs", low=5, high=1e7)
     batch: int | None = _choice(None, "photos in one step", low=2, high=8192)
     growth: tuple[float, ...] = _choice(
-        (0.67, 1.0), "training sizes as shares of size, each given equal time", low=0.1, high=1
+        (0.67, 0.84), "training sizes as shares of size, each given equal time", low=0.1, high=1
     )
 
     optimizer: str = _choice(

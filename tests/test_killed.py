@@ -18,7 +18,7 @@ from tests.conftest import write_shapes
 RUNNER = """
 import sys, time
 import pati.training, pati.pipeline, pati.files, pati.data.audit
-pati.training.CHECKPOINT_SECONDS = 0.0
+pati.training.CHECKPOINT_SECONDS, pati.training.CHECKPOINT_SHARE = 0.0, float("inf")
 
 def slowed(module, name, seconds):
     before = getattr(module, name)

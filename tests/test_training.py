@@ -77,6 +77,7 @@ def test_resume_is_bit_exact(tmp_path: Path, stop_after: int, averaging: float, 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", float("inf"))
     whole, _ = run(tmp_path / "whole")
     with pytest.raises(Interrupted):
         run(tmp_path / "cut", stop_after=6)
@@ -91,6 +92,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest
 
 def test_only_two_checkpoints_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", float("inf"))
     run(tmp_path)
     assert len(list(tmp_path.iterdir())) == checkpoint.KEEP
 

@@ -119,9 +119,14 @@ class _Process:
             start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
             env=os.environ | {"PYTHONPATH": path},
         )
-        self._ask(self._setup)
         assert self._process.stdout
-        if receive(self._process.stdout) is None and not self._closed:
+        try:
+            self._ask(self._setup)
+            answer = receive(self._process.stdout)
+        except BaseException:  # a stop by the user must leave no process behind
+            self._end()
+            raise
+        if answer is None and not self._closed:
             self._end()
             raise PatiError(
                 "the process that decodes photos could not be started; its own message stands above",

@@ -134,11 +134,12 @@ class Manifest:
                 header["split"],
                 tuple(header["notes"]),
             )
+            unchanged = manifest.hash() == header["hash"]
         except OSError as error:
             raise PatiError(f"can't read the manifest {path}: {error.strerror}") from None
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
             raise PatiError(f"the manifest {path} is broken: {error!r}", "make it anew with `pati check`") from None
-        if manifest.hash() != header["hash"]:
+        if not unchanged:
             raise PatiError(f"the manifest {path} was changed by hand: its hash does not fit", "make it anew")
         return manifest
 

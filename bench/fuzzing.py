@@ -1,0 +1,80 @@
+"""Fuzzing by coverage (`make fuzz`), and single-bit flips of model file and checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pati import checkpoint, models
+from pati.classifier import Classifier
+from pati.errors import PatiError
+from pati.preprocess import Preprocess
+
+RUNS = {"decode": 1_000_000, "model": 200_000}
+FLIPS = 500  # of each kind of file
+
+
+def fuzz() -> dict[str, Any]:
+    result = {}
+    for target, runs in RUNS.items():
+        started = time.monotonic()
+        done = subprocess.run([sys.executable, "-m", "fuzz", target, str(runs)], capture_output=True, text=True)
+        executed = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
+        memory = re.search(r"stat::peak_rss_mb:\s*(\d+)", done.stderr)
+        slowest = re.search(r"stat::slowest_unit_time_sec:\s*(\d+)", done.stderr)
+        result[target] = {
+            "command": f"python -m fuzz {target} {runs}",
+            "exit": done.returncode,
+            "inputs": int(executed.group(1)) if executed else 0,
+            "seconds": round(time.monotonic() - started),
+            "peak_megabytes": int(memory.group(1)) if memory else None,
+            "slowest_seconds": int(slowest.group(1)) if slowest else None,
+        }
+        if done.returncode:
+            result[target]["last_words"] = done.stderr[-2000:]
+    return result
+
+
+def bit_flips() -> dict[str, Any]:
+    rng = random.Random(0)
+    net = models.build("pati", 2, width=0.5, dropout=0.0, seed=0)
+    facts = {"model": {"name": "pati", "width": 0.5, "dropout": 0.0}}
+    with tempfile.TemporaryDirectory() as folder:
+        model, other = Path(folder) / "m.safetensors", Path(folder) / "c"
+        Classifier(net, Preprocess(size=64), ["cat", "dog"], mirror=True, facts=facts).save(model)
+        saved = checkpoint.save(other, 1, dict(net.state_dict()), {"state": {"step": 1}}, owner="bench")
+        return {
+            "model": flipped(model, rng, lambda: Classifier.load(model)),
+            "checkpoint": flipped(saved, rng, lambda: taken(other)),
+        }
+
+
+def taken(folder: Path) -> None:
+    tensors, facts, _ = checkpoint.newest(folder, owner="bench")
+    if facts is None and not tensors:
+        raise PatiError("passed over")
+
+
+def flipped(path: Path, rng: random.Random, load: Any) -> dict[str, int]:
+    """How many of FLIPS single flipped bits, a third of them in the header, were found before anything was used."""
+    data = path.read_bytes()
+    load()
+    found = 0
+    header = 8 + int.from_bytes(data[:8], "little")
+    for number in range(FLIPS):
+        at = rng.randrange(header if number % 3 == 0 else len(data))
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :])
+        with contextlib.suppress(PatiError):
+            load()
+            continue
+        found += 1
+    path.write_bytes(data)
+    load()
+    return {"flips": FLIPS, "found": found, "bytes": len(data)}

@@ -1,0 +1,136 @@
+"""100 `kill -9` of one small run by epochs, at random moments and in chosen ones: every time the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pati import checkpoint, models
+from pati.optim import Optimizers
+from pati.plan import settle
+from pati.recipe import Recipe
+from pati.training import CHECKPOINT_SECONDS
+from tests.conftest import write_shapes
+from tests.test_killed import weights
+
+KILLS, CHAIN = 100, 5  # kills, and how many of them one run must bear
+OPTIONS = ("--epochs", "12", "--size", "48", "--set", "batch=32")
+INTERVAL = 1.0  # seconds between checkpoints here: a run must be short to be killed so often
+OFTEN = (
+    f"import pati.training as loop; loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = {INTERVAL}, 1.0; "
+    "from pati.cli import main; main()"
+)
+
+
+def many_kills() -> dict[str, Any]:
+    rng = random.Random(0)
+    phases: Counter[str] = Counter()
+    same, lost = 0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        data = write_shapes(base / "shapes", per_class=150)
+        started = time.monotonic()
+        finish(start(base / "cache", "train", data, *OPTIONS, "--out", base / "whole"))
+        whole_seconds = time.monotonic() - started
+        expected = weights(base / "whole")
+        for number in range(KILLS // CHAIN):
+            run, cache = base / f"run-{number}", base / f"cache-{number}"
+            for kill in range(CHAIN):
+                resumed = (run / "run.json").exists()
+                command = ("--resume", run) if resumed else (data, *OPTIONS, "--out", run)
+                process = start(cache, "train", *command)
+                # Two in five wait for a file that is being written, the others for a moment.
+                moment = "writing" if kill in (1, 3) else "any"
+                phase = wait(process, run, cache, moment, rng.uniform(0.1, whole_seconds))
+                lost = max(lost, age(run)) if phase == "training" else lost
+                os.kill(process.pid, signal.SIGKILL)
+                process.communicate()
+                phases[phase] += 1
+                phases["during a resume"] += resumed
+            command = ("--resume", run) if (run / "run.json").exists() else (data, *OPTIONS, "--out", run)
+            finish(start(cache, "train", *command))
+            same += CHAIN * (weights(run) == expected)
+    return {
+        "command": f"pati train SHAPES {' '.join(OPTIONS)}",
+        "kills": KILLS,
+        "same_bytes": same,
+        "moments": dict(phases),
+        "checkpoint_seconds_here": INTERVAL,
+        "oldest_checkpoint_seconds_at_a_kill": round(lost, 2),
+        **cost_of_saving(),
+    }
+
+
+def start(cache: Path, *arguments: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", OFTEN, *map(str, arguments)]
+    environment = os.environ | {"PATI_CACHE": str(cache)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    told = process.communicate()[1].decode()
+    if process.returncode:
+        raise RuntimeError(told)
+
+
+def wait(process: subprocess.Popen[bytes], run: Path, cache: Path, moment: str, seconds: float) -> str:
+    """Until the moment has come, or the process has ended; in which phase the run is then."""
+    deadline = time.monotonic() + (60 if moment == "writing" else seconds)
+    while process.poll() is None and time.monotonic() < deadline:
+        if moment == "writing" and (phase := writing(run, cache)):
+            return phase
+        time.sleep(0.0005)
+    if process.poll() is not None:
+        return "after the end"
+    if found := writing(run, cache):
+        return found
+    if any((run / "checkpoints").glob("step-*")):
+        return "reporting" if (run / "predictions.npz").exists() else "training"
+    return "before the first checkpoint"
+
+
+def writing(run: Path, cache: Path) -> str:
+    with contextlib.suppress(OSError):
+        if any((run / "checkpoints").glob(".*.part")):
+            return "writing a checkpoint"
+        if any(cache.glob("packs/.*/new/pixels.npy")):
+            return "writing the pack"
+    return ""
+
+
+def age(run: Path) -> float:
+    """Seconds since the newest checkpoint was written."""
+    times = []
+    for path in (run / "checkpoints").glob("step-*"):
+        with contextlib.suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return time.time() - max(times, default=time.time())
+
+
+def cost_of_saving() -> dict[str, Any]:
+    """Share of the training time that checkpoints of the house net take at the default interval."""
+    recipe = settle(Recipe(epochs=1), photos=16_000, size=96, mirrored=True, turned=True, minimum_size=16)
+    net = models.build("pati", 2, width=1.0, dropout=0.0, seed=0)
+    optimizers = Optimizers(net, recipe)
+    net(torch.rand(2, 3, 32, 32)).sum().backward()
+    optimizers.step(0.5)
+    tensors = {**net.state_dict(), **{f"o/{name}": value for name, value in optimizers.state().items()}}
+    with tempfile.TemporaryDirectory() as folder:
+        times = []
+        for number in range(7):
+            started = time.monotonic()
+            checkpoint.save(Path(folder), number, tensors, {}, owner="bench")
+            times.append(time.monotonic() - started)
+    seconds = sorted(times)[3]
+    return {"save_seconds": round(seconds, 3), "share_of_training": round(seconds / CHECKPOINT_SECONDS, 4)}

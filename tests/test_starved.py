@@ -1,0 +1,367 @@
+"""Runs that are stopped, starved of disk, tampered with or started twice: nothing paid for is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pati import checkpoint, files, pipeline
+from pati import training as loop
+from pati.errors import PatiError
+from pati.recipe import Recipe
+from tests.conftest import write_shapes
+from tests.test_killed import OPTIONS, epochs_done, start, weights
+
+LONG = ("--epochs", "60", *OPTIONS[2:])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    base = tmp_path_factory.mktemp("undisturbed")
+    data = write_shapes(base / "shapes", per_class=40)
+    done = pati("train", data, *OPTIONS, "--out", base / "run")
+    assert done.returncode == 0, done.stderr
+    return data, weights(base / "run")
+
+
+def pati(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "pati", *map(str, arguments)], capture_output=True, text=True)
+
+
+def wait_until(reached: object, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not reached():  # type: ignore[operator]
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Stopped -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["audit", "epoch", "report"])
+def test_stopped_in_any_phase_and_resumed(
+    number: int, phase: str, undisturbed: tuple[Path, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, expected = undisturbed
+    run = tmp_path / "run"
+    monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
+    process = start({"report": "final"}.get(phase, phase), "train", data, *OPTIONS, "--out", run)
+    reached = {
+        "audit": lambda: any((tmp_path / "cache").glob("packs/.*/new/pixels.npy")),
+        "epoch": lambda: epochs_done(run) == 1,
+        "report": lambda: (run / "metrics.json").exists(),
+    }
+    wait_until(reached[phase], process)
+    process.send_signal(number)
+    sent = time.monotonic()
+    told = process.communicate(timeout=60)[1].decode()
+    assert time.monotonic() - sent < 10
+    assert process.returncode == 130
+    assert f"pati train --resume {run}" in " ".join(told.split())
+    assert "Traceback" not in told
+    done = pati("train", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    assert weights(run) == expected
+
+
+def test_a_stop_in_training_keeps_a_checkpoint_and_a_second_one_ends_at_once(
+    undisturbed: tuple[Path, bytes], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pati", "train", str(undisturbed[0]), *LONG, "--out", str(run)], stderr=subprocess.PIPE
+    )
+    wait_until(lambda: epochs_done(run) >= 2, process)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    process.communicate(timeout=30)
+    assert time.monotonic() - sent < 5
+    assert process.returncode == 130
+    assert pati("train", "--resume", run, "--json").returncode in (0, 130)
+
+
+def test_a_stop_while_validating_is_heard_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large validation split takes longer than the ten seconds in which a stop must work."""
+    from tests.test_training import RECIPE, run, same
+
+    whole, _ = run(tmp_path / "whole")
+    asked = False
+    before = loop.logits_of
+
+    def slow(*arguments: object, **options: object) -> object:
+        nonlocal asked
+        asked = True
+        return before(*arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "logits_of", slow)
+        patched.setattr("tests.test_training.loop.train", _stopping(loop.train, lambda: asked))
+        with pytest.raises(PatiError):
+            run(tmp_path / "cut")
+    _, facts, _ = checkpoint.newest(tmp_path / "cut", owner="test")
+    assert facts is not None
+    assert facts["state"]["position"] == len(range(0, 60 // 16))
+    resumed, rows = run(tmp_path / "cut", RECIPE)
+    assert same(whole, resumed)
+    assert [row["epoch"] for row in rows if row["kind"] == "epoch"] == [1, 2, 3, 4]
+
+
+def _stopping(train: object, stopped: object) -> object:
+    def patched(*arguments: object, **options: object) -> object:
+        return train(*arguments, **{**options, "stopped": stopped})  # type: ignore[operator]
+
+    return patched
+
+
+# Twice ---------------------------------------------------------------------------------------------------
+
+
+def test_a_second_process_on_one_run_is_refused(undisturbed: tuple[Path, bytes], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pati", "train", str(undisturbed[0]), *LONG, "--out", str(run)], stderr=subprocess.PIPE
+    )
+    try:
+        wait_until(lambda: epochs_done(run) >= 1, process)
+        for arguments in (("--resume", run), (undisturbed[0], *OPTIONS, "--out", run)):
+            second = pati("train", *arguments)
+            assert second.returncode == 1
+            assert "another process is working on" in " ".join(second.stderr.split())
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    with files.locked(run / ".lock", "still held"):  # a lock ends with its process, however it ends
+        pass
+
+
+# Starved -------------------------------------------------------------------------------------------------
+
+# After its third checkpoint the disk is filled, save for some bytes.
+FILLING = """
+import os, sys
+import pati.training, pati.checkpoint
+pati.training.CHECKPOINT_SECONDS, pati.training.CHECKPOINT_SHARE = 0.0, float("inf")
+left, ballast = int(sys.argv.pop(1)), sys.argv.pop(1)
+save, count = pati.checkpoint.save, 0
+
+def filling(*arguments, **options):
+    global count
+    path = save(*arguments, **options)
+    count += 1
+    if count == 3:
+        room = os.statvfs(ballast + "/..")
+        with open(ballast + "/ballast", "wb") as file:
+            try:
+                file.write(bytes(max(0, room.f_bavail * room.f_frsize - left)))
+            except OSError:
+                pass
+    return path
+
+pati.training.checkpoint.save = filling
+from pati.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("left", [0, 4096, 100_000, 250_000, 400_000])
+def test_disk_full_while_training(
+    left: int, undisturbed: tuple[Path, bytes], small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At five fill levels: one clear error, the earlier checkpoint good, and the same bytes once there is room."""
+    data, expected = undisturbed
+    run, ballast = small_disk / "run", small_disk / "more"
+    ballast.mkdir()
+    monkeypatch.setenv("PATI_CACHE", str(small_disk / "cache"))
+    starved = subprocess.run(
+        [sys.executable, "-c", FILLING, str(left), str(ballast), "train", str(data), *OPTIONS, "--out", str(run)],
+        capture_output=True,
+        text=True,
+    )
+    assert starved.returncode == 1, starved.stderr
+    told = " ".join(starved.stderr.split())
+    assert "no room left on the disk" in told
+    assert told.count("error:") == 1
+    assert f"pati train --resume {run}" in told
+    assert "Traceback" not in told
+    names = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert names == [name for name in names if name.startswith("step-")]
+    assert len(names) >= 2
+    (ballast / "ballast").unlink()
+    done = pati("train", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    assert "damaged" not in done.stderr
+    assert weights(run) == expected
+    assert epochs_done(run) == 3
+
+
+@pytest.mark.parametrize("room", ["1m", "3m"])
+def test_disk_full_while_packing(room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small disk can't be mounted here")
+    try:
+        monkeypatch.setenv("PATI_CACHE", str(disk))
+        data = write_shapes(tmp_path / "shapes", per_class=300)
+        done = pati("train", data, "--epochs", "1", "--size", "64", "--out", tmp_path / "run")
+        assert done.returncode == 1
+        assert "can't write the pack" in " ".join(done.stderr.split())
+        assert "PATI_CACHE" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not list(disk.glob("packs/*"))
+        monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
+        assert pati("train", "--resume", tmp_path / "run").returncode == 0
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_torn_line_of_the_log_costs_that_line_only(tmp_path: Path) -> None:
+    from pati.run import Run
+
+    run = Run(tmp_path)
+    run.append({"kind": "epoch", "epoch": 1})
+    with run.log.open("ab") as file:
+        file.write(b'{"kind": "epo')
+    run.append({"kind": "epoch", "epoch": 2})
+    assert [row["epoch"] for row in run.rows("epoch")] == [1, 2]
+
+
+# Tampered with -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes: Path) -> Path:
+    """A run by epochs that was stopped with two checkpoints."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", float("inf"))
+    steps = 0
+
+    def listen(event: dict[str, object]) -> None:
+        nonlocal steps
+        steps += event["kind"] == "step"
+        if steps == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    recipe = Recipe(epochs=2, size=32, width=0.25, batch=16, model="scratch")
+    with pytest.raises(PatiError):
+        pipeline.train(shapes, recipe, out=tmp_path / "run", listen=listen)
+    assert len(list((tmp_path / "run/checkpoints").iterdir())) == 2
+    return tmp_path / "run"
+
+
+def resumed(run: Path) -> tuple[int, list[str]]:
+    """The step from which the run goes on, and what it says of checkpoints."""
+    told: list[dict[str, object]] = []
+    pipeline.resume(run, listen=lambda event: told.append(event) if event["kind"] == "begun" else None)
+    return int(str(told[0]["step"])), list(told[0]["passed_over"])  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("harm", ["flipped", "cut", "empty", "text", "foreign", "newer", "unreadable"])
+def test_a_checkpoint_that_does_not_fit_is_passed_over(harm: str, stopped_run: Path, tmp_path: Path) -> None:
+    before, newest = sorted((stopped_run / "checkpoints").iterdir())
+    data = newest.read_bytes()
+    if harm == "flipped":
+        newest.write_bytes(data[:1000] + bytes([data[1000] ^ 4]) + data[1001:])
+    elif harm == "cut":
+        newest.write_bytes(data[:-1])
+    elif harm == "empty":
+        newest.write_bytes(b"")
+    elif harm == "text":
+        newest.write_text("I am a checkpoint\n" * 100)
+    elif harm == "unreadable":
+        newest.unlink()
+        newest.symlink_to("gone")
+    else:
+        import torch
+
+        number = int(newest.stem.split("-")[1])
+        owner = "another" if harm == "foreign" else "x"
+        path = checkpoint.save(tmp_path / "other", number, {"net/x": torch.zeros(2)}, {"state": {}}, owner=owner)
+        data = path.read_bytes()[:-32]
+        if harm == "newer":
+            import hashlib
+
+            data = data.replace(b'"format":"1"', b'"format":"9"')
+            path.write_bytes(data + hashlib.sha256(data).digest())
+        path.replace(newest)
+    words = {"foreign": "belongs to another run", "newer": "made by another version", "unreadable": "can't be read"}
+    step, told = resumed(stopped_run)
+    assert step == int(before.stem.split("-")[1])
+    assert told == [f"{newest.name} {told[0].removeprefix(newest.name).strip()}"]
+    assert words.get(harm, "is damaged") in told[0]
+
+
+def test_with_no_sound_checkpoint_training_begins_anew_and_says_so(stopped_run: Path) -> None:
+    for path in (stopped_run / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:-5])
+    done = pati("train", "--resume", stopped_run)
+    assert done.returncode == 0, done.stderr
+    assert "training begins anew" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("change", ["gone", "edited", "added"])
+def test_photos_that_changed_between_start_and_resume(change: str, stopped_run: Path, shapes: Path) -> None:
+    photo = shapes / "circle" / "3.jpg"
+    data = photo.read_bytes()
+    if change == "gone":
+        photo.unlink()
+    elif change == "edited":
+        photo.write_bytes((shapes / "square" / "5.jpg").read_bytes())
+    else:
+        (shapes / "circle" / "new.jpg").write_bytes(data + b"x")
+    with pytest.raises(PatiError, match="the data changed since this run began") as caught:
+        pipeline.resume(stopped_run)
+    assert ("circle/new.jpg" if change == "added" else "circle/3.jpg") in caught.value.message
+    photo.write_bytes(data)
+    (shapes / "circle" / "new.jpg").unlink(missing_ok=True)
+    assert resumed(stopped_run)[0] > 0
+
+
+def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine sleeps for a day in the middle of a run by budget: the schedule doesn't notice."""
+    from tests.test_training import run, settled
+
+    class Clock:
+        """A second a step, and a day in one of them."""
+
+        def __init__(self) -> None:
+            self.now, self.calls = 0.0, 0
+
+        def monotonic(self) -> float:
+            self.calls += 1
+            self.now += 86_400.0 if self.calls == 20 else 0.5
+            return self.now
+
+        def time(self) -> float:
+            raise AssertionError("the clock on the wall can be set: no duration may come from it")
+
+    monkeypatch.setattr(loop, "time", Clock())
+    recipe = settled(Recipe(budget=30, size=32, batch=16, width=0.25))
+    _, rows = run(tmp_path / "run", recipe, seconds=30.0)
+    seconds = [row["seconds"] for row in rows if row["kind"] == "step"]
+    assert len(seconds) > 30
+    assert max(seconds) < 40
+    assert not [path for path in Path("pati").rglob("*.py") if "time.time()" in path.read_text()]
