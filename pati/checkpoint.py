@@ -27,15 +27,16 @@ KEEP = 2
 def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any], *, owner: str) -> Path:
     """Write checkpoint `number` of `owner`, then remove all but the newest ones up to it.
 
-    Later ones can only be those that `newest` has passed over.
+    Later ones can only be those that `newest` has passed over; unfinished ones are of a process that was
+    killed, as a run is one process's alone.
     """
     metadata = {"facts": json.dumps(facts), "format": str(FORMAT), "owner": owner}
     data = serialised({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     path = folder / f"step-{number:09d}.safetensors"
     files.write_bytes(path, data + hashlib.sha256(data).digest())
     kept = sorted(other for other in folder.glob("step-*.safetensors") if other.name <= path.name)[-KEEP:]
-    for other in folder.glob("step-*.safetensors"):
-        if other not in kept:
+    for other in folder.iterdir():
+        if other not in kept and (other.name.startswith("step-") or files.is_unfinished(other)):
             with contextlib.suppress(OSError):  # gone already, or no file at all
                 other.unlink()
     return path

@@ -41,6 +41,11 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether the file is one that `atomic` was writing when its process was killed."""
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
 @contextlib.contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target`, removed at the end, with those that killed processes left there."""

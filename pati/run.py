@@ -70,47 +70,49 @@ class Run:
 
     @classmethod
     def claim(cls, folder: Path | None, name: str) -> Run:
-        """The folder of a run that is to begin; None picks runs/NAME-1, -2, … Raises `PatiError` if it is none."""
+        """The folder of a run that is to begin; None picks runs/NAME-1, -2, … Raises `PatiError` if it can't be one."""
         if folder is None:
             return cls(_claimed(name))
         if folder.is_file():
             raise PatiError(f"--out {folder} is a file, expected a folder")
+        run = cls(folder)
+        if not (folder / LOCK).exists():
+            run._require_free()  # before a lock is left in somebody's folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK)
         except OSError as error:
             raise PatiError(f"can't make {folder}: {error.strerror}", "name another folder with --out") from None
-        return cls(folder)
+        if not writable:
+            raise PatiError(f"can't write to {folder}", "name another folder with --out")
+        return run
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Holds the run for this process; raises `PatiError` while another one has it."""
-        try:
-            return files.locked(self.folder / LOCK, f"another process is working on {self.folder}")
-        except OSError as error:
-            raise PatiError(
-                f"can't write to {self.folder}: {error.strerror}", "name another folder with --out"
-            ) from None
+        return files.locked(self.folder / LOCK, f"another process is working on {self.folder}")
 
     def begin(self, recipe: Recipe, state: dict[str, Any]) -> None:
         """Write down what the run is to be. Raises `PatiError` if the folder holds a run or strange files."""
+        for leftover in self._require_free():
+            leftover.unlink(missing_ok=True)
+        files.write_json(self.recipe, recipe.to_json())
+        self.update(format=FORMAT, stage="started", test_scored=0, versions=versions(), **state)
+
+    def _require_free(self) -> list[Path]:
+        """What an earlier start left here before it came to training; anything else is the user's and is an error."""
         if self.trained():
             raise PatiError(
                 f"{self.folder} holds a run already",
                 f"go on with it: pati train --resume {self.folder}; or name another folder with --out",
             )
-        # What an earlier start left before it came to training may go; anything else is the user's.
-        leftovers = [self.recipe, self.state, self.manifest, self.log]
-        own = self.recipe.exists()
-        strange = sorted(
-            path.name for path in self.folder.glob("*") if path.name != LOCK and not (own and path in leftovers)
-        )
+        own = {self.recipe, self.state, self.manifest, self.log} if self.recipe.exists() else set()
+        here = [path for path in self.folder.glob("*") if path.name != LOCK]
+        strange = sorted(path.name for path in here if path not in own and not files.is_unfinished(path))
         if strange:
             raise PatiError(
                 f"--out {self.folder} is not empty ({', '.join(strange[:3])})", "name a folder that is new or empty"
             )
-        for leftover in leftovers:
-            leftover.unlink(missing_ok=True)
-        files.write_json(self.recipe, recipe.to_json())
-        self.update(format=FORMAT, stage="started", test_scored=0, versions=versions(), **state)
+        return here
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:

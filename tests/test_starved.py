@@ -16,6 +16,7 @@ from pati import checkpoint, files, pipeline
 from pati import training as loop
 from pati.errors import PatiError
 from pati.recipe import Recipe
+from pati.run import Run
 from tests.conftest import write_shapes
 from tests.test_killed import OPTIONS, epochs_done, start, weights
 
@@ -145,6 +146,19 @@ def test_a_second_process_on_one_run_is_refused(undisturbed: tuple[Path, bytes],
         pass
 
 
+def test_what_a_killed_process_was_writing_is_cleared_away(stopped_run: Path) -> None:
+    torn = [stopped_run / "checkpoints" / ".step-000000009.safetensors.abc.part", stopped_run / ".run.json.abc.part"]
+    for path in torn:
+        path.write_bytes(b"half")
+    pipeline.resume(stopped_run)
+    assert not torn[0].exists()
+    fresh = stopped_run.parent / "fresh"
+    fresh.mkdir()
+    (fresh / ".recipe.json.abc.part").write_bytes(b"half")
+    Run.claim(fresh, "x").begin(Recipe(), {})
+    assert sorted(path.name for path in fresh.iterdir()) == ["recipe.json", "run.json"]
+
+
 # Starved -------------------------------------------------------------------------------------------------
 
 # After its third checkpoint the disk is filled, save for some bytes.
@@ -239,8 +253,6 @@ def test_disk_full_while_packing(room: str, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_torn_line_of_the_log_costs_that_line_only(tmp_path: Path) -> None:
-    from pati.run import Run
-
     run = Run(tmp_path)
     run.append({"kind": "epoch", "epoch": 1})
     with run.log.open("ab") as file:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pati.data.worker import THUMB
 
-_HASH_LIMIT = 26  # bits of 77; unrelated photos differ by 38 ± 5
+_HASH_LIMIT = 24  # bits of 77; unrelated photos differ by 38 ± 5
 # Root mean square differences: grey levels of 255, and share of the photo's own deviation.
 _WIDE = (40.0, 0.75)  # at 8×8, as they are: costs no copy, spares the next look most pairs
 _COARSE = (26.0, 0.45)  # at 8×8, also against the middle: 99.9 % of copies below 18; shifted ones up to 26
