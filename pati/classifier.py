@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialised
+from safetensors.torch import save as serialised
 
 from pati import decode, files, machine
 from pati.errors import PatiError
@@ -185,7 +187,7 @@ class Classifier:
             **self.facts,
         }
         tensors = {name: value.cpu().contiguous() for name, value in self.net.state_dict().items()}
-        data = safetensors.torch.save(tensors, {"pati": json.dumps(document), "sha256": _NO_CHECKSUM})
+        data = serialised(tensors, {"pati": json.dumps(document), "sha256": _NO_CHECKSUM})
         checksum = hashlib.sha256(data).hexdigest()
         files.write_bytes(Path(path), data.replace(_checksum_field(_NO_CHECKSUM), _checksum_field(checksum), 1))
 
@@ -270,7 +272,7 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
 
 
 def _checksum_field(checksum: str) -> bytes:
-    return f'"sha256":"{checksum}"'.encode()
+    return f'"sha256":"{checksum}"'.encode("ascii", "replace")
 
 
 def _tensors(path: Path, header: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -284,10 +286,10 @@ def _tensors(path: Path, header: dict[str, Any]) -> dict[str, torch.Tensor]:
         digest.update(memoryview(data)[at + len(field) :])
         if at < 0 or _checksum_field(digest.hexdigest()) != field:
             raise PatiError(f"{path} is damaged: its checksum does not fit", "copy it again from where it came")
-        return safetensors.torch.load(data)
+        return deserialised(data)
     except OSError as error:
         raise PatiError(f"can't read the model {path}: {error.strerror}") from None
-    except safetensors.SafetensorError as error:
+    except SafetensorError as error:
         raise PatiError(f"{path} is damaged: {error}", "copy it again from where it came") from None
 
 

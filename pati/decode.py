@@ -91,9 +91,10 @@ class Limits:
 
 def _chosen(variable: str, default: Any) -> int:
     text = os.environ.get(variable) or str(default)
-    if not text.replace("_", "").isdecimal() or int(text) < 1:
+    digits = text.replace("_", "")
+    if not digits.isdecimal() or int(digits) < 1:
         raise PatiError(f"{variable} is {text!r}, expected a whole number", f"the default is {default:_}")
-    return int(text)
+    return int(digits)
 
 
 @functools.cache
@@ -189,15 +190,10 @@ def _decode_jpeg(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.ui
     except (ValueError, KeyError):  # KeyError: no subsampling that it knows
         # Also rare legal layouts that the header parser doesn't know: Pillow has the last word.
         return _decode_with_pillow(data, limits, flags)
-    _check_size(width, height, limits)
-    _check_scans(data, width * height, limits)
-    # In a scan no FFC2 can be: this is the mark of a progressive JPEG, or its thumbnail's.
-    if b"\xff\xc2" in data and width * height > limits.pixels * 3 // 4:
-        raise Unreadable(
-            "too-large", f"{width}×{height} pixels, progressive; the limit is {limits.pixels * 3 // 4:,} in all"
-        )
     if space in ("CMYK", "YCCK"):
         return _decode_with_pillow(data, limits, flags)
+    _check_size(width, height, limits)
+    _check_scans(data, width, height, limits)
     pixels: NDArray[np.uint8]
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
@@ -224,9 +220,15 @@ def _decode_jpeg(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.ui
     return _turned(pixels, turn)
 
 
-def _check_scans(data: bytes, pixels: int, limits: Limits) -> None:
-    """Each scan of a progressive JPEG is a pass over the whole picture, however few bytes it has."""
-    scans = data.count(b"\xff\xda")  # inside a scan, FF is always followed by 00 or a restart mark
+def _check_scans(data: bytes, width: int, height: int, limits: Limits) -> None:
+    """A progressive JPEG takes more memory, and each of its scans is a pass over the whole picture.
+
+    The marks sought can't be inside a scan, where FF is followed by 00 or a restart mark; one in a thumbnail
+    makes this stricter only.
+    """
+    pixels, scans = width * height, data.count(b"\xff\xda")
+    if b"\xff\xc2" in data and pixels > limits.pixels * 3 // 4:
+        raise Unreadable("too-large", f"{width}×{height} pixels, progressive; the limit is {limits.pixels * 3 // 4:,}")
     if scans > limits.scans or scans * pixels > 10 * limits.pixels:
         raise Unreadable("too-large", f"{scans} scans of {pixels:,} pixels, the limit is {limits.scans} scans")
 
@@ -237,7 +239,7 @@ def _decode_with_pillow(data: bytes, limits: Limits, flags: list[str]) -> NDArra
     with _open(data) as image:
         _check_size(image.width, image.height, limits)
         if image.format == "JPEG":
-            _check_scans(data, image.width * image.height, limits)
+            _check_scans(data, image.width, image.height, limits)
         if image.format == "PNG":
             _check_chunks(data, flags)
         try:

@@ -180,9 +180,9 @@ def test_missing_and_cut_models(trained: Path, tmp_path: Path) -> None:
             pati.load(tmp_path / "m.safetensors")
 
 
-def signed(header: dict[str, Any], tensors: bytes) -> bytes:
-    """A model file with the checksum that fits it, however it lies."""
-    header["__metadata__"]["sha256"] = "0" * 64
+def signed(header: dict[str, Any], tensors: bytes, checksum: str = "") -> bytes:
+    """A model file with the checksum that fits it, however it lies; a `checksum` that is none stays."""
+    header["__metadata__"]["sha256"] = checksum if "\ud800" in checksum else "0" * 64
     text = json.dumps(header, separators=(",", ":")).encode()
     data = struct.pack("<Q", len(text)) + text + tensors
     return data.replace(b"0" * 64, hashlib.sha256(data).hexdigest().encode(), 1)
@@ -218,6 +218,7 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a class for every atom": lambda h: h["__metadata__"].update(
         pati=json.dumps(json.loads(h["__metadata__"]["pati"]) | {"classes": [str(n) for n in range(200_000)]})
     ),
+    "a checksum that is no text": lambda h: h["__metadata__"].update({"was": "x", "sha256": "\ud800"}),
     "infinite width": lambda h: h["__metadata__"].update(
         pati=h["__metadata__"]["pati"].replace('"width": ', '"width": 1e999, "was": ')
     ),
@@ -231,9 +232,9 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
 def test_hostile_headers_are_refused_at_once_in_bounded_memory(trained: Path, tmp_path: Path, lie: str) -> None:
     """Also with a checksum that fits: it guards against accidents, the other checks against malice."""
     header, tensors = parts(trained / "model.safetensors")
-    LIES[lie](header)
     path = tmp_path / "m.safetensors"
-    path.write_bytes(signed(header, tensors))
+    LIES[lie](header)
+    path.write_bytes(signed(header, tensors, header["__metadata__"].get("sha256", "")))
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     with pytest.raises(PatiError):
         pati.load(path)
