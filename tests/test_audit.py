@@ -62,24 +62,27 @@ def test_processes_find_what_one_process_finds(tmp_path: Path, monkeypatch: pyte
         np.testing.assert_array_equal(one.thumb, other.thumb)
 
 
+def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """Make every worker process run `line` before it decodes `data`."""
+    (folder / "sitecustomize.py").write_text(
+        "import os\n"
+        "if 'SABOTAGED' in os.environ:\n"
+        "    import pati.decode as decode\n"
+        "    before = decode.decode\n"
+        "    def decode_after(data, *rest):\n"
+        f"        {line}\n"
+        "        return before(data, *rest)\n"
+        "    decode.decode = decode_after\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("SABOTAGED", "1")
+
+
 def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that dies on one file (as a crash in a C library would) costs that file only."""
-    fake = tmp_path / "sitecustomize.py"
-    fake.write_text(
-        "import os\n"
-        "if 'DEADLY' in os.environ:\n"
-        "    import pati.decode as decode\n"
-        "    decode_before = decode.decode\n"
-        "    def deadly(data, *rest):\n"
-        "        if data == b'deadly':\n"
-        "            os.kill(os.getpid(), 9)\n"
-        "        return decode_before(data, *rest)\n"
-        "    decode.decode = deadly\n"
-    )
+    sabotage(tmp_path, monkeypatch, "if data == b'deadly': os.kill(os.getpid(), 9)")
     folder = write_shapes(tmp_path / "d", per_class=4)
     (folder / "circle" / "deadly.jpg").write_bytes(b"deadly")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("DEADLY", "1")
     findings = audit.read_all(sources.find(folder))
     assert Counter(finding.reason for finding in findings) == {"": 12, "damaged": 1}
     # The next run knows the file by its content: it is not decoded again, not even in this process.
@@ -88,21 +91,9 @@ def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatc
 
 
 def test_a_file_that_holds_the_decoder_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os\n"
-        "if 'ENDLESS' in os.environ:\n"
-        "    import pati.decode as decode\n"
-        "    decode_before = decode.decode\n"
-        "    def endless(data, *rest):\n"
-        "        while data == b'endless':\n"
-        "            pass\n"
-        "        return decode_before(data, *rest)\n"
-        "    decode.decode = endless\n"
-    )
+    sabotage(tmp_path, monkeypatch, "while data == b'endless': pass")
     folder = write_shapes(tmp_path / "d", per_class=1)
     (folder / "circle" / "endless.jpg").write_bytes(b"endless")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("ENDLESS", "1")
     monkeypatch.setattr(decode, "limits_now", lambda: decode.Limits(seconds=1))
     findings = audit.read_all(sources.find(folder))
     assert [finding.reason for finding in findings if finding.reason] == ["too-large"]

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -189,26 +189,31 @@ main()
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MB."""
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a disk of a size such as 24m."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+
+    def mount(size: str) -> Path:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+        if done.returncode:
+            pytest.skip(f"a small disk can't be mounted here: {done.stderr.decode().strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "-l", folder], capture_output=True)
 
 
 @pytest.mark.parametrize("left", [0, 4096, 100_000, 250_000, 400_000])
 def test_disk_full_while_training(
-    left: int, undisturbed: tuple[Path, bytes], small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    left: int, undisturbed: tuple[Path, bytes], small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At five fill levels: one clear error, the earlier checkpoint good, and the same bytes once there is room."""
     data, expected = undisturbed
-    run, ballast = small_disk / "run", small_disk / "more"
+    disk = small_disk("24m")
+    run, ballast = disk / "run", disk / "more"
     ballast.mkdir()
-    monkeypatch.setenv("PATI_CACHE", str(small_disk / "cache"))
+    monkeypatch.setenv("PATI_CACHE", str(disk / "cache"))
     starved = subprocess.run(
         [sys.executable, "-c", FILLING, str(left), str(ballast), "train", str(data), *OPTIONS, "--out", str(run)],
         capture_output=True,
@@ -232,24 +237,20 @@ def test_disk_full_while_training(
 
 
 @pytest.mark.parametrize("room", ["1m", "3m"])
-def test_disk_full_while_packing(room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("a small disk can't be mounted here")
-    try:
-        monkeypatch.setenv("PATI_CACHE", str(disk))
-        data = write_shapes(tmp_path / "shapes", per_class=300)
-        done = pati("train", data, "--epochs", "1", "--size", "64", "--out", tmp_path / "run")
-        assert done.returncode == 1
-        assert "can't write the pack" in " ".join(done.stderr.split())
-        assert "PATI_CACHE" in done.stderr
-        assert "Traceback" not in done.stderr
-        assert not list(disk.glob("packs/*"))
-        monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
-        assert pati("train", "--resume", tmp_path / "run").returncode == 0
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
+def test_disk_full_while_packing(
+    room: str, small_disk: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = small_disk(room)
+    monkeypatch.setenv("PATI_CACHE", str(disk))
+    data = write_shapes(tmp_path / "shapes", per_class=300)
+    done = pati("train", data, "--epochs", "1", "--size", "64", "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "can't write the pack" in " ".join(done.stderr.split())
+    assert "PATI_CACHE" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(disk.glob("packs/*"))
+    monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
+    assert pati("train", "--resume", tmp_path / "run").returncode == 0
 
 
 def test_a_torn_line_of_the_log_costs_that_line_only(tmp_path: Path) -> None:
