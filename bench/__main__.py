@@ -8,6 +8,7 @@
     bad_files   every kind of bad or odd file: outcomes, slowest file, highest memory
     bit_flips   1,000 single bits flipped in model files and checkpoints
     fuzz        a million damaged photos, 200,000 model files, guided by coverage (needs the extra [fuzz])
+    suites      the tests that stand for promises in docs/robustness.md
     copies      near-duplicates planted in photos: found, and kept in one split
     startup     seconds of `pati --help`
 
@@ -25,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import bad_files, copies, fuzzing, kills, many_kills, runs
+from bench import bad_files, copies, fuzzing, kills, many_kills, runs, suites
 
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS = {
@@ -37,6 +38,7 @@ MEASUREMENTS = {
     "bad_files": bad_files.bad_files,
     "bit_flips": fuzzing.bit_flips,
     "fuzz": fuzzing.fuzz,
+    "suites": suites.suites,
     "copies": copies.copies,
     "startup": runs.startup,
 }

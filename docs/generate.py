@@ -2,6 +2,7 @@
 
 docs/cli.md        help of every verb
 docs/reference.md  catalogues, recipe fields, reasons and flags of files
+README*.md, docs/robustness.md: the tables between marks, from bench/results
 """
 
 from __future__ import annotations
@@ -108,12 +109,107 @@ def results(readme: str) -> str:
 
 def with_results(readme: str) -> str:
     """The README with its table made anew."""
-    text = (HERE.parent / readme).read_text(encoding="utf-8")
-    table = f"<!-- results -->\n{results(readme)}\n<!-- /results -->"
-    return re.sub(r"<!-- results -->.*<!-- /results -->", lambda _: table, text, flags=re.S)
+    return _between((HERE.parent / readme).read_text(encoding="utf-8"), "results", results(readme))
 
 
-PAGES = {"cli.md": cli, "reference.md": reference}
+def _between(text: str, mark: str, table: str) -> str:
+    new = f"<!-- {mark} -->\n{table}\n<!-- /{mark} -->"
+    return re.sub(f"<!-- {mark} -->.*<!-- /{mark} -->", lambda _: new, text, flags=re.S)
+
+
+def promises() -> str:
+    """What docs/robustness.md promises, how it is tested, and what came out."""
+    names = ("bad_files", "fuzz", "kills", "many_kills", "bit_flips", "suites")
+    documents = {name: json.loads((HERE.parent / "bench" / "results" / f"{name}.json").read_text()) for name in names}
+    files, fuzz, phases, kills, flips, suites = (documents[name]["result"] for name in names)
+    decoded, loaded = fuzz["decode"], fuzz["model"]
+    moments = kills["moments"]
+    writing = moments["writing a checkpoint"] + moments["writing the pack"]
+    found = sum(flips[kind]["found"] for kind in ("model", "checkpoint"))
+    of = sum(flips[kind]["flips"] for kind in ("model", "checkpoint"))
+
+    def cases(name: str) -> str:
+        counts = suites[name]
+        bad = ", ".join(f"{counts[word]} {word}" for word in ("failed", "skipped", "error") if counts.get(word))
+        return f"{counts.get('passed', 0)} cases pass" + (f", {bad}" if bad else "")
+
+    def suite(name: str) -> str:
+        return f"`{suites[name]['command'].replace('|', ' ')}`"
+
+    slowest, largest = files["slowest"], files["highest_memory"]
+    rows = [
+        (
+            "every bad or odd file has its one outcome",
+            "`python -m bench bad_files`, `pytest tests/test_bad_files.py`",
+            f"{files['kinds']} kinds × {files['files'] // files['kinds']} files, {len(files['wrong'])} wrong; slowest "
+            f"{slowest['seconds']:.2f} s ({slowest['kind']}); highest memory of the decoding process "
+            f"{largest['megabytes']} MB ({largest['kind']}); {cases('kinds')}",
+        ),
+        (
+            "no bytes make the decoder raise anything but a reason",
+            f"`{decoded['command']}`",
+            f"{decoded['inputs']:,} inputs in {decoded['seconds'] / 60:.0f} min, {_findings(decoded)}; "
+            f"peak {decoded['peak_megabytes']} MB",
+        ),
+        (
+            "no model file does more than be refused",
+            f"`{loaded['command']}`, {suite('model_headers')}",
+            f"{loaded['inputs']:,} inputs in {loaded['seconds'] / 60:.0f} min, {_findings(loaded)}; "
+            f"{cases('model_headers')}",
+        ),
+        (
+            "one changed bit in a model file or checkpoint is found before use",
+            "`python -m bench bit_flips`",
+            f"{found} of {of} found",
+        ),
+        (
+            "an archive changes nothing outside its folder",
+            suite("archives"),
+            cases("archives"),
+        ),
+        ("a download arrives whole or not at all", suite("downloads"), cases("downloads")),
+        (
+            "`kill -9` at any moment costs no bit of the result",
+            "`python -m bench many_kills`",
+            f"{kills['same_bytes']} of {kills['kills']} with the same bytes, {writing} of them while a checkpoint or "
+            f"the pack was written, {moments['during a resume']} during a resume",
+        ),
+        (
+            "the same on photos, in each phase",
+            "`python -m bench kills`",
+            f"{sum(phases['same_bytes'].values())} of {len(phases['same_bytes'])} phases",
+        ),
+        (
+            "work lost by a kill: at most the interval between checkpoints",
+            "`python -m bench many_kills`",
+            f"{kills['oldest_checkpoint_seconds_at_a_kill']} s at most, where the interval was "
+            f"{kills['checkpoint_seconds_here']} s; a checkpoint of the house net takes {kills['save_seconds']} s, "
+            f"{100 * kills['share_of_training']:.1f} % of the usual 30 s",
+        ),
+        ("Ctrl-C and SIGTERM in any phase end within 10 s", suite("stops"), cases("stops")),
+        ("a full disk leaves the last checkpoint good, and the resume exact", suite("disk_full"), cases("disk_full")),
+        ("a checkpoint that does not fit is passed over", suite("checkpoints"), cases("checkpoints")),
+        ("photos that changed stop a resume", suite("changed_photos"), cases("changed_photos")),
+        ("two processes do not share a run", suite("two_processes"), cases("two_processes")),
+        ("a clock that jumps does not move the end", suite("clock"), cases("clock")),
+    ]
+    lines = ["| promise | how it is tested | what came out |", "|---|---|---|"]
+    lines += [f"| {promise} | {test} | {outcome} |" for promise, test, outcome in rows]
+    foot = "{cpu}, {cores} cores; torch {torch}, Python {python}".format(**documents["many_kills"]["machine"])
+    commits = ", ".join(sorted({document["commit"] for document in documents.values()}))
+    return "\n".join([*lines, "", f"{foot}; commit {commits}."])
+
+
+def _findings(fuzzed: dict[str, int]) -> str:
+    return "none raised, hung or crashed" if fuzzed["exit"] == 0 else f"stopped with exit code {fuzzed['exit']}"
+
+
+def robustness() -> str:
+    """docs/robustness.md with its table made anew."""
+    return _between((HERE / "robustness.md").read_text(encoding="utf-8"), "promises", promises())
+
+
+PAGES = {"cli.md": cli, "reference.md": reference, "robustness.md": robustness}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():

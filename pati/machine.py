@@ -11,22 +11,31 @@ import ctypes
 import os
 import sys
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # from glibc's malloc.h
+# From glibc's malloc.h.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, -4, -8
 
 
 def keep_blocks() -> None:
-    """Ask glibc to keep freed memory in the process; does nothing where there is no glibc."""
+    """Ask glibc to keep all freed memory in the process; does nothing where there is no glibc."""
+    _tune((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
+    # One arena: others are limited to 64 MB, and backward runs in a thread of its own.
+    _tune((_ARENA_MAX, 1))
+
+
+def keep_small_blocks() -> None:
+    """The same for blocks up to 4 MB, those of ordinary photos: a huge one's memory goes back at once."""
+    _tune((_MMAP_THRESHOLD, 4 << 20), (_TRIM_THRESHOLD, 64 << 20))
+
+
+def _tune(*settings: tuple[int, int]) -> None:
     if not sys.platform.startswith("linux"):
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
-    mallopt(_MMAP_MAX, 0)
-    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-    mallopt(_TOP_PAD, 64 << 20)
-    # One arena: others are limited to 64 MB, and backward runs in a thread of its own.
-    mallopt(_ARENA_MAX, 1)
+    for parameter, value in settings:
+        mallopt(parameter, value)
 
 
 def cores() -> int:

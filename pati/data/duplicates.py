@@ -4,8 +4,8 @@ Works on 32×32 colour thumbnails, in three sieves, each finer and on fewer pair
 
 1. A 77-bit hash: signs of the low frequencies of the grey thumbnail's cosine transform.
    Mirroring flips the sign of the odd horizontal frequencies, so one hash serves both
-   ways. All pairs by one matrix product in blocks (bits as ±1): the only quadratic
-   step, 154 multiply-adds a pair.
+   ways. All pairs by a matrix product in tiles (bits as ±1): the only quadratic step,
+   77 multiply-adds a pair.
 2. Colour difference of the thumbnails shrunk to 8×8, also of one's whole and the other's middle.
 3. Colour difference after alignment: one photo is cropped (up to a tenth off every side, found
    by a coarse grid and Gauss-Newton steps) so that it fits the other best.
@@ -37,7 +37,6 @@ _BLOCK = 2048
 _CELLS = 12  # finer grids compare mostly the noise of shrinking: copies' residuals double at 24
 
 _FREQUENCIES = np.array([(u, v) for u in range(12) for v in range(12) if 0 < u + v < 12])
-_MIRROR = np.where(_FREQUENCIES[:, 1] % 2 == 1, -1, 1).astype(np.float32)
 
 
 def hashes(thumbs: NDArray[np.uint8]) -> NDArray[np.int8]:
@@ -108,16 +107,20 @@ def _deviation(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _close_hashes(bits: NDArray[np.int8]) -> NDArray[np.int64]:
     """Pairs `(P, 2)` within the hash limit, as they are or mirrored."""
-    signs = bits.astype(np.float32)
-    mirrored = signs * _MIRROR
+    turning = _FREQUENCIES[:, 1] % 2 == 1  # bits that mirroring flips
+    fixed, turned = (np.ascontiguousarray(bits[:, part], np.float32) for part in (~turning, turning))
     close = len(_FREQUENCIES) - 2 * _HASH_LIMIT  # a dot product of ±1 is bits − 2 × distance
     found = []
-    for start in range(0, len(signs), _BLOCK):
-        right = signs[start:].T
-        dots = signs[start : start + _BLOCK] @ right
-        np.maximum(dots, mirrored[start : start + _BLOCK] @ right, out=dots)
-        i, j = np.divmod(np.flatnonzero(dots >= close), right.shape[1])
-        found.append(np.stack([i, j], 1)[i < j] + start)
+    for top in range(0, len(bits), 512):
+        rows = slice(top, top + 512)
+        for left in range(top, len(bits), 4096):  # a tile stays in the processor's cache
+            columns = slice(left, left + 4096)
+            dots = turned[rows] @ turned[columns].T
+            np.abs(dots, out=dots)  # the nearer of straight and mirrored
+            dots += fixed[rows] @ fixed[columns].T
+            i, j = np.divmod(np.flatnonzero(dots >= close), dots.shape[1])
+            pairs = np.stack([i + top, j + left], 1)
+            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return np.concatenate(found) if found else np.empty((0, 2), np.int64)
 
 

@@ -153,9 +153,13 @@ def is_manifest(path: Path) -> bool:
         return False
 
 
+_DEFAULTS = {item.name: item.default for item in dataclasses.fields(Entry)}
+
+
 def _compact(entry: Entry) -> dict[str, Any]:
-    defaults = {item.name: item.default for item in dataclasses.fields(Entry)}
-    return {name: value for name, value in dataclasses.asdict(entry).items() if value != defaults[name]}
+    # Not `asdict`: it copies deeply, and a hundred thousand photos wait for it.
+    values = ((name, getattr(entry, name), default) for name, default in _DEFAULTS.items())
+    return {name: value for name, value, default in values if value != default}
 
 
 def _entry(values: dict[str, Any]) -> Entry:

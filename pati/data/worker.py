@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pati import decode
+from pati import decode, machine
 from pati.preprocess import Preprocess
 
 THUMB = 32
@@ -148,6 +148,7 @@ def main() -> None:
         return
     setup = first[0]
     target = setup["target"] and Target(setup["target"], Preprocess.from_json(setup["preprocess"]))
+    machine.keep_small_blocks()
     looker = Looker(Path(setup["root"]), target)
     _bound_memory(decode.limits_now().memory)
     send(out, "ready")
