@@ -26,20 +26,26 @@ def fuzz() -> dict[str, Any]:
     for target, runs in RUNS.items():
         started = time.monotonic()
         done = subprocess.run([sys.executable, "-m", "fuzz", target, str(runs)], capture_output=True, text=True)
-        executed = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
-        memory = re.search(r"stat::peak_rss_mb:\s*(\d+)", done.stderr)
-        slowest = re.search(r"stat::slowest_unit_time_sec:\s*(\d+)", done.stderr)
-        result[target] = {
-            "command": f"python -m fuzz {target} {runs}",
-            "exit": done.returncode,
-            "inputs": int(executed.group(1)) if executed else 0,
-            "seconds": round(time.monotonic() - started),
-            "peak_megabytes": int(memory.group(1)) if memory else None,
-            "slowest_seconds": int(slowest.group(1)) if slowest else None,
-        }
-        if done.returncode:
-            result[target]["last_words"] = done.stderr[-2000:]
+        result[target] = summary(target, done.stderr, done.returncode, time.monotonic() - started)
     return result
+
+
+def summary(target: str, told: str, code: int, seconds: float) -> dict[str, Any]:
+    """What libFuzzer's last lines say."""
+
+    def figure(name: str) -> int | None:
+        found = re.search(rf"stat::{name}:\s*(\d+)", told)
+        return int(found.group(1)) if found else None
+
+    return {
+        "command": f"python -m fuzz {target} {RUNS[target]}",
+        "exit": code,
+        "inputs": figure("number_of_executed_units") or 0,
+        "seconds": round(seconds),
+        "peak_megabytes": figure("peak_rss_mb"),
+        "slowest_seconds": figure("slowest_unit_time_sec"),
+        **({"last_words": told[-2000:]} if code else {}),
+    }
 
 
 def bit_flips() -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,9 @@ from pati.training import CHECKPOINT_SECONDS
 from tests.conftest import write_shapes
 from tests.test_killed import weights
 
-KILLS, CHAIN = 100, 5  # kills, and how many of them one run must bear
+KILLS, CHAIN = 100, 5  # kills at least, and how many of them one run must bear
 OPTIONS = ("--epochs", "12", "--size", "48", "--set", "batch=32")
-INTERVAL = 1.0  # seconds between checkpoints here: a run must be short to be killed so often
+INTERVAL = 0.5  # seconds between checkpoints here: a run must be short to be killed so often
 OFTEN = (
     f"import pati.training as loop; loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = {INTERVAL}, 1.0; "
     "from pati.cli import main; main()"
@@ -36,34 +35,36 @@ OFTEN = (
 def many_kills() -> dict[str, Any]:
     rng = random.Random(0)
     phases: Counter[str] = Counter()
-    same, lost = 0, 0.0
+    kills, same, lost = 0, 0, 0.0
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        data = write_shapes(base / "shapes", per_class=150)
+        data = write_shapes(base / "shapes", per_class=100)
         started = time.monotonic()
         finish(start(base / "cache", "train", data, *OPTIONS, "--out", base / "whole"))
         whole_seconds = time.monotonic() - started
         expected = weights(base / "whole")
-        for number in range(KILLS // CHAIN):
-            run, cache = base / f"run-{number}", base / f"cache-{number}"
-            for kill in range(CHAIN):
+        while kills < KILLS:
+            run, cache, borne = base / f"run-{kills}", base / f"cache-{kills}", 0
+            while borne < CHAIN:
                 resumed = (run / "run.json").exists()
-                command = ("--resume", run) if resumed else (data, *OPTIONS, "--out", run)
-                process = start(cache, "train", *command)
+                process = start(cache, *train_or_resume(data, run))
                 # Two in five wait for a file that is being written, the others for a moment.
-                moment = "writing" if kill in (1, 3) else "any"
+                moment = "writing" if borne in (1, 3) else "any"
                 phase = wait(process, run, cache, moment, rng.uniform(0.1, whole_seconds))
+                if phase == "after the end":
+                    break
                 lost = max(lost, age(run)) if phase == "training" else lost
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()
                 process.communicate()
+                borne += 1
                 phases[phase] += 1
                 phases["during a resume"] += resumed
-            command = ("--resume", run) if (run / "run.json").exists() else (data, *OPTIONS, "--out", run)
-            finish(start(cache, "train", *command))
-            same += CHAIN * (weights(run) == expected)
+            finish(start(cache, *train_or_resume(data, run)))
+            kills += borne
+            same += borne * (weights(run) == expected)
     return {
         "command": f"pati train SHAPES {' '.join(OPTIONS)}",
-        "kills": KILLS,
+        "kills": kills,
         "same_bytes": same,
         "moments": dict(phases),
         "checkpoint_seconds_here": INTERVAL,
@@ -74,8 +75,12 @@ def many_kills() -> dict[str, Any]:
 
 def start(cache: Path, *arguments: object) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", OFTEN, *map(str, arguments)]
-    environment = os.environ | {"PATI_CACHE": str(cache)}
+    environment = os.environ | {"PATI_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def train_or_resume(data: Path, run: Path) -> tuple[object, ...]:
+    return ("train", "--resume", run) if (run / "run.json").exists() else ("train", data, *OPTIONS, "--out", run)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:

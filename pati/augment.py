@@ -166,8 +166,8 @@ def augment(pixels: torch.Tensor, draws: Draws, recipe: Recipe, preprocess: Prep
     scale, shift = preprocess.normalisation()
     colour = colour * scale[:, None]
     colour = torch.cat([colour[:, :, :3], colour[:, :, 3:] + shift[:, None]], 2).to(images.device)
-    flat = torch.baddbmm(colour[:, :, 3:], colour[:, :, :3], images.flatten(2))
-    images = flat.view_as(images)
     grid = F.affine_grid(space[:, :2].to(images.device), [len(images), 3, size, size], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    # Colours after sampling, which is linear too: the result is the same, and the sampled photo is smaller.
+    images = torch.baddbmm(colour[:, :, 3:], colour[:, :, :3], images.flatten(2)).view_as(images)
     return images.contiguous(memory_format=torch.channels_last)

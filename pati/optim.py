@@ -56,9 +56,17 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / x.norm().clamp_min(1e-7)
-    for _ in range(steps):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
+    # Every step multiplies x from the left by a polynomial of its Gram matrix. Those are symmetric and commute,
+    # so the small ones are multiplied with each other first, and x, up to nine times as wide as high, only once.
+    gram = x @ x.T
+    unit = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    product = unit
+    for step in range(steps):
+        factor = a * unit + b * gram + c * gram @ gram
+        product = factor @ product if step else factor
+        if step < steps - 1:
+            gram = factor @ gram @ factor
+    x = product @ x
     result: torch.Tensor = x.T if tall else x
     return result
 

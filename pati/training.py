@@ -92,7 +92,7 @@ def train(
 
     steps_per_epoch = len(training) // plan.batch
     saved = last = time.monotonic()
-    interval, taken = CHECKPOINT_SECONDS, math.inf
+    interval, taken, saving = CHECKPOINT_SECONDS, math.inf, 0.0
     progress = plan.progress(state.step, steps_per_epoch, state.seconds)
     while progress < 1 or state.seen:
         net.train()
@@ -139,10 +139,10 @@ def train(
             if stopped():
                 save()
                 raise Interrupted("the state of the run is saved")
-            if now - saved >= interval:
+            if now - saved + taken + saving >= interval:  # after another step it would be too late
                 save()
-                saved = time.monotonic()
-                interval = max(CHECKPOINT_SECONDS, (saved - now) / CHECKPOINT_SHARE)
+                saving, saved = time.monotonic() - now, now
+                interval = max(CHECKPOINT_SECONDS, saving / CHECKPOINT_SHARE)
 
         try:
             outputs = logits_of(net, validation, preprocess, size=state.size, device=device, stopped=stopped)
