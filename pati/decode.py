@@ -372,10 +372,10 @@ def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def header_size(path: Path) -> tuple[int, int] | None:
+def header_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) that a file's header claims, without decoding; None if it has none."""
     try:
-        with _open(read(path)) as image:
+        with _open(data) as image:
             return image.size
-    except Exception:  # only a look ahead: the audit will name what is wrong
+    except Unreadable:  # only a look ahead: the audit will name what is wrong
         return None

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pati.classifier import Refused
+from pati.data.places import inside
 from pati.data.sources import natural
-from pati.data.worker import inside
 from pati.decode import Unreadable, is_photo_name, is_system_file
 
 
@@ -44,6 +44,5 @@ def _files(folder: str, root: str | None = None) -> Iterator[str | Refused]:
                 try:
                     inside(Path(root), os.path.relpath(entry.path, root))
                     yield entry.path
-                except (Unreadable, OSError, RuntimeError) as error:
-                    reason = str(error) if isinstance(error, Unreadable) else f"unreadable: {error}"
-                    yield Refused(entry.path, reason)
+                except Unreadable as error:
+                    yield Refused(entry.path, str(error))

@@ -23,11 +23,12 @@ import numpy as np
 import torch
 
 from pati import classifier, decode, evaluate, files, machine, metrics, models, plan, report
-from pati.classifier import Classifier
-from pati.data import audit, loader, pack, sources
+from pati.classifier import Classifier, Refused
+from pati.data import audit, loader, pack, places, sources
 from pati.data.loader import Samples
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.pack import Pack
+from pati.data.places import Place
 from pati.data.sources import Columns, Source
 from pati.errors import Interrupted, PatiError
 from pati.plan import Plan
@@ -116,8 +117,11 @@ def _find(data: str | Path, recipe: Recipe, columns: Columns) -> Source:
 
 
 def _peek(source: Source) -> list[tuple[int, int]]:
-    step = max(1, len(source.items) // _PEEK)
-    found = (decode.header_size(source.root / item.path) for item in source.items[::step])
+    step, place = max(1, len(source.items) // _PEEK), places.at(source.root)
+    found = []
+    for item in source.items[::step]:
+        with contextlib.suppress(decode.Unreadable):
+            found.append(decode.header_size(place.read(item.path)))
     return [size for size in found if size]
 
 
@@ -344,14 +348,15 @@ def score(
                 f"{data} has classes that the model does not know: {', '.join(unknown[:5])}",
                 f"the model's classes: {', '.join(made.classes)}",
             )
-        rows = [(source.root / item.path, item.label, "") for item in source.items]
+        place, rows = places.at(source.root), [(item.path, item.label, "") for item in source.items]
     else:
         found = Manifest.read(run.manifest)
         if split not in ("train", "validation", "test"):
             raise PatiError(f"there is no split {split!r}", "expected train, validation or test")
-        rows = [(Path(found.root) / entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
+        place = places.at(Path(found.root))
+        rows = [(entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
     listen({"kind": "stage", "name": "score", "photos": len(rows)})
-    changed = [str(path) for path, _, digest in rows if digest and not _unchanged(path, digest)]
+    changed = [str(place.root / path) for path, _, digest in rows if digest and pack.hash_now(place, path) != digest]
     if changed:
         raise PatiError(
             f"{len(changed)} photos changed or are gone since the run, for example {changed[0]}",
@@ -359,7 +364,7 @@ def score(
         )
     logits, labels, unreadable = [], [], 0
     for done, ((_, label, _), prediction) in enumerate(
-        zip(rows, made.predict_stream(path for path, _, _ in rows), strict=True), start=1
+        zip(rows, made.predict_stream(_photos(place, rows)), strict=True), start=1
     ):
         listen({"kind": "audit", "done": done, "total": len(rows)})
         if prediction.error:
@@ -380,11 +385,12 @@ def score(
     return document
 
 
-def _unchanged(path: Path, digest: str) -> bool:
-    try:
-        return files.sha256_file(path) == digest
-    except OSError:
-        return False
+def _photos(place: Place, rows: list[tuple[str, str, str]]) -> Iterator[bytes | Refused]:
+    for path, _, _ in rows:
+        try:
+            yield place.read(path)
+        except decode.Unreadable as error:
+            yield Refused(str(place.root / path), str(error))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
-"""Archives unpacked by our own walk over their members.
+"""What archives may hold, and tars unpacked by our own walk over their members.
 
 Only regular files are written, only below the target folder, and only within stated limits
-on count, size and ratio. What is left out is counted by its reason. Knows nothing of photos.
+on count, size and ratio. What is left out is counted by its reason. A zip is not unpacked
+but read where it is (`places`). Knows nothing of photos.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import gzip
 import lzma
 import os
 import tarfile
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,7 +32,6 @@ _BLOCK = 1 << 20
 LINK = "links, devices and other members that are no files"
 UNSAFE = "names that lead out of the folder or are too long"
 TWICE = "names that came twice, perhaps in another case"
-DAMAGED = "damaged members"
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,20 @@ class ArchiveLimits:
     bytes: int = 200_000_000_000
     ratio: int = 200
 
+    def room(self, archive: Path) -> int:
+        """Bytes that this archive may unpack to."""
+        return min(self.bytes, max(archive.stat().st_size, 1_000_000) * self.ratio)
+
+    def check(self, archive: Path, files: int, size: int) -> None:
+        """Raises `PatiError` where the archive holds more than it may."""
+        if files > self.files:
+            raise PatiError(f"{archive} holds more than {self.files:,} files")
+        if size > self.room(archive):
+            raise PatiError(
+                f"{archive} unpacks to over {self.ratio} times its size or {self.bytes:,} bytes",
+                "if you trust it, unpack it yourself and give the folder",
+            )
+
 
 def is_archive(path: Path) -> bool:
     """Whether the name is that of an archive pati unpacks."""
@@ -50,7 +63,7 @@ def is_archive(path: Path) -> bool:
 
 
 def unpacked(archive: Path, limits: ArchiveLimits = ArchiveLimits()) -> tuple[Path, dict[str, int]]:
-    """Folder with the archive's files, and how many members were left out for which reason.
+    """Folder with a tar's files, and how many members were left out for which reason.
 
     Unpacked once into the cache, keyed by the archive's content.
     """
@@ -67,19 +80,16 @@ def unpacked(archive: Path, limits: ArchiveLimits = ArchiveLimits()) -> tuple[Pa
 
 
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits()) -> dict[str, int]:
-    """Write the archive's regular files below `folder`; how many members were left out for which reason.
+    """Write a tar's regular files below `folder`; how many members were left out for which reason.
 
-    Raises `PatiError` on a limit, an encrypted or a broken archive.
+    Raises `PatiError` on a limit or a broken archive.
     """
     left_out: Counter[str] = Counter()
     taken: set[str] = set()
     made: set[Path] = set()
     room = _Room(archive, limits)
-    zipped = archive.name.lower().endswith(".zip")
-    # A zip's members are packed one by one, so that a damaged one leaves the others sound.
-    damage = (zipfile.BadZipFile, zlib.error, EOFError) if zipped else ()
     try:
-        for name, open_member in _zip_members(archive) if zipped else _tar_members(archive, _Room(archive, limits)):
+        for name, open_member in _tar_members(archive, _Room(archive, limits)):
             relative = safe_name(name)
             if open_member is None or relative is None:
                 left_out[LINK if open_member is None else UNSAFE] += 1
@@ -89,28 +99,18 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
                 left_out[TWICE] += 1
                 continue
             taken.add(str(relative).casefold())
-            if len(taken) > limits.files:
-                raise PatiError(f"{archive} holds more than {limits.files:,} files")
+            limits.check(archive, len(taken), 0)
             target = folder / relative
             if target.parent not in made:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 made.add(target.parent)
-            try:
-                with open_member() as source, target.open("xb") as file:
-                    while block := source.read(_BLOCK):
-                        room.take(len(block))
-                        file.write(block)
-            except damage:
-                target.unlink(missing_ok=True)
-                left_out[DAMAGED] += 1
-    except NotImplementedError as error:
-        raise PatiError(f"{archive} is packed in a way that is not supported: {error}", "unpack it yourself") from error
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
-            RuntimeError) as error:  # fmt: skip
+            with open_member() as source, target.open("xb") as file:
+                while block := source.read(_BLOCK):
+                    room.take(len(block))
+                    file.write(block)
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise PatiError(f"can't unpack {archive}: {error.strerror}") from error
-        if "encrypted" in str(error):
-            raise PatiError(f"{archive} is encrypted", "unpack it yourself and give the folder") from error
         raise PatiError(f"{archive} is a broken archive: {error}", "download or copy it again") from error
     return dict(left_out)
 
@@ -119,27 +119,21 @@ class _Room:
     """Bytes that an archive may still unpack to."""
 
     def __init__(self, archive: Path, limits: ArchiveLimits) -> None:
-        self._left = min(limits.bytes, max(archive.stat().st_size, 1_000_000) * limits.ratio)
-        self._told = f"{archive} unpacks to over {limits.ratio} times its size or {limits.bytes:,} bytes"
+        self._archive, self._limits = archive, limits
+        self._taken, self._room = 0, limits.room(archive)
 
     def take(self, count: int) -> None:
         """Claim `count` bytes; raises `PatiError` when there is no more room."""
-        self._left -= count
-        if self._left < 0:
-            raise PatiError(self._told, "if you trust it, unpack it yourself and give the folder")
-
-
-def _zip_members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
-    """Name and opener of every member but folders; no opener for what is no regular file."""
-    with zipfile.ZipFile(archive) as zipped:
-        for entry in zipped.infolist():
-            kind = (entry.external_attr >> 16) & 0o170000
-            if not entry.filename.endswith("/"):
-                yield entry.filename, partial(zipped.open, entry) if kind in (0, 0o100000) else None
+        self._taken += count
+        if self._taken > self._room:
+            self._limits.check(self._archive, 0, self._taken)
 
 
 def _tar_members(archive: Path, room: _Room) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
-    """The same of a tar, packed or not; `room` is for its whole stream, with what is passed over in it."""
+    """Name and opener of every member but folders; no opener for what is no regular file.
+
+    The tar may be packed; `room` is for its whole stream, with what is passed over in it.
+    """
     with _decompressed(archive) as stream:
         bounded: Any = _TarStream(stream, room)
         with tarfile.open(fileobj=bounded, mode="r:") as tarred:

@@ -22,7 +22,7 @@ import numpy as np
 
 import pati
 from pati import decode
-from pati.data import duplicates
+from pati.data import duplicates, places
 from pati.data.manifest import Entry, Manifest, class_order, join, with_split
 from pati.data.sources import Item, Source
 from pati.data.worker import Finding, Target, quarantined, receive, send, unpack_findings
@@ -164,7 +164,7 @@ class _Process:
     def _given_up(self, relative: str, reason: str, detail: str) -> Finding:
         """With its content's hash, so that the next run knows the file without decoding it."""
         try:
-            data = decode.read(Path(self._setup["root"]) / relative)
+            data = places.at(Path(self._setup["root"])).read(relative)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail)
         return quarantined(reason, detail, hashlib.sha256(data).hexdigest(), len(data))

@@ -21,11 +21,12 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from pati import decode, files
-from pati.data import audit
+from pati.data import audit, places
 from pati.data.audit import Progress
 from pati.data.manifest import Entry
+from pati.data.places import Place
 from pati.data.sources import Source
-from pati.data.worker import Finding, Target, inside, pack_findings, unpack_findings
+from pati.data.worker import Finding, Target, pack_findings, unpack_findings
 from pati.errors import PatiError
 from pati.preprocess import Preprocess
 
@@ -121,11 +122,8 @@ def _open(slot: Path, source: Source) -> tuple[list[Finding], Pack] | None:
         pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
         if document["format"] != FORMAT or len(findings) != len(source.items) or len(pixels) != len(findings):
             return None
-        hashes = []
-        for item, finding in zip(source.items, findings, strict=True):
-            if not finding.sha256 and _readable(source.root, item.path):
-                return None  # it could not be read then
-            hashes.append(files.sha256_file(source.root / item.path) if finding.sha256 else "")
+        place = places.at(source.root)
+        hashes = [hash_now(place, item.path) for item in source.items]
         if _key(source, hashes) != document["key"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):
@@ -133,9 +131,9 @@ def _open(slot: Path, source: Source) -> tuple[list[Finding], Pack] | None:
     return findings, Pack(pixels, _rows(findings))
 
 
-def _readable(root: Path, relative: str) -> bool:
+def hash_now(place: Place, relative: str) -> str:
+    """Of the file's content; nothing for one that can't be read, as in its finding."""
     try:
-        decode.read(inside(root, relative))
-    except (decode.Unreadable, OSError, RuntimeError):
-        return False
-    return True
+        return hashlib.sha256(place.read(relative)).hexdigest()
+    except decode.Unreadable:
+        return ""

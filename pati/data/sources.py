@@ -7,6 +7,7 @@ one `Source`. Knows nothing of what is inside the files.
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections import Counter
@@ -14,7 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pati.data import places
 from pati.data.archives import is_archive, unpacked
+from pati.data.places import Folder, Place, Zip
 from pati.decode import is_photo_name, is_system_file
 from pati.errors import PatiError
 from pati.files import cache_folder, scratch_folder, settle_folder
@@ -41,7 +44,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """A named list of labelled files below `root`, in order of their paths.
+    """A named list of labelled files below `root`, in order of their paths; `places.at(root)` reads them.
 
     `mirrored`: a photo and its mirror image mean the same, so flips are a sound
     augmentation (false for digits). `turned`: so do small turns. `presplit`: the user's
@@ -99,67 +102,64 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     """The source in a folder, archive or CSV file."""
     path = path.resolve()
     name = path.name
-    notes: tuple[str, ...] = ()
+    if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
+        table = _read_table(Folder(path.parent), name, columns, required=True)
+        assert table is not None
+        return _from_table(name, path.parent, table)
+    left_out: dict[str, int] = {}
+    top: Place
     if path.is_dir():
-        root, table = path, _table_in(path, columns) or _table_beside(path, columns)
+        top = Folder(path)
+    elif path.suffix.lower() == ".zip":
+        zipped = places.at(path)
+        assert isinstance(zipped, Zip)
+        top, left_out = zipped, zipped.left_out
     elif is_archive(path):
         folder, left_out = unpacked(path)
-        notes = tuple(f"{count} members of the archive are left out: {reason}" for reason, count in left_out.items())
-        root = _descend(folder)
-        table = _table_in(root, columns) or _table_beside(path, columns)
-    elif path.suffix.lower() in (".csv", ".tsv"):
-        root, table = path.parent, _read_table(path, columns, required=True)
-        assert table is not None
-        return _from_table(name, root, table)
+        top = Folder(folder)
     else:
         raise PatiError(
             f"{path} is neither a folder, an archive nor a CSV file",
             "give a folder with one folder a class, a .zip or .tar.* of it, or a CSV with path and label",
         )
+    notes = tuple(f"{count} members of the archive are left out: {reason}" for reason, count in left_out.items())
+    place = _descend(top)
+    table = _table_in(place, columns) or _table_beside(path, columns)
     if table is None and columns.group is not None:
         raise PatiError(
             f"no CSV with a column {columns.group!r} lies in or beside {path}",
             "grouping needs a CSV with one row a photo: its path and that column",
         )
-    source = _from_folder(name, root)
+    source = _from_folder(name, place)
     source = replace(source, notes=notes + source.notes)
-    return source if table is None else _with_table(source, table)
+    return source if table is None else _with_table(source, place, table)
 
 
 # Folders -----------------------------------------------------------------------------
 
 
-def _descend(root: Path) -> Path:
+def _descend(place: Place) -> Place:
     """Through folders that hold one folder and no photos: where archives put their top folder."""
     while True:
-        visible = [entry for entry in _entries(root) if not entry.name.startswith((".", "__MACOSX"))]
-        folders = [entry for entry in visible if entry.is_dir()]
+        visible = [entry for entry in place.names() if not entry.name.startswith((".", "__MACOSX"))]
+        folders = [entry for entry in visible if entry.folder]
         if len(folders) != 1 or any(is_photo_name(entry.name) or _is_table(entry.name) for entry in visible):
-            return root
-        inner = Path(folders[0].path)
-        if not any(entry.is_dir() or _is_table(entry.name) for entry in _entries(inner)):
-            return root  # a single class folder, not a wrapper
-        root = inner
+            return place
+        inner = place.child(folders[0].name)
+        if not any(entry.folder or _is_table(entry.name) for entry in inner.names()):
+            return place  # a single class folder, not a wrapper
+        place = inner
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise PatiError(f"can't read the folder {folder}: {error.strerror}", "look at its permissions") from None
-
-
-def _from_folder(name: str, root: Path) -> Source:
-    root = _descend(root)
+def _from_folder(name: str, place: Place) -> Source:
     notes: list[str] = []
-    top = [entry for entry in _entries(root) if entry.is_dir() and not _hidden(entry.name, notes)]
+    top = [entry for entry in place.names() if entry.folder and not _hidden(entry.name, notes)]
     splits = {entry.name: SPLITS[entry.name.lower()] for entry in top if entry.name.lower() in SPLITS}
     if "train" in splits.values() and len(set(splits.values())) > 1:
-        others = [entry.name for entry in top if entry.name not in splits and any(Path(entry.path).rglob("*.*"))]
+        others = [entry.name for entry in top if entry.name not in splits and _holds_files(place.child(entry.name))]
         if others:
             raise PatiError(
-                f"{root} has {', '.join(splits)} and also {', '.join(others[:3])}: are these splits or classes?",
+                f"{place.root} has {', '.join(splits)} and also {', '.join(others[:3])}: are these splits or classes?",
                 "take the other folders away, or put the class folders alone into one folder",
             )
         top = [entry for entry in top if entry.name in splits]
@@ -167,18 +167,25 @@ def _from_folder(name: str, root: Path) -> Source:
         splits = {}
     items: list[Item] = []
     for entry in top:
+        folder = place.child(entry.name)
         if splits:
-            for inner in _entries(Path(entry.path)):
-                if inner.is_dir() and not _hidden(inner.name, notes):
-                    items += _walk(
-                        Path(inner.path), f"{entry.name}/{inner.name}", inner.name, splits[entry.name], notes
-                    )
+            for inner in folder.names():
+                if inner.folder and not _hidden(inner.name, notes):
+                    relative = f"{entry.name}/{inner.name}"
+                    items += _walk(folder.child(inner.name), relative, inner.name, splits[entry.name], notes)
         else:
-            items += _walk(Path(entry.path), entry.name, entry.name, None, notes)
-    loose = sum(not entry.is_dir() and not is_system_file(entry.name) for entry in _entries(root))
+            items += _walk(folder, entry.name, entry.name, None, notes)
+    loose = sum(not entry.folder and not is_system_file(entry.name) for entry in place.names())
     if loose and items:
         notes.append(f"{loose} files beside the class folders have no class and are left out")
-    return Source(name, root, tuple(items), presplit=bool(splits), notes=tuple(notes))
+    return Source(name, place.root, tuple(items), presplit=bool(splits), notes=tuple(notes))
+
+
+def _holds_files(place: Place) -> bool:
+    names = place.names()
+    if any(not entry.folder for entry in names):
+        return True
+    return any(_holds_files(place.child(entry.name)) for entry in names if not entry.link)
 
 
 def _hidden(name: str, notes: list[str]) -> bool:
@@ -188,15 +195,15 @@ def _hidden(name: str, notes: list[str]) -> bool:
     return True
 
 
-def _walk(folder: Path, relative: str, label: str, split: str | None, notes: list[str]) -> list[Item]:
+def _walk(place: Place, relative: str, label: str, split: str | None, notes: list[str]) -> list[Item]:
     items: list[Item] = []
-    for entry in _entries(folder):
+    for entry in place.names():
         path = f"{relative}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
+        if entry.folder and not entry.link:
             if is_photo_name(entry.name):
                 items.append(Item(path, label, split))  # for the audit to say that it is none
             if not _hidden(entry.name, notes):
-                items += _walk(Path(entry.path), path, label, split, notes)
+                items += _walk(place.child(entry.name), path, label, split, notes)
         else:
             items.append(Item(path, label, split))
     return items
@@ -214,30 +221,33 @@ class _Table:
     columns: dict[str, str]
 
 
-def _table_in(folder: Path, columns: Columns) -> _Table | None:
-    found = [Path(entry.path) for entry in _entries(_descend(folder)) if _is_table(entry.name)]
+def _table_in(place: Place, columns: Columns) -> _Table | None:
+    found = [entry.name for entry in place.names() if _is_table(entry.name)]
     # One CSV among several may lack a column that was asked for; a single one must have it.
-    return next((table for path in found if (table := _read_table(path, columns, alone=len(found) == 1))), None)
+    return next((table for name in found if (table := _read_table(place, name, columns, alone=len(found) == 1))), None)
 
 
 def _table_beside(path: Path, columns: Columns) -> _Table | None:
     """The CSV named like the folder or archive: photos.csv beside photos/ or photos.zip."""
     stem = path.name if path.is_dir() else path.name.split(".")[0]
     candidate = path.parent / f"{stem}.csv"
-    return _read_table(candidate, columns) if candidate.is_file() else None
+    return _read_table(Folder(path.parent), candidate.name, columns) if candidate.is_file() else None
 
 
 def _is_table(name: str) -> bool:
     return name.lower().endswith((".csv", ".tsv")) and not name.startswith(".")
 
 
-def _read_table(path: Path, columns: Columns, *, required: bool = False, alone: bool = True) -> _Table | None:
+def _read_table(
+    place: Place, name: str, columns: Columns, *, required: bool = False, alone: bool = True
+) -> _Table | None:
     """The CSV's rows, or None if it names no photos or nothing that pati uses.
 
     With `required` that is an error. With `alone`, so is a column that was asked for and is missing.
     """
+    path = place.root / name
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with place.open(name) as binary, io.TextIOWrapper(binary, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
             header = list(reader.fieldnames or [])
             lines = list(reader)
@@ -297,10 +307,10 @@ def _from_table(name: str, root: Path, table: _Table) -> Source:
     return Source(name, root, kept, presplit="split" in table.columns, notes=notes)
 
 
-def _with_table(source: Source, table: _Table) -> Source:
+def _with_table(source: Source, place: Place, table: _Table) -> Source:
     """A folder's photos with labels, splits and groups of the CSV that lies with them."""
     if not source.items:  # a flat folder: the CSV alone says what is what
-        inside = any((source.root / path).exists() for path in table.rows)
+        inside = any(place.holds(path) for path in table.rows)
         return _from_table(source.name, source.root if inside else table.path.parent, table)
     by_path = table.rows
     if not any(item.path in by_path for item in source.items):

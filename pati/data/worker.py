@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pati import decode, machine
+from pati.data import places
 from pati.preprocess import Preprocess
 
 THUMB = 32
@@ -48,10 +49,10 @@ class Target:
 
 
 class Looker:
-    """Looks at files below `root`; keeps the pack's file open."""
+    """Looks at files of the place `root`; keeps the pack's file open."""
 
     def __init__(self, root: Path, target: Target | None) -> None:
-        self._root = root
+        self._place = places.at(root)
         self._target = target
         self._rows: NDArray[np.uint8] | None = None
         if target:
@@ -61,13 +62,11 @@ class Looker:
         """The finding of one file; its pixels are written to row `index` of the target."""
         digest, size = "", 0
         try:
-            data = decode.read(inside(self._root, relative))
+            data = self._place.read(relative)
             digest, size = hashlib.sha256(data).hexdigest(), len(data)
             decoded = decode.decode(data)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail, digest, size)
-        except (OSError, RuntimeError) as error:  # a name that is too long, links that lead in a circle
-            return quarantined("unreadable", str(error), digest, size)
         del data
         try:
             image = Image.fromarray(decoded.pixels)
@@ -78,14 +77,6 @@ class Looker:
             self._rows[index] = self._target.preprocess.fit_image(image)
         small = image.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0)
         return Finding(digest, size, width, height, "", "", decoded.flags, np.asarray(small))
-
-
-def inside(root: Path, relative: str) -> Path:
-    """The file's path; raises `Unreadable` for a symbolic link that leads out of `root`."""
-    path = root / relative
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-        raise decode.Unreadable("not-a-file", "a link out of the folder")
-    return path
 
 
 def quarantined(reason: str, detail: str = "", digest: str = "", size: int = 0) -> Finding:
