@@ -1,6 +1,7 @@
 """`python -m bench [NAME …]`: run measurements one by one; each writes bench/results/NAME.json.
 
     budget      pati train cats-vs-dogs --budget 5m, nothing cached, three seeds
+    notebook    the bootcamp notebook's recipe in plain PyTorch, three epochs, on the same split (about half an hour)
     demo_sets   clothing grouped by sender, and the built-in digits, with default choices
     originals   the 400 originals against their 180-px copies, and prediction speed
     kills       kill -9 in each phase of a run by epochs on photos, resumed
@@ -31,6 +32,7 @@ from bench import bad_files, copies, fuzzing, kills, many_kills, runs, suites
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS = {
     "budget": runs.budget,
+    "notebook": runs.notebook,
     "demo_sets": runs.demo_sets,
     "originals": runs.originals,
     "kills": kills.kills,

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.command import measured
+from pati import pipeline
+from pati.recipe import Recipe
 
 KEPT = Path("runs") / "bench"
 SEEDS = (0, 1, 2)
@@ -54,6 +56,18 @@ def budget() -> dict[str, Any]:
         "mean_test_accuracy": round(statistics.mean(row["test_accuracy"] for row in rows), 4),
         "seeds": {str(seed): row for seed, row in zip(SEEDS, rows, strict=True)},
     }
+
+
+def notebook() -> dict[str, Any]:
+    """The bootcamp notebook's recipe on the same split, three epochs, from the unpacked photos to its last score."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / "cats-vs-dogs.zip") as archive:
+            archive.extractall(base)
+        pipeline.check(base / "PetImages", Recipe()).write(base / "manifest.jsonl")
+        command = [sys.executable, "-m", "bench.notebook", base / "PetImages", base / "manifest.jsonl", 3]
+        done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, check=True)
+    return {"recipe": "bench/notebook.py", "epochs": [json.loads(line) for line in done.stdout.splitlines()]}
 
 
 def demo_sets() -> dict[str, Any]:
