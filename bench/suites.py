@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -32,4 +33,4 @@ def outcome(arguments: tuple[str, ...]) -> dict[str, Any]:
     told = subprocess.run(command, capture_output=True, text=True).stdout
     last = told.strip().splitlines()[-1] if told.strip() else ""
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", last)}
-    return {"command": f"pytest {' '.join(arguments)}", **counts, "seconds": round(time.monotonic() - started, 1)}
+    return {"command": shlex.join(["pytest", *arguments]), **counts, "seconds": round(time.monotonic() - started, 1)}

@@ -131,10 +131,11 @@ def promises() -> str:
     def cases(name: str) -> str:
         counts = suites[name]
         bad = ", ".join(f"{counts[word]} {word}" for word in ("failed", "skipped", "error") if counts.get(word))
-        return f"{counts.get('passed', 0)} cases pass" + (f", {bad}" if bad else "")
+        passed = counts.get("passed", 0)
+        return ("1 case passes" if passed == 1 else f"{passed} cases pass") + (f", {bad}" if bad else "")
 
     def suite(name: str) -> str:
-        return f"`{suites[name]['command'].replace('|', ' ')}`"
+        return f"`{suites[name]['command']}`"
 
     slowest, largest = files["slowest"], files["highest_memory"]
     rows = [
@@ -177,7 +178,7 @@ def promises() -> str:
         (
             "the same on photos, in each phase",
             "`python -m bench kills`",
-            f"{sum(phases['same_bytes'].values())} of {len(phases['same_bytes'])} phases",
+            f"{sum(row['same_bytes'] for row in phases['killed'].values())} of {len(phases['killed'])} phases",
         ),
         (
             "work lost by a kill: at most the interval between checkpoints",
