@@ -1,0 +1,173 @@
+"""`python -m bench.tries TRY …`: variants of the house net and recipe, trained one after another, for LOG.md.
+
+Each TRY is a JSON object with fields of `Try`, for example
+
+    '{"net": "s2:32 32p 64 64p 128 128p 256 256", "sizes": [64], "seconds": 40, "score": [64, 80]}'
+
+Trains on the training split less 3,000 photos and scores those with the validation split (about 4,900 photos, ± 0.3
+points), mirror images averaged. The test split is never looked at. One JSON line a try; the loop is that of
+`pati/training.py` without checkpoints, so that a change can be tried here in a line before it earns its place there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+import time
+from bisect import bisect_right
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pati import augment, evaluate, machine
+from pati.data import audit, loader, pack, sources
+from pati.data.loader import Samples
+from pati.models.blocks import Net
+from pati.optim import Optimizers
+from pati.plan import settle
+from pati.preprocess import Preprocess
+from pati.recipe import Recipe
+
+HELD_OUT = 3000
+HOUSE = "s2:32 32p 64 64p 128 128p 256 256"
+
+
+@dataclass(frozen=True)
+class Try:
+    """One training. `net`: convolutions, each `[kK][sS]:C[p]`: kernel K (3), stride S (1), C channels, then pooling.
+
+    `sizes` in px, each for its share of the run; one of `epochs` and `seconds`; `score`: sizes to score at; `recipe`:
+    fields of `Recipe`; `keep`, `easy`: from the second epoch on, the share of photos with the largest last loss that is
+    trained on, and the chance of each of the others; `scale`: batch norm learns its scale.
+    """
+
+    net: str = HOUSE
+    sizes: tuple[int, ...] = (64,)
+    shares: tuple[float, ...] = ()
+    epochs: int = 0
+    seconds: float = 0.0
+    score: tuple[int, ...] = (64, 80, 96)
+    pack: int = 96
+    batch: int = 128
+    seed: int = 0
+    recipe: dict[str, Any] = field(default_factory=dict)
+    keep: float = 1.0
+    easy: float = 0.0
+    scale: bool = True
+
+
+def build(words: str, classes: int, *, seed: int, scale: bool) -> Net:
+    torch.manual_seed(seed)
+    stages, before = [], 3
+    for word in words.split():
+        found = re.fullmatch(r"(?:k(\d+))?(?:s(\d))?:?(\d+)(p?)", word)
+        assert found, word
+        kernel, stride, after = int(found[1] or 3), int(found[2] or 1), int(found[3])
+        padding = 0 if kernel == stride else kernel // 2
+        norm = nn.BatchNorm2d(after)
+        norm.weight.requires_grad_(scale)
+        stages.append(
+            nn.Sequential(
+                nn.Conv2d(before, after, kernel, stride=stride, padding=padding, bias=False),
+                *([nn.MaxPool2d(2)] if found[4] else []),
+                norm,
+                nn.ReLU(inplace=True),
+            )
+        )
+        before = after
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+    net = Net(nn.Sequential(*stages), head, minimum_size=16)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def photos(size: int) -> tuple[Samples, Samples, Preprocess, int]:
+    """What is trained on, what is scored, preprocessing, number of classes."""
+    source, preprocess = sources.find("cats-vs-dogs"), Preprocess(size=size)
+    findings, packed, _ = pack.open_or_build(source, preprocess)
+    found = audit.manifest(source, findings, Recipe())
+    training, scored = (loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation"))
+    mean, std = loader.colour_statistics(training)
+    held, kept = loader.order(5, 0, len(training)).split([HELD_OUT, len(training) - HELD_OUT])
+    scored = Samples(
+        training.pixels,
+        torch.cat([scored.rows, training.rows[held]]),
+        torch.cat([scored.targets, training.targets[held]]),
+    )
+    training = Samples(training.pixels, training.rows[kept], training.targets[kept])
+    return training, scored, dataclasses.replace(preprocess, mean=mean, std=std), len(found.classes)
+
+
+def run(what: Try, data: tuple[Samples, Samples, Preprocess, int]) -> dict[str, Any]:
+    training, scored, preprocess, classes = data
+    recipe = settle(
+        Recipe(epochs=1, batch=what.batch, seed=what.seed, **what.recipe),
+        photos=len(training),
+        size=what.pack,
+        mirrored=True,
+        turned=True,
+        minimum_size=16,
+    )
+    net = build(what.net, classes, seed=what.seed, scale=what.scale)
+    optimizers = Optimizers(net, recipe)
+    ends = list(accumulate(what.shares or [1 / len(what.sizes)] * len(what.sizes)))
+    last_loss = torch.full((len(training),), float("inf"))
+    steps = what.epochs * (len(training) // what.batch)
+    step, epoch, progress, rates = 0, 0, 0.0, []
+    started = time.monotonic()
+    net.train()
+    while progress < 1:
+        order = loader.order(what.seed, epoch, len(training))
+        if what.keep < 1 and epoch:
+            hard = last_loss >= last_loss.topk(int(what.keep * len(training))).values[-1]
+            lucky = augment.Draws(what.seed, -epoch, torch.arange(len(training))).uniform() < what.easy
+            order = order[(hard | lucky)[order]]
+        began, first = time.monotonic(), step
+        for numbers in order.split(what.batch):
+            if len(numbers) < what.batch or progress >= 1:
+                break
+            size = what.sizes[min(bisect_right(ends, progress), len(what.sizes) - 1)]
+            pixels, targets = training.at(numbers)
+            images = augment.augment(pixels, augment.Draws(what.seed, epoch, numbers), recipe, preprocess, size)
+            losses = F.cross_entropy(net(images), targets, label_smoothing=recipe.label_smoothing, reduction="none")
+            losses.mean().backward()  # type: ignore[no-untyped-call]
+            optimizers.step(progress)
+            last_loss[numbers] = losses.detach()
+            step += 1
+            progress = step / steps if steps else (time.monotonic() - started) / what.seconds
+        rates.append(round((step - first) * what.batch / (time.monotonic() - began)))
+        epoch += 1
+    seconds = time.monotonic() - started
+    right = scored.targets.argmax(1)
+    outcome: dict[str, Any] = {}
+    for size in what.score:
+        logits = evaluate.logits_of(net, scored, preprocess, device=torch.device("cpu"), size=size, mirror=True)
+        outcome[f"{size} px"] = round(100 * (logits.argmax(1) == right).float().mean().item(), 2)
+        outcome[f"loss at {size}"] = round(F.cross_entropy(logits, right).item(), 4)
+    return {
+        **{name: value for name, value in asdict(what).items() if value != getattr(Try(), name)},
+        "trained_seconds": round(seconds, 1),
+        "epochs_seen": round(step * what.batch / len(training), 2),
+        "photos_per_second": rates,
+        **outcome,
+    }
+
+
+def main() -> None:
+    machine.keep_blocks()
+    data: dict[int, tuple[Samples, Samples, Preprocess, int]] = {}
+    for words in sys.argv[1:]:
+        values = json.loads(words)
+        what = Try(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        if what.pack not in data:
+            data[what.pack] = photos(what.pack)
+        print(json.dumps(run(what, data[what.pack])), flush=True)
+
+
+if __name__ == "__main__":
+    main()
