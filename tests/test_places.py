@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from pati import pipeline
 from pati.data import places, sources
+from pati.data.sources import Columns
 from pati.errors import PatiError
 from pati.files import cache_folder
 from pati.recipe import Recipe
@@ -73,3 +75,17 @@ def test_a_csv_inside_a_zip_rules(tmp_path: Path) -> None:
     (tmp_path / "photos" / "labels.csv").write_text(os.linesep.join(rows))
     archive = shutil.make_archive(str(tmp_path / "flat"), "zip", tmp_path, "photos")
     assert [item.label for item in sources.find(archive).items] == ["even", "odd"] * 3
+
+
+def test_a_damaged_csv_inside_a_zip_is_an_error_or_passed_over(shapes: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(shapes, tmp_path / "own" / "shapes")
+    (data / "senders.csv").write_text("path,sender\n" + "circle/1.jpg,ann\n" * 40)
+    archive = Path(shutil.make_archive(str(tmp_path / "x"), "zip", tmp_path / "own", "shapes"))
+    with zipfile.ZipFile(archive) as zipped:
+        at = zipped.getinfo("shapes/senders.csv").header_offset + 60
+    broken = bytearray(archive.read_bytes())
+    broken[at] ^= 255
+    archive.write_bytes(broken)
+    assert len(sources.find(archive).items) == 90
+    with pytest.raises(PatiError, match=r"can't read .*senders\.csv: damaged in the archive"):
+        sources.find(archive, Columns(group="sender"))

@@ -7,6 +7,7 @@ members of a zip are called or claim, no file outside changes.
 from __future__ import annotations
 
 import functools
+import io
 import os
 import stat
 import struct
@@ -163,10 +164,11 @@ class Zip:
         member = self._index.members.get(self._prefix + relative)
         if member is None:
             raise FileNotFoundError(f"{self.root / relative} is not in the archive")
-        try:
-            return self._index.archive.open(member)
+        try:  # whole, so that a damaged one shows here and not in the middle of the caller's reading
+            with self._index.archive.open(member) as file:
+                return io.BytesIO(file.read(member.file_size))
         except _BROKEN as error:
-            raise OSError(f"{self.root / relative}: {error}") from error
+            raise OSError(f"damaged in the archive: {error}") from error
 
     def read(self, relative: str) -> bytes:
         """See `Place`."""
