@@ -33,6 +33,7 @@ fix: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,fuzz]'
 	$(BIN)/python -m bench
 
 docs: $(VENV)/.installed-dev

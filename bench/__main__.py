@@ -1,7 +1,18 @@
 """`python -m bench [NAME …]`: run measurements one by one; each writes bench/results/NAME.json.
 
-    budget      pati train cats-vs-dogs --budget 5m, nothing cached, three seeds
+    cost        what a training step costs by size and width: the planner's constants
+    budget_1m, budget_2m, budget_5m, budget_10m
+                pati train cats-vs-dogs --budget …, nothing cached, three seeds
+    budget_30m  the same, one seed
+    shortest    half a minute, three seeds
+    slowed      two minutes with a busy loop on one core from halfway, three seeds, against the same undisturbed
+    scratch     the bootcamp's net in pati's pipeline: 3 and 12 epochs
+    small_sets  two minutes on clothing, 200 photos and digits, against 12 epochs, three seeds each
+    decoding    photos read and packed in a second
+    inference   predictions in a second from packed pixels, against plain PyTorch and ONNX Runtime
     notebook    the bootcamp notebook's recipe in plain PyTorch, three epochs, on the same split (about half an hour)
+    gpu         accuracy against seconds of training on one GPU; in miniature where there is none
+    keras       Keras's example "image classification from scratch": one timed epoch, in an environment of its own
     demo_sets   clothing grouped by sender, and the built-in digits, with default choices
     originals   the 400 originals against their 180-px copies, and prediction speed
     kills       kill -9 in each phase of a run by epochs on photos, resumed
@@ -18,21 +29,32 @@ Without a name, all of them, in this order. They need the photos in $PATI_MIRROR
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from bench import bad_files, copies, fuzzing, kills, many_kills, runs, suites
+from bench import bad_files, copies, cost, fuzzing, gpu, inference, keras, kills, many_kills, runs, suites
+from bench.command import commit
 
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS = {
-    "budget": runs.budget,
+    "cost": cost.cost,
+    **{f"budget_{minutes}m": functools.partial(runs.budget, minutes) for minutes in (1, 2, 5, 10)},
+    "budget_30m": functools.partial(runs.budget, 30, (0,)),
+    "shortest": runs.shortest,
+    "slowed": runs.slowed,
+    "scratch": runs.scratch,
+    "small_sets": runs.small_sets,
+    "decoding": runs.decoding,
+    "inference": inference.inference,
     "notebook": runs.notebook,
+    "keras": keras.keras,
+    "gpu": gpu.gpu,
     "demo_sets": runs.demo_sets,
     "originals": runs.originals,
     "kills": kills.kills,
@@ -64,14 +86,13 @@ def main() -> None:
             sys.exit(f"there is no measurement {name!r}; known: {', '.join(MEASUREMENTS)}")
     if not os.environ.get("PATI_MIRROR"):
         sys.exit("set PATI_MIRROR to the folder that holds cats-vs-dogs.zip and the others")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     RESULTS.mkdir(exist_ok=True)
     for name in names:
         started = time.strftime("%Y-%m-%d")
         document = {
             "name": name,
             "date": started,
-            "commit": commit,
+            "commit": commit(),
             "machine": machine(),
             "result": MEASUREMENTS[name](),
         }

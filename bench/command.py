@@ -26,3 +26,9 @@ def measured(cache: Path, *arguments: object, log: Path | None = None) -> dict[s
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}; see {log}")
     return {"seconds": round(seconds, 1), "peak_gb": round(usage.ru_maxrss / 1e6, 2)}
+
+
+def commit() -> str:
+    """The commit that is measured."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return done.stdout.strip()

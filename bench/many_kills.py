@@ -17,10 +17,9 @@ import torch
 
 from pati import checkpoint, models
 from pati.optim import Optimizers
-from pati.plan import settle
 from pati.recipe import Recipe
 from pati.training import CHECKPOINT_SECONDS
-from tests.conftest import write_shapes
+from tests.conftest import settled, write_shapes
 from tests.test_killed import weights
 
 KILLS, CHAIN = 100, 5  # kills at least, and how many of them one run must bear
@@ -125,7 +124,7 @@ def age(run: Path) -> float:
 
 def cost_of_saving() -> dict[str, Any]:
     """Share of the training time that checkpoints of the house net take at the default interval."""
-    recipe = settle(Recipe(epochs=1), photos=16_000, size=96, mirrored=True, turned=True, minimum_size=16)
+    recipe = settled(Recipe(epochs=1), photos=16_000, size=96)
     net = models.build("pati", 2, width=1.0, dropout=0.0, seed=0)
     optimizers = Optimizers(net, recipe)
     net(torch.rand(2, 3, 32, 32)).sum().backward()

@@ -2,7 +2,7 @@
 
 Each TRY is a JSON object with fields of `Try`, for example
 
-    '{"net": "s2:32 32p 64 64p 128 128p 256 256", "sizes": [64], "seconds": 40, "score": [64, 80]}'
+    '{"net": "16p 32p 32 64p 64 128p 128", "sizes": [64], "epochs": 3, "score": [64, 80]}'
 
 Trains on the training split less 3,000 photos and scores those with the validation split (about 4,900 photos, ± 0.3
 points), mirror images averaged. The test split is never looked at. One JSON line a try; the loop is that of
@@ -30,21 +30,23 @@ from pati.data import audit, loader, pack, sources
 from pati.data.loader import Samples
 from pati.models.blocks import Net
 from pati.optim import Optimizers
-from pati.plan import settle
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
+from tests.conftest import settled
 
 HELD_OUT = 3000
-HOUSE = "s2:32 32p 64 64p 128 128p 256 256"
+HOUSE = "16p 32p 32 64p 64 128p 128"
 
 
 @dataclass(frozen=True)
 class Try:
-    """One training. `net`: convolutions, each `[kK][sS]:C[p]`: kernel K (3), stride S (1), C channels, then pooling.
+    """One training. `net`: convolutions, each `[kK][sS]:C[p][r]`: kernel K (3), stride S (1), C channels, then pooling;
+    r adds the input to the output.
 
     `sizes` in px, each for its share of the run; one of `epochs` and `seconds`; `score`: sizes to score at; `recipe`:
     fields of `Recipe`; `keep`, `easy`: from the second epoch on, the share of photos with the largest last loss that is
-    trained on, and the chance of each of the others; `scale`: batch norm learns its scale.
+    trained on, and the chance of each of the others; `scale`: batch norm learns its scale; `flips`: "random" or
+    "alternate", where every second epoch mirrors the other half.
     """
 
     net: str = HOUSE
@@ -60,24 +62,36 @@ class Try:
     keep: float = 1.0
     easy: float = 0.0
     scale: bool = True
+    bfloat16: bool = True
+    flips: str = "random"
+    act: str = "relu"
 
 
-def build(words: str, classes: int, *, seed: int, scale: bool) -> Net:
+class Residual(nn.Sequential):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        changed: torch.Tensor = super().forward(images)
+        return images + changed
+
+
+ACTS = {"relu": lambda: nn.ReLU(inplace=True), "gelu": nn.GELU, "silu": nn.SiLU, "hardswish": nn.Hardswish}
+
+
+def build(words: str, classes: int, *, seed: int, scale: bool, act: str = "relu") -> Net:
     torch.manual_seed(seed)
     stages, before = [], 3
     for word in words.split():
-        found = re.fullmatch(r"(?:k(\d+))?(?:s(\d))?:?(\d+)(p?)", word)
+        found = re.fullmatch(r"(?:k(\d+))?(?:s(\d))?:?(\d+)(p?)(r?)", word)
         assert found, word
         kernel, stride, after = int(found[1] or 3), int(found[2] or 1), int(found[3])
         padding = 0 if kernel == stride else kernel // 2
         norm = nn.BatchNorm2d(after)
         norm.weight.requires_grad_(scale)
         stages.append(
-            nn.Sequential(
+            (Residual if found[5] else nn.Sequential)(
                 nn.Conv2d(before, after, kernel, stride=stride, padding=padding, bias=False),
                 *([nn.MaxPool2d(2)] if found[4] else []),
                 norm,
-                nn.ReLU(inplace=True),
+                ACTS[act](),
             )
         )
         before = after
@@ -105,15 +119,9 @@ def photos(size: int) -> tuple[Samples, Samples, Preprocess, int]:
 
 def run(what: Try, data: tuple[Samples, Samples, Preprocess, int]) -> dict[str, Any]:
     training, scored, preprocess, classes = data
-    recipe = settle(
-        Recipe(epochs=1, batch=what.batch, seed=what.seed, **what.recipe),
-        photos=len(training),
-        size=what.pack,
-        mirrored=True,
-        turned=True,
-        minimum_size=16,
-    )
-    net = build(what.net, classes, seed=what.seed, scale=what.scale)
+    chosen = Recipe(epochs=1, batch=what.batch, seed=what.seed, size=what.pack, **what.recipe)
+    recipe = settled(chosen, photos=len(training))
+    net = build(what.net, classes, seed=what.seed, scale=what.scale, act=what.act)
     optimizers = Optimizers(net, recipe)
     ends = list(accumulate(what.shares or [1 / len(what.sizes)] * len(what.sizes)))
     last_loss = torch.full((len(training),), float("inf"))
@@ -134,7 +142,12 @@ def run(what: Try, data: tuple[Samples, Samples, Preprocess, int]) -> dict[str, 
             size = what.sizes[min(bisect_right(ends, progress), len(what.sizes) - 1)]
             pixels, targets = training.at(numbers)
             images = augment.augment(pixels, augment.Draws(what.seed, epoch, numbers), recipe, preprocess, size)
-            losses = F.cross_entropy(net(images), targets, label_smoothing=recipe.label_smoothing, reduction="none")
+            if what.flips == "alternate":
+                turned = (augment.Draws(what.seed, 10**6, numbers).uniform() < 0.5) ^ (epoch % 2 == 1)
+                images = torch.where(turned[:, None, None, None], images.flip(3), images)
+            with torch.autocast("cpu", torch.bfloat16, enabled=what.bfloat16):
+                logits = net(images)
+            losses = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing, reduction="none")
             losses.mean().backward()  # type: ignore[no-untyped-call]
             optimizers.step(progress)
             last_loss[numbers] = losses.detach()
@@ -145,6 +158,8 @@ def run(what: Try, data: tuple[Samples, Samples, Preprocess, int]) -> dict[str, 
     seconds = time.monotonic() - started
     right = scored.targets.argmax(1)
     outcome: dict[str, Any] = {}
+    plain = evaluate.logits_of(net, scored, preprocess, device=torch.device("cpu"), size=what.score[0])
+    outcome["unmirrored"] = round(100 * (plain.argmax(1) == right).float().mean().item(), 2)
     for size in what.score:
         logits = evaluate.logits_of(net, scored, preprocess, device=torch.device("cpu"), size=size, mirror=True)
         outcome[f"{size} px"] = round(100 * (logits.argmax(1) == right).float().mean().item(), 2)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from pati.preprocess import Preprocess
+from pati.preprocess import Preprocess, shrunk
 from pati.recipe import Recipe
 from pati.registry import Registry
 
@@ -146,11 +146,16 @@ def hue(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | No
     return _colour(turn)
 
 
+def source_size(recipe: Recipe, size: int) -> int:
+    """Side to which photos are shrunk before they are sampled at `size`: then the average crop is sampled at 1:1."""
+    area = 1.0 if recipe.crop is None else (1 + recipe.crop) / 2
+    return round(size / math.sqrt(area))
+
+
 def augment(pixels: torch.Tensor, draws: Draws, recipe: Recipe, preprocess: Preprocess, size: int) -> torch.Tensor:
     """`uint8 (N, H, H, 3)` -> normalised `float32 (N, 3, size, size)`, channels last, each changed at random."""
-    images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-    if images.shape[-1] >= 2 * size:
-        images = F.avg_pool2d(images, images.shape[-1] // size)  # sampling alone would skip pixels
+    images = shrunk(pixels.permute(0, 3, 1, 2), source_size(recipe, size))  # NHWC -> NCHW, memory stays
+    images = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     space = torch.eye(3).expand(len(images), 3, 3)
     colour = torch.eye(3, 4).expand(len(images), 3, 4)
     for name in augmentations:

@@ -28,10 +28,10 @@ from safetensors.torch import save as serialised
 
 from pati import decode, files, machine
 from pati.errors import PatiError
-from pati.evaluate import batch_logits
+from pati.evaluate import BATCH, batch_logits
 from pati.explain.cams import explainers
 from pati.machine import cores
-from pati.models import Net, channels_last, models
+from pati.models import Net, channels_last, folded, models
 from pati.preprocess import Photo, Preprocess
 from pati.recipe import field_named
 
@@ -40,7 +40,7 @@ KIND = "pati-model"
 _LARGEST_HEADER = 10_000_000
 _NO_CHECKSUM = "0" * 64  # stands in the header while the checksum of the whole file is taken
 _TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors names them
-_BATCH = 64
+_BATCH = 64  # photos decoded while as many are answered
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,9 @@ class Classifier:
     ) -> None:
         """`mirror`: average over the mirror image. `facts`: JSON about model and training, see `save`."""
         self.net = channels_last(net).eval()
+        self._device = next(net.parameters()).device
+        # The net that answers; the other one explains.
+        self._ready = folded(net, getattr(torch, machine.faster_precision(self._device.type)))
         self.preprocess = preprocess
         self.classes = tuple(classes)
         self.mirror = mirror
@@ -137,20 +140,24 @@ class Classifier:
 
     def _answers(self, results: list[tuple[str, NDArray[np.uint8] | None, str]]) -> Iterator[Prediction]:
         readable = [pixels for _, pixels, _ in results if pixels is not None]
-        probabilities: Iterator[torch.Tensor] = iter(self.probabilities(np.stack(readable)) if readable else [])
+        probabilities = iter(self.probabilities(np.stack(readable)).tolist() if readable else [])
         for name, pixels, error in results:
             if pixels is None:
                 yield Prediction(name, "", math.nan, {}, error)
             else:
-                row = next(probabilities).tolist()
+                row = next(probabilities)
                 best = max(range(len(row)), key=row.__getitem__)
                 yield Prediction(name, self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
 
-    @torch.inference_mode()
     def probabilities(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Preprocessed pixels `uint8 (N, size, size, 3)` -> probabilities `float32 (N, K)`."""
-        images = self.preprocess.normalise(torch.tensor(pixels))
-        return batch_logits(self.net, images, mirror=self.mirror).softmax(1)
+        return self.logits(torch.tensor(pixels)).softmax(1)
+
+    @torch.inference_mode()
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Preprocessed pixels `uint8 (N, size, size, 3)` -> logits `float32 (N, K)`, on the CPU."""
+        batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
+        return torch.cat([batch_logits(self._ready, images, mirror=self.mirror).cpu() for images in batches])
 
     # Explaining ----------------------------------------------------------------------
 
@@ -166,8 +173,8 @@ class Classifier:
         fitted = self.preprocess.fit(shown)
         row = self.probabilities(fitted[None])[0]
         best = int(row.argmax()) if label is None else self.classes.index(label)
-        images = self.preprocess.normalise(torch.tensor(fitted[None]))
-        raw = explainer(self.net, images, torch.tensor([best]))[0].numpy().astype(np.float32)
+        images = self.preprocess.normalise(torch.tensor(fitted[None]).to(self._device))
+        raw = explainer(self.net, images, torch.tensor([best]).to(self._device))[0].cpu().numpy().astype(np.float32)
         peak = float(raw.max())
         predicted = int(row.argmax())
         named = dict(zip(self.classes, row.tolist(), strict=True))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from pati.data.loader import Samples
 from pati.errors import Interrupted
 from pati.models import Net
-from pati.preprocess import Preprocess
+from pati.preprocess import Preprocess, shrunk
 
 BATCH = 128
 
@@ -22,30 +21,31 @@ def logits_of(
     preprocess: Preprocess,
     *,
     device: torch.device,
+    precision: str = "float32",
     size: int | None = None,
     mirror: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> torch.Tensor:
     """Logits `float32 (N, K)` of all samples in order, on the CPU.
 
-    `size` other than the pack's shrinks the photos first; `mirror` averages the logits of
+    `size` below the pack's shrinks the photos first; `mirror` averages the logits of
     each photo and its mirror image. Raises `Interrupted` when `stopped()` turns true.
     """
     net.eval()
     logits = []
-    for pixels, _ in data.in_order(BATCH):
-        logits.append(batch_logits(net, preprocess.normalise(pixels.to(device)), size=size, mirror=mirror).cpu())
-        if stopped():
-            raise Interrupted("stopped while scoring")
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        for pixels, _ in data.in_order(BATCH):
+            if size is not None:
+                pixels = shrunk(pixels.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+            logits.append(batch_logits(net, preprocess.normalise(pixels.to(device)), mirror=mirror).cpu())
+            if stopped():
+                raise Interrupted("stopped while scoring")
     return torch.cat(logits)
 
 
-def batch_logits(net: Net, images: torch.Tensor, *, size: int | None = None, mirror: bool = False) -> torch.Tensor:
-    """Logits `(N, K)` of normalised images `(N, 3, H, W)`, by a net in evaluation mode."""
-    if size is not None and images.shape[-1] != size:
-        images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
-        logits: torch.Tensor = net(images)
-        if mirror:
-            logits = (logits + net(images.flip(3))) / 2
+def batch_logits(net: Net, images: torch.Tensor, *, mirror: bool = False) -> torch.Tensor:
+    """Logits `float32 (N, K)` of normalised images `(N, 3, H, W)`, by a net in evaluation mode."""
+    logits: torch.Tensor = net(images)
+    if mirror:
+        logits = (logits + net(images.flip(3))) / 2
     return logits.float()

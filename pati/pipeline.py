@@ -35,10 +35,12 @@ from pati.plan import Plan
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.run import Run, versions
+from pati.speed import of_reading, of_training
 from pati.training import train as train_net
 
 Listen = Callable[[dict[str, Any]], None]
-_PEEK = 64
+_PEEK = 64  # photos looked at before all are read,
+_PEEK_BYTES = 64_000_000  # or fewer large ones
 
 
 @dataclass(frozen=True)
@@ -75,20 +77,25 @@ def train(
     """Train from scratch and score the test split once. `started` (`time.monotonic`) begins the budget."""
     started = time.monotonic() if started is None else started
     source = _find(data, recipe, columns)
-    minimum_size = models.build(recipe.model, 2, width=recipe.width, dropout=recipe.dropout, seed=0).minimum_size
-    size = recipe.size or plan.choose_size(_peek(source))
+    machine.keep_blocks()
+    samples = _peek(source)
+    precision = recipe.precision or machine.faster_precision(_device().type)
+    speed = of_training(recipe.model, precision, _device())
     recipe = plan.settle(
         recipe,
         photos=len(source.items),
-        size=size,
+        natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
         mirrored=source.mirrored,
         turned=source.turned,
-        minimum_size=minimum_size,
+        minimum_size=models.build(recipe.model, 2, width=1.0, dropout=0.0, seed=0).minimum_size,
+        precision=precision,
+        speed=speed,
+        reading=of_reading(samples),
     )
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, source.name.split(".")[0])
     with _resumable(run), run.alone():
-        run.begin(recipe, {"data": where, "columns": asdict(columns)})
+        run.begin(recipe, {"data": where, "columns": asdict(columns), "speed": round(speed, 1)})
         return _go(run, source, recipe, started, listen)
 
 
@@ -116,13 +123,19 @@ def _find(data: str | Path, recipe: Recipe, columns: Columns) -> Source:
     return source
 
 
-def _peek(source: Source) -> list[tuple[int, int]]:
+def _peek(source: Source) -> list[bytes]:
     step, place = max(1, len(source.items) // _PEEK), places.at(source.root)
-    found = []
+    found: list[bytes] = []
     for item in source.items[::step]:
         with contextlib.suppress(decode.Unreadable):
-            found.append(decode.header_size(place.read(item.path)))
-    return [size for size in found if size]
+            found.append(place.read(item.path))
+        if sum(map(len, found)) > _PEEK_BYTES:
+            break
+    return found
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _audit_progress(listen: Listen) -> audit.Progress:
@@ -132,6 +145,7 @@ def _audit_progress(listen: Listen) -> audit.Progress:
 def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen) -> Result:
     """Every step of a run; each one that a killed run has finished already is found done."""
     assert recipe.size is not None
+    assert recipe.width is not None
     machine.keep_blocks()
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
     if run.read_state()["stage"] == "done":
@@ -147,7 +161,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     listen({"kind": "manifest", "manifest": found, "reused": reused, "seconds": seconds})
     require_trainable(found)
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device()
     training, validation, testing = (
         loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation", "test")
     )
@@ -156,9 +170,9 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     net = models.build(
         recipe.model, len(found.classes), width=recipe.width, dropout=recipe.dropout, seed=recipe.seed
     ).to(device)
-    mirror = bool(recipe.flip)
-    scored = len(validation) + len(testing)
-    paced = _plan(run, recipe, net, preprocess, training, validation, scored, started, mirror, device)
+    mirror = bool(recipe.mirror)
+    untrained = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
+    paced = _plan(run, recipe, untrained, training, validation, len(testing), started)
     listen({"kind": "plan", "plan": paced, "train": len(training), "validation": len(validation), "test": len(testing)})
 
     def log(row: dict[str, Any]) -> None:
@@ -168,21 +182,23 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
             run.append(row)
         listen(row)
 
+    if device.type == "cuda" and _bytes(training) < torch.cuda.mem_get_info(device)[0] / 2:
+        training = training.on(device)
     with _stoppable() as stopped:
         state = train_net(
             net, training, validation, preprocess, recipe, paced, run.checkpoints, owner=_identity(recipe, found),
             device=device, stopped=stopped, log=log,
         )  # fmt: skip
     listen({"kind": "stage", "name": "score"})
-    outputs = _score(run, net, preprocess, found, validation, testing, mirror, device)
+    made = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
+    outputs = _score(run, made, found, validation, testing)
     document = _measure(outputs, found, recipe, state.seconds, state.epoch)
-    facts = classifier.facts(
+    made.facts = classifier.facts(
         recipe=recipe,
         metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},
         manifest_hash=found.hash(),
         versions=versions(),
     )
-    made = Classifier(net.cpu(), preprocess, found.classes, mirror=mirror, facts=facts)
     made.save(run.model)
     listen({"kind": "stage", "name": "report"})
     document["seconds"]["command"] = round(time.monotonic() - started, 1)
@@ -190,6 +206,10 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     _report(run, made, found, packed, recipe, document, outputs)
     run.update(stage="done", versions=versions())
     return Result(run, made, document)
+
+
+def _bytes(data: Samples) -> int:
+    return len(data) * data.pixels[0].numel()
 
 
 def _identity(recipe: Recipe, found: Manifest) -> str:
@@ -213,31 +233,21 @@ def _keep_manifest(run: Run, found: Manifest) -> None:
 def _plan(
     run: Run,
     recipe: Recipe,
-    net: models.Net,
-    preprocess: Preprocess,
+    untrained: Classifier,
     training: Samples,
     validation: Samples,
-    scored: int,
+    testing: int,
     started: float,
-    mirror: bool,
-    device: torch.device,
 ) -> Plan:
     """The run's plan: made once, then read back, so that a resumed run keeps its pace."""
     kept = run.read_state().get("plan")
     if kept is not None:
         return Plan(**(kept | {"sizes": tuple(kept["sizes"])}))
-    seconds = None
+    seconds, after = None, 0.0
     if recipe.budget is not None:
-        # What comes after training is timed now: scoring at full size, the last validation, the report.
-        numbers = torch.arange(min(evaluate.BATCH, len(validation)))
-        images = preprocess.normalise(validation.at(numbers)[0].to(device))
-        net.eval()
-        with torch.inference_mode():
-            evaluate.batch_logits(net, images)
-            at = time.monotonic()
-            evaluate.batch_logits(net, images)
-            one = (time.monotonic() - at) / len(numbers)
-        after = 1.1 * one * (scored * (2 if mirror else 1) + len(validation)) + report.SECONDS
+        # What comes after training is timed now: the scoring, and the report.
+        one = _seconds_a_photo(untrained, validation)
+        after = 1.1 * one * (len(validation) + testing) + report.SECONDS
         seconds = recipe.budget - (time.monotonic() - started) - after
         if seconds < 0.2 * recipe.budget:
             needed = (recipe.budget - seconds) / 0.8
@@ -246,21 +256,30 @@ def _plan(
                 f"reading and scoring take the rest",
                 f"give it --budget {needed / 60:.1f}m or more; the photos are decoded now, so try again at once",
             )
-    made = plan.make(recipe, photos=len(training), minimum_size=net.minimum_size, seconds=seconds)
+    made = plan.make(
+        recipe,
+        photos=len(training),
+        validation=len(validation),
+        minimum_size=untrained.net.minimum_size,
+        seconds=seconds,
+        after=after,
+        speed=run.read_state()["speed"],
+    )
     run.append({"kind": "plan", **asdict(made)})
     run.update(plan=asdict(made), stage="training")
     return made
 
 
+def _seconds_a_photo(made: Classifier, data: Samples) -> float:
+    pixels, _ = data.at(torch.arange(min(evaluate.BATCH, len(data))))
+    made.logits(pixels)  # the first time is slower
+    at = time.monotonic()
+    made.logits(pixels)
+    return (time.monotonic() - at) / len(pixels)
+
+
 def _score(
-    run: Run,
-    net: models.Net,
-    preprocess: Preprocess,
-    found: Manifest,
-    validation: Samples,
-    testing: Samples,
-    mirror: bool,
-    device: torch.device,
+    run: Run, made: Classifier, found: Manifest, validation: Samples, testing: Samples
 ) -> dict[str, dict[str, Any]]:
     """Logits and labels of validation and test by the final weights: the one scoring of the test split."""
     if run.predictions.exists():  # scored before the run was stopped: not a second time
@@ -276,7 +295,7 @@ def _score(
     outputs: dict[str, dict[str, Any]] = {}
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, data in (("validation", validation), ("test", testing)):
-        logits = evaluate.logits_of(net, data, preprocess, mirror=mirror, device=device)
+        logits = torch.cat([made.logits(pixels) for pixels, _ in data.in_order(evaluate.BATCH)])
         labels = data.targets.argmax(1)
         outputs[name] = {"logits": logits, "labels": labels}
         arrays |= {f"{name}_logits": logits.numpy(), f"{name}_labels": labels.numpy()}

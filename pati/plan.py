@@ -15,35 +15,111 @@ from dataclasses import dataclass
 from pati.errors import PatiError
 from pati.recipe import Recipe
 
-LARGEST = 96  # px that pati chooses by itself; more pays only with more minutes
-
-LEARNING_RATES = {"muon": 0.08, "sgd": 0.1, "adamw": 1e-3}
+LEARNING_RATES = {"sgd": 0.1, "adamw": 1e-3}
 MOMENTA = {"muon": 0.6, "sgd": 0.9, "adamw": 0.9}
+MOST_EPOCHS = 200  # of a run by budget: more passes over the same photos don't help
+
+VALIDATION_SHARE = 0.03  # of training time goes to looking at validation photos after each epoch,
+FEWEST_VALIDATED = 300  # but with fewer photos the curve is only noise
+FORWARD = 1 / 3  # of a training step's cost
+
+STANDARD = 64  # px: costs are in those of training the net of width 1 on one photo of this size
+
+
+def cost(size: float, width: float = 1.0) -> float:
+    """What training on one photo of `size` px costs, by the model fitted to `python -m bench cost`.
+
+    A part goes with the pixels alone (reading, augmentation, norms), one with the channels, one with their square.
+    """
+    by_pixels, by_channels, by_pairs = COST
+    return (size / STANDARD) ** 2 * (by_pixels + by_channels * width + by_pairs * width**2)
+
+
+COST = (0.2, 0.5, 0.3)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What to train in the time there is: worth it from so many `passes` of standard cost over the photos on."""
+
+    passes: float
+    size: int  # that the photos are scored at
+    growth: tuple[float, ...]
+    width: float
+    crop: float
+    learning_rate: float  # of the kernels under muon: longer runs want smaller steps
+    mirror: bool = True
+
+    def cost(self) -> float:
+        """Of one photo, on average over the run."""
+        return sum(cost(self.size * share, self.width) for share in self.growth) / len(self.growth)
+
+
+RUNGS = (
+    Rung(0, 64, (1.0,), 1.0, 0.65, 0.12, mirror=False),
+    Rung(6, 80, (0.8,), 1.0, 0.65, 0.12),
+    Rung(14, 96, (0.67, 0.84), 1.5, 0.65, 0.08),
+    Rung(45, 128, (0.5, 0.75, 1.0), 1.5, 0.5, 0.06),
+    Rung(120, 160, (0.4, 0.6, 0.8), 2.0, 0.35, 0.05),
+)
+LARGEST = max(rung.size for rung in RUNGS)
+
+
+def rung_for(passes: float) -> Rung:
+    """The highest rung that so many passes of standard cost reach."""
+    return [rung for rung in RUNGS if rung.passes <= passes][-1]
+
+
+def rung_for_epochs(epochs: int) -> Rung:
+    """The highest rung that so many epochs of its own reach."""
+    return [rung for rung in RUNGS if rung.passes <= epochs * rung.cost()][-1]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is paced: by `epochs`, or by `seconds` of training (one of the two is set)."""
+    """How a run is paced: by `epochs`, or by `seconds` of training and then at most `epochs`.
+
+    `after`: seconds that a budget keeps for scoring and report. `validated`: photos looked at after each epoch.
+    """
 
     batch: int
     sizes: tuple[int, ...]
-    epochs: int | None
-    seconds: float | None
+    validated: int
+    epochs: int | None = None
+    seconds: float | None = None
+    after: float = 0.0
 
-    def progress(self, step: int, steps_per_epoch: int, seconds: float) -> float:
-        """Share of the run that is done, 0 to 1, after `step` steps in `seconds` of active training."""
+    def progress(
+        self, before: float, *, steps: int, steps_per_epoch: int, taken: float, spent: float, slowness: float
+    ) -> float:
+        """Share of the run that is done, 0 to 1, `before` the last work that took `taken` seconds.
+
+        `spent` seconds of training so far, `steps` in all. What is left of the schedule is spread evenly over the time
+        that is left; where the machine has become `slowness` times slower, the work after training will take longer
+        too.
+        """
+        done = before
         if self.epochs is not None:
-            return min(1.0, step / (self.epochs * steps_per_epoch))
-        assert self.seconds is not None
-        return min(1.0, seconds / self.seconds)
+            done = max(done, steps / (self.epochs * steps_per_epoch))
+        if self.seconds is not None:
+            left = self.seconds - spent - self.after * (slowness - 1)
+            done = max(done, before + (1 - before) * taken / (taken + left) if left > 0 else 1.0)
+        return min(1.0, done)
+
+    def left(self, progress: float, spent: float) -> float:
+        """Seconds until the command ends, by the schedule or by its own pace, whichever comes first."""
+        rest = spent * (1 - progress) / max(progress, 1e-6)
+        if self.seconds is not None:
+            rest = min(rest, self.seconds - spent) if self.epochs else self.seconds - spent
+        return max(0.0, rest) + self.after
 
     def size_at(self, progress: float) -> int:
         """Training size at a point of the run: each size has an equal part of it."""
         return self.sizes[min(int(progress * len(self.sizes)), len(self.sizes) - 1)]
 
 
-def choose_size(found: Sequence[tuple[int, int]]) -> int:
-    """The net's input size for photos of these (width, height): near their short side, 32 to 96 px."""
+def natural_size(found: Sequence[tuple[int, int]]) -> int:
+    """The largest useful input size for photos of these (width, height): near their short side, 32 px or more."""
     if not found:
         return LARGEST
     typical = statistics.median(min(width, height) for width, height in found)
@@ -53,41 +129,95 @@ def choose_size(found: Sequence[tuple[int, int]]) -> int:
 def default_budget(photos: int, size: int) -> float:
     """Seconds for the whole command when the user names none: more for more and larger photos.
 
-    About 5 minutes for 20,000 photos at 96 px, half a minute for 2,000 tiny drawings.
+    About 5 minutes for 20,000 photos of 96 px or more, half a minute for 2,000 tiny drawings.
     """
-    work = photos * (0.25 + (size / LARGEST) ** 2) / 1.25
+    work = photos * (0.25 + min(1.0, size / 96) ** 2) / 1.25
     return min(1800.0, max(30.0, round(30 + work * 0.0135, -1)))
 
 
-def settle(recipe: Recipe, *, photos: int, size: int, mirrored: bool, turned: bool, minimum_size: int) -> Recipe:
-    """The recipe with everything that was left open chosen from the data, ready to be written down."""
-    if size < minimum_size:
-        raise PatiError(
-            f"the model {recipe.model!r} needs at least {minimum_size} px, --size is {size}",
-            f"use --size {minimum_size} or more, or another --model",
-        )
-    chosen: dict[str, object] = {"size": size}
-    if recipe.epochs is None and recipe.budget is None:
-        chosen["budget"] = default_budget(photos, size)
+def training_seconds(budget: float, *, photos: int, reading: float) -> float:
+    """About what a budget leaves for training before a photo is read, if one takes `reading` seconds."""
+    start, after, audit = 3.0, 5.0, 1e-4
+    return max(0.0, budget - start - after - photos * (reading + audit))
+
+
+def settle(
+    recipe: Recipe,
+    *,
+    photos: int,
+    natural: int,
+    mirrored: bool,
+    turned: bool,
+    minimum_size: int,
+    precision: str,
+    speed: float,
+    reading: float,
+) -> Recipe:
+    """The recipe with everything that was left open chosen from data and machine, ready to be written down.
+
+    `natural`: see `natural_size`. `speed`: photos of standard cost that this machine trains on in a second;
+    `reading`: seconds that it takes to read and decode one.
+    """
+    chosen: dict[str, object] = {"precision": recipe.precision or precision}
+    budget = recipe.budget
+    if recipe.epochs is None and budget is None:
+        budget = chosen["budget"] = default_budget(photos, natural)
+    if budget is not None:
+        seconds = training_seconds(budget, photos=photos, reading=reading)
+        rung = rung_for(seconds * speed / (photos * (1 - recipe.validation - recipe.test)))
+    else:
+        rung = rung_for_epochs(recipe.epochs or 1)
     if recipe.batch is None:
         chosen["batch"] = 128 if photos >= 8000 else 64 if photos >= 1500 else 32 if photos >= 300 else 16
     for name, value in (
+        ("size", max(minimum_size, min(natural, rung.size))),
+        ("growth", rung.growth),
+        ("width", rung.width if recipe.model == "pati" else 1.0),
         ("flip", 0.5 if mirrored else 0.0),
         ("rotate", 0.0),
-        ("crop", 0.65 if turned else 0.8),  # drawings that can't be turned don't bear much cropping either
-        ("learning_rate", LEARNING_RATES[recipe.optimizer]),
+        ("crop", rung.crop if turned else 0.8),  # drawings that can't be turned don't bear much cropping either
+        ("mirror", mirrored and rung.mirror),
+        ("learning_rate", LEARNING_RATES.get(recipe.optimizer, rung.learning_rate)),
         ("momentum", MOMENTA[recipe.optimizer]),
     ):
         if getattr(recipe, name) is None:
             chosen[name] = value
-    return dataclasses.replace(recipe, **chosen)  # type: ignore[arg-type]
+    settled = dataclasses.replace(recipe, **chosen)  # type: ignore[arg-type]
+    assert settled.size is not None
+    if settled.size < minimum_size:
+        raise PatiError(
+            f"the model {recipe.model!r} needs at least {minimum_size} px, --size is {settled.size}",
+            f"use --size {minimum_size} or more, or another --model",
+        )
+    return settled
 
 
-def make(recipe: Recipe, *, photos: int, minimum_size: int, seconds: float | None) -> Plan:
-    """The plan of a settled recipe for `photos` training photos; `seconds` are left for training."""
+def make(
+    recipe: Recipe,
+    *,
+    photos: int,
+    validation: int,
+    minimum_size: int,
+    seconds: float | None,
+    after: float,
+    speed: float,
+) -> Plan:
+    """The plan of a settled recipe for `photos` training photos; `seconds` are left for training.
+
+    `validation` photos are at hand; `after` and `speed`: see `Plan` and `settle`.
+    """
     assert recipe.size is not None
     assert recipe.batch is not None
+    assert recipe.growth is not None
+    assert recipe.width is not None
     sizes = tuple(max(minimum_size, 16, round(recipe.size * share / 16) * 16) for share in recipe.growth)
     # Tiny pictures lose too much when they are shrunk.
     sizes = tuple(min(recipe.size, max(size, min(recipe.size, 32))) for size in sizes)
-    return Plan(min(recipe.batch, photos), sizes, recipe.epochs, seconds)
+    batch = min(recipe.batch, photos)
+    if seconds is None:
+        return Plan(batch, sizes, validation, epochs=recipe.epochs)
+    one = statistics.mean(cost(size, recipe.width) for size in sizes) / speed
+    epochs = max(1.0, seconds / (photos * one))
+    affordable = round(VALIDATION_SHARE * seconds / (epochs * one * FORWARD))
+    validated = min(validation, max(affordable, FEWEST_VALIDATED))
+    return Plan(batch, sizes, validated, MOST_EPOCHS, seconds, after)

@@ -124,6 +124,17 @@ class Preprocess:
         return result
 
 
+def shrunk(images: torch.Tensor, size: int) -> torch.Tensor:
+    """`uint8 (N, 3, H, W)` with H and W brought down to `size` where they are larger, by the filter of `Preprocess`."""
+    from torch.nn.functional import interpolate
+
+    if max(images.shape[2:]) <= size:
+        return images
+    if images.is_cuda:  # there only for floating point
+        return interpolate(images.float(), (size, size), mode="bilinear", antialias=True).round().to(images.dtype)
+    return interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
 def _three(values: Any) -> tuple[float, float, float]:
     first, second, third = (float(value) for value in values)
     return first, second, third
@@ -135,6 +146,8 @@ def _from_array(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
             f"a photo as an array is uint8 and not empty, got {array.dtype} {array.shape}",
             "values run from 0 to 255, height first",
         )
+    if array.ndim == 3 and array.shape[2] == 3:
+        return np.ascontiguousarray(array)
     if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4)):
         squeezed = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
         return decode.from_pillow(Image.fromarray(np.ascontiguousarray(squeezed)))

@@ -41,7 +41,9 @@ class Recipe:
     """Everything that is chosen for a run; `None` means: chosen from the data, and then written down."""
 
     model: str = _choice("pati", "architecture, see `pati list models`")
-    width: float = _choice(1.0, "multiplier on the model's channel counts", low=0.125, high=8)
+    width: float | None = _choice(
+        None, "multiplier on the model's channel counts; suits the time there is if left out", low=0.125, high=8
+    )
     dropout: float = _choice(0.0, "share of features dropped before the last layer", low=0, high=0.95)
     size: int | None = _choice(None, "side of the square that the net sees, in pixels", low=8, high=1024)
     resize: str = _choice("stretch", "how a photo becomes a square", among=("stretch", "crop", "pad"))
@@ -49,8 +51,16 @@ class Recipe:
     epochs: int | None = _choice(None, "passes over the training photos; excludes budget", low=1, high=100_000)
     budget: float | None = _choice(None, "seconds for the whole command; excludes epochs", low=5, high=1e7)
     batch: int | None = _choice(None, "photos in one step", low=2, high=8192)
-    growth: tuple[float, ...] = _choice(
-        (0.67, 0.84), "training sizes as shares of size, each given equal time", low=0.1, high=1
+    precision: str | None = _choice(
+        None,
+        "number format of training's convolutions: the faster one on the machine at hand if left out",
+        among=("float32", "bfloat16"),
+    )
+    growth: tuple[float, ...] | None = _choice(
+        None,
+        "training sizes as shares of size, each given an equal part; suits the time there is if left out",
+        low=0.1,
+        high=1,
     )
 
     optimizer: str = _choice(
@@ -78,6 +88,9 @@ class Recipe:
     )
 
     flip: float | None = _choice(None, "chance of a horizontal flip", low=0, high=1)
+    mirror: bool | None = _choice(
+        None, "answer by the average over a photo and its mirror image: better, and half as fast; true or false"
+    )
     rotate: float | None = _choice(None, "largest turn either way, in degrees", low=0, high=180)
     crop: float | None = _choice(None, "smallest area kept by a random resized crop", low=0.05, high=1)
     brightness: float = _choice(0.15, "largest relative change of brightness", low=0, high=0.95)
@@ -181,6 +194,10 @@ def _convert(item: dataclasses.Field[Any], value: Any) -> Any:
         if not isinstance(value, str) or (among and value not in among):
             expected = " or ".join(among) if among else "a text"
             raise PatiError(f"{item.name} wants {expected}, got {value!r}", item.metadata["help"])
+        return value
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise PatiError(f"{item.name} wants true or false, got {value!r}", item.metadata["help"])
         return value
     return _number(item, value, kind)
 

@@ -67,7 +67,6 @@ class Watch:
         self._live: Live | None = None
         self._table = _epoch_table()
         self._drawn = 0.0
-        self._budget: float | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         """One event of the pipeline."""
@@ -130,13 +129,12 @@ class Watch:
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         plan = event["plan"]
-        pace = f"{plan.epochs} epochs" if plan.epochs else f"{duration(plan.seconds)} of training"
+        pace = f"{duration(plan.seconds)} of training" if plan.seconds else f"{plan.epochs} epochs"
         sizes = " → ".join(map(str, dict.fromkeys(plan.sizes)))
         say(
             f"training on {event['train']} photos at {sizes} px for {pace}, batches of {plan.batch}; "
             f"{event['validation']} to validate, {event['test']} to test"
         )
-        self._budget = plan.seconds
 
     def _on_begun(self, event: dict[str, Any]) -> None:
         for what in event["passed_over"]:
@@ -174,10 +172,9 @@ class Watch:
         view = Table.grid()
         view.add_row(self._table)
         if step:
-            left = step["seconds"] * (1 - step["progress"]) / max(step["progress"], 1e-6)
             rate = step["seen"] / max(step["epoch_seconds"], 1e-6)
             view.add_row(
-                f"epoch {step['epoch'] + 1} · {100 * step['progress']:.0f} % done · {duration(left)} left · "
+                f"epoch {step['epoch'] + 1} · {100 * step['progress']:.0f} % done · {duration(step['left'])} left · "
                 f"loss {step['loss_sum'] / step['seen']:.3f} · {rate:.0f} photos/s at {step['size']} px"
             )
         self._live.update(view, refresh=True)

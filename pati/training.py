@@ -24,7 +24,7 @@ from pati.errors import Interrupted, PatiError
 from pati.evaluate import logits_of
 from pati.models import Net
 from pati.optim import Optimizers
-from pati.plan import Plan
+from pati.plan import Plan, cost
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 
@@ -39,11 +39,14 @@ Log = Callable[[dict[str, Any]], None]
 class State:
     """Where a run is. `seconds` counts active training only, over all its sittings."""
 
+    progress: float = 0.0  # 0 to 1
     step: int = 0
     epoch: int = 0
     position: int = 0
     size: int = 0  # that the last step trained at
     seconds: float = 0.0
+    pace: float = 0.0  # of late, seconds for a photo of 64 px
+    best_pace: float = 0.0
     loss_sum: float = 0.0
     hits: float = 0.0
     seen: int = 0
@@ -91,21 +94,21 @@ def train(
         checkpoint.save(checkpoints, state.step, tensors, {"state": asdict(state)}, owner=owner)
 
     steps_per_epoch = len(training) // plan.batch
+    watched = validation.some(plan.validated)
     saved = last = time.monotonic()
     interval, taken, saving = CHECKPOINT_SECONDS, math.inf, 0.0
-    progress = plan.progress(state.step, steps_per_epoch, state.seconds)
-    while progress < 1 or state.seen:
+    while state.progress < 1 or state.seen:
         net.train()
         order = loader.order(recipe.seed, state.epoch, len(training))
-        while state.position < steps_per_epoch and progress < 1:
+        while state.position < steps_per_epoch and state.progress < 1:
             numbers = order[state.position * plan.batch : (state.position + 1) * plan.batch]
-            pixels, targets = training.at(numbers)
+            pixels, targets = training.at(numbers.to(training.pixels.device))
             pixels, targets = pixels.to(device), targets.to(device)
-            state.size = plan.size_at(progress)
+            state.size = plan.size_at(state.progress)
             images = augment(pixels, Draws(recipe.seed, state.epoch, numbers), recipe, preprocess, state.size)
 
             torch.manual_seed(recipe.seed * 1_000_003 + state.step)  # dropout's masks
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                 logits = net(images)
             logits = logits.float()
             loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
@@ -119,7 +122,7 @@ def train(
                     f"lower the learning rate, for example --set learning_rate={(recipe.learning_rate or 1) / 4:g}, "
                     "or limit the gradient with --set clip=1",
                 )
-            optimizers.step(progress)
+            optimizers.step(state.progress)
 
             state.step += 1
             state.position += 1
@@ -131,11 +134,15 @@ def train(
                 taken = now - last
             state.seconds += taken
             state.epoch_seconds += taken
-            last, before = now, progress
-            progress = plan.progress(state.step, steps_per_epoch, state.seconds)
+            _keep_pace(state, taken / len(numbers) / cost(state.size))
+            last, before = now, state.progress
+            state.progress = plan.progress(
+                state.progress, steps=state.step, steps_per_epoch=steps_per_epoch,
+                taken=taken, spent=state.seconds, slowness=state.pace / state.best_pace,
+            )  # fmt: skip
             if average:
-                _move_average(average, net, (progress - before) / min(recipe.averaging, progress))
-            log({"kind": "step", "progress": progress, "loss": value, **asdict(state)})
+                _move_average(average, net, (state.progress - before) / min(recipe.averaging, state.progress))
+            log({"kind": "step", "loss": value, "left": plan.left(state.progress, state.seconds), **asdict(state)})
             if stopped():
                 save()
                 raise Interrupted("the state of the run is saved")
@@ -145,25 +152,31 @@ def train(
                 interval = max(CHECKPOINT_SECONDS, saving / CHECKPOINT_SHARE)
 
         try:
-            outputs = logits_of(net, validation, preprocess, size=state.size, device=device, stopped=stopped)
+            outputs = logits_of(
+                net, watched, preprocess,
+                device=device, precision=recipe.precision or "float32", size=state.size, stopped=stopped,
+            )  # fmt: skip
         except Interrupted:
             save()
             raise
         now = time.monotonic()
         state.seconds += now - last  # validation costs time too, but is not counted as speed
+        state.progress = plan.progress(
+            state.progress, steps=state.step, steps_per_epoch=steps_per_epoch,
+            taken=now - last, spent=state.seconds, slowness=state.pace / state.best_pace,
+        )  # fmt: skip
         last = now
-        progress = plan.progress(state.step, steps_per_epoch, state.seconds)
         log(
             {
                 "kind": "epoch",
                 "epoch": state.epoch + 1,
                 "step": state.step,
-                "progress": progress,
+                "progress": state.progress,
                 "size": state.size,
                 "train_loss": state.loss_sum / state.seen,
                 "train_accuracy": state.hits / state.seen,
-                "validation_loss": F.cross_entropy(outputs, validation.targets).item(),
-                "validation_accuracy": (outputs.argmax(1) == validation.targets.argmax(1)).float().mean().item(),
+                "validation_loss": F.cross_entropy(outputs, watched.targets).item(),
+                "validation_accuracy": (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
                 "photos_per_second": state.seen / max(state.epoch_seconds, 1e-9),
                 "seconds": state.seconds,
             }
@@ -175,6 +188,12 @@ def train(
     if average:
         net.load_state_dict(average)
     return state
+
+
+def _keep_pace(state: State, now: float) -> None:
+    """Follow the seconds that a photo takes of late, and the least that they have been."""
+    state.pace = 0.9 * state.pace + 0.1 * now if state.pace else now
+    state.best_pace = min(state.best_pace or state.pace, state.pace)
 
 
 @torch.no_grad()

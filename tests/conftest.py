@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import random
@@ -69,7 +70,10 @@ def write_shapes(folder: Path, per_class: int = 30, classes: tuple[str, ...] = S
 
 def settled(recipe: Recipe, photos: int = 100, size: int = 32) -> Recipe:
     """The recipe as the pipeline would hand it to the loop."""
-    return plan.settle(recipe, photos=photos, size=recipe.size or size, mirrored=True, turned=True, minimum_size=8)
+    return plan.settle(
+        dataclasses.replace(recipe, size=recipe.size or size), photos=photos, natural=size, mirrored=True, turned=True,
+        minimum_size=8, precision="float32", speed=1000.0, reading=0.001,
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -109,3 +109,29 @@ def test_width_and_dropout_reach_the_net() -> None:
         assert small < large / 2
         rates = [module.p for module in net_of(name, dropout=0.4).modules() if isinstance(module, torch.nn.Dropout)]
         assert rates == [0.4]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("negative", [False, True])
+def test_a_folded_net_gives_the_same_logits(name: str, negative: bool) -> None:
+    net = net_of(name)
+    images = torch.randn(8, 3, 48, 48)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, -1.0 if negative else 0.5, 1.5)
+            torch.nn.init.normal_(module.bias)
+    net(images)  # moves the statistics
+    net.eval()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with torch.inference_mode():
+        torch.testing.assert_close(models.folded(net, torch.float32)(images), net(images), rtol=1e-4, atol=1e-5)
+        half = models.folded(net, torch.bfloat16)(images)
+        assert half.dtype == torch.float32
+        assert (half - net(images)).abs().max() < 0.05 * net(images).abs().max() + 0.02
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folding_leaves_no_norm_behind_where_scales_are_positive(name: str) -> None:
+    ready = models.folded(net_of(name), torch.float32)
+    assert not [module for module in ready.modules() if isinstance(module, torch.nn.BatchNorm2d)]

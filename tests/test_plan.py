@@ -1,51 +1,159 @@
+"""The planner: what it chooses for data, machine and time, and how a run keeps to its budget."""
+
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 
 from pati import plan
 from pati.errors import PatiError
+from pati.plan import Plan
 from pati.recipe import Recipe
 
+MACHINE = {"precision": "float32", "speed": 1500.0, "reading": 0.0005}
 
-def settle(recipe: Recipe, photos: int = 1000, size: int = 64, minimum_size: int = 16) -> Recipe:
-    return plan.settle(recipe, photos=photos, size=size, mirrored=True, turned=True, minimum_size=minimum_size)
+
+def settle(recipe: Recipe, photos: int = 1000, natural: int = 160, minimum_size: int = 16, turned: bool = True,
+           speed: float = 1500.0) -> Recipe:  # fmt: skip
+    return plan.settle(
+        recipe, photos=photos, natural=natural, mirrored=turned, turned=turned, minimum_size=minimum_size,
+        **MACHINE | {"speed": speed},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("found", "size"),
-    [([(8, 8)], 32), ([(120, 160)] * 3, 96), ([(500, 374)], 96), ([(48, 64), (50, 50)], 48), ([], 96)],
+    [
+        ([(8, 8)], 32),
+        ([(120, 100)] * 3, 96),
+        ([(5000, 3740)], plan.LARGEST),
+        ([(48, 64), (50, 50)], 48),
+        ([], plan.LARGEST),
+    ],
 )
 def test_size_follows_the_photos(found: list[tuple[int, int]], size: int) -> None:
-    assert plan.choose_size(found) == size
+    assert plan.natural_size(found) == size
 
 
 def test_default_budgets_are_sensible() -> None:
     assert plan.default_budget(1797, 32) <= 60
-    assert 240 <= plan.default_budget(20_000, 96) <= 360
+    assert 240 <= plan.default_budget(20_000, 160) <= 360
     assert plan.default_budget(10**7, 96) == 1800
 
 
 def test_what_the_user_chose_stays() -> None:
-    settled = settle(Recipe(epochs=3, batch=7, flip=0.25, rotate=5))
-    assert (settled.epochs, settled.budget, settled.batch, settled.flip, settled.rotate) == (3, None, 7, 0.25, 5)
+    chosen = Recipe(epochs=3, batch=7, flip=0.25, rotate=5, size=80, width=0.5, growth=(1.0,), precision="bfloat16")
+    settled = settle(chosen)
+    for name in ("epochs", "budget", "batch", "flip", "rotate", "size", "width", "growth", "precision"):
+        assert getattr(settled, name) == getattr(chosen, name)
     assert settle(Recipe()).budget is not None
 
 
+def test_nothing_stays_open() -> None:
+    settled = settle(Recipe(budget=60))
+    assert [name for name, value in dataclasses.asdict(settled).items() if value is None] == ["epochs", "group_by"]
+
+
 def test_digits_are_not_mirrored() -> None:
-    settled = plan.settle(Recipe(), photos=100, size=32, mirrored=False, turned=False, minimum_size=16)
-    assert settled.flip == 0
+    assert settle(Recipe(), natural=32, turned=False).flip == 0
 
 
 def test_a_size_below_the_models_is_refused() -> None:
     with pytest.raises(PatiError, match="at least 16 px"):
-        settle(Recipe(), size=8)
+        settle(Recipe(size=8))
+
+
+@pytest.mark.parametrize("photos", [100, 16_000, 200_000])
+@pytest.mark.parametrize("natural", [32, 160])
+def test_more_time_never_buys_less(photos: int, natural: int) -> None:
+    budgets = (20, 60, 120, 300, 600, 1800, 3600)
+    plans = [settle(Recipe(budget=budget), photos=photos, natural=natural) for budget in budgets]
+    costs = [plan.cost(settled.size or 0, settled.width or 0) for settled in plans]
+    assert costs == sorted(costs)
+    assert all(16 <= (settled.size or 0) <= natural for settled in plans)
+
+
+def test_a_slower_machine_and_more_photos_buy_less() -> None:
+    fast, slow = settle(Recipe(budget=300), photos=20_000), settle(Recipe(budget=300), photos=20_000, speed=100.0)
+    many = settle(Recipe(budget=300), photos=200_000)
+    assert (slow.size or 0) < (fast.size or 0)
+    assert (many.size or 0) < (fast.size or 0)
+
+
+def test_epochs_alone_decide_where_there_is_no_budget() -> None:
+    few, many = settle(Recipe(epochs=1)), settle(Recipe(epochs=100))
+    assert (few.size or 0) < (many.size or 0)
+    assert settle(Recipe(epochs=100), speed=1.0) == many
+
+
+def test_other_models_keep_their_width() -> None:
+    assert settle(Recipe(model="scratch", budget=1e6)).width == 1
+
+
+def made(recipe: Recipe, seconds: float | None = None, photos: int = 900) -> Plan:
+    return plan.make(
+        settle(recipe), photos=photos, validation=500, minimum_size=16, seconds=seconds, after=5.0, speed=1500.0
+    )
 
 
 def test_sizes_grow_and_stay_possible() -> None:
-    made = plan.make(settle(Recipe(growth=(0.1, 0.5, 1.0), epochs=6)), photos=900, minimum_size=16, seconds=None)
-    assert made.sizes == (32, 32, 64)
-    assert [made.size_at(at) for at in (0, 0.34, 0.7, 1.0)] == [32, 32, 64, 64]
-    assert made.progress(30, 10, 5.0) == 0.5
-    timed = plan.make(settle(Recipe(budget=60)), photos=900, minimum_size=16, seconds=40.0)
-    assert timed.progress(1, 10, 10.0) == 0.25
-    assert timed.progress(1, 10, 100.0) == 1
+    sizes = made(Recipe(growth=(0.1, 0.5, 1.0), epochs=6, size=64))
+    assert sizes.sizes == (32, 32, 64)
+    assert [sizes.size_at(at) for at in (0, 0.34, 0.7, 1.0)] == [32, 32, 64, 64]
+    assert sizes.validated == 500
+
+
+def test_looking_at_validation_photos_stays_cheap() -> None:
+    short, long = made(Recipe(budget=60), 40, photos=16_000), made(Recipe(budget=6000), 5900, photos=16_000)
+    assert plan.FEWEST_VALIDATED <= short.validated <= 500
+    assert short.validated <= long.validated
+
+
+def advance(paced: Plan, step_seconds: list[float], steps_per_epoch: int = 100) -> tuple[float, float]:
+    """Progress and seconds spent after steps that take so long, on a machine whose best is the first."""
+    progress = spent = 0.0
+    for number, taken in enumerate(step_seconds, start=1):
+        spent += taken
+        progress = paced.progress(
+            progress, steps=number, steps_per_epoch=steps_per_epoch, taken=taken, spent=spent,
+            slowness=taken / step_seconds[0],
+        )  # fmt: skip
+        if progress >= 1:
+            break
+    return progress, spent
+
+
+def test_a_run_by_epochs_counts_steps() -> None:
+    paced = Plan(batch=8, sizes=(32,), validated=10, epochs=2)
+    assert advance(paced, [1.0] * 50)[0] == 0.25
+    assert advance(paced, [9.0] * 300) == (1.0, 9.0 * 200)
+
+
+def test_a_run_by_budget_follows_the_clock() -> None:
+    paced = Plan(batch=8, sizes=(32,), validated=10, epochs=1000, seconds=100, after=5)
+    assert advance(paced, [1.0] * 25)[0] == pytest.approx(0.25)
+    progress, spent = advance(paced, [1.0] * 200)
+    assert progress == 1
+    assert spent == 100
+
+
+def test_a_slowed_machine_leaves_more_for_what_follows() -> None:
+    paced = Plan(batch=8, sizes=(32,), validated=10, epochs=1000, seconds=100, after=10)
+    progress, spent = advance(paced, [1.0] * 50 + [2.0] * 100)
+    assert progress == 1
+    assert spent + 2 * paced.after == pytest.approx(110, abs=2)  # as long as training and rest were given together
+
+
+def test_a_run_by_budget_ends_early_where_more_epochs_cannot_help() -> None:
+    paced = Plan(batch=8, sizes=(32,), validated=10, epochs=3, seconds=1000, after=5)
+    progress, spent = advance(paced, [1.0] * 1000, steps_per_epoch=10)
+    assert progress == 1
+    assert spent == 30
+
+
+def test_the_time_left_is_told() -> None:
+    paced = Plan(batch=8, sizes=(32,), validated=10, epochs=None, seconds=100, after=5)
+    assert paced.left(0.25, 25) == 80
+    by_epochs = Plan(batch=8, sizes=(32,), validated=10, epochs=4)
+    assert by_epochs.left(0.25, 25) == 75

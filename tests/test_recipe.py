@@ -17,6 +17,8 @@ def value_of(field: dataclasses.Field[object]) -> st.SearchStrategy[object]:
         return st.lists(st.floats(low, high), min_size=1, max_size=4).map(tuple)
     if "str" in str(field.type):
         text = st.sampled_from(among) if among else st.text(min_size=1)
+    elif "bool" in str(field.type):
+        text = st.booleans()
     elif "int" in str(field.type):
         text = st.integers(int(low), int(high))
     else:

@@ -21,7 +21,7 @@ FLOORS = (
     {"pipeline"},
     {"report"},
     {"training", "evaluate", "classifier"},
-    {"plan", "run", "checkpoint"},
+    {"plan", "speed", "run", "checkpoint"},
     {"explain", "models", "augment", "metrics", "optim", "data", "machine"},
     {"preprocess"},
     {"decode", "recipe", "files"},

@@ -44,7 +44,7 @@ def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None,
         steps += row["kind"] == "step"
         rows.append(row)
 
-    paced = plan.Plan(batch=16, sizes=(16, 32), epochs=recipe.epochs, seconds=seconds)
+    paced = plan.Plan(batch=16, sizes=(16, 32), validated=15, epochs=recipe.epochs, seconds=seconds)
     loop.train(
         net, TRAINING, VALIDATION, preprocess, recipe, paced, folder,
         owner="test", device=CPU, log=log, stopped=lambda: stop_after is not None and steps >= stop_after,
@@ -140,3 +140,28 @@ def test_clipping_limits_the_gradient(tmp_path: Path) -> None:
     plain, _ = run(tmp_path / "a")
     clipped, _ = run(tmp_path / "b", dataclasses.replace(RECIPE, clip=1e-3))
     assert not same(plain, clipped)
+
+
+def test_samples_on_a_device_are_the_same() -> None:
+    some = TRAINING.some(7)
+    for one, two in zip(some.at(torch.arange(7)), some.on(CPU).at(torch.arange(7)), strict=True):
+        assert torch.equal(one, two)
+    assert len(some) == 7
+    assert TRAINING.some(10**6) is TRAINING
+
+
+def test_few_validation_photos_are_looked_at_if_the_plan_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    before = loop.logits_of
+
+    def counted(net: Any, data: Samples, *rest: Any, **more: Any) -> torch.Tensor:
+        looked.append(len(data))
+        return before(net, data, *rest, **more)
+
+    monkeypatch.setattr(loop, "logits_of", counted)
+    net = models.build("scratch", 3, width=0.25, dropout=0.0, seed=0)
+    paced = plan.Plan(batch=16, sizes=(32,), validated=4, epochs=2)
+    loop.train(net, TRAINING, VALIDATION, Preprocess(size=32), RECIPE, paced, tmp_path, owner="test", device=CPU)
+    assert looked == [4, 4]

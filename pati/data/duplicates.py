@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pati.data.worker import THUMB
+from pati.machine import cores
 
 _HASH_LIMIT = 24  # bits of 77; unrelated photos differ by 38 ± 5
 # Root mean square differences: grey levels of 255, and share of the photo's own deviation.
@@ -110,9 +113,9 @@ def _close_hashes(bits: NDArray[np.int8]) -> NDArray[np.int64]:
     turning = _FREQUENCIES[:, 1] % 2 == 1  # bits that mirroring flips
     fixed, turned = (np.ascontiguousarray(bits[:, part], np.float32) for part in (~turning, turning))
     close = len(_FREQUENCIES) - 2 * _HASH_LIMIT  # a dot product of ±1 is bits − 2 × distance
-    found = []
-    for top in range(0, len(bits), 512):
-        rows = slice(top, top + 512)
+
+    def below(top: int) -> list[NDArray[np.int64]]:
+        found, rows = [], slice(top, top + 512)
         for left in range(top, len(bits), 4096):  # a tile stays in the processor's cache
             columns = slice(left, left + 4096)
             dots = turned[rows] @ turned[columns].T
@@ -121,7 +124,12 @@ def _close_hashes(bits: NDArray[np.int8]) -> NDArray[np.int64]:
             i, j = np.divmod(np.flatnonzero(dots >= close), dots.shape[1])
             pairs = np.stack([i + top, j + left], 1)
             found.append(pairs[pairs[:, 0] < pairs[:, 1]])
-    return np.concatenate(found) if found else np.empty((0, 2), np.int64)
+        return found
+
+    # Threads of ours, not the matrix library's: the work between the products takes longer than they do.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
+        parts = [part for found in pool.map(below, range(0, len(bits), 512)) for part in found]
+    return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
 
 
 def _shrunk(thumbs: NDArray[np.uint8], edge: float) -> NDArray[np.float32]:

@@ -29,9 +29,21 @@ class Samples:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def on(self, device: torch.device) -> Samples:
+        """The same with pixels and targets in the memory of `device`, so that no batch has to travel."""
+        pixels = self.pixels[self.rows].to(device)
+        return Samples(pixels, torch.arange(len(self), device=device), self.targets.to(device))
+
     def at(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels `uint8 (B, H, H, 3)` and targets `(B, K)` of the samples `numbers` `(B,)`."""
         return self.pixels[self.rows[numbers]], self.targets[numbers]
+
+    def some(self, count: int) -> Samples:
+        """Itself, or `count` of its samples drawn once and for all."""
+        if count >= len(self):
+            return self
+        numbers = order(0, 0, len(self))[:count].sort().values
+        return Samples(self.pixels, self.rows[numbers], self.targets[numbers])
 
     def in_order(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """All samples once, in order."""

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import torch
 
-from pati.models.blocks import Net
+from pati.models.blocks import Net, channels_last
+from pati.models.folding import folded
 from pati.registry import Registry
 
 
@@ -32,10 +33,4 @@ def build(name: str, classes: int, *, width: float, dropout: float, seed: int) -
         return channels_last(factory(classes, width=width, dropout=dropout))
 
 
-def channels_last(net: Net) -> Net:
-    """The net with its kernels in channels-last memory, which CPU and GPU convolutions prefer."""
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return net
-
-
-__all__ = ["Factory", "Net", "build", "channels_last", "models"]
+__all__ = ["Factory", "Net", "build", "channels_last", "folded", "models"]

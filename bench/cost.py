@@ -1,0 +1,96 @@
+"""What a training step costs by size and width: the figures that the planner's constants come from.
+
+Fits `plan.COST`, `plan.FORWARD`, `speed.LOOP_SHARE` and `speed.READ_SHARE`, and says how far off the fit is.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pati import machine, models, plan, speed
+from pati.augment import Draws, augment
+from pati.classifier import Classifier
+from pati.data import pack, sources
+from pati.optim import Optimizers
+from pati.preprocess import Preprocess
+from pati.recipe import Recipe
+from tests.conftest import settled
+
+BATCH = 128
+SIZES, WIDTHS = (48, 64, 80, 96, 128, 160), (1.0, 1.5, 2.0)
+
+
+def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:
+    work()  # the first time is slower
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def cost() -> dict[str, Any]:
+    machine.keep_blocks()
+    precision = machine.faster_precision()
+    rows = [of(size, width, precision) for width in WIDTHS for size in SIZES]
+    standard = next(row for row in rows if row["size"] == plan.STANDARD and row["width"] == 1.0)
+    pixels = np.array([(row["size"] / plan.STANDARD) ** 2 for row in rows])
+    widths = np.array([row["width"] for row in rows])
+    measured = np.array([row["step"] / standard["step"] for row in rows])
+    terms = np.stack([pixels, pixels * widths, pixels * widths**2], 1) / measured[:, None]  # relative errors count
+    fitted = np.linalg.lstsq(terms, np.ones(len(rows)), rcond=None)[0]
+    bare = speed.of_training("pati", precision, torch.device("cpu")) / speed.LOOP_SHARE
+    with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / "cats-vs-dogs.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")][:2000:20]
+        photos = [archive.read(name) for name in names]
+    return {
+        "precision": precision,
+        "batch": BATCH,
+        "rows": rows,
+        "COST": [round(float(value), 3) for value in fitted],
+        "largest_error": round(float(np.abs(terms @ fitted - 1).max()), 3),
+        "FORWARD": round(statistics.median(row["predict"] / row["step"] for row in rows), 2),
+        "LOOP_SHARE": round(1 / standard["step"] / bare, 2),
+        "READ_SHARE": round(speed.of_reading(photos) * speed.READ_SHARE / reading(), 2),
+    }
+
+
+def of(size: int, width: float, precision: str) -> dict[str, Any]:
+    """Seconds for one photo: a step of the loop, and a prediction without its mirror image."""
+    recipe = settled(Recipe(epochs=1, size=size, width=width, batch=BATCH), photos=16_000)
+    preprocess = Preprocess(size=size)
+    net = models.build("pati", 2, width=width, dropout=0.0, seed=0)
+    optimizers = Optimizers(net, recipe)
+    pixels = torch.randint(0, 256, (BATCH, size, size, 3), dtype=torch.uint8)
+    targets = F.one_hot(torch.arange(BATCH) % 2).float()
+
+    def step() -> None:
+        images = augment(pixels, Draws(0, 0, torch.arange(BATCH)), recipe, preprocess, size)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = net(images)
+        F.cross_entropy(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
+        optimizers.step(0.5)
+
+    taken = median_seconds(step) / BATCH
+    made = Classifier(net, preprocess, ["cat", "dog"], mirror=False, facts={})
+    return {"size": size, "width": width, "step": taken, "predict": median_seconds(lambda: made.logits(pixels)) / BATCH}
+
+
+def reading() -> float:
+    """Seconds a photo of cats-vs-dogs takes to be read into a new pack, by all cores."""
+    source = sources.find("cats-vs-dogs")
+    started = time.monotonic()
+    _, _, reused = pack.open_or_build(source, Preprocess(size=plan.STANDARD))
+    assert not reused, "the cache holds these photos already: set PATI_CACHE to an empty folder"
+    return (time.monotonic() - started) / len(source.items)

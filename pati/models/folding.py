@@ -1,0 +1,90 @@
+"""A trained net made ready to predict: batch norm folded into convolutions, in the faster number format.
+
+Ioffe & Szegedy (2015, https://arxiv.org/abs/1502.03167), section 3.1: at prediction, batch norm is a fixed scale and
+shift of each channel, so the convolution before it can carry both. A pooling between the two does not matter
+where no scale is negative: the largest value stays the largest.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pati.models.blocks import Net, channels_last
+
+
+def folded(net: Net, dtype: torch.dtype) -> Net:
+    """A copy of `net` in evaluation mode that gives the same logits, up to rounding in `dtype`, without batch norms.
+
+    Norms that no convolution leads to in their `nn.Sequential` stay as they are. Takes images `float32 (N, 3, H, W)`,
+    gives logits `float32 (N, K)`; the stages between compute in `dtype`.
+    """
+    copied = copy.deepcopy(net).eval().requires_grad_(False)
+    for module in list(copied.modules()):
+        if isinstance(module, nn.Sequential):
+            _fold(module)
+            _replace_pooling(module)
+    copied.stages.to(dtype)
+    for module in copied.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.float()  # its statistics don't bear rounding
+    stages = nn.Sequential(_To(dtype), copied.stages, _To(torch.float32))
+    return channels_last(Net(stages, copied.head, minimum_size=net.minimum_size))
+
+
+class _To(nn.Module):
+    """A change of number format."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.to(self.dtype)
+
+
+def _fold(layers: nn.Sequential) -> None:
+    for at, norm in enumerate(layers):
+        if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or norm.running_mean is None:
+            continue
+        scale = (norm.running_var + norm.eps).rsqrt()
+        shift = -norm.running_mean * scale
+        if norm.affine:
+            scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
+        before = at - 1
+        if before >= 0 and isinstance(layers[before], nn.MaxPool2d) and bool((scale >= 0).all()):
+            before -= 1
+        convolution = layers[before] if before >= 0 else None
+        if isinstance(convolution, nn.Conv2d):
+            layers[before] = _scaled(convolution, scale, shift)
+            layers[at] = nn.Identity()
+
+
+def _replace_pooling(layers: nn.Sequential) -> None:
+    for at, layer in enumerate(layers):
+        if isinstance(layer, nn.MaxPool2d) and layer.extra_repr() == nn.MaxPool2d(2).extra_repr():
+            layers[at] = _Pool()
+
+
+class _Pool(nn.Module):
+    """2×2 max pooling without positions for a backward pass: twice as fast as PyTorch's on channels-last memory."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        count, channels, height, width = images.shape
+        if not images.is_contiguous(memory_format=torch.channels_last) or height % 2 or width % 2:
+            return F.max_pool2d(images, 2)
+        lines = images.permute(0, 2, 3, 1).view(count, height // 2, 2, width * channels)  # NCHW -> NHWC, memory stays
+        lines = torch.maximum(lines[:, :, 0], lines[:, :, 1]).view(count, height // 2, width // 2, 2, channels)
+        return torch.maximum(lines[:, :, :, 0], lines[:, :, :, 1]).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def _scaled(convolution: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor) -> nn.Conv2d:
+    """The convolution whose outputs are multiplied by `scale` `(C,)` and moved by `shift`."""
+    bias = shift if convolution.bias is None else convolution.bias * scale + shift
+    convolution.weight.mul_(scale[:, None, None, None])
+    convolution.bias = nn.Parameter(bias.clone())
+    return convolution

@@ -1,0 +1,53 @@
+"""How fast this machine is, measured in a second before anything is read, so that a plan can be made.
+
+Knows nets and photos' bytes, nothing of plans.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from pati import decode, machine, models
+from pati.plan import STANDARD
+from pati.preprocess import Preprocess
+
+LOOP_SHARE = 0.8  # of a step is forward and backward; the rest goes to augmentation and the optimiser (bench cost)
+READ_SHARE = 0.6  # of reading a photo is decoding and shrinking; the rest goes to its hash and thumbnail (bench cost)
+_BATCH, _REPEATS = 32, 3
+_PATIENCE = 0.5  # seconds
+
+
+def of_training(model: str, precision: str, device: torch.device) -> float:
+    """Photos of standard cost that are trained on in a second: width 1, `STANDARD` px."""
+    net = models.build(model, 2, width=1.0, dropout=0.0, seed=0).to(device)
+    size = max(STANDARD, net.minimum_size)
+    images = torch.zeros(_BATCH, 3, size, size, device=device).to(memory_format=torch.channels_last)
+    targets = torch.zeros(_BATCH, dtype=torch.int64, device=device)
+    times = []
+    for _ in range(_REPEATS + 1):  # the first one is slower
+        started = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = F.cross_entropy(net(images).float(), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss.item()
+        times.append(time.perf_counter() - started)
+    return LOOP_SHARE * _BATCH / min(times[1:]) * (size / STANDARD) ** 2
+
+
+def of_reading(photos: Sequence[bytes]) -> float:
+    """Seconds that this machine needs for one of these photos when all its cores read, by the first few of them."""
+    preprocess = Preprocess(size=STANDARD)
+    started, done = time.perf_counter(), 0
+    for data in photos:
+        try:
+            preprocess(data)
+        except decode.Unreadable:
+            continue
+        done += 1
+        if time.perf_counter() - started > _PATIENCE:
+            break
+    return (time.perf_counter() - started) / max(1, done) / READ_SHARE / machine.cores()

@@ -1,0 +1,55 @@
+"""What is measured of the machine before a plan is made."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from pati import machine, speed
+from pati.classifier import Classifier
+from tests.conftest import draw, jpeg
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "chosen"),
+    [(True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")],
+)
+def test_precision_follows_the_processor(avx512: bool, amx: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert machine.faster_precision() == chosen
+
+
+def test_training_speed_counts_photos_of_standard_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(100))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) * 0.5)
+    found = speed.of_training("pati", "float32", CPU)
+    assert found == pytest.approx(speed.LOOP_SHARE * 32 / 0.5)
+
+
+def test_reading_speed_is_by_the_first_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = [b"no photo", *(jpeg(draw("circle", number, 64)) for number in range(3))]
+    found = speed.of_reading(photos)
+    assert 0 < found < 0.5
+    assert speed.of_reading([]) < 0.01
+
+
+def test_what_answers_is_in_the_faster_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pati import models
+    from pati.preprocess import Preprocess
+
+    net = models.build("pati", 2, width=0.5, dropout=0.0, seed=0)
+    pixels = torch.randint(0, 256, (9, 32, 32, 3), dtype=torch.uint8)
+    found = {}
+    for name in ("float32", "bfloat16"):
+        monkeypatch.setattr(machine, "faster_precision", lambda device, name=name: name)
+        made = Classifier(net, Preprocess(size=32), ["a", "b"], mirror=True, facts={})
+        found[name] = made.logits(pixels)
+        one_by_one = torch.cat([made.logits(photo[None]) for photo in pixels])
+        torch.testing.assert_close(one_by_one, found[name], rtol=0, atol=1e-5)
+    assert not torch.equal(found["float32"], found["bfloat16"])
+    torch.testing.assert_close(found["float32"], found["bfloat16"], rtol=0, atol=0.02)
