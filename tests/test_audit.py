@@ -193,6 +193,27 @@ def test_pack_holds_each_photos_pixels_and_is_reused_until_a_file_changes(tmp_pa
     )
 
 
+def test_a_pack_that_another_process_finishes_meanwhile_is_no_error(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
+    before, meddled = Path.rename, []
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.name == "new" and len(meddled) < 2:
+            meddled.append(target)
+            target.mkdir(parents=True)
+            (target / "pack.json").write_text("of another process")
+        return before(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    source = sources.find(shapes)
+    findings, packed, _ = pack.open_or_build(source, Preprocess(size=32))
+    assert len(meddled) == 2
+    assert len(packed.pixels) == len(findings) == 90
+    assert pack.open_or_build(source, Preprocess(size=32))[2], "the pack is sound and reused"
+
+
 def test_cats_vs_dogs(photos: Callable[[str], Path]) -> None:
     """Exactly the two empty photos and the two Thumbs.db are quarantined; duplicates never straddle."""
     photos("cats-vs-dogs")

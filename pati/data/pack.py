@@ -8,7 +8,9 @@ of labels or splits: rows are found by content.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ from pati.errors import PatiError
 from pati.preprocess import Preprocess
 
 FORMAT = 1
+_PATIENCE = 10  # times that another process may be faster
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,7 @@ def open_or_build(
     try:
         with files.scratch_folder(slot) as temporary:
             findings = _fill(temporary, source, preprocess, progress)
-            with contextlib.suppress(FileNotFoundError):  # what was there has another key
-                slot.rename(temporary / "old")
-            temporary.joinpath("new").rename(slot)
+            _put(temporary / "new", slot, temporary)
             files.sync_folder(slot.parent)
             pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
     except OSError as error:
@@ -95,6 +96,19 @@ def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Pro
         new / "pack.json", {"format": FORMAT, "key": _key(source, [f.sha256 for f in findings]), "findings": rows}
     )
     return findings
+
+
+def _put(new: Path, slot: Path, temporary: Path) -> None:
+    """Move a finished pack into its slot; what lies there has another key, or is another process's of this moment."""
+    for attempt in itertools.count():
+        with contextlib.suppress(FileNotFoundError):
+            slot.rename(temporary / f"old-{attempt}")
+        try:
+            new.rename(slot)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == _PATIENCE:
+                raise
 
 
 def _claim(path: Path) -> None:
