@@ -63,7 +63,7 @@ WORDS = {
         "minutes": "{minutes:.1f} min, {memory:.1f} GB",
         "percent": "{:.1f} %",
         "foot": "{cpu}, {cores} cores, no GPU; torch {torch}, Python {python}; commit {commit}. "
-        "Made by `python -m bench budget demo_sets`.",
+        "Made by `python -m bench`.",
     },
     "README.tr.md": {
         "head": "| fotoğraflar | komut | test doğruluğu | %95 aralık | komutun tümü |",
@@ -74,17 +74,19 @@ WORDS = {
         "minutes": "{minutes:.1f} dk, {memory:.1f} GB",
         "percent": "%{:.1f}",
         "foot": "{cpu}, {cores} çekirdek, GPU yok; torch {torch}, Python {python}; commit {commit}. "
-        "`python -m bench budget demo_sets` ile üretildi.",
+        "`python -m bench` ile üretildi.",
     },
 }
 
 
+MEASURED = HERE.parent / "bench" / "results"
+
+
 def results(readme: str) -> str:
-    """The table of results in one README's language."""
+    """The table of results in one README's language: each budget that was measured, then the smaller sets."""
     words = WORDS[readme]
-    measured = HERE.parent / "bench" / "results"
-    budget, sets = (json.loads((measured / f"{name}.json").read_text()) for name in ("budget", "demo_sets"))
-    seeds = list(budget["result"]["seeds"].values())
+    budgets = [json.loads(path.read_text()) for path in MEASURED.glob("budget_*m.json")]
+    sets = json.loads((MEASURED / "demo_sets.json").read_text())
 
     def row(what: str, command: str, accuracy: float, interval: str, runs: list[dict[str, float]]) -> str:
         minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
@@ -96,14 +98,19 @@ def results(readme: str) -> str:
         return "–".join(words["percent"].format(100 * value) for value in run["interval"])
 
     lines = [words["head"], "|---|---|---|---|---|"]
-    mean = budget["result"]["mean_test_accuracy"]
-    lines.append(row("cats", "cats-vs-dogs --budget 5m", mean, words["mean"].format(count=len(seeds)), seeds))
+    for document in sorted(budgets, key=lambda document: float(document["result"]["minutes"])):
+        result, seeds = document["result"], list(document["result"]["seeds"].values())
+        spread = words["mean"].format(count=len(seeds)) if len(seeds) > 1 else interval(seeds[0])
+        command = f"cats-vs-dogs --budget {result['minutes']}m"
+        lines.append(row("cats", command, result["mean_test_accuracy"], spread, seeds))
     for name, command in (("clothing", "clothing.zip --group-by sender_id"), ("digits", "digits")):
         run = sets["result"][name]
         lines.append(row(name, command, run["test_accuracy"], interval(run), [run]))
     if readme == "README.tr.md":  # Turkish writes a decimal comma
         lines = [re.sub(r"(?<=\d)\.(?=\d( |–|dk|$| \|))", ",", line) for line in lines]
-    lines += ["", words["foot"].format(**budget["machine"], commit=budget["commit"])]
+    documents = [*budgets, sets]
+    commits = ", ".join(sorted({document["commit"] for document in documents}))
+    lines += ["", words["foot"].format(**documents[0]["machine"], commit=commits)]
     return "\n".join(lines)
 
 

@@ -144,6 +144,10 @@ class Watch:
         if event["step"]:
             say(f"going on from step {event['step']}, epoch {event['epoch'] + 1}")
 
+    def _on_note(self, event: dict[str, Any]) -> None:
+        self.close()
+        say(f"note: {event['text']}")
+
     def _on_warning(self, event: dict[str, Any]) -> None:
         say(f"warning: {event['text']}")
 
@@ -182,7 +186,7 @@ class Watch:
 
 def _epoch_table() -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("epoch", "px", "train loss", "train %", "valid loss", "valid %", "photos/s", "time"):
+    for name in ("epoch", "px", "train loss", "train %", "valid loss", "valid %", "photos/s", "time", "left"):
         table.add_column(name, justify="right")
     return table
 
@@ -197,6 +201,7 @@ def _epoch_cells(row: dict[str, Any]) -> list[str]:
         f"{100 * row['validation_accuracy']:.1f}",
         f"{row['photos_per_second']:.0f}",
         duration(row["seconds"]),
+        duration(row["left"]),
     ]
 
 

@@ -177,6 +177,7 @@ def train(
                 "train_accuracy": state.hits / state.seen,
                 "validation_loss": F.cross_entropy(outputs, watched.targets).item(),
                 "validation_accuracy": (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
+                "left": plan.left(state.progress, state.seconds),
                 "photos_per_second": state.seen / max(state.epoch_seconds, 1e-9),
                 "seconds": state.seconds,
             }

@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 
 import pati
-from pati import pipeline
+from pati import pipeline, plan
 from pati.data.manifest import Manifest
 from pati.data.sources import Columns, find
 from pati.errors import PatiError
@@ -129,6 +129,21 @@ def test_a_budget_that_is_too_small_is_refused_with_one_that_is_not(shapes: Path
     with pytest.raises(PatiError, match="leaves 0 s for training"):
         pipeline.train(shapes, Recipe(budget=5.0), out=tmp_path / "run", started=-1e9)
     assert pipeline.train(shapes, QUICK, out=tmp_path / "run").metrics["epochs"] == 1  # nothing was lost: same folder
+
+
+def test_a_budget_that_more_photos_would_need_ends_early_and_says_so(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "MOST_EPOCHS", 2)
+    told: list[str] = []
+    result = pipeline.train(
+        shapes, dataclasses.replace(QUICK, epochs=None, budget=600.0), out=tmp_path / "run",
+        listen=lambda event: told.append(event.get("text", "")),
+    )  # fmt: skip
+    assert result.metrics["epochs"] == 2
+    assert result.metrics["seconds"]["command"] < 300
+    assert any("ended early" in text and "2 times" in text for text in told)
+    assert result.run.rows("note")
 
 
 def test_out_never_takes_a_folder_with_something_in_it(shapes: Path, tmp_path: Path) -> None:
