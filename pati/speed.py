@@ -15,8 +15,8 @@ from pati import decode, machine, models
 from pati.plan import STANDARD
 from pati.preprocess import Preprocess
 
-LOOP_SHARE = 0.8  # of a step is forward and backward; the rest goes to augmentation and the optimiser (bench cost)
-READ_SHARE = 0.6  # of reading a photo is decoding and shrinking; the rest goes to its hash and thumbnail (bench cost)
+LOOP_SHARE = 0.85  # of a step is forward and backward; the rest goes to augmentation and the optimiser (bench cost)
+READ_SHARE = 0.57  # of reading a photo is decoding and shrinking; the rest goes to its hash and thumbnail (bench cost)
 _BATCH, _REPEATS = 32, 3
 _PATIENCE = 0.5  # seconds
 

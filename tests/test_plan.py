@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
-from pati import plan
+from pati import plan, speed
 from pati.errors import PatiError
 from pati.plan import Plan
 from pati.recipe import Recipe
@@ -157,3 +159,14 @@ def test_the_time_left_is_told() -> None:
     assert paced.left(0.25, 25) == 80
     by_epochs = Plan(batch=8, sizes=(32,), validated=10, epochs=4)
     assert by_epochs.left(0.25, 25) == 75
+
+
+def test_constants_are_those_that_were_measured() -> None:
+    found = json.loads((Path(__file__).parent.parent / "bench" / "results" / "cost.json").read_text())["result"]
+    assert plan.COST == pytest.approx(found["COST"], rel=0.15)
+    assert plan.FORWARD == pytest.approx(found["FORWARD"], rel=0.15)
+    assert pytest.approx(found["LOOP_SHARE"], rel=0.15) == speed.LOOP_SHARE
+    assert pytest.approx(found["READ_SHARE"], rel=0.15) == speed.READ_SHARE
+    for row in found["rows"]:
+        standard = next(other for other in found["rows"] if (other["size"], other["width"]) == (plan.STANDARD, 1.0))
+        assert plan.cost(row["size"], row["width"]) == pytest.approx(row["step"] / standard["step"], rel=0.25)
