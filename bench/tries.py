@@ -119,6 +119,7 @@ def photos(size: int) -> tuple[Samples, Samples, Preprocess, int]:
 
 def run(what: Try, data: tuple[Samples, Samples, Preprocess, int]) -> dict[str, Any]:
     training, scored, preprocess, classes = data
+    assert max(what.score) <= what.pack, "photos are shrunk for scoring, never enlarged"
     chosen = Recipe(epochs=1, batch=what.batch, seed=what.seed, size=what.pack, **what.recipe)
     recipe = settled(chosen, photos=len(training))
     net = build(what.net, classes, seed=what.seed, scale=what.scale, act=what.act)

@@ -154,7 +154,7 @@ def source_size(recipe: Recipe, size: int) -> int:
 
 def augment(pixels: torch.Tensor, draws: Draws, recipe: Recipe, preprocess: Preprocess, size: int) -> torch.Tensor:
     """`uint8 (N, H, H, 3)` -> normalised `float32 (N, 3, size, size)`, channels last, each changed at random."""
-    images = shrunk(pixels.permute(0, 3, 1, 2), source_size(recipe, size))  # NHWC -> NCHW, memory stays
+    images = shrunk(pixels, source_size(recipe, size)).permute(0, 3, 1, 2)
     images = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     space = torch.eye(3).expand(len(images), 3, 3)
     colour = torch.eye(3, 4).expand(len(images), 3, 4)

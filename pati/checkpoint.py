@@ -20,7 +20,7 @@ from safetensors.torch import save as serialised
 
 from pati import files
 
-FORMAT = 1
+FORMAT = 2
 KEEP = 2
 
 

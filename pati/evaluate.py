@@ -36,7 +36,7 @@ def logits_of(
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         for pixels, _ in data.in_order(BATCH):
             if size is not None:
-                pixels = shrunk(pixels.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+                pixels = shrunk(pixels, size)
             logits.append(batch_logits(net, preprocess.normalise(pixels.to(device)), mirror=mirror).cpu())
             if stopped():
                 raise Interrupted("stopped while scoring")

@@ -78,7 +78,7 @@ def rung_for_epochs(epochs: int) -> Rung:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is paced: by `epochs`, or by `seconds` of training and then at most `epochs`.
+    """How a run is paced: by `epochs`, or, where a budget leaves `seconds` for training, by them and at most `epochs`.
 
     `after`: seconds that a budget keeps for scoring and report. `validated`: photos looked at after each epoch.
     """
@@ -86,7 +86,7 @@ class Plan:
     batch: int
     sizes: tuple[int, ...]
     validated: int
-    epochs: int | None = None
+    epochs: int
     seconds: float | None = None
     after: float = 0.0
 
@@ -99,9 +99,7 @@ class Plan:
         that is left; where the machine has become `slowness` times slower, the work after training will take longer
         too.
         """
-        done = before
-        if self.epochs is not None:
-            done = max(done, steps / (self.epochs * steps_per_epoch))
+        done = max(before, steps / (self.epochs * steps_per_epoch))
         if self.seconds is not None:
             left = self.seconds - spent - self.after * (slowness - 1)
             done = max(done, before + (1 - before) * taken / (taken + left) if left > 0 else 1.0)
@@ -111,7 +109,7 @@ class Plan:
         """Seconds until the command ends, by the schedule or by its own pace, whichever comes first."""
         rest = spent * (1 - progress) / max(progress, 1e-6)
         if self.seconds is not None:
-            rest = min(rest, self.seconds - spent) if self.epochs else self.seconds - spent
+            rest = min(rest, self.seconds - spent)
         return max(0.0, rest) + self.after
 
     def size_at(self, progress: float) -> int:
@@ -159,7 +157,7 @@ def settle(
     `natural`: see `natural_size`. `speed`: photos of standard cost that this machine trains on in a second;
     `reading`: seconds that it takes to read and decode one.
     """
-    chosen: dict[str, object] = {"precision": recipe.precision or precision}
+    chosen: dict[str, object] = {}
     budget = recipe.budget
     if recipe.epochs is None and budget is None:
         budget = chosen["budget"] = default_budget(photos, natural)
@@ -171,6 +169,7 @@ def settle(
     if recipe.batch is None:
         chosen["batch"] = 128 if photos >= 8000 else 64 if photos >= 1500 else 32 if photos >= 300 else 16
     for name, value in (
+        ("precision", precision),
         ("size", max(minimum_size, min(natural, rung.size))),
         ("growth", rung.growth),
         ("width", rung.width if recipe.model == "pati" else 1.0),
@@ -216,6 +215,7 @@ def make(
     sizes = tuple(min(recipe.size, max(size, min(recipe.size, 32))) for size in sizes)
     batch = min(recipe.batch, photos)
     if seconds is None:
+        assert recipe.epochs is not None
         return Plan(batch, sizes, validation, epochs=recipe.epochs)
     one = statistics.mean(cost(size, recipe.width) for size in sizes) / speed
     epochs = max(1.0, seconds / (photos * one))

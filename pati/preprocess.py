@@ -124,15 +124,18 @@ class Preprocess:
         return result
 
 
-def shrunk(images: torch.Tensor, size: int) -> torch.Tensor:
-    """`uint8 (N, 3, H, W)` with H and W brought down to `size` where they are larger, by the filter of `Preprocess`."""
+def shrunk(pixels: torch.Tensor, size: int) -> torch.Tensor:
+    """Packed pixels `uint8 (N, H, H, 3)` brought down to `size` where they are larger, filtered as in `Preprocess`."""
     from torch.nn.functional import interpolate
 
-    if max(images.shape[2:]) <= size:
-        return images
-    if images.is_cuda:  # there only for floating point
-        return interpolate(images.float(), (size, size), mode="bilinear", antialias=True).round().to(images.dtype)
-    return interpolate(images, (size, size), mode="bilinear", antialias=True)
+    if pixels.shape[1] <= size:
+        return pixels
+    images = pixels.permute(0, 3, 1, 2)  # NHWC -> NCHW, memory stays
+    if pixels.is_cuda:  # there only for floating point
+        images = interpolate(images.float(), (size, size), mode="bilinear", antialias=True).round().to(pixels.dtype)
+    else:
+        images = interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return images.permute(0, 2, 3, 1)
 
 
 def _three(values: Any) -> tuple[float, float, float]:

@@ -18,7 +18,7 @@ from pati import files
 from pati.errors import PatiError
 from pati.recipe import Recipe
 
-FORMAT = 1
+FORMAT = 2
 LOCK = ".lock"  # held by the process that works on the run; its being there says nothing
 
 
@@ -132,9 +132,12 @@ class Run:
         """The document in run.json."""
         try:
             document = json.loads(self.state.read_text(encoding="utf-8"))
-            if document["format"] != FORMAT:
+            version = document["format"]
+            if version != FORMAT:
+                newer = isinstance(version, int) and version > FORMAT
                 raise PatiError(
-                    f"{self.state} has format {document['format']}, this pati reads {FORMAT}", "update pati"
+                    f"{self.state} has format {version!r}, this pati reads {FORMAT}",
+                    "update pati" if newer else "go on with the pati that began it, or train it again",
                 )
             return dict(document)
         except (OSError, ValueError, KeyError, TypeError) as error:

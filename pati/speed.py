@@ -1,6 +1,6 @@
 """How fast this machine is, measured in a second before anything is read, so that a plan can be made.
 
-Knows nets and photos' bytes, nothing of plans.
+Knows nets, photos' bytes, and the cost that plans count in.
 """
 
 from __future__ import annotations

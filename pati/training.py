@@ -94,6 +94,18 @@ def train(
         checkpoint.save(checkpoints, state.step, tensors, {"state": asdict(state)}, owner=owner)
 
     steps_per_epoch = len(training) // plan.batch
+
+    def spend(seconds: float) -> None:
+        state.seconds += seconds
+        state.progress = plan.progress(
+            state.progress,
+            steps=state.step,
+            steps_per_epoch=steps_per_epoch,
+            taken=seconds,
+            spent=state.seconds,
+            slowness=state.pace / state.best_pace,
+        )
+
     watched = validation.some(plan.validated)
     saved = last = time.monotonic()
     interval, taken, saving = CHECKPOINT_SECONDS, math.inf, 0.0
@@ -102,7 +114,7 @@ def train(
         order = loader.order(recipe.seed, state.epoch, len(training))
         while state.position < steps_per_epoch and state.progress < 1:
             numbers = order[state.position * plan.batch : (state.position + 1) * plan.batch]
-            pixels, targets = training.at(numbers.to(training.pixels.device))
+            pixels, targets = training.at(numbers)
             pixels, targets = pixels.to(device), targets.to(device)
             state.size = plan.size_at(state.progress)
             images = augment(pixels, Draws(recipe.seed, state.epoch, numbers), recipe, preprocess, state.size)
@@ -132,14 +144,10 @@ def train(
             now = time.monotonic()
             if now - last < max(ASLEEP, 10 * taken):
                 taken = now - last
-            state.seconds += taken
             state.epoch_seconds += taken
             _keep_pace(state, taken / len(numbers) / cost(state.size))
             last, before = now, state.progress
-            state.progress = plan.progress(
-                state.progress, steps=state.step, steps_per_epoch=steps_per_epoch,
-                taken=taken, spent=state.seconds, slowness=state.pace / state.best_pace,
-            )  # fmt: skip
+            spend(taken)
             if average:
                 _move_average(average, net, (state.progress - before) / min(recipe.averaging, state.progress))
             log({"kind": "step", "loss": value, "left": plan.left(state.progress, state.seconds), **asdict(state)})
@@ -160,11 +168,7 @@ def train(
             save()
             raise
         now = time.monotonic()
-        state.seconds += now - last  # validation costs time too, but is not counted as speed
-        state.progress = plan.progress(
-            state.progress, steps=state.step, steps_per_epoch=steps_per_epoch,
-            taken=now - last, spent=state.seconds, slowness=state.pace / state.best_pace,
-        )  # fmt: skip
+        spend(now - last)  # validation costs time too, but is not counted as speed
         last = now
         log(
             {

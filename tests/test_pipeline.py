@@ -227,3 +227,12 @@ def test_cats_and_dogs_end_to_end(photos: Callable[[str], Path], tmp_path: Path)
     for path, together in zip(paths, answers, strict=True):
         for alone in (result.classifier.predict(path), result.classifier.predict(path.read_bytes())):
             assert all(abs(alone.probabilities[name] - together[name]) <= 1e-5 for name in together)
+
+
+@pytest.mark.parametrize(("version", "told"), [(1, "train it again"), (99, "update pati")])
+def test_runs_of_other_formats_are_refused(version: int, told: str, shapes: Path, tmp_path: Path) -> None:
+    run = pipeline.train(shapes, QUICK, out=tmp_path / "run").run
+    run.state.write_text(json.dumps(run.read_state() | {"format": version}))
+    with pytest.raises(PatiError, match=f"has format {version}") as caught:
+        pipeline.resume(run.folder)
+    assert told in caught.value.hint

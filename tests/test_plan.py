@@ -155,7 +155,7 @@ def test_a_run_by_budget_ends_early_where_more_epochs_cannot_help() -> None:
 
 
 def test_the_time_left_is_told() -> None:
-    paced = Plan(batch=8, sizes=(32,), validated=10, epochs=None, seconds=100, after=5)
+    paced = Plan(batch=8, sizes=(32,), validated=10, epochs=1000, seconds=100, after=5)
     assert paced.left(0.25, 25) == 80
     by_epochs = Plan(batch=8, sizes=(32,), validated=10, epochs=4)
     assert by_epochs.left(0.25, 25) == 75

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from pati.errors import PatiError
-from pati.preprocess import Preprocess
+from pati.preprocess import Preprocess, shrunk
 from tests.conftest import draw, jpeg
 
 
@@ -66,3 +66,11 @@ def test_json_round_trip_and_refusals() -> None:
 def test_wrong_arrays_are_refused(array: np.ndarray) -> None:
     with pytest.raises(PatiError):
         Preprocess(size=8)(array)
+
+
+def test_packed_photos_are_shrunk_as_photos_are_fitted() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
+    small = shrunk(torch.from_numpy(pixels), 40).numpy()
+    fitted = np.stack([Preprocess(size=40).fit(photo) for photo in pixels])
+    assert np.abs(small.astype(int) - fitted).max() <= 1  # rounding
+    assert np.array_equal(shrunk(torch.from_numpy(pixels), 200).numpy(), pixels)

@@ -44,7 +44,7 @@ def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None,
         steps += row["kind"] == "step"
         rows.append(row)
 
-    paced = plan.Plan(batch=16, sizes=(16, 32), validated=15, epochs=recipe.epochs, seconds=seconds)
+    paced = plan.Plan(batch=16, sizes=(16, 32), validated=15, epochs=recipe.epochs or 10**6, seconds=seconds)
     loop.train(
         net, TRAINING, VALIDATION, preprocess, recipe, paced, folder,
         owner="test", device=CPU, log=log, stopped=lambda: stop_after is not None and steps >= stop_after,

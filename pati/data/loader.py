@@ -36,6 +36,7 @@ class Samples:
 
     def at(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels `uint8 (B, H, H, 3)` and targets `(B, K)` of the samples `numbers` `(B,)`."""
+        numbers = numbers.to(self.rows.device)
         return self.pixels[self.rows[numbers]], self.targets[numbers]
 
     def some(self, count: int) -> Samples:
