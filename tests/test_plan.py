@@ -76,6 +76,13 @@ def test_more_time_never_buys_less(photos: int, natural: int) -> None:
     assert all(16 <= (settled.size or 0) <= natural for settled in plans)
 
 
+def test_no_pooling_of_the_house_net_leaves_out_an_edge() -> None:
+    for rung in plan.RUNGS:
+        recipe = settle(Recipe(budget=60, size=rung.size, growth=rung.growth))
+        made = plan.make(recipe, photos=900, validation=90, minimum_size=16, seconds=40.0, after=5.0, speed=1500.0)
+        assert all(size % 16 == 0 for size in (rung.size, *made.sizes))
+
+
 def test_a_slower_machine_and_more_photos_buy_less() -> None:
     fast, slow = settle(Recipe(budget=300), photos=20_000), settle(Recipe(budget=300), photos=20_000, speed=100.0)
     many = settle(Recipe(budget=300), photos=200_000)

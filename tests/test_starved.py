@@ -317,7 +317,9 @@ def test_a_checkpoint_that_does_not_fit_is_passed_over(harm: str, stopped_run: P
         if harm == "newer":
             import hashlib
 
-            data = data.replace(b'"format":"1"', b'"format":"9"')
+            written = f'"format":"{checkpoint.FORMAT}"'.encode()
+            assert written in data
+            data = data.replace(written, b'"format":"9"')
             path.write_bytes(data + hashlib.sha256(data).digest())
         path.replace(newest)
     words = {"foreign": "belongs to another run", "newer": "made by another version", "unreadable": "can't be read"}
