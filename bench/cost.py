@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import statistics
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -43,14 +46,10 @@ def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:
 def cost() -> dict[str, Any]:
     machine.keep_blocks()
     precision = machine.faster_precision()
-    rows = [of(size, width, precision) for width in WIDTHS for size in SIZES]
-    standard = next(row for row in rows if row["size"] == plan.STANDARD and row["width"] == 1.0)
-    pixels = np.array([(row["size"] / plan.STANDARD) ** 2 for row in rows])
-    widths = np.array([row["width"] for row in rows])
-    measured = np.array([row["step"] / standard["step"] for row in rows])
-    terms = np.stack([pixels, pixels * widths**2], 1) / measured[:, None]  # relative errors count
-    fitted = np.linalg.lstsq(terms, np.ones(len(rows)), rcond=None)[0]
-    bare = speed.of_training("pati", precision, torch.device("cpu")) / speed.LOOP_SHARE
+    rows = {model: [of(model, size, width, precision) for width in WIDTHS for size in SIZES] for model in plan.COST}
+    standard = next(row for row in rows[plan.HOUSE] if row["size"] == plan.STANDARD and row["width"] == 1.0)
+    fits = {model: fit(found, standard["step"]) for model, found in rows.items()}
+    bare = speed.of_training(None, precision, torch.device("cpu")) / speed.LOOP_SHARE
     with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / "cats-vs-dogs.zip") as archive:
         names = [name for name in archive.namelist() if name.endswith(".jpg")][:2000:20]
         photos = [archive.read(name) for name in names]
@@ -58,19 +57,29 @@ def cost() -> dict[str, Any]:
         "precision": precision,
         "batch": BATCH,
         "rows": rows,
-        "COST": [round(float(value), 3) for value in fitted],
-        "largest_error_of_fit": round(float(np.abs(terms @ fitted - 1).max()), 3),
-        "FORWARD": round(statistics.median(row["predict"] / row["step"] for row in rows), 2),
+        "COST": {model: found for model, (found, _) in fits.items()},
+        "largest_error_of_fit": {model: error for model, (_, error) in fits.items()},
+        "FORWARD": round(statistics.median(row["predict"] / row["step"] for row in chain(*rows.values())), 2),
         "LOOP_SHARE": round(1 / standard["step"] / bare, 2),
         "READ_SHARE": round(speed.of_reading(photos) * speed.READ_SHARE / reading(), 2),
     }
 
 
-def of(size: int, width: float, precision: str) -> dict[str, Any]:
+def fit(rows: list[dict[str, Any]], standard: float) -> tuple[list[float], float]:
+    """The two parts of `plan.cost`, and the largest relative error."""
+    pixels = np.array([(row["size"] / plan.STANDARD) ** 2 for row in rows])
+    widths = np.array([row["width"] for row in rows])
+    measured = np.array([row["step"] / standard for row in rows])
+    terms = np.stack([pixels, pixels * widths**2], 1) / measured[:, None]  # relative errors count
+    fitted = np.linalg.lstsq(terms, np.ones(len(rows)), rcond=None)[0]
+    return [round(float(value), 3) for value in fitted], round(float(np.abs(terms @ fitted - 1).max()), 3)
+
+
+def of(model: str, size: int, width: float, precision: str) -> dict[str, Any]:
     """Seconds for one photo: a step of the loop, and a prediction without its mirror image."""
-    recipe = settled(Recipe(epochs=1, size=size, width=width, batch=BATCH), photos=16_000)
+    recipe = settled(Recipe(model=model, epochs=1, size=size, width=width, batch=BATCH), photos=16_000)
     preprocess = Preprocess(size=size)
-    net = models.build("pati", 2, width=width, dropout=0.0, seed=0)
+    net = models.build(model, 2, width=width, dropout=0.0, seed=0)
     optimizers = Optimizers(net, recipe)
     pixels = torch.randint(0, 256, (BATCH, size, size, 3), dtype=torch.uint8)
     targets = F.one_hot(torch.arange(BATCH) % 2).float()
@@ -89,8 +98,8 @@ def of(size: int, width: float, precision: str) -> dict[str, Any]:
 
 def reading() -> float:
     """Seconds a photo of cats-vs-dogs takes to be read into a new pack, by all cores."""
-    source = sources.find("cats-vs-dogs")
-    started = time.monotonic()
-    _, _, reused = pack.open_or_build(source, Preprocess(size=plan.STANDARD))
-    assert not reused, "the cache holds these photos already: set PATI_CACHE to an empty folder"
-    return (time.monotonic() - started) / len(source.items)
+    with tempfile.TemporaryDirectory() as cache, mock.patch.dict(os.environ, PATI_CACHE=cache):
+        source = sources.find("cats-vs-dogs")
+        started = time.monotonic()
+        pack.open_or_build(source, Preprocess(size=plan.STANDARD))
+        return (time.monotonic() - started) / len(source.items)

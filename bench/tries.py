@@ -28,7 +28,7 @@ from torch import nn
 from pati import augment, evaluate, machine
 from pati.data import audit, loader, pack, sources
 from pati.data.loader import Samples
-from pati.models.blocks import Net
+from pati.models.blocks import Net, Residual
 from pati.optim import Optimizers
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
@@ -40,8 +40,9 @@ HOUSE = "16p 32p 32 64p 64 128p 128"
 
 @dataclass(frozen=True)
 class Try:
-    """One training. `net`: convolutions, each `[kK][sS]:C[p][r]`: kernel K (3), stride S (1), C channels, then pooling;
-    r adds the input to the output.
+    """One training. `net`: convolutions, each `[kK][sS]:C[p][e][r]`: kernel K (3), stride S (1), C channels, then
+    pooling; e: squeeze and excitation; r adds the input to the output. `head`: "mean" or "max" over the last map, or
+    "both" side by side.
 
     `sizes` in px, each for its share of the run; one of `epochs` and `seconds`; `score`: sizes to score at; `recipe`:
     fields of `Recipe`; `keep`, `easy`: from the second epoch on, the share of photos with the largest last loss that is
@@ -65,38 +66,58 @@ class Try:
     bfloat16: bool = True
     flips: str = "random"
     act: str = "relu"
+    head: str = "mean"
 
 
-class Residual(nn.Sequential):
+class Excited(nn.Module):
+    """Channels weighted by the whole map (Hu et al., 2018, https://arxiv.org/abs/1709.01507)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weigh = nn.Sequential(
+            nn.Linear(channels, channels // 8), nn.ReLU(), nn.Linear(channels // 8, channels), nn.Sigmoid()
+        )
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        changed: torch.Tensor = super().forward(images)
-        return images + changed
+        weighed: torch.Tensor = images * self.weigh(images.mean((2, 3)))[:, :, None, None].to(images.dtype)
+        return weighed
+
+
+class Both(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([images.mean((2, 3)), images.amax((2, 3))], 1)
 
 
 ACTS = {"relu": lambda: nn.ReLU(inplace=True), "gelu": nn.GELU, "silu": nn.SiLU, "hardswish": nn.Hardswish}
 
 
-def build(words: str, classes: int, *, seed: int, scale: bool, act: str = "relu") -> Net:
+def build(words: str, classes: int, *, seed: int, scale: bool, act: str = "relu", head: str = "mean") -> Net:
     torch.manual_seed(seed)
     stages, before = [], 3
     for word in words.split():
-        found = re.fullmatch(r"(?:k(\d+))?(?:s(\d))?:?(\d+)(p?)(r?)", word)
+        found = re.fullmatch(r"(?:k(\d+))?(?:s(\d))?:?(\d+)(p?)(e?)(r?)", word)
         assert found, word
         kernel, stride, after = int(found[1] or 3), int(found[2] or 1), int(found[3])
         padding = 0 if kernel == stride else kernel // 2
         norm = nn.BatchNorm2d(after)
         norm.weight.requires_grad_(scale)
         stages.append(
-            (Residual if found[5] else nn.Sequential)(
+            (Residual if found[6] else nn.Sequential)(
                 nn.Conv2d(before, after, kernel, stride=stride, padding=padding, bias=False),
                 *([nn.MaxPool2d(2)] if found[4] else []),
                 norm,
                 ACTS[act](),
+                *([Excited(after)] if found[5] else []),
             )
         )
         before = after
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
-    net = Net(nn.Sequential(*stages), head, minimum_size=16)
+    pools = {"mean": nn.AdaptiveAvgPool2d(1), "max": nn.AdaptiveMaxPool2d(1), "both": Both()}
+    features = 2 * before if head == "both" else before
+    net = Net(
+        nn.Sequential(*stages),
+        nn.Sequential(pools[head], nn.Flatten(), nn.Linear(features, classes)),
+        minimum_size=16,
+    )
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -122,7 +143,7 @@ def run(what: Try, data: tuple[Samples, Samples, Preprocess, int]) -> dict[str, 
     assert max(what.score) <= what.pack, "photos are shrunk for scoring, never enlarged"
     chosen = Recipe(epochs=1, batch=what.batch, seed=what.seed, size=what.pack, **what.recipe)
     recipe = settled(chosen, photos=len(training))
-    net = build(what.net, classes, seed=what.seed, scale=what.scale, act=what.act)
+    net = build(what.net, classes, seed=what.seed, scale=what.scale, act=what.act, head=what.head)
     optimizers = Optimizers(net, recipe)
     ends = list(accumulate(what.shares or [1 / len(what.sizes)] * len(what.sizes)))
     last_loss = torch.full((len(training),), float("inf"))

@@ -88,7 +88,7 @@ def train(
         natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
         mirrored=source.mirrored,
         turned=source.turned,
-        minimum_size=models.build(recipe.model, 2, width=1.0, dropout=0.0, seed=0).minimum_size,
+        minimum_size=models.build(recipe.model or plan.HOUSE, 2, width=1.0, dropout=0.0, seed=0).minimum_size,
         precision=precision,
         speed=speed,
         reading=of_reading(samples),
@@ -146,6 +146,7 @@ def _audit_progress(listen: Listen) -> audit.Progress:
 def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen) -> Result:
     """Every step of a run; each one that a killed run has finished already is found done."""
     assert recipe.size is not None
+    assert recipe.model is not None
     assert recipe.width is not None
     machine.keep_blocks()
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})

@@ -40,7 +40,9 @@ def _choice(
 class Recipe:
     """Everything that is chosen for a run; `None` means: chosen from the data, and then written down."""
 
-    model: str = _choice("pati", "architecture, see `pati list models`")
+    model: str | None = _choice(
+        None, "architecture, see `pati list models`; the house net that suits the time if left out"
+    )
     width: float | None = _choice(
         None, "multiplier on the model's channel counts; suits the time there is if left out", low=0.125, high=8
     )

@@ -51,7 +51,7 @@ def test_help_does_not_import_torch() -> None:
     [
         (["train"], 1, "wants DATA"),
         (["train", "/nowhere"], 1, "there is no file, folder or known set"),
-        (["train", "digits", "--model", "pti"], 1, "did you mean pati?"),
+        (["train", "digits", "--model", "pti"], 1, "did you mean pati or pati-deep?"),
         (["train", "digits", "--set", "droput=1"], 1, "did you mean dropout"),
         (["train", "digits", "--budget", "soon"], 1, "90s, 5m or 1h"),
         (["train", "digits", "--budget", "5m", "--epochs", "3"], 1, "not both"),

@@ -45,6 +45,17 @@ def conv_norm_relu(inputs: int, outputs: int, *, stride: int = 1, pool: bool = F
     )
 
 
+class Residual(nn.Sequential):
+    """Layers whose output is added to their input (He et al., 2016, https://arxiv.org/abs/1512.03385)."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """`(N, C, H, W)` -> the same shape."""
+        changed = images
+        for layer in self:
+            changed = layer(changed)
+        return images + changed
+
+
 def channels(count: int, width: float) -> int:
     """`count` times `width`, rounded to a multiple of 8, which vector units like."""
     return max(8, round(count * width / 8) * 8)

@@ -1,10 +1,11 @@
-"""`pati`: the house net, built for accuracy per minute on a small machine.
+"""`pati` and `pati-deep`: the house nets, built for accuracy per minute on a small machine.
 
 Plain dense 3×3 convolutions with batch norm and ReLU, in the spirit of VGG (Simonyan & Zisserman, 2015,
 https://arxiv.org/abs/1409.1556) and in the order of the CIFAR-10 speed records (Jordan, 2024,
 https://arxiv.org/abs/2404.00498): the first convolution of a block widens and pools, the second one works at the
 smaller size. What differs: a thin first convolution at full size, pooling before the norm, and global average pooling.
-No depthwise convolutions: on CPUs they reach a ninth of the speed of dense ones.
+No depthwise convolutions: on CPUs they reach a ninth of the speed of dense ones. The deep one adds residual
+convolutions at the smaller sizes; it needs more epochs, and ends higher (figures in LOG.md).
 """
 
 from __future__ import annotations
@@ -12,16 +13,36 @@ from __future__ import annotations
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import Net, channels, conv_norm_relu
+from pati.models.blocks import Net, Residual, channels, conv_norm_relu
 
 
 @models.register("pati")
 def pati(classes: int, *, width: float, dropout: float) -> Net:
     """The house net: plain 3×3 convolutions, pooling early in each block, global average pooling."""
-    # The first convolution works on the most pixels and holds little: it grows slower than the others.
-    first, *widths = channels(16, width**0.5), *(channels(count, width) for count in (32, 64, 128))
+    first, widths = _channels(width)
     stages = [conv_norm_relu(3, first, pool=True)]
     for before, after in zip([first, *widths], widths, strict=False):
         stages.append(nn.Sequential(conv_norm_relu(before, after, pool=True), conv_norm_relu(after, after)))
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(widths[-1], classes))
+    return _net(stages, widths[-1], classes, dropout)
+
+
+@models.register("pati-deep")
+def pati_deep(classes: int, *, width: float, dropout: float) -> Net:
+    """The house net for long runs: residual convolutions, two each in the second and third block."""
+    first, widths = _channels(width)
+    stages = [conv_norm_relu(3, first, pool=True)]
+    for before, after, depth in zip([first, *widths], widths, (1, 2, 2), strict=False):
+        kept = [Residual(conv_norm_relu(after, after)) for _ in range(depth)]
+        stages.append(nn.Sequential(conv_norm_relu(before, after, pool=True), *kept))
+    return _net(stages, widths[-1], classes, dropout)
+
+
+def _channels(width: float) -> tuple[int, list[int]]:
+    """Of the first convolution, and of each block."""
+    # The first convolution works on the most pixels and holds little: it grows slower than the others.
+    return channels(16, width**0.5), [channels(count, width) for count in (32, 64, 128)]
+
+
+def _net(stages: list[nn.Sequential], features: int, classes: int, dropout: float) -> Net:
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(features, classes))
     return Net(nn.Sequential(*stages), head, minimum_size=16)
