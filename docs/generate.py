@@ -108,9 +108,12 @@ def results(readme: str) -> str:
         lines.append(row(name, command, run["test_accuracy"], interval(run), [run]))
     if readme == "README.tr.md":  # Turkish writes a decimal comma
         lines = [re.sub(r"(?<=\d)\.(?=\d( |–|dk|$| \|))", ",", line) for line in lines]
-    documents = [*budgets, sets]
-    commits = ", ".join(sorted({document["commit"] for document in documents}))
-    lines += ["", words["foot"].format(**documents[0]["machine"], commit=commits)]
+    feet: dict[str, list[str]] = {}
+    for document in [*budgets, sets]:
+        foot = words["foot"].format(**document["machine"], commit=document["commit"])
+        feet.setdefault(foot, []).append(document["name"])
+    for foot, names in feet.items():
+        lines += ["", foot if len(feet) == 1 else f"{', '.join(sorted(names))}: {foot}"]
     return "\n".join(lines)
 
 
