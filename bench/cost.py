@@ -66,11 +66,11 @@ def cost() -> dict[str, Any]:
 
 
 def fit(rows: list[dict[str, Any]], standard: float) -> tuple[list[float], float]:
-    """The two parts of `plan.cost`, and the largest relative error."""
+    """The three parts of `plan.cost`, and the largest relative error."""
     pixels = np.array([(row["size"] / plan.STANDARD) ** 2 for row in rows])
     widths = np.array([row["width"] for row in rows])
     measured = np.array([row["step"] / standard for row in rows])
-    terms = np.stack([pixels, pixels * widths**2], 1) / measured[:, None]  # relative errors count
+    terms = np.stack([widths**2, pixels, pixels * widths**2], 1) / measured[:, None]  # relative errors count
     fitted = np.linalg.lstsq(terms, np.ones(len(rows)), rcond=None)[0]
     return [round(float(value), 3) for value in fitted], round(float(np.abs(terms @ fitted - 1).max()), 3)
 

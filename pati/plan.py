@@ -29,16 +29,20 @@ STANDARD = 64  # px: costs are in those of training the net of width 1 on one ph
 def cost(size: float, width: float = 1.0, model: str | None = None) -> float:
     """What training on one photo of `size` px costs, by the model fitted to `python -m bench cost`.
 
-    A part goes with the pixels alone (augmentation, the first convolution), one with the square of the channels too.
-    Other models than the house's have a standard of their own.
+    A part goes with the square of the channels alone (the optimiser), one with the pixels alone (augmentation, norms),
+    one with both (convolutions). Other models than the house's have a standard of their own.
     """
-    by_pixels, by_channels = COST.get(model or HOUSE, COST[HOUSE])
-    return (size / STANDARD) ** 2 * (by_pixels + by_channels * width**2)
+    by_channels, by_pixels, by_both = COST.get(model or HOUSE, COST[HOUSE])
+    return by_channels * width**2 + (size / STANDARD) ** 2 * (by_pixels + by_both * width**2)
+
+
+def standard(model: str | None) -> str:
+    """The model that `model`'s costs are counted in, at width 1."""
+    return HOUSE if model is None or model in COST else model
 
 
 HOUSE = "pati"
-# Between those of two machines (LOG.md): the one's convolutions cost less beside the rest.
-COST = {"pati": (0.46, 0.42), "pati-deep": (0.55, 0.56)}
+COST = {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25)}
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ def settle(
         ("size", max(minimum_size, min(natural, rung.size))),
         ("growth", rung.growth),
         ("model", rung.model),
-        ("width", rung.width if recipe.model is None or recipe.model in COST else 1.0),
+        ("width", rung.width if standard(recipe.model) == HOUSE else 1.0),
         ("flip", 0.5 if mirrored else 0.0),
         ("rotate", 0.0),
         ("crop", rung.crop if turned else 0.8),  # drawings that can't be turned don't bear much cropping either

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pati import decode, machine, models
-from pati.plan import COST, HOUSE, STANDARD
+from pati.plan import STANDARD, standard
 from pati.preprocess import Preprocess
 
 LOOP_SHARE = 0.85  # of a step is forward and backward; the rest goes to augmentation and the optimiser (bench cost)
@@ -23,8 +23,7 @@ _PATIENCE = 0.5  # seconds
 
 def of_training(model: str | None, precision: str, device: torch.device) -> float:
     """Photos of standard cost that are trained on in a second: width 1, `STANDARD` px."""
-    standard = HOUSE if model is None or model in COST else model
-    net = models.build(standard, 2, width=1.0, dropout=0.0, seed=0).to(device)
+    net = models.build(standard(model), 2, width=1.0, dropout=0.0, seed=0).to(device)
     size = max(STANDARD, net.minimum_size)
     images = torch.zeros(_BATCH, 3, size, size, device=device).to(memory_format=torch.channels_last)
     targets = torch.zeros(_BATCH, dtype=torch.int64, device=device)

@@ -177,10 +177,13 @@ def test_the_time_left_is_told() -> None:
 
 def test_constants_are_those_that_were_measured() -> None:
     found = json.loads((Path(__file__).parent.parent / "bench" / "results" / "cost.json").read_text())["result"]
+    for model, parts in plan.COST.items():
+        assert pytest.approx(found["COST"][model], rel=0.15) == list(parts)
     assert pytest.approx(found["FORWARD"], rel=0.15) == plan.FORWARD
     assert pytest.approx(found["LOOP_SHARE"], rel=0.15) == speed.LOOP_SHARE
     assert pytest.approx(found["READ_SHARE"], rel=0.15) == speed.READ_SHARE
     rows = [(model, row) for model, rows in found["rows"].items() for row in rows]
     standard = next(row["step"] for _, row in rows if (row["size"], row["width"]) == (plan.STANDARD, 1.0))
-    for model, row in rows:  # one law for all machines can't be closer; the run corrects the rest
-        assert 0.65 < plan.cost(row["size"], row["width"], model) / (row["step"] / standard) < 1.5
+    for model, row in rows:
+        expected = pytest.approx(row["step"] / standard, rel=0.25)
+        assert plan.cost(row["size"], row["width"], model) == expected
