@@ -39,7 +39,6 @@ from pati.speed import of_reading, of_training
 from pati.training import train as train_net
 
 Listen = Callable[[dict[str, Any]], None]
-ENDED_EARLY = 0.95  # of the time that a budget gave to training
 _PEEK = 64  # photos looked at before all are read,
 _PEEK_BYTES = 64_000_000  # or fewer large ones
 
@@ -191,7 +190,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
             net, training, validation, preprocess, recipe, paced, run.checkpoints, owner=_identity(recipe, found),
             device=device, stopped=stopped, log=log,
         )  # fmt: skip
-    if paced.seconds is not None and state.seconds < ENDED_EARLY * paced.seconds:
+    if paced.seconds is not None and state.epoch >= paced.epochs:
         text = (
             f"ended early: {len(training)} photos have been seen {state.epoch} times, and more time would not help; "
             "more photos would"

@@ -21,7 +21,7 @@ from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
 from pati.run import Run
 
-SECONDS = 4.0  # what writing a report takes on a slow machine; the planner sets it aside
+SECONDS = 3.0  # what writing a report takes on a slow machine; the planner sets it aside
 
 
 def pick_examples(logits: torch.Tensor, labels: torch.Tensor, count: int = 6) -> list[int]:
