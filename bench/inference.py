@@ -1,4 +1,7 @@
-"""Predictions from packed pixels: `Classifier` against the same net in plain PyTorch and in ONNX Runtime, in turn."""
+"""Predictions from packed pixels: `Classifier` against the same net in plain PyTorch and in ONNX Runtime, in turn.
+
+All ways average over the mirror image where the classifier does.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ import torch
 from bench.runs import trained
 from pati import Classifier, machine
 from pati.data import pack, sources
+from pati.evaluate import batch_logits
 
 PHOTOS, BATCH, TURNS = 4096, 128, 7
 
@@ -31,7 +35,7 @@ def inference() -> dict[str, Any]:
     @torch.inference_mode()
     def eager() -> torch.Tensor:
         parts = [made.preprocess.normalise(part) for part in torch.from_numpy(pixels).split(BATCH)]
-        return torch.cat([made.net(part) for part in parts])
+        return torch.cat([batch_logits(made.net, part, mirror=made.mirror) for part in parts])
 
     ways: dict[str, Callable[[], Any]] = {
         "Classifier.probabilities": lambda: made.probabilities(pixels),
@@ -74,6 +78,10 @@ def onnx(made: Classifier, pixels: np.ndarray[Any, Any]) -> Callable[[], np.ndar
 
     def way() -> np.ndarray[Any, Any]:
         parts = [made.preprocess.normalise(part).contiguous() for part in torch.from_numpy(pixels).split(BATCH)]
-        return np.concatenate([session.run(None, {name: part.numpy()})[0] for part in parts])
+        found = [session.run(None, {name: part.numpy()})[0] for part in parts]
+        if made.mirror:
+            mirrored = [session.run(None, {name: part.flip(3).numpy()})[0] for part in parts]
+            found = [(one + two) / 2 for one, two in zip(found, mirrored, strict=True)]
+        return np.concatenate(found)
 
     return way

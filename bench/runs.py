@@ -165,11 +165,11 @@ def decoding() -> dict[str, Any]:
     for name, archive in (("copies", "cats-vs-dogs"), ("originals", "originals")):
         with tempfile.TemporaryDirectory() as folder:
             with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / f"{archive}.zip") as photos:
-                photos.extractall(folder)
+                photos.extractall(Path(folder) / "photos")
             times = {}
             for when in ("first", "again"):
                 started = time.monotonic()
-                command = [sys.executable, "-m", "bench.reading", folder]
+                command = [sys.executable, "-m", "bench.reading", str(Path(folder) / "photos")]
                 done = subprocess.run(
                     command, env=environment(Path(folder) / "cache"), stdout=subprocess.PIPE, text=True, check=True
                 )

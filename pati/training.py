@@ -30,6 +30,7 @@ from pati.recipe import Recipe
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer where saving is slow:
 CHECKPOINT_SHARE = 0.02  # of the time goes to them at most
+PACE_SECONDS = 5.0  # that the pace remembers: one slow step says nothing about the work after training
 ASLEEP = 60.0  # seconds: a step that takes so long, and ten times as long as the one before, was the machine's sleep
 
 Log = Callable[[dict[str, Any]], None]
@@ -145,7 +146,7 @@ def train(
             if now - last < max(ASLEEP, 10 * taken):
                 taken = now - last
             state.epoch_seconds += taken
-            _keep_pace(state, taken / len(numbers) / cost(state.size))
+            _keep_pace(state, taken / len(numbers) / cost(state.size), taken)
             last, before = now, state.progress
             spend(taken)
             if average:
@@ -195,9 +196,10 @@ def train(
     return state
 
 
-def _keep_pace(state: State, now: float) -> None:
-    """Follow the seconds that a photo takes of late, and the least that they have been."""
-    state.pace = 0.9 * state.pace + 0.1 * now if state.pace else now
+def _keep_pace(state: State, now: float, taken: float) -> None:
+    """Follow the seconds that a photo takes of late, and the least that they have been, after a step of `taken`."""
+    share = 1 - math.exp(-taken / PACE_SECONDS)
+    state.pace = (1 - share) * state.pace + share * now if state.pace else now
     state.best_pace = min(state.best_pace or state.pace, state.pace)
 
 

@@ -165,3 +165,17 @@ def test_few_validation_photos_are_looked_at_if_the_plan_says_so(
     paced = plan.Plan(batch=16, sizes=(32,), validated=4, epochs=2)
     loop.train(net, TRAINING, VALIDATION, Preprocess(size=32), RECIPE, paced, tmp_path, owner="test", device=CPU)
     assert looked == [4, 4]
+
+
+def test_one_slow_step_is_no_slow_machine_but_many_are() -> None:
+    state = loop.State()
+
+    def steps(count: int, pace: float, taken: float) -> float:
+        for _ in range(count):
+            loop._keep_pace(state, pace, taken)
+        return state.pace / state.best_pace
+
+    assert steps(200, 0.001, 0.1) == pytest.approx(1)
+    assert steps(1, 0.005, 0.5) < 1.5
+    assert steps(200, 0.001, 0.1) == pytest.approx(1, abs=0.02)
+    assert steps(100, 0.003, 0.3) == pytest.approx(3, rel=0.05)
