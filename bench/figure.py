@@ -53,7 +53,8 @@ def draw() -> None:
     axes.set_xlabel("minutes, whole command, two cores")
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize="small")
+    axes.legend(loc="lower left", fontsize="small")
+    axes.margins(y=0.12)
     figure.savefig(TARGET, dpi=110)
 
 
