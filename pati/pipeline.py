@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pati import classifier, decode, evaluate, files, machine, metrics, models, plan, report
+from pati import classifier, decode, evaluate, files, machine, metrics, models, plan, report, threads
 from pati.classifier import Classifier, Refused
 from pati.data import audit, loader, pack, places, sources
 from pati.data.loader import Samples
@@ -94,7 +94,7 @@ def train(
     )
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, source.name.split(".")[0])
-    with _resumable(run), run.alone():
+    with _resumable(run), run.alone(), threads.restored():
         run.begin(recipe, {"data": where, "columns": asdict(columns), "speed": round(speed, 1)})
         return _go(run, source, recipe, started, listen)
 
@@ -110,7 +110,7 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
         listen(
             {"kind": "warning", "text": f"other versions than at the start, so not the same bits: {', '.join(changed)}"}
         )
-    with _resumable(run), run.alone():
+    with _resumable(run), run.alone(), threads.restored():
         return _go(run, _find(state["data"], recipe, Columns(**state["columns"])), recipe, started, listen)
 
 

@@ -27,6 +27,7 @@ from pati.optim import Optimizers
 from pati.plan import Plan, cost
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
+from pati.threads import Threads
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer where saving is slow:
 CHECKPOINT_SHARE = 0.02  # of the time goes to them at most
@@ -70,7 +71,8 @@ def train(
 ) -> State:
     """Train `net` in place to the end of the plan, going on from the newest checkpoint of `owner` if there is one.
 
-    Ends with the final weights: the last ones, or their average if the recipe averages.
+    Ends with the final weights: the last ones, or their average if the recipe averages. On a budget, torch is left
+    on as many threads as were fastest at the end.
     Raises `Interrupted` after a checkpoint when `stopped()` turns true, `PatiError` when the
     loss is no longer a number. `log` gets one row first ("begun"), one a step ("step") and one an epoch ("epoch").
     """
@@ -107,6 +109,8 @@ def train(
             slowness=state.pace / state.best_pace,
         )
 
+    # By epochs, the bits of a run must not depend on what else the machine does.
+    threads = Threads() if plan.seconds is not None and device.type == "cpu" else None
     watched = validation.some(plan.validated)
     saved = last = time.monotonic()
     interval, taken, saving = CHECKPOINT_SECONDS, math.inf, 0.0
@@ -146,7 +150,10 @@ def train(
             if now - last < max(ASLEEP, 10 * taken):
                 taken = now - last
             state.epoch_seconds += taken
-            _keep_pace(state, taken / len(numbers) / cost(state.size), taken)
+            pace = taken / len(numbers) / cost(state.size)
+            _keep_pace(state, pace, taken)
+            if threads:
+                threads.follow(pace, taken)
             last, before = now, state.progress
             spend(taken)
             if average:

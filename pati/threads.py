@@ -1,0 +1,79 @@
+"""How many cores the training computes on: fewer while other programs hold some of them.
+
+Threads wait for each other many times a step, so a core that is shared with another program slows them all: a busy
+loop on one of two cores makes a step 4.8 times slower on two threads, 1.8 times on one (LOG.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+from collections.abc import Iterator
+
+import torch
+
+BLOCK_SECONDS, BLOCK_STEPS = 1.0, 3  # at least, in a block of steps; numbers of threads are compared by its median
+FALL = 1.5  # times the least time for the same work: so slow, and fewer threads are tried
+PATIENCE, MOST_PATIENCE = 5.0, 40.0  # seconds between trials, twice as many after each one that did not help
+
+
+class Threads:
+    """Follows the steps of a run, and tries another number of torch's threads where that may be faster."""
+
+    def __init__(self) -> None:
+        self._all = self._now = torch.get_num_threads()
+        self._least = math.inf  # seconds for a unit of work on all threads
+        self._fewer = 1  # by so many, next time
+        self._before: tuple[int, float] | None = None  # during a trial: the number before, and its seconds
+        self._block: list[float] = []
+        self._spent = 0.0  # seconds, in this block
+        self._waited = self._patience = PATIENCE
+
+    def follow(self, pace: float, taken: float) -> None:
+        """After a step that took `taken` seconds, `pace` for a unit of work."""
+        self._block.append(pace)
+        self._spent += taken
+        if self._spent < BLOCK_SECONDS or len(self._block) < BLOCK_STEPS:
+            return
+        pace = statistics.median(self._block)
+        self._waited += self._spent
+        self._block, self._spent = [], 0.0
+        if self._now == self._all:
+            self._least = min(self._least, pace)
+        if self._before is not None:
+            self._judge(pace, *self._before)
+        elif self._waited >= self._patience:
+            if pace > FALL * self._least * self._all / self._now and self._now > self._fewer:
+                self._try(self._now - self._fewer, pace)
+            elif self._now < self._all:
+                self._try(self._all, pace)
+
+    def _try(self, number: int, pace: float) -> None:
+        self._before = self._now, pace
+        self._use(number)
+
+    def _judge(self, pace: float, before: int, pace_before: float) -> None:
+        lowered = self._now < before
+        self._before, self._waited = None, 0.0
+        if pace < pace_before:
+            self._patience, self._fewer = PATIENCE, 1
+            return
+        self._patience = min(MOST_PATIENCE, 2 * self._patience)
+        if lowered:  # more cores may be held than one
+            self._fewer = 2 * self._fewer if 2 * self._fewer < before else 1
+        self._use(before)
+
+    def _use(self, number: int) -> None:
+        self._now = number
+        torch.set_num_threads(number)
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Torch has as many threads afterwards as before."""
+    number = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(number)

@@ -1,0 +1,94 @@
+"""How many threads a run on a budget computes on while other programs hold cores."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pati import threads
+from pati.threads import Threads
+
+
+class Machine:
+    """Some cores, of which other programs hold some; one thread trains on a photo in a second."""
+
+    def __init__(self, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.used = cores
+        self.history: list[int] = []
+        monkeypatch.setattr(torch, "get_num_threads", lambda: self.used)
+        monkeypatch.setattr(torch, "set_num_threads", self.use)
+
+        self.cores, self.held, self.throttled = cores, 0, 1.0
+
+    def use(self, number: int) -> None:
+        self.used = number
+
+    def pace(self) -> float:
+        contended = self.used > self.cores - self.held
+        return self.throttled * (5.0 if contended else 1.0) / self.used
+
+    def run(self, threads: Threads, seconds: float) -> float:
+        """Photos trained on in that time, in steps of 0.2 photos."""
+        spent, photos = 0.0, 0.0
+        while spent < seconds:
+            self.history.append(self.used)
+            taken = 0.2 * self.pace()
+            threads.follow(self.pace(), taken)
+            spent, photos = spent + taken, photos + 0.2
+        return photos / spent
+
+
+def test_a_free_machine_keeps_all_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(4, monkeypatch)
+    assert machine.run(Threads(), 100) == pytest.approx(4)
+    assert set(machine.history) == {4}
+
+
+def test_a_core_that_others_hold_is_given_back_and_taken_again_when_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(2, monkeypatch)
+    followed = Threads()
+    machine.run(followed, 30)
+    machine.held = 1
+    assert machine.run(followed, 5) > 0.4  # two threads: 0.4
+    assert machine.run(followed, 60) > 0.9  # now and then it is tried whether the core is free
+    assert 1 in machine.history[-20:]
+    machine.held = 0
+    machine.run(followed, threads.MOST_PATIENCE + 2)
+    assert machine.run(followed, 20) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(("cores", "held"), [(8, 1), (8, 3), (8, 4), (16, 8)])
+def test_several_cores_are_given_back(cores: int, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(cores, monkeypatch)
+    followed = Threads()
+    machine.run(followed, 10)
+    machine.held = held
+    machine.run(followed, 120)
+    assert machine.run(followed, 100) > 0.45 * cores  # contended: 0.2
+
+
+def test_threads_that_are_not_to_blame_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(2, monkeypatch)
+    followed = Threads()
+    machine.run(followed, 10)
+    machine.throttled = 3.0
+    machine.run(followed, 100)
+    assert machine.history.count(1) < 0.1 * len(machine.history)
+
+
+def test_a_short_disturbance_is_over_after_a_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(2, monkeypatch)
+    followed = Threads()
+    machine.run(followed, 10)
+    machine.held = 1
+    machine.run(followed, 3)
+    machine.held = 0
+    machine.run(followed, threads.PATIENCE + 3)
+    assert machine.used == 2
+
+
+def test_the_number_is_restored() -> None:
+    before = torch.get_num_threads()
+    with threads.restored():
+        torch.set_num_threads(before + 1)
+    assert torch.get_num_threads() == before
