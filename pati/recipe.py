@@ -228,8 +228,8 @@ def house() -> Recipe:
 def bootcamp() -> Recipe:
     """The bootcamp notebook's net and recipe: conv blocks, dropout, flip, rotation, colour jitter, Adam.
 
-    Cats-vs-dogs with its default budget of 7.8 minutes on 2 cores: two epochs, 79 % of the test photos,
-    3.9 GB (one seed).
+    Cats-vs-dogs with its default budget of 5 minutes on 2 cores with bfloat16 matrix units: five epochs, 84.9 % of the
+    test photos (one seed).
     """
     return Recipe(
         model="scratch",
