@@ -38,6 +38,14 @@ class Machine:
         return photos / spent
 
 
+def trained(cores: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Machine, Threads]:
+    """A machine that has trained for ten undisturbed seconds."""
+    machine = Machine(cores, monkeypatch)
+    followed = Threads()
+    machine.run(followed, 10)
+    return machine, followed
+
+
 def test_a_free_machine_keeps_all_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(4, monkeypatch)
     assert machine.run(Threads(), 100) == pytest.approx(4)
@@ -45,9 +53,7 @@ def test_a_free_machine_keeps_all_its_threads(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_core_that_others_hold_is_given_back_and_taken_again_when_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(2, monkeypatch)
-    followed = Threads()
-    machine.run(followed, 30)
+    machine, followed = trained(2, monkeypatch)
     machine.held = 1
     assert machine.run(followed, 5) > 0.4  # two threads: 0.4
     assert machine.run(followed, 60) > 0.9  # now and then it is tried whether the core is free
@@ -59,27 +65,21 @@ def test_a_core_that_others_hold_is_given_back_and_taken_again_when_it_is_free(m
 
 @pytest.mark.parametrize(("cores", "held"), [(8, 1), (8, 3), (8, 4), (16, 8)])
 def test_several_cores_are_given_back(cores: int, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(cores, monkeypatch)
-    followed = Threads()
-    machine.run(followed, 10)
+    machine, followed = trained(cores, monkeypatch)
     machine.held = held
     machine.run(followed, 120)
     assert machine.run(followed, 100) > 0.45 * cores  # contended: 0.2
 
 
 def test_threads_that_are_not_to_blame_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(2, monkeypatch)
-    followed = Threads()
-    machine.run(followed, 10)
+    machine, followed = trained(2, monkeypatch)
     machine.throttled = 3.0
     machine.run(followed, 100)
     assert machine.history.count(1) < 0.1 * len(machine.history)
 
 
 def test_a_short_disturbance_is_over_after_a_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(2, monkeypatch)
-    followed = Threads()
-    machine.run(followed, 10)
+    machine, followed = trained(2, monkeypatch)
     machine.held = 1
     machine.run(followed, 3)
     machine.held = 0

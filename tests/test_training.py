@@ -179,3 +179,20 @@ def test_one_slow_step_is_no_slow_machine_but_many_are() -> None:
     assert steps(1, 0.005, 0.5) < 1.5
     assert steps(200, 0.001, 0.1) == pytest.approx(1, abs=0.02)
     assert steps(100, 0.003, 0.3) == pytest.approx(3, rel=0.05)
+
+
+@pytest.mark.parametrize("seconds", [None, 0.5])
+def test_threads_follow_the_machine_on_a_budget_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float | None
+) -> None:
+    followed: list[float] = []
+
+    class Threads:
+        def follow(self, pace: float, taken: float) -> None:
+            followed.append(taken)
+
+    monkeypatch.setattr(loop, "Threads", Threads)
+    _, rows = run(tmp_path, dataclasses.replace(RECIPE, epochs=1), seconds=seconds)
+    steps = sum(row["kind"] == "step" for row in rows)
+    assert steps > 0
+    assert len(followed) == (0 if seconds is None else steps)
