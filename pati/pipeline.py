@@ -111,6 +111,8 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
             {"kind": "warning", "text": f"other versions than at the start, so not the same bits: {', '.join(changed)}"}
         )
     with _resumable(run), run.alone(), threads.restored():
+        if run.read_state()["stage"] == "done":  # its photos may be gone by now
+            return _read(run, recipe, listen)
         return _go(run, _find(state["data"], recipe, Columns(**state["columns"])), recipe, started, listen)
 
 
@@ -149,8 +151,6 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     assert recipe.width is not None
     machine.keep_blocks()
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
-    if run.read_state()["stage"] == "done":
-        return _read(run, listen)
     listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
     at = time.monotonic()
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
@@ -348,7 +348,8 @@ def _report(
     report.write(run, found, recipe, document, run.rows("epoch"), examples)
 
 
-def _read(run: Run, listen: Listen) -> Result:
+def _read(run: Run, recipe: Recipe, listen: Listen) -> Result:
+    listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
     listen({"kind": "finished"})
     return Result(run, Classifier.load(run.model), json.loads(run.metrics.read_text(encoding="utf-8")))
 

@@ -101,6 +101,12 @@ def test_a_finished_run_is_only_read(trained: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
 
+def test_a_finished_run_is_read_without_its_photos(trained: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(trained, tmp_path / "run"))
+    run.update(data=str(tmp_path / "gone"))
+    assert pipeline.resume(run.folder).metrics["classes"] == ["circle", "square", "triangle"]
+
+
 def test_runs_are_reproducible_and_their_folders_are_not_taken_twice(shapes: Path, tmp_path: Path) -> None:
     first = pipeline.train(shapes, QUICK, out=tmp_path / "a")
     second = pipeline.train(shapes, QUICK, out=tmp_path / "b")
@@ -189,8 +195,10 @@ def test_report_is_self_contained_and_bilingual(trained: Path) -> None:
     assert "Eğitim raporu" in page
     assert 'src="http' not in page
     assert "<link" not in page
-    accuracy = json.loads((trained / "metrics.json").read_text())["test"]["accuracy"]
-    assert f"{100 * accuracy:.1f}&nbsp;%" in page
+    scores = json.loads((trained / "metrics.json").read_text())["test"]
+    assert f"{100 * scores['accuracy']:.1f}&nbsp;%" in page
+    told = f"{scores['log_loss']:.3f}"
+    assert f'<span lang="en">{told}</span><span lang="tr">{told.replace(".", ",")}</span>' in page
 
 
 def test_every_sentence_of_the_report_is_in_both_languages() -> None:
