@@ -79,7 +79,7 @@ def of(model: str, size: int, width: float, precision: str) -> dict[str, Any]:
     """Seconds for one photo: a step of the loop, and a prediction without its mirror image."""
     recipe = settled(Recipe(model=model, epochs=1, size=size, width=width, batch=BATCH), photos=16_000)
     preprocess = Preprocess(size=size)
-    net = models.build(model, 2, width=width, dropout=0.0, seed=0)
+    net = models.build(model, 2, models.Options(width=width))
     optimizers = Optimizers(net, recipe)
     pixels = torch.randint(0, 256, (BATCH, size, size, 3), dtype=torch.uint8)
     targets = F.one_hot(torch.arange(BATCH) % 2).float()

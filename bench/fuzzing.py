@@ -50,7 +50,7 @@ def summary(target: str, told: str, code: int, seconds: float) -> dict[str, Any]
 
 def bit_flips() -> dict[str, Any]:
     rng = random.Random(0)
-    net = models.build("pati", 2, width=0.5, dropout=0.0, seed=0)
+    net = models.build("pati", 2, models.Options(width=0.5))
     facts = {"model": {"name": "pati", "width": 0.5, "dropout": 0.0}}
     with tempfile.TemporaryDirectory() as folder:
         model, other = Path(folder) / "m.safetensors", Path(folder) / "c"

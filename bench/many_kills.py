@@ -125,7 +125,7 @@ def age(run: Path) -> float:
 def cost_of_saving() -> dict[str, Any]:
     """Share of the training time that checkpoints of the house net take at the default interval."""
     recipe = settled(Recipe(epochs=1), photos=16_000, size=96)
-    net = models.build("pati", 2, width=1.0, dropout=0.0, seed=0)
+    net = models.build("pati", 2, models.Options(width=1.0))
     optimizers = Optimizers(net, recipe)
     net(torch.rand(2, 3, 32, 32)).sum().backward()
     optimizers.step(0.5)

@@ -69,7 +69,7 @@ class ModelFile:
         from pati.recipe import Recipe
 
         self.path = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)) / "m.safetensors"
-        net = models.build("scratch", 3, width=0.25, dropout=0.0, seed=0)
+        net = models.build("scratch", 3, models.Options(width=0.25))
         facts = {"model": {"name": "scratch", "width": 0.25, "dropout": 0.0}, "recipe": Recipe().to_json()}
         Classifier(net, Preprocess(size=32), ["a", "b", "c"], mirror=True, facts=facts).save(self.path)
         data = self.path.read_bytes()

@@ -31,7 +31,7 @@ from pati.errors import PatiError
 from pati.evaluate import BATCH, batch_logits
 from pati.explain.cams import explainers
 from pati.machine import cores
-from pati.models import Net, channels_last, folded, models
+from pati.models import Net, Options, channels_last, folded, models
 from pati.preprocess import Photo, Preprocess
 from pati.recipe import field_named
 
@@ -216,8 +216,10 @@ class Classifier:
             preprocess = Preprocess.from_json(document["preprocess"])
             if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
                 raise PatiError(f"{path} names no classes")
-            width, dropout = float(architecture["width"]), float(architecture["dropout"])
-            net = _empty_net(str(architecture["name"]), len(classes), width, dropout)
+            options = Options(
+                width=float(architecture["width"]), dropout=float(architecture["dropout"]), size=preprocess.size
+            )
+            net = _empty_net(str(architecture["name"]), len(classes), options)
             mirror = bool(document["mirror"])
         except KeyError as error:
             raise PatiError(f"{path} lacks {error.args[0]!r} in its header", "it is not a whole pati model") from None
@@ -300,12 +302,13 @@ def _tensors(path: Path, header: dict[str, Any]) -> dict[str, torch.Tensor]:
         raise PatiError(f"{path} is damaged: {error}", "copy it again from where it came") from None
 
 
-def _empty_net(name: str, classes: int, width: float, dropout: float) -> Net:
+def _empty_net(name: str, classes: int, options: Options) -> Net:
     """The net without memory for its weights: a small file must not claim gigabytes."""
-    if not (0 < width <= field_named("width").metadata["high"] and 0 <= dropout < 1 and classes <= 100_000):
-        raise ValueError(f"width {width}, dropout {dropout}, {classes} classes")
+    widest = field_named("width").metadata["high"]
+    if not (0 < options.width <= widest and 0 <= options.dropout < 1 and classes <= 100_000):
+        raise ValueError(f"{options}, {classes} classes")
     with torch.device("meta"):
-        return models[name](classes, width=width, dropout=dropout)
+        return models[name](classes, options)
 
 
 def _check_tensors(path: Path, net: Net, header: dict[str, Any], start: int) -> None:

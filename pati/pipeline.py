@@ -87,7 +87,7 @@ def train(
         natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
         mirrored=source.mirrored,
         turned=source.turned,
-        minimum_size=models.build(recipe.model or plan.HOUSE, 2, width=1.0, dropout=0.0, seed=0).minimum_size,
+        minimum_size=models.smallest_size(recipe.model or plan.HOUSE),
         precision=precision,
         speed=speed,
         reading=of_reading(samples),
@@ -168,9 +168,8 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     )
     mean, std = loader.colour_statistics(training)
     preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
-    net = models.build(
-        recipe.model, len(found.classes), width=recipe.width, dropout=recipe.dropout, seed=recipe.seed
-    ).to(device)
+    options = models.Options(width=recipe.width, dropout=recipe.dropout, size=recipe.size)
+    net = models.build(recipe.model, len(found.classes), options, seed=recipe.seed).to(device)
     mirror = bool(recipe.mirror)
     untrained = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
     paced = _plan(run, recipe, untrained, training, validation, len(testing), started)

@@ -24,7 +24,7 @@ _PATIENCE = 0.5  # seconds
 
 def of_training(model: str | None, precision: str, device: torch.device) -> float:
     """Photos of standard cost that are trained on in a second: width 1, `STANDARD` px."""
-    net = models.build(standard(model), 2, width=1.0, dropout=0.0, seed=0).to(device)
+    net = models.build(standard(model), 2, models.Options(size=STANDARD)).to(device)
     size = max(STANDARD, net.minimum_size)
     images = torch.zeros(_BATCH, 3, size, size, device=device).to(memory_format=torch.channels_last)
     targets = torch.zeros(_BATCH, dtype=torch.int64, device=device)

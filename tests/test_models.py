@@ -16,7 +16,7 @@ NAMES = list(models.models)
 
 
 def net_of(name: str, classes: int = 3, width: float = 0.5, seed: int = 0, dropout: float = 0.0) -> models.Net:
-    return models.build(name, classes, width=width, dropout=dropout, seed=seed)
+    return models.build(name, classes, models.Options(width=width, dropout=dropout), seed=seed)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -52,14 +52,14 @@ def test_state_can_be_restored_exactly(name: str) -> None:
             F.cross_entropy(net(torch.randn(8, 3, 32, 32)), torch.arange(8) % 2).backward()
             optimizers.step(0.1 + number / 100)
 
-    net = models.build("pati", 2, width=0.25, dropout=0, seed=0)
+    net = models.build("pati", 2, models.Options(width=0.25))
     optimizers = Optimizers(net, recipe)
     steps(net, optimizers, 3, seed=1)
     weights = {key: value.clone() for key, value in net.state_dict().items()}
     state = {key: value.clone() for key, value in optimizers.state().items()}
     steps(net, optimizers, 3, seed=2)
 
-    again = models.build("pati", 2, width=0.25, dropout=0, seed=5)
+    again = models.build("pati", 2, models.Options(width=0.25), seed=5)
     again.load_state_dict(weights)
     restored = Optimizers(again, recipe)
     restored.restore(state)
@@ -70,7 +70,7 @@ def test_state_can_be_restored_exactly(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_decay_spares_norms_and_biases(name: str) -> None:
-    net = models.build("scratch", 2, width=0.25, dropout=0, seed=0)
+    net = models.build("scratch", 2, models.Options(width=0.25))
     for parameter in net.parameters():
         parameter.data.fill_(1.0)
         parameter.grad = torch.zeros_like(parameter)

@@ -42,7 +42,7 @@ def test_what_answers_is_in_the_faster_precision(monkeypatch: pytest.MonkeyPatch
     from pati import models
     from pati.preprocess import Preprocess
 
-    net = models.build("pati", 2, width=0.5, dropout=0.0, seed=0)
+    net = models.build("pati", 2, models.Options(width=0.5))
     pixels = torch.randint(0, 256, (9, 32, 32, 3), dtype=torch.uint8)
     found = {}
     for name in ("float32", "bfloat16"):

@@ -35,7 +35,7 @@ TRAINING, VALIDATION = samples(0, 20), samples(100, 5)
 
 def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None, seconds: float | None = None,
         preprocess: Preprocess = Preprocess(size=32)) -> Any:  # fmt: skip
-    net = models.build("scratch", 3, width=recipe.width, dropout=recipe.dropout, seed=recipe.seed)
+    net = models.build("scratch", 3, models.Options(width=recipe.width, dropout=recipe.dropout), seed=recipe.seed)
     steps = 0
     rows: list[dict[str, Any]] = []
 
@@ -161,7 +161,7 @@ def test_few_validation_photos_are_looked_at_if_the_plan_says_so(
         return before(net, data, *rest, **more)
 
     monkeypatch.setattr(loop, "logits_of", counted)
-    net = models.build("scratch", 3, width=0.25, dropout=0.0, seed=0)
+    net = models.build("scratch", 3, models.Options(width=0.25))
     paced = plan.Plan(batch=16, sizes=(32,), validated=4, epochs=2)
     loop.train(net, TRAINING, VALIDATION, Preprocess(size=32), RECIPE, paced, tmp_path, owner="test", device=CPU)
     assert looked == [4, 4]

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a net of a family is built with.
+
+    `width`: multiplier on channel counts; `dropout`: share of features dropped before the last layer; `drop_path`:
+    chance that the deepest residual branch is left out in training; `size`: side in px of the photos that it will
+    answer, by which a family may choose a stem or head made for small ones.
+    """
+
+    width: float = 1.0
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    size: int = 224
 
 
 class Net(nn.Module):

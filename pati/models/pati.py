@@ -13,28 +13,28 @@ from __future__ import annotations
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import Net, Residual, channels, conv_norm_relu
+from pati.models.blocks import Net, Options, Residual, channels, conv_norm_relu
 
 
 @models.register("pati")
-def pati(classes: int, *, width: float, dropout: float) -> Net:
+def pati(classes: int, options: Options) -> Net:
     """The house net: plain 3×3 convolutions, pooling early in each block, global average pooling."""
-    first, widths = _channels(width)
+    first, widths = _channels(options.width)
     stages = [conv_norm_relu(3, first, pool=True)]
     for before, after in zip([first, *widths], widths, strict=False):
         stages.append(nn.Sequential(conv_norm_relu(before, after, pool=True), conv_norm_relu(after, after)))
-    return _net(stages, widths[-1], classes, dropout)
+    return _net(stages, widths[-1], classes, options.dropout)
 
 
 @models.register("pati-deep")
-def pati_deep(classes: int, *, width: float, dropout: float) -> Net:
+def pati_deep(classes: int, options: Options) -> Net:
     """The house net for long runs: residual convolutions, two each in the second and third block."""
-    first, widths = _channels(width)
+    first, widths = _channels(options.width)
     stages = [conv_norm_relu(3, first, pool=True)]
     for before, after, depth in zip([first, *widths], widths, (1, 2, 2), strict=False):
         kept = [Residual(conv_norm_relu(after, after)) for _ in range(depth)]
         stages.append(nn.Sequential(conv_norm_relu(before, after, pool=True), *kept))
-    return _net(stages, widths[-1], classes, dropout)
+    return _net(stages, widths[-1], classes, options.dropout)
 
 
 def _channels(width: float) -> tuple[int, list[int]]:

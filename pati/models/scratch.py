@@ -10,24 +10,24 @@ from __future__ import annotations
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import Net, channels, conv_norm_relu
+from pati.models.blocks import Net, Options, channels, conv_norm_relu
 
 
 @models.register("scratch")
-def scratch(classes: int, *, width: float, dropout: float) -> Net:
+def scratch(classes: int, options: Options) -> Net:
     """The bootcamp net: three conv-norm-ReLU-pool blocks, dropout, two fully connected layers."""
-    widths = [channels(count, width) for count in (32, 64, 128)]
+    widths = [channels(count, options.width) for count in (32, 64, 128)]
     stages = [
         nn.Sequential(conv_norm_relu(before, after), nn.MaxPool2d(2))  # the notebook's order: pool last
         for before, after in zip([3, *widths], widths, strict=False)
     ]
-    hidden = channels(256, width)
+    hidden = channels(256, options.width)
     head = nn.Sequential(
         nn.AdaptiveAvgPool2d(4),
         nn.Flatten(),
         nn.Linear(widths[-1] * 16, hidden),
         nn.ReLU(),
-        nn.Dropout(dropout),
+        nn.Dropout(options.dropout),
         nn.Linear(hidden, classes),
     )
     return Net(nn.Sequential(*stages), head, minimum_size=8)
