@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+SMALL = 64  # px: photos below it get the families' stem for small photos
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -62,6 +64,37 @@ def conv_norm_relu(inputs: int, outputs: int, *, stride: int = 1, pool: bool = F
     )
 
 
+def conv_norm(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: nn.Module | None = None
+) -> nn.Sequential:
+    """Convolution of odd `kernel`, padded so that only `stride` changes the size; batch norm; the activation, if any."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        *([activation] if activation is not None else []),
+    )
+
+
+def mean_head(features: int, classes: int, dropout: float) -> nn.Sequential:
+    """The mean over the map, dropout, one linear layer."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(features, classes))
+
+
+class SqueezeExcitation(nn.Module):
+    """Channels weighed by what the whole map holds (Hu et al., 2018, https://arxiv.org/abs/1709.01507)."""
+
+    def __init__(self, count: int, squeezed: int, *, activation: nn.Module, gate: nn.Module) -> None:
+        super().__init__()
+        self.weigh = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(count, squeezed, 1), activation, nn.Conv2d(squeezed, count, 1), gate
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """`(N, C, H, W)` -> the same shape."""
+        weighed: torch.Tensor = images * self.weigh(images)
+        return weighed
+
+
 class Residual(nn.Sequential):
     """Layers whose output is added to their input (He et al., 2016, https://arxiv.org/abs/1512.03385)."""
 
@@ -71,6 +104,56 @@ class Residual(nn.Sequential):
         for layer in self:
             changed = layer(changed)
         return images + changed
+
+
+class DropPath(nn.Module):
+    """Stochastic depth, the last layer of a residual branch (Huang et al., 2016, https://arxiv.org/abs/1603.09382).
+
+    In training each photo's branch is left out with chance `rate`; those that stay are scaled up, so that the mean
+    stays too. In evaluation nothing happens. Masks come from torch's global generator.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: torch.Tensor) -> torch.Tensor:
+        """`(N, C, H, W)` -> the same shape."""
+        if not self.training or self.rate == 0:
+            return branch
+        kept = 1 - self.rate
+        # In the branch's own number format: a float32 mask would turn a bfloat16 branch into float32.
+        return branch * branch.new_empty(len(branch), 1, 1, 1).bernoulli_(kept).div_(kept)
+
+    def extra_repr(self) -> str:
+        """The rate, for `print(net)`."""
+        return f"rate={self.rate:g}"
+
+
+def drop_paths(rate: float, depth: int) -> list[float]:
+    """The rate of each of `depth` residual branches: it grows linearly, and is `rate` in the deepest (section 3)."""
+    return [rate * number / depth for number in range(1, depth + 1)]
+
+
+def initialised(net: Net) -> Net:
+    """The net with convolutions drawn so that gradients keep their size (He et al., 2015, equation 14), biases 0.
+
+    A kernel in groups reaches the outputs of its own group only, which PyTorch's own count of `fan_out` leaves out: a
+    depthwise one would start √channels times too small. https://arxiv.org/abs/1502.01852
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            height, width = module.kernel_size
+            nn.init.normal_(module.weight, std=(2 * module.groups / (module.out_channels * height * width)) ** 0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net
+
+
+def divisible(count: float) -> int:
+    """`count` rounded to a multiple of 8 as in the code of MobileNet and EfficientNet: never more than 10 % below it."""
+    rounded = max(8, int(count + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * count else rounded
 
 
 def channels(count: int, width: float) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import Net, Options, Residual, channels, conv_norm_relu
+from pati.models.blocks import DropPath, Net, Options, Residual, channels, conv_norm_relu, drop_paths, mean_head
 
 
 @models.register("pati")
@@ -31,8 +31,10 @@ def pati_deep(classes: int, options: Options) -> Net:
     """The house net for long runs: residual convolutions, two each in the second and third block."""
     first, widths = _channels(options.width)
     stages = [conv_norm_relu(3, first, pool=True)]
-    for before, after, depth in zip([first, *widths], widths, (1, 2, 2), strict=False):
-        kept = [Residual(conv_norm_relu(after, after)) for _ in range(depth)]
+    depths = (1, 2, 2)
+    rates = iter(drop_paths(options.drop_path, sum(depths)))
+    for before, after, depth in zip([first, *widths], widths, depths, strict=False):
+        kept = [Residual(conv_norm_relu(after, after), DropPath(next(rates))) for _ in range(depth)]
         stages.append(nn.Sequential(conv_norm_relu(before, after, pool=True), *kept))
     return _net(stages, widths[-1], classes, options.dropout)
 
@@ -44,5 +46,4 @@ def _channels(width: float) -> tuple[int, list[int]]:
 
 
 def _net(stages: list[nn.Sequential], features: int, classes: int, dropout: float) -> Net:
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(features, classes))
-    return Net(nn.Sequential(*stages), head, minimum_size=16)
+    return Net(nn.Sequential(*stages), mean_head(features, classes, dropout), minimum_size=16)

@@ -1,0 +1,108 @@
+"""`convnext-atto`, `convnext-pico`, `convnext-nano`, `convnext-tiny`: a convolutional net after a transformer's plan.
+
+Paper: Liu et al., 2022, "A ConvNet for the 2020s", https://arxiv.org/abs/2201.03545: 7×7 depthwise convolutions, layer
+norm, two 1×1 convolutions with GELU between them, a learned scale on each branch. Tiny is the paper's smallest; atto,
+pico and nano are timm's, with the same plan, fewer blocks and channels.
+
+Input: for photos of 64 px or more the paper's stem, which cuts patches of 4×4; 32 px at least. For smaller ones patches
+are 2×2, 16 px at least.
+
+What differs from the paper: branches start at a scale of 0.1 in place of 0.000001, which short training would not leave
+(Touvron et al., 2021, https://arxiv.org/abs/2103.17239, take 0.1 for nets of up to 18 blocks); weights are drawn by He's
+rule. References of the figures: torchvision for tiny, timm for the others.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pati.models import models
+from pati.models.blocks import SMALL, DropPath, Net, Options, Residual, channels, drop_paths, initialised
+
+SCALE = 0.1  # of a branch at the start
+WIDENING = 4  # of the channels between the two 1×1 convolutions
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel, whose sums PyTorch takes in float32 whatever the format."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, eps=1e-6)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """`(N, C, H, W)` -> the same shape."""
+        pixels = images.permute(0, 2, 3, 1)  # NCHW -> NHWC; channels-last memory stays as it is
+        pixels = F.layer_norm(pixels, self.normalized_shape, self.weight, self.bias, self.eps)
+        return pixels.permute(0, 3, 1, 2)
+
+
+class LayerScale(nn.Module):
+    """Each channel times a learned number."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((count,), SCALE))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """`(N, C, H, W)` -> the same shape."""
+        return images * self.scale.to(images.dtype)[:, None, None]
+
+
+@models.register("convnext-atto")
+def convnext_atto(classes: int, options: Options) -> Net:
+    """ConvNeXt atto: 7×7 depthwise convolutions, layer norm, GELU; 12 blocks (Liu et al., 2022; size by timm)."""
+    return _convnext(classes, options, first=40, depths=(2, 2, 6, 2))
+
+
+@models.register("convnext-pico")
+def convnext_pico(classes: int, options: Options) -> Net:
+    """ConvNeXt pico: 12 blocks, wider than atto."""
+    return _convnext(classes, options, first=64, depths=(2, 2, 6, 2))
+
+
+@models.register("convnext-nano")
+def convnext_nano(classes: int, options: Options) -> Net:
+    """ConvNeXt nano: 14 blocks."""
+    return _convnext(classes, options, first=80, depths=(2, 2, 8, 2))
+
+
+@models.register("convnext-tiny")
+def convnext_tiny(classes: int, options: Options) -> Net:
+    """ConvNeXt tiny: 18 blocks, the paper's smallest."""
+    return _convnext(classes, options, first=96, depths=(3, 3, 9, 3))
+
+
+def _convnext(classes: int, options: Options, *, first: int, depths: tuple[int, ...]) -> Net:
+    """Channels double from stage to stage, beginning with `first`."""
+    small = options.size < SMALL
+    patch = 2 if small else 4
+    widths = [channels(first * 2**number, options.width) for number in range(len(depths))]
+    stages = [nn.Sequential(nn.Conv2d(3, widths[0], patch, stride=patch), ChannelNorm(widths[0]))]
+    rates = iter(drop_paths(options.drop_path, sum(depths)))
+    for before, after, depth in zip([widths[0], *widths], widths, depths, strict=False):
+        layers: list[nn.Module] = []
+        if len(stages) > 1:
+            layers += [ChannelNorm(before), nn.Conv2d(before, after, 2, stride=2)]
+        stages.append(nn.Sequential(*layers, *(_block(after, next(rates)) for _ in range(depth))))
+    head = nn.Sequential(
+        nn.AdaptiveAvgPool2d(1),
+        ChannelNorm(widths[-1]),
+        nn.Flatten(),
+        nn.Dropout(options.dropout),
+        nn.Linear(widths[-1], classes),
+    )
+    return initialised(Net(nn.Sequential(*stages), head, minimum_size=16 if small else 32))
+
+
+def _block(count: int, drop_path: float) -> Residual:
+    return Residual(
+        nn.Conv2d(count, count, 7, padding=3, groups=count),
+        ChannelNorm(count),
+        nn.Conv2d(count, WIDENING * count, 1),
+        nn.GELU(),
+        nn.Conv2d(WIDENING * count, count, 1),
+        LayerScale(count),
+        DropPath(drop_path),
+    )
