@@ -39,4 +39,4 @@ def rows(what: str) -> list[tuple[str, str]]:
         if what == "presets":  # cost and expected score stand in the docstring's other lines
             text = " ".join((inspect.getdoc(registry[name]) or "").split())
         found.append((name, text))
-    return found
+    return found + list(registry.families().items())

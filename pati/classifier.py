@@ -217,7 +217,10 @@ class Classifier:
             if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
                 raise PatiError(f"{path} names no classes")
             options = Options(
-                width=float(architecture["width"]), dropout=float(architecture["dropout"]), size=preprocess.size
+                width=float(architecture["width"]),
+                dropout=float(architecture["dropout"]),
+                drop_path=float(architecture.get("drop_path", 0.0)),  # older files have none
+                size=preprocess.size,
             )
             net = _empty_net(str(architecture["name"]), len(classes), options)
             mirror = bool(document["mirror"])
@@ -235,7 +238,12 @@ class Classifier:
 def facts(*, recipe: Any, metrics: dict[str, Any], manifest_hash: str, versions: dict[str, str]) -> dict[str, Any]:
     """What a model file says of its making."""
     return {
-        "model": {"name": recipe.model, "width": recipe.width, "dropout": recipe.dropout},
+        "model": {
+            "name": recipe.model,
+            "width": recipe.width,
+            "dropout": recipe.dropout,
+            "drop_path": recipe.drop_path,
+        },
         "recipe": recipe.to_json(),
         "metrics": metrics,
         "manifest": manifest_hash,
@@ -305,7 +313,8 @@ def _tensors(path: Path, header: dict[str, Any]) -> dict[str, torch.Tensor]:
 def _empty_net(name: str, classes: int, options: Options) -> Net:
     """The net without memory for its weights: a small file must not claim gigabytes."""
     widest = field_named("width").metadata["high"]
-    if not (0 < options.width <= widest and 0 <= options.dropout < 1 and classes <= 100_000):
+    rates = (options.dropout, options.drop_path)
+    if not (0 < options.width <= widest and all(0 <= rate < 1 for rate in rates) and classes <= 100_000):
         raise ValueError(f"{options}, {classes} classes")
     with torch.device("meta"):
         return models[name](classes, options)

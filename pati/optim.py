@@ -75,8 +75,9 @@ class Optimizers:
     """The optimisers of one net, stepped together; `state` can be saved and restored exactly."""
 
     def __init__(self, net: nn.Module, recipe: Recipe) -> None:
-        kernels = [p for p in net.parameters() if p.ndim == 4]
-        matrices = [p for p in net.parameters() if p.ndim in (2, 3)]
+        kernels = [p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1]
+        # A depthwise kernel (shape[1] = 1) is no matrix: each channel has a filter of its own.
+        matrices = [p for p in net.parameters() if p.ndim in (2, 3) or (p.ndim == 4 and p.shape[1] == 1)]
         vectors = [p for p in net.parameters() if p.ndim < 2]
         self._recipe = recipe
         decayed: dict[str, Any] = {"params": matrices}

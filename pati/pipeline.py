@@ -168,7 +168,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     )
     mean, std = loader.colour_statistics(training)
     preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
-    options = models.Options(width=recipe.width, dropout=recipe.dropout, size=recipe.size)
+    options = models.Options(width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=recipe.size)
     net = models.build(recipe.model, len(found.classes), options, seed=recipe.seed).to(device)
     mirror = bool(recipe.mirror)
     untrained = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})

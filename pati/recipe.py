@@ -47,6 +47,13 @@ class Recipe:
         None, "multiplier on the model's channel counts; suits the time there is if left out", low=0.125, high=8
     )
     dropout: float = _choice(0.0, "share of features dropped before the last layer", low=0, high=0.95)
+    drop_path: float = _choice(
+        0.0,
+        "chance that the deepest residual branch is left out in training, less in those before it; nets without such "
+        "branches (vgg, scratch, pati) have nothing to leave out",
+        low=0,
+        high=0.9,
+    )
     size: int | None = _choice(None, "side of the square that the net sees, in pixels", low=8, high=1024)
     resize: str = _choice("stretch", "how a photo becomes a square", among=("stretch", "crop", "pad"))
 

@@ -27,6 +27,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._package = package
         self._entries: dict[str, T] = {}
+        self._families: dict[str, Callable[[str], T]] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files a function under `name`; a name can be taken only once."""
@@ -41,6 +42,30 @@ class Registry(Generic[T]):
 
         return keep
 
+    def register_family(self, prefix: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+        """Decorator that files a function under `prefix`: it makes the entry `prefix/NAME` of any NAME asked for.
+
+        For names that another library decides on; the function raises `PatiError` for those it does not have.
+        """
+
+        def keep(function: Callable[[str], T]) -> Callable[[str], T]:
+            if prefix in self._families:
+                raise ValueError(f"{self.kind} family {prefix!r} is registered twice")
+            if not inspect.getdoc(function):
+                raise ValueError(f"{self.kind} family {prefix!r} needs a docstring: its first line is its summary")
+            self._families[prefix] = function
+            return function
+
+        return keep
+
+    def families(self) -> dict[str, str]:
+        """First line of each family's docstring, by `prefix/NAME`."""
+        self._load()
+        return {
+            f"{prefix}/NAME": (inspect.getdoc(function) or "").splitlines()[0]
+            for prefix, function in self._families.items()
+        }
+
     def _load(self) -> None:
         if self._package is not None:
             package = importlib.import_module(self._package)
@@ -52,8 +77,12 @@ class Registry(Generic[T]):
         self._load()
         if name in self._entries:
             return self._entries[name]
-        near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.4)
-        known = ", ".join(self._entries)
+        prefix, slash, member = name.partition("/")
+        if slash and prefix in self._families:
+            return self._families[prefix](member)
+        names = [*self._entries, *self.families()]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        known = ", ".join(names)
         raise PatiError(
             f"there is no {self.kind} {name!r}",
             f"did you mean {' or '.join(near)}?" if near else f"known: {known}",

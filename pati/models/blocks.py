@@ -67,7 +67,7 @@ def conv_norm_relu(inputs: int, outputs: int, *, stride: int = 1, pool: bool = F
 def conv_norm(
     inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: nn.Module | None = None
 ) -> nn.Sequential:
-    """Convolution of odd `kernel`, padded so that only `stride` changes the size; batch norm; the activation, if any."""
+    """Convolution of odd `kernel`, padded so that only `stride` changes the size, batch norm, activation if any."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -110,10 +110,10 @@ class DropPath(nn.Module):
     """Stochastic depth, the last layer of a residual branch (Huang et al., 2016, https://arxiv.org/abs/1603.09382).
 
     In training each photo's branch is left out with chance `rate`; those that stay are scaled up, so that the mean
-    stays too. In evaluation nothing happens. Masks come from torch's global generator.
+    stays too. In evaluation nothing happens. Masks come from torch's global generator. `with_drop_path` sets the rates.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float = 0.0) -> None:
         super().__init__()
         self.rate = rate
 
@@ -130,9 +130,12 @@ class DropPath(nn.Module):
         return f"rate={self.rate:g}"
 
 
-def drop_paths(rate: float, depth: int) -> list[float]:
-    """The rate of each of `depth` residual branches: it grows linearly, and is `rate` in the deepest (section 3)."""
-    return [rate * number / depth for number in range(1, depth + 1)]
+def with_drop_path(net: Net, rate: float) -> Net:
+    """The net with the rates of its residual branches set: they grow linearly with depth to `rate` (section 3)."""
+    branches = [module for module in net.modules() if isinstance(module, DropPath)]
+    for number, branch in enumerate(branches, start=1):
+        branch.rate = rate * number / len(branches)
+    return net
 
 
 def initialised(net: Net) -> Net:
@@ -151,7 +154,7 @@ def initialised(net: Net) -> Net:
 
 
 def divisible(count: float) -> int:
-    """`count` rounded to a multiple of 8 as in the code of MobileNet and EfficientNet: never more than 10 % below it."""
+    """`count` rounded to a multiple of 8 as the code of MobileNet and EfficientNet does: at most 10 % are lost."""
     rounded = max(8, int(count + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * count else rounded
 

@@ -7,9 +7,9 @@ pico and nano are timm's, with the same plan, fewer blocks and channels.
 Input: for photos of 64 px or more the paper's stem, which cuts patches of 4×4; 32 px at least. For smaller ones patches
 are 2×2, 16 px at least.
 
-What differs from the paper: branches start at a scale of 0.1 in place of 0.000001, which short training would not leave
-(Touvron et al., 2021, https://arxiv.org/abs/2103.17239, take 0.1 for nets of up to 18 blocks); weights are drawn by He's
-rule. References of the figures: torchvision for tiny, timm for the others.
+What differs from the paper: branches start at a scale of 0.1 in place of 0.000001, which short training would not
+leave (Touvron et al., 2021, https://arxiv.org/abs/2103.17239, take 0.1 for nets of up to 18 blocks); weights are drawn
+by He's rule. References of the figures: torchvision for tiny, timm for the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import SMALL, DropPath, Net, Options, Residual, channels, drop_paths, initialised
+from pati.models.blocks import SMALL, DropPath, Net, Options, Residual, channels, initialised, with_drop_path
 
 SCALE = 0.1  # of a branch at the start
 WIDENING = 4  # of the channels between the two 1×1 convolutions
@@ -80,12 +80,11 @@ def _convnext(classes: int, options: Options, *, first: int, depths: tuple[int, 
     patch = 2 if small else 4
     widths = [channels(first * 2**number, options.width) for number in range(len(depths))]
     stages = [nn.Sequential(nn.Conv2d(3, widths[0], patch, stride=patch), ChannelNorm(widths[0]))]
-    rates = iter(drop_paths(options.drop_path, sum(depths)))
     for before, after, depth in zip([widths[0], *widths], widths, depths, strict=False):
         layers: list[nn.Module] = []
         if len(stages) > 1:
             layers += [ChannelNorm(before), nn.Conv2d(before, after, 2, stride=2)]
-        stages.append(nn.Sequential(*layers, *(_block(after, next(rates)) for _ in range(depth))))
+        stages.append(nn.Sequential(*layers, *(_block(after) for _ in range(depth))))
     head = nn.Sequential(
         nn.AdaptiveAvgPool2d(1),
         ChannelNorm(widths[-1]),
@@ -93,10 +92,11 @@ def _convnext(classes: int, options: Options, *, first: int, depths: tuple[int, 
         nn.Dropout(options.dropout),
         nn.Linear(widths[-1], classes),
     )
-    return initialised(Net(nn.Sequential(*stages), head, minimum_size=16 if small else 32))
+    net = Net(nn.Sequential(*stages), head, minimum_size=16 if small else 32)
+    return initialised(with_drop_path(net, options.drop_path))
 
 
-def _block(count: int, drop_path: float) -> Residual:
+def _block(count: int) -> Residual:
     return Residual(
         nn.Conv2d(count, count, 7, padding=3, groups=count),
         ChannelNorm(count),
@@ -104,5 +104,5 @@ def _block(count: int, drop_path: float) -> Residual:
         nn.GELU(),
         nn.Conv2d(WIDENING * count, count, 1),
         LayerScale(count),
-        DropPath(drop_path),
+        DropPath(),
     )

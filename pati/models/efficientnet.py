@@ -4,8 +4,8 @@ Paper: Tan & Le, 2019, "EfficientNet: rethinking model scaling for convolutional
 https://arxiv.org/abs/1905.11946. B0 is table 1; B1 to B3 have 1.0, 1.1, 1.2 times its channels and 1.1, 1.2, 1.4
 times its depth, and are meant for 240, 260 and 300 px. Channels are rounded as in the paper's code.
 
-Input: for photos of 64 px or more the paper's stem (3×3, stride 2), 32 px at least. For smaller ones its stride is 1, 16
-px at least.
+Input: for photos of 64 px or more the paper's stem (3×3, stride 2), 32 px at least. For smaller ones its stride is 1,
+16 px at least.
 
 What differs from the paper: the rates of dropout and of stochastic depth come from the recipe (the paper has 0.2 to
 0.3 and 0.2), and the norms keep PyTorch's momentum and epsilon, which suit short training. Reference of the figures:
@@ -29,9 +29,9 @@ from pati.models.blocks import (
     channels,
     conv_norm,
     divisible,
-    drop_paths,
     initialised,
     mean_head,
+    with_drop_path,
 )
 
 FIRST = 32
@@ -78,21 +78,21 @@ def _efficientnet(classes: int, options: Options, *, wider: float, deeper: float
     before = channels(divisible(FIRST * wider), options.width)
     stages = [conv_norm(3, before, 3, stride=1 if small else 2, activation=nn.SiLU())]
     depths = [math.ceil(depth * deeper) for *_, depth in BLOCKS]
-    rates = iter(drop_paths(options.drop_path, sum(depths)))
     for (expansion, kernel, first_stride, count, _), depth in zip(BLOCKS, depths, strict=True):
         after = channels(divisible(count * wider), options.width)
         blocks = []
         for position in range(depth):
             stride = first_stride if position == 0 else 1
-            blocks.append(_block(before, after, expansion, kernel, stride, drop_path=next(rates)))
+            blocks.append(_block(before, after, expansion, kernel, stride))
             before = after
         stages.append(nn.Sequential(*blocks))
     stages.append(conv_norm(before, LAST * before, 1, activation=nn.SiLU()))
     head = mean_head(LAST * before, classes, options.dropout)
-    return initialised(Net(nn.Sequential(*stages), head, minimum_size=16 if small else 32))
+    net = Net(nn.Sequential(*stages), head, minimum_size=16 if small else 32)
+    return initialised(with_drop_path(net, options.drop_path))
 
 
-def _block(before: int, after: int, expansion: int, kernel: int, stride: int, *, drop_path: float) -> nn.Sequential:
+def _block(before: int, after: int, expansion: int, kernel: int, stride: int) -> nn.Sequential:
     """Widen, filter each channel, weigh the channels, narrow; with a shortcut where shapes allow it."""
     inner = before * expansion
     layers: list[nn.Module] = [conv_norm(before, inner, 1, activation=nn.SiLU())] if expansion > 1 else []
@@ -102,5 +102,5 @@ def _block(before: int, after: int, expansion: int, kernel: int, stride: int, *,
         conv_norm(inner, after, 1),
     ]
     if stride == 1 and before == after:
-        return Residual(*layers, DropPath(drop_path))
+        return Residual(*layers, DropPath())
     return nn.Sequential(*layers)

@@ -48,7 +48,8 @@ class _To(nn.Module):
 
 def _fold(layers: nn.Sequential) -> None:
     for at, norm in enumerate(layers):
-        if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or norm.running_mean is None:
+        # Subclasses do more than their names say (norm and activation in one): only PyTorch's own are known.
+        if type(norm) is not nn.BatchNorm2d or norm.running_var is None or norm.running_mean is None:
             continue
         scale = (norm.running_var + norm.eps).rsqrt()
         shift = -norm.running_mean * scale
@@ -58,7 +59,7 @@ def _fold(layers: nn.Sequential) -> None:
         if before >= 0 and isinstance(layers[before], nn.MaxPool2d) and bool((scale >= 0).all()):
             before -= 1
         convolution = layers[before] if before >= 0 else None
-        if isinstance(convolution, nn.Conv2d):
+        if type(convolution) is nn.Conv2d:
             layers[before] = _scaled(convolution, scale, shift)
             layers[at] = nn.Identity()
 

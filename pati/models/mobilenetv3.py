@@ -1,13 +1,13 @@
 """`mobilenetv3-small`, `mobilenetv3-large`: the smallest nets here, made for phones.
 
 Paper: Howard et al., 2019, "Searching for MobileNetV3", https://arxiv.org/abs/1905.02244: inverted bottlenecks with
-depthwise convolutions, squeeze-excitation in some, hard swish in the deeper ones; the two variants are its tables 1 and 2.
+depthwise convolutions, squeeze-excitation in some, hard swish in the deeper ones; the variants are its tables 1 and 2.
 
-Input: for photos of 64 px or more the paper's stem (3×3, stride 2), 32 px at least. For smaller ones its stride is 1, 16
-px at least.
+Input: for photos of 64 px or more the paper's stem (3×3, stride 2), 32 px at least. For smaller ones its stride is 1,
+16 px at least.
 
-What differs from the paper: norms keep PyTorch's momentum and epsilon, which suit short training; stochastic depth where
-`drop_path` asks for it; weights drawn by He's rule. Reference of the figures: torchvision.
+What differs from the paper: norms keep PyTorch's momentum and epsilon, which suit short training; stochastic depth
+where `drop_path` asks for it; weights drawn by He's rule. Reference of the figures: torchvision.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pati.models.blocks import (
     channels,
     conv_norm,
     divisible,
-    drop_paths,
     initialised,
+    with_drop_path,
 )
 
 FIRST = 16
@@ -82,11 +82,11 @@ def _mobilenet(classes: int, options: Options, rows: tuple[Row, ...], *, hidden:
     before = channels(FIRST, options.width)
     stages = [conv_norm(3, before, 3, stride=1 if small else 2, activation=nn.Hardswish())]
     blocks: list[nn.Module] = []
-    for row, rate in zip(rows, drop_paths(options.drop_path, len(rows)), strict=True):
+    for row in rows:
         if row[-1] > 1 and blocks:  # a stage ends where the size halves
             stages.append(nn.Sequential(*blocks))
             blocks = []
-        blocks.append(_block(before, row, options.width, drop_path=rate))
+        blocks.append(_block(before, row, options.width))
         before = channels(row[2], options.width)
     last = LAST * before
     stages.append(nn.Sequential(*blocks, conv_norm(before, last, 1, activation=nn.Hardswish())))
@@ -99,10 +99,11 @@ def _mobilenet(classes: int, options: Options, rows: tuple[Row, ...], *, hidden:
         nn.Dropout(options.dropout),
         nn.Linear(hidden, classes),
     )
-    return initialised(Net(nn.Sequential(*stages), head, minimum_size=16 if small else 32))
+    net = Net(nn.Sequential(*stages), head, minimum_size=16 if small else 32)
+    return initialised(with_drop_path(net, options.drop_path))
 
 
-def _block(before: int, row: Row, width: float, *, drop_path: float) -> nn.Sequential:
+def _block(before: int, row: Row, width: float) -> nn.Sequential:
     """Widen, filter each channel, weigh the channels in some, narrow; with a shortcut where shapes allow it."""
     kernel, inner, after, squeeze, swish, stride = row
     inner, after = channels(inner, width), channels(after, width)
@@ -113,5 +114,5 @@ def _block(before: int, row: Row, width: float, *, drop_path: float) -> nn.Seque
         layers.append(SqueezeExcitation(inner, divisible(inner // 4), activation=nn.ReLU(), gate=nn.Hardsigmoid()))
     layers.append(conv_norm(inner, after, 1))
     if stride == 1 and before == after:
-        return Residual(*layers, DropPath(drop_path))
+        return Residual(*layers, DropPath())
     return nn.Sequential(*layers)

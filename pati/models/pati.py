@@ -13,7 +13,7 @@ from __future__ import annotations
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import DropPath, Net, Options, Residual, channels, conv_norm_relu, drop_paths, mean_head
+from pati.models.blocks import DropPath, Net, Options, Residual, channels, conv_norm_relu, mean_head, with_drop_path
 
 
 @models.register("pati")
@@ -31,12 +31,10 @@ def pati_deep(classes: int, options: Options) -> Net:
     """The house net for long runs: residual convolutions, two each in the second and third block."""
     first, widths = _channels(options.width)
     stages = [conv_norm_relu(3, first, pool=True)]
-    depths = (1, 2, 2)
-    rates = iter(drop_paths(options.drop_path, sum(depths)))
-    for before, after, depth in zip([first, *widths], widths, depths, strict=False):
-        kept = [Residual(conv_norm_relu(after, after), DropPath(next(rates))) for _ in range(depth)]
+    for before, after, depth in zip([first, *widths], widths, (1, 2, 2), strict=False):
+        kept = [Residual(conv_norm_relu(after, after), DropPath()) for _ in range(depth)]
         stages.append(nn.Sequential(conv_norm_relu(before, after, pool=True), *kept))
-    return _net(stages, widths[-1], classes, options.dropout)
+    return with_drop_path(_net(stages, widths[-1], classes, options.dropout), options.drop_path)
 
 
 def _channels(width: float) -> tuple[int, list[int]]:

@@ -18,7 +18,17 @@ import torch
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import SMALL, DropPath, Net, Options, channels, conv_norm, drop_paths, initialised, mean_head
+from pati.models.blocks import (
+    SMALL,
+    DropPath,
+    Net,
+    Options,
+    channels,
+    conv_norm,
+    initialised,
+    mean_head,
+    with_drop_path,
+)
 
 WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4  # of a bottleneck: its outputs to its inner channels
@@ -80,7 +90,6 @@ def _resnet(
     small = options.size < SMALL
     before = channels(WIDTHS[0], options.width)
     stages = [_stem(before, small=small, tricks=tricks)]
-    rates = iter(drop_paths(options.drop_path, sum(depths)))
     for number, (count, depth) in enumerate(zip(WIDTHS, depths, strict=True)):
         inner = channels(count, options.width)
         after = inner * EXPANSION if bottleneck else inner
@@ -88,12 +97,13 @@ def _resnet(
         for position in range(depth):
             stride = 2 if number > 0 and position == 0 else 1
             branch = _bottleneck(before, inner, stride) if bottleneck else _pair(before, inner, stride)
-            branch.append(DropPath(next(rates)))
+            branch.append(DropPath())
             blocks.append(Block(branch, _shortcut(before, after, stride, averaging=tricks)))
             before = after
         stages.append(nn.Sequential(*blocks))
     head = mean_head(before, classes, options.dropout)
-    return initialised(Net(nn.Sequential(*stages), head, minimum_size=16 if small else 32))
+    net = Net(nn.Sequential(*stages), head, minimum_size=16 if small else 32)
+    return initialised(with_drop_path(net, options.drop_path))
 
 
 def _stem(count: int, *, small: bool, tricks: bool) -> nn.Sequential:

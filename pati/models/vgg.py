@@ -1,7 +1,8 @@
 """`vgg11`, `vgg13`, `vgg16`, `vgg19`: plain 3×3 convolutions in five blocks, each ended by 2×2 max pooling.
 
 Paper: Simonyan & Zisserman, 2015, "Very deep convolutional networks for large-scale image recognition",
-https://arxiv.org/abs/1409.1556; the variants are its configurations A, B, D and E. The number counts layers with weights.
+https://arxiv.org/abs/1409.1556; the variants are its configurations A, B, D and E. The number counts layers with
+weights.
 
 Input: 32 px or more, at which five poolings leave one pixel. From 224 px on the head is the paper's: the last map
 averaged to 7×7, two layers of 4,096 with dropout, the last layer. Below 224 px, where there are no 7×7 maps to read, it
