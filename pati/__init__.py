@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pati.api import compare as compare
     from pati.api import load as load
     from pati.api import train as train
     from pati.classifier import Classifier as Classifier
@@ -25,6 +26,7 @@ _HOMES = {
     "Prediction": "pati.classifier",
     "Preprocess": "pati.preprocess",
     "Recipe": "pati.recipe",
+    "compare": "pati.api",
     "load": "pati.api",
     "train": "pati.api",
 }

@@ -347,6 +347,41 @@ def predict(
         raise PatiError(what, "each row says why" if unreadable else "look at the paths")
 
 
+@app.command
+def compare(
+    *runs: Path, out: Path | None = None, unpaired: Annotated[bool, Parameter(negative="")] = False, json: Json = False
+) -> None:
+    """Compare finished runs: scores, costs, and which differences are more than chance.
+
+    Parameters
+    ----------
+    runs
+        Folders of two or more finished runs on the same data and split.
+    out
+        Where to draw accuracies and training times; its name ends in .png or .svg.
+    unpaired
+        Compare runs on different data too, without pairing their answers photo by photo: less sure.
+    """
+    from pati import comparison, terminal
+    from pati.files import write_bytes
+    from pati.report import figures
+
+    kind = out.suffix.lower().removeprefix(".") if out else ""
+    if out and kind not in ("png", "svg"):
+        raise PatiError(f"--out wants a name that ends in .png or .svg, got {out}", "for example --out compare.png")
+    document = comparison.compare(runs, paired=not unpaired)
+    if out:
+        write_bytes(out, figures.comparison(document["runs"], format=kind))
+    if json:
+        _print_json(document)
+        return
+    terminal.show_comparison(document, terminal.console(stderr=False))
+    for note in comparison.notes(document):
+        terminal.say(f"note: {note}")
+    if out:
+        terminal.say(f"figure: {out}")
+
+
 @app.command(name="list")
 def list_(
     what: Literal["models", "augmentations", "metrics", "explainers", "datasets", "presets", "fields"],

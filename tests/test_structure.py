@@ -19,6 +19,7 @@ FLOORS = (
     {"cli"},
     {"terminal", "catalogue", "output", "inputs", "api"},
     {"pipeline"},
+    {"comparison"},
     {"report"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},
