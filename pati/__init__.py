@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pati.classifier import Explanation as Explanation
     from pati.classifier import Prediction as Prediction
     from pati.errors import PatiError as PatiError
+    from pati.plugins import load_plugin as load_plugin
     from pati.preprocess import Preprocess as Preprocess
     from pati.recipe import Recipe as Recipe
 
@@ -28,6 +29,7 @@ _HOMES = {
     "Recipe": "pati.recipe",
     "compare": "pati.api",
     "load": "pati.api",
+    "load_plugin": "pati.plugins",
     "train": "pati.api",
 }
 __all__ = sorted(_HOMES)

@@ -103,9 +103,9 @@ def test_fisher_is_scipys(count: int, other: int, rng: random.Random) -> None:
 
 
 def test_intervals_of_published_examples() -> None:
-    """Tables of Bentur et al. (2009, paired) and Perondi et al. (2004), as worked by Fagerland et al. (2017)."""
-    assert paired_interval(1, 1, 7, 12) == pytest.approx((-0.507, -0.026), abs=5e-4)
-    assert unpaired_interval(7, 34, 1, 34) == pytest.approx((0.019, 0.340), abs=5e-4)
+    """A table of Cavo et al. (2012), as worked in the R package contingencytables; Newcombe's own 56/70 and 48/80."""
+    assert paired_interval(59, 6, 16, 80) == pytest.approx((-0.1186, -0.0046), abs=5e-5)
+    assert unpaired_interval(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
 @given(*[st.integers(0, 50)] * 4)
