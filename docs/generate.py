@@ -19,12 +19,12 @@ from pati.cli import app
 from pati.decode import FLAGS, REASONS
 
 HERE = Path(__file__).parent
-VERBS = ("fetch", "check", "train", "eval", "explain", "predict", "list")
+VERBS = ("fetch", "check", "train", "eval", "explain", "predict", "compare", "list")
 
 
 def help_of(*words: str) -> str:
     screen = io.StringIO()
-    app.help_print(list(words), console=Console(file=screen, width=100, color_system=None))
+    app.meta.help_print(list(words), console=Console(file=screen, width=100, color_system=None))
     return "\n".join(line.rstrip() for line in screen.getvalue().strip("\n").splitlines())
 
 

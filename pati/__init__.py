@@ -6,12 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pati.api import compare as compare
     from pati.api import load as load
     from pati.api import train as train
     from pati.classifier import Classifier as Classifier
     from pati.classifier import Explanation as Explanation
     from pati.classifier import Prediction as Prediction
     from pati.errors import PatiError as PatiError
+    from pati.plugins import load_plugin as load_plugin
     from pati.preprocess import Preprocess as Preprocess
     from pati.recipe import Recipe as Recipe
 
@@ -25,7 +27,9 @@ _HOMES = {
     "Prediction": "pati.classifier",
     "Preprocess": "pati.preprocess",
     "Recipe": "pati.recipe",
+    "compare": "pati.api",
     "load": "pati.api",
+    "load_plugin": "pati.plugins",
     "train": "pati.api",
 }
 __all__ = sorted(_HOMES)

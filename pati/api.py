@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from pati import pipeline
+from pati import comparison, pipeline
 from pati.classifier import Classifier
 from pati.recipe import Recipe
 
@@ -21,3 +23,8 @@ def train(data: str | Path, recipe: Recipe | None = None, *, out: str | Path | N
 def load(path: str | Path) -> Classifier:
     """The classifier in a model file or a run's folder. Runs no code from the file. Raises `PatiError`."""
     return Classifier.load(path)
+
+
+def compare(runs: Sequence[str | Path], *, paired: bool = True) -> dict[str, Any]:
+    """Scores and costs of finished runs, and which differences are more than chance; see `pati.comparison.compare`."""
+    return comparison.compare(runs, paired=paired)

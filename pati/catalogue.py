@@ -38,5 +38,6 @@ def rows(what: str) -> list[tuple[str, str]]:
         text = registry.summary(name)
         if what == "presets":  # cost and expected score stand in the docstring's other lines
             text = " ".join((inspect.getdoc(registry[name]) or "").split())
-        found.append((name, text))
+        plugin = registry.plugin(name)
+        found.append((name, f"{text} (plugin {plugin})" if plugin else text))
     return found + list(registry.families().items())

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 
-from pati import decode, files, machine
+from pati import decode, files, machine, plugins
 from pati.errors import PatiError
 from pati.evaluate import BATCH, batch_logits
 from pati.explain.cams import explainers
@@ -213,6 +213,8 @@ class Classifier:
         header, document, start = _header(path)
         try:
             architecture, classes = document["model"], tuple(document["classes"])
+            if "plugin" in architecture and models.plugin(str(architecture["name"])) is None:
+                raise plugins.missing(f"the model {str(architecture['name'])!r}", architecture["plugin"])
             preprocess = Preprocess.from_json(document["preprocess"])
             if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
                 raise PatiError(f"{path} names no classes")
@@ -237,13 +239,15 @@ class Classifier:
 
 def facts(*, recipe: Any, metrics: dict[str, Any], manifest_hash: str, versions: dict[str, str]) -> dict[str, Any]:
     """What a model file says of its making."""
+    plugin = models.plugin(recipe.model)
     return {
         "model": {
             "name": recipe.model,
             "width": recipe.width,
             "dropout": recipe.dropout,
             "drop_path": recipe.drop_path,
-        },
+        }
+        | ({"plugin": plugin} if plugin else {}),
         "recipe": recipe.to_json(),
         "metrics": metrics,
         "manifest": manifest_hash,

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Annotated, Any, Literal  # noqa: E402
 
-from cyclopts import App, Parameter  # noqa: E402
+from cyclopts import App, Group, Parameter  # noqa: E402
 
 from pati import __version__  # noqa: E402
 from pati.errors import Interrupted, PatiError  # noqa: E402
@@ -47,7 +47,7 @@ def main() -> None:
     """Entry point: a user's mistake becomes `error:` and `hint:` lines, never a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)  # it ends a run as Ctrl-C does
     try:
-        app()
+        app.meta(_plugins_first(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -60,6 +60,29 @@ def main() -> None:
             error = PatiError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
         fail(error)
         sys.exit(130 if isinstance(error, Interrupted) else 1)
+
+
+app.meta.group_parameters = Group("Options of every verb")
+
+
+@app.meta.default
+def launch(
+    *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    plugin: Annotated[list[Path] | None, Parameter(negative="")] = None,
+) -> None:
+    """Load the plugins, then do what the words say.
+
+    Parameters
+    ----------
+    plugin
+        A Python file with models or the like of your own, any number of times. It is run: name only files you trust.
+    """
+    if plugin:
+        from pati.plugins import load_plugin
+
+        for path in plugin:
+            load_plugin(path)
+    app(words)
 
 
 @app.command
@@ -347,6 +370,41 @@ def predict(
         raise PatiError(what, "each row says why" if unreadable else "look at the paths")
 
 
+@app.command
+def compare(
+    *runs: Path, out: Path | None = None, unpaired: Annotated[bool, Parameter(negative="")] = False, json: Json = False
+) -> None:
+    """Compare finished runs: scores, costs, and which differences are more than chance.
+
+    Parameters
+    ----------
+    runs
+        Folders of two or more finished runs on the same data and split.
+    out
+        Where to draw accuracies and training times; its name ends in .png or .svg.
+    unpaired
+        Compare runs on different data too, without pairing their answers photo by photo: less sure.
+    """
+    from pati import comparison, terminal
+    from pati.files import write_bytes
+    from pati.report import figures
+
+    kind = out.suffix.lower().removeprefix(".") if out else ""
+    if out and kind not in ("png", "svg"):
+        raise PatiError(f"--out wants a name that ends in .png or .svg, got {out}", "for example --out compare.png")
+    document = comparison.compare(runs, paired=not unpaired)
+    if out:
+        write_bytes(out, figures.comparison(document["runs"], format=kind))
+    if json:
+        _print_json(document)
+        return
+    terminal.show_comparison(document, terminal.console(stderr=False))
+    for note in comparison.notes(document):
+        terminal.say(f"note: {note}")
+    if out:
+        terminal.say(f"figure: {out}")
+
+
 @app.command(name="list")
 def list_(
     what: Literal["models", "augmentations", "metrics", "explainers", "datasets", "presets", "fields"],
@@ -374,6 +432,20 @@ def list_(
     for name, summary in rows:
         table.add_row(name, Text(summary))
     terminal.console(stderr=False).print(table)
+
+
+def _plugins_first(words: list[str]) -> list[str]:
+    """The words with each `--plugin FILE` before the verb: `predict` would take them for names of photos."""
+    end = words.index("--") if "--" in words else len(words)
+    first: list[str] = []
+    rest: list[str] = []
+    at = 0
+    while at < end:
+        length = 2 if words[at] == "--plugin" and at + 1 < end else 1
+        named = length == 2 or words[at].startswith("--plugin=")
+        (first if named else rest).extend(words[at : at + length])
+        at += length
+    return [*first, *rest, *words[end:]]
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pati import classifier, decode, evaluate, files, machine, metrics, models, plan, report, threads
+from pati import classifier, decode, evaluate, files, machine, metrics, models, plan, plugins, report, threads
 from pati.classifier import Classifier, Refused
 from pati.data import audit, loader, pack, places, sources
 from pati.data.loader import Samples
@@ -95,7 +95,7 @@ def train(
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, source.name.split(".")[0])
     with _resumable(run), run.alone(), threads.restored():
-        run.begin(recipe, {"data": where, "columns": asdict(columns), "speed": round(speed, 1)})
+        run.begin(recipe, {"data": where, "columns": asdict(columns), "speed": round(speed, 1)} | plugins.state())
         return _go(run, source, recipe, started, listen)
 
 
@@ -110,6 +110,8 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
         listen(
             {"kind": "warning", "text": f"other versions than at the start, so not the same bits: {', '.join(changed)}"}
         )
+    if state["stage"] != "done":
+        plugins.require_same(state)
     with _resumable(run), run.alone(), threads.restored():
         if run.read_state()["stage"] == "done":  # its photos may be gone by now
             return _read(run, recipe, listen)

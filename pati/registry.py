@@ -2,21 +2,24 @@
 
 Models, augmentations, explainers, metrics, datasets and presets are all listed in a
 `Registry`. An entry's one-line summary is the first line of its docstring, so `pati list`
-and the docs never say something else than the code.
+and the docs never say something else than the code. Entries that a user's file adds are
+remembered with that file's name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pati.errors import PatiError
 
 T = TypeVar("T", bound=Callable[..., object])
+Guard = Callable[[Any], Any]
 
 
 class Registry(Generic[T]):
@@ -28,16 +31,25 @@ class Registry(Generic[T]):
         self._package = package
         self._entries: dict[str, T] = {}
         self._families: dict[str, Callable[[str], T]] = {}
+        self._plugins: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files a function under `name`; a name can be taken only once."""
+        """Decorator that files a function under `name`. Raises `PatiError` if the name is taken."""
 
         def keep(function: T) -> T:
+            # What is pati's own comes first, also where a plugin's import is the first to bring it in.
+            plugin = None if function.__module__.startswith("pati.") else _plugin
+            if plugin is not None:
+                self._load()
             if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
+                whose = f" by the plugin {self.plugin(name)}" if self.plugin(name) else ""
+                raise PatiError(f"the {self.kind} {name!r} is taken already{whose}", "choose another name")
             if not inspect.getdoc(function):
-                raise ValueError(f"{self.kind} {name!r} needs a docstring: its first line is its summary")
-            self._entries[name] = function
+                raise PatiError(f"the {self.kind} {name!r} has no docstring", "its first line is the entry's summary")
+            self._entries[name] = function if plugin is None else plugin.guard(function)
+            if plugin is not None:
+                self._plugins[name] = plugin.name
+                plugin.entries.append((self, name))
             return function
 
         return keep
@@ -50,9 +62,9 @@ class Registry(Generic[T]):
 
         def keep(function: Callable[[str], T]) -> Callable[[str], T]:
             if prefix in self._families:
-                raise ValueError(f"{self.kind} family {prefix!r} is registered twice")
+                raise PatiError(f"the {self.kind} family {prefix!r} is taken already", "choose another prefix")
             if not inspect.getdoc(function):
-                raise ValueError(f"{self.kind} family {prefix!r} needs a docstring: its first line is its summary")
+                raise PatiError(f"the {self.kind} family {prefix!r} has no docstring", "its first line is its summary")
             self._families[prefix] = function
             return function
 
@@ -65,6 +77,13 @@ class Registry(Generic[T]):
             f"{prefix}/NAME": (inspect.getdoc(function) or "").splitlines()[0]
             for prefix, function in self._families.items()
         }
+
+    def plugin(self, name: str) -> str | None:
+        """File name of the plugin that the entry `name` comes from; None for pati's own and unknown ones."""
+        return self._plugins.get(name)
+
+    def _remove(self, name: str) -> None:
+        del self._entries[name], self._plugins[name]
 
     def _load(self) -> None:
         if self._package is not None:
@@ -103,3 +122,36 @@ class Registry(Generic[T]):
     def summary(self, name: str) -> str:
         """First line of the entry's docstring."""
         return (inspect.getdoc(self[name]) or "").splitlines()[0]
+
+
+class Plugin:
+    """A plugin file and what it has registered."""
+
+    def __init__(self, name: str, guard: Guard) -> None:
+        """`name` is the file's; `guard` wraps each of its functions."""
+        self.name = name
+        self.guard = guard
+        self.entries: list[tuple[Registry[Any], str]] = []
+
+    def remove(self) -> None:
+        """Take the entries out of their registries again."""
+        for registry, name in self.entries:
+            registry._remove(name)
+        self.entries.clear()
+
+
+_plugin: Plugin | None = None
+
+
+@contextlib.contextmanager
+def entries_of(plugin: Plugin) -> Iterator[None]:
+    """While this is open, new entries are the plugin's; an error takes them out again."""
+    global _plugin
+    before, _plugin = _plugin, plugin
+    try:
+        yield
+    except BaseException:
+        plugin.remove()
+        raise
+    finally:
+        _plugin = before

@@ -6,6 +6,7 @@ Draws what it is handed; calls nothing of the pipeline.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
 from collections import Counter
@@ -316,3 +317,57 @@ def show_result(run: Run, metrics: dict[str, Any]) -> None:
     for what, path in (("report", run.report), ("pictures", pictures), ("model", run.model)):
         print(f"{what + ':':10}{path}")
     print(f"try:      pati predict {run.folder} PHOTO…\n          pati explain {run.folder} PHOTO…")
+
+
+def show_comparison(document: dict[str, Any], screen: Console) -> None:
+    """Runs as columns, as many abreast as fit, then what can be said of each pair."""
+    columns = [(printable(row["name"]), _comparison_cells(row)) for row in document["runs"]]
+    heads = [head for head, _ in columns[0][1]]
+    room = screen.width - max(map(len, heads))
+    while columns:
+        widths = itertools.accumulate(2 + max(len(name), *(len(cell) for _, cell in cells)) for name, cells in columns)
+        abreast = max(1, sum(width <= room for width in widths))
+        table = Table("", box=None, pad_edge=False)
+        for name, _ in columns[:abreast]:
+            table.add_column(Text(name), justify="right", overflow="fold")
+        for number, head in enumerate(heads):
+            table.add_row(head, *(Text(cells[number][1]) for _, cells in columns[:abreast]))
+        screen.print(table)
+        screen.print()
+        columns = columns[abreast:]
+    for pair in document["pairs"]:
+        low, high = pair["interval"]
+        told = f"{pair['verdict']}: {100 * pair['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+        if "only_first_right" in pair:
+            told += f"; right alone: {pair['only_first_right']} and {pair['only_second_right']} photos"
+        screen.print(printable(told), markup=False, soft_wrap=True)
+
+
+def _comparison_cells(row: dict[str, Any]) -> list[tuple[str, str]]:
+    accuracy, macro_f1, speed = row["accuracy_interval"], row["macro_f1_interval"], row["photos_per_second"]
+    return [
+        ("model", row["model"]),
+        ("accuracy %", f"{100 * row['accuracy']:.1f}"),
+        ("  95 %", f"{100 * accuracy[0]:.1f}–{100 * accuracy[1]:.1f}"),
+        ("macro F1", f"{row['macro_f1']:.3f}"),
+        ("  95 %", f"{macro_f1[0]:.3f}–{macro_f1[1]:.3f}"),
+        ("balanced %", f"{100 * row['balanced_accuracy']:.1f}"),
+        ("log loss", f"{row['log_loss']:.3f}"),
+        ("test photos", str(row["photos"])),
+        ("size px", str(row["size"])),
+        ("parameters", _thousands(row["parameters"])),
+        ("multiply-adds", _thousands(row["multiply_adds"])),
+        ("training min", f"{row['training_seconds'] / 60:.1f}"),
+        ("photos/s", "–" if speed is None else f"{speed:.0f}"),
+        ("epochs", str(row["epochs"])),
+        ("seed", str(row["seed"])),
+    ]
+
+
+def _thousands(count: float) -> str:
+    """A count with three digits: 998, 1.23 M."""
+    for unit in ("", " k", " M", " G"):
+        if count < 999.5:
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return f"{count:.3g} T"

@@ -19,12 +19,13 @@ FLOORS = (
     {"cli"},
     {"terminal", "catalogue", "output", "inputs", "api"},
     {"pipeline"},
+    {"comparison"},
     {"report"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},
     {"explain", "models", "augment", "metrics", "optim", "data", "machine", "threads"},
     {"preprocess"},
-    {"decode", "recipe", "files"},
+    {"decode", "recipe", "files", "plugins"},
     {"registry", "errors", "__init__"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

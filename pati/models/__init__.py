@@ -6,10 +6,13 @@ one, add a file here: `pati list`, the contract tests and the docs see it by the
 
 from __future__ import annotations
 
+import copy
 from typing import Protocol
 
 import torch
 
+from pati import plugins
+from pati.errors import PatiError
 from pati.models.blocks import Net, Options, channels_last
 from pati.models.folding import folded
 from pati.registry import Registry
@@ -30,7 +33,29 @@ def build(name: str, classes: int, options: Options = Options(), *, seed: int = 
     factory = models[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return channels_last(factory(classes, options))
+        net = factory(classes, options)
+        plugin = models.plugin(name)
+        if plugin is not None:
+            with plugins.blamed(plugin):
+                _try_out(name, net, classes, options.size)
+        return channels_last(net)
+
+
+@torch.no_grad()
+def _try_out(name: str, net: object, classes: int, size: int) -> None:
+    """Find what is wrong with a user's net before minutes are spent on training it; leaves the net as it is."""
+    if not isinstance(net, Net):
+        raise PatiError(f"the model {name!r} gives a {type(net).__name__}", "expected a pati.models.Net")
+    for label, tensor in net.state_dict().items():
+        if tensor.dtype not in (torch.float32, torch.int64):
+            raise PatiError(f"{label} of the model {name!r} is {tensor.dtype}", "expected float32 or int64")
+        _ = tensor.shape  # lazy layers have none yet, and could not be loaded
+    copied = copy.deepcopy(net).eval()
+    for side in (net.minimum_size, max(net.minimum_size, size)):
+        for made in (copied, folded(copied, torch.bfloat16)):
+            shape = tuple(made(torch.zeros(2, 3, side, side)).shape)
+            if shape != (2, classes):
+                raise PatiError(f"the model {name!r} answers 2 photos with {shape}", f"expected {(2, classes)}")
 
 
 def smallest_size(name: str) -> int:

@@ -1,0 +1,295 @@
+"""Finished runs side by side: their scores and costs, and which differences are more than chance.
+
+Reads what the runs left and scores nothing anew. Pairs are judged on the same test photos, by which of the two answers
+each one right. It can't tell how much of a difference is the luck of a seed: that takes runs with other seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import statistics
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pati import metrics
+from pati.classifier import Classifier
+from pati.errors import PatiError
+from pati.models.counting import cost_of
+from pati.recipe import Recipe
+from pati.run import Run
+
+ALPHA = 0.05  # a smaller p is called a difference
+RESAMPLES = 1000  # of the test photos, for the interval of macro F1
+MOST_EACH_WITH_EACH = 4  # more runs are compared with the first one only
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What a run says of itself, and its answers: `right` `bool (N,)` for the photos of `photos` (content hashes)."""
+
+    row: dict[str, Any]
+    manifest: str
+    classes: tuple[str, ...]
+    photos: NDArray[Any]
+    right: NDArray[np.bool_]
+
+
+def compare(folders: Sequence[str | Path], *, paired: bool = True) -> dict[str, Any]:
+    """The document of a comparison: `runs` with scores and costs, `pairs` with difference, interval and p.
+
+    Pairs are every two of up to four runs, each run with the first one of more; `p` is corrected for their number by
+    Holm's method (1979, https://www.jstor.org/stable/4615733), the intervals are not. Differences are first minus
+    second. Not `paired` are runs on different test photos: their differences are less certain.
+    Raises `PatiError` for fewer than two runs, unfinished ones, and paired ones whose data is not the same.
+    """
+    if len(folders) < 2:
+        raise PatiError(f"a comparison wants at least two runs, got {len(folders)}", "pati compare RUN RUN …")
+    seen: set[Path] = set()
+    for folder in map(Path, folders):
+        if folder.resolve() in seen:
+            raise PatiError(f"{folder} is named twice", "name each run once")
+        seen.add(folder.resolve())
+    names = _names([Path(folder) for folder in folders])
+    scored = [_read(Run.open(folder), name) for folder, name in zip(folders, names, strict=True)]
+    _require_comparable(scored, paired)
+    everyone = len(scored) <= MOST_EACH_WITH_EACH
+    chosen = list(itertools.combinations(scored, 2)) if everyone else [(scored[0], other) for other in scored[1:]]
+    pairs = [_paired(*pair) if paired else _unpaired(*pair) for pair in chosen]
+    for pair, p in zip(pairs, holm([pair["p_alone"] for pair in pairs]), strict=True):
+        pair["p"] = p
+        pair["verdict"] = _verdict(pair)
+    return {
+        "paired": paired,
+        "test": "McNemar, exact" if paired else "Fisher, exact",
+        "runs": [one.row for one in scored],
+        "pairs": pairs,
+    }
+
+
+def _names(folders: list[Path]) -> list[str]:
+    """The shortest ends of the paths that tell all runs apart."""
+    parts = [folder.absolute().parts for folder in folders]
+    for count in range(1, max(map(len, parts))):
+        names = [str(Path(*part[-count:])) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]
+
+
+def _require_comparable(scored: list[_Scored], paired: bool) -> None:
+    first = scored[0]
+    for other in scored[1:]:
+        names = f"{first.row['name']} and {other.row['name']}"
+        if other.classes != first.classes:
+            raise PatiError(
+                f"{names} have different classes: {', '.join(first.classes[:5])}; {', '.join(other.classes[:5])}",
+                "compare runs that answer the same question",
+            )
+        if paired and other.manifest != first.manifest:
+            raise PatiError(
+                f"{names} were made from different data or splits",
+                "train both on the same data with the same split_seed, or compare with --unpaired, which is less sure",
+            )
+        if paired and not np.array_equal(other.photos, first.photos):
+            raise PatiError(f"{names} were not tested on the same photos", "compare with --unpaired")
+
+
+def _read(run: Run, name: str) -> _Scored:
+    if run.read_state()["stage"] != "done":
+        raise PatiError(f"the run {run.folder} is not finished", f"go on with it: pati train --resume {run.folder}")
+    made = Classifier.load(run.folder)
+    try:
+        document = json.loads(run.metrics.read_text(encoding="utf-8"))
+        with run.predictions.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            logits, labels, photos = (stored[f"test_{name}"] for name in ("logits", "labels", "sha256"))
+        right = logits.argmax(1) == labels
+        interval = macro_f1_interval(torch.from_numpy(logits), torch.from_numpy(labels))
+        row = {"name": name, **_row(run, made, document, interval)}
+        return _Scored(row, document["manifest"], tuple(document["classes"]), photos, right)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise PatiError(
+            f"the scores of {run.folder} can't be read: {error}", "metrics.json or predictions.npz is damaged"
+        ) from None
+
+
+def _row(run: Run, made: Classifier, document: dict[str, Any], interval: tuple[float, float]) -> dict[str, Any]:
+    recipe, test = Recipe.read(run.recipe), document["test"]
+    speeds = [row["photos_per_second"] for row in run.rows("epoch")]
+    parameters, multiply_adds = cost_of(made.net, made.preprocess.size)
+    return {
+        "run": str(run.folder),
+        "model": recipe.model,
+        "size": made.preprocess.size,
+        "accuracy": test["accuracy"],
+        "accuracy_interval": test["accuracy_interval"],
+        "macro_f1": test["macro_f1"],
+        "macro_f1_interval": list(interval),
+        "balanced_accuracy": test["balanced_accuracy"],
+        "log_loss": test["log_loss"],
+        "photos": test["photos"],
+        "parameters": parameters,
+        "multiply_adds": multiply_adds,
+        "training_seconds": document["seconds"]["training"],
+        # Epochs have about equally many photos, so this is photos over seconds.
+        "photos_per_second": statistics.harmonic_mean(speeds) if speeds else None,
+        "epochs": document["epochs"],
+        "seed": document["seed"],
+    }
+
+
+def notes(document: dict[str, Any]) -> list[str]:
+    """What a reader of the document must know to read its pairs right."""
+    count = len(document["pairs"])
+    if document["paired"]:
+        found = ["pairs are judged by McNemar's exact test on the same test photos"]
+    else:
+        found = ["the runs are compared as if on different photos (Fisher's exact test): only large differences show"]
+    if count > 1:
+        found.append(f"p is corrected for {count} comparisons by Holm's method; the intervals are each 95 % alone")
+    if len(document["runs"]) > MOST_EACH_WITH_EACH:
+        found.append(f"with more than {MOST_EACH_WITH_EACH} runs, each is compared with the first one only")
+    found.append("this is about these trained nets; another seed may change it, and choosing by test scores flatters")
+    return found
+
+
+# Statistics --------------------------------------------------------------------------
+
+
+def macro_f1_interval(
+    logits: torch.Tensor, labels: torch.Tensor, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of macro F1 of logits `(N, K)`: percentiles over resamples of the photos (Efron, 1979,
+    https://doi.org/10.1214/aos/1176344552)."""
+    generator = torch.Generator().manual_seed(seed)
+    count = len(labels)
+    chosen = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
+    found = sorted(_macro_f1(logits.argmax(1)[numbers], labels[numbers], logits.shape[1]) for numbers in chosen)
+    return found[int(0.025 * resamples)], found[-1 - int(0.025 * resamples)]
+
+
+def _macro_f1(answers: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
+    # `metrics.macro_f1` without a confusion matrix, which would be slow for a thousand resamples.
+    hits = torch.bincount(labels[answers == labels], minlength=classes)
+    either = torch.bincount(labels, minlength=classes) + torch.bincount(answers, minlength=classes)
+    shares = 2 * hits[either > 0] / either[either > 0]
+    return shares.double().mean().item()
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """p of McNemar's test (1947, https://doi.org/10.1007/BF02295996), exact and two-sided.
+
+    Of the photos that one of two answers right and the other wrong, each is as likely to have as many if neither is
+    better: the smaller count is held against a binomial of one half.
+    """
+    count, fewer = only_first + only_second, min(only_first, only_second)
+    ways = total = 1
+    for drawn in range(fewer):
+        ways = ways * (count - drawn) // (drawn + 1)
+        total += ways
+    return min(1.0, 2 * total / (1 << count))
+
+
+def paired_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
+    """95 % interval of the difference of two shares of the same photos, by how many each had right.
+
+    Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C), method 10:
+    Wilson's intervals of the two shares, added with their correlation.
+    """
+    count = both + only_first + only_second + neither
+    first, second = both + only_first, both + only_second
+    spread = math.sqrt(first * (count - first) * second * (count - second))
+    together = both * neither - only_first * only_second
+    correlation = (max(together - count / 2, 0) if together > 0 else together) / spread if spread else 0.0
+    return _difference((first, count), (second, count), correlation)
+
+
+def unpaired_interval(first: int, of_first: int, second: int, of_second: int) -> tuple[float, float]:
+    """95 % interval of the difference of two shares of different photos.
+
+    Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), method 10.
+    """
+    return _difference((first, of_first), (second, of_second), 0.0)
+
+
+def _difference(first: tuple[int, int], second: tuple[int, int], correlation: float) -> tuple[float, float]:
+    shares = [hits / count for hits, count in (first, second)]
+    (low, high), (other_low, other_high) = metrics.wilson(*first), metrics.wilson(*second)
+    below, above = shares[0] - low, high - shares[0]
+    other_below, other_above = shares[1] - other_low, other_high - shares[1]
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
+
+    middle = shares[0] - shares[1]
+    return max(-1.0, middle - reach(below, other_above)), min(1.0, middle + reach(above, other_below))
+
+
+def fisher(first: int, of_first: int, second: int, of_second: int) -> float:
+    """p of Fisher's exact test (1922, https://doi.org/10.2307/2340521) that two shares are the same, two-sided.
+
+    Sums the chances of all tables with these totals that are no likelier than the one found.
+    """
+    hits = first + second
+
+    def log_ways(count: int, chosen: int) -> float:
+        return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
+
+    lowest, highest = max(0, hits - of_second), min(hits, of_first)
+    whole = log_ways(of_first + of_second, hits)
+    chances = [log_ways(of_first, k) + log_ways(of_second, hits - k) - whole for k in range(lowest, highest + 1)]
+    found = chances[first - lowest] + 1e-7  # equal ones differ by rounding
+    return min(1.0, math.fsum(math.exp(chance) for chance in chances if chance <= found))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """The values p corrected for their number: the smallest times how many, the next times one less, and so on."""
+    corrected, largest = [1.0] * len(values), 0.0
+    for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+# Pairs -------------------------------------------------------------------------------
+
+
+def _paired(first: _Scored, second: _Scored) -> dict[str, Any]:
+    only_first, only_second = int((first.right & ~second.right).sum()), int((second.right & ~first.right).sum())
+    both = int((first.right & second.right).sum())
+    neither = len(first.right) - both - only_first - only_second
+    return _pair(first, second) | {
+        "interval": list(paired_interval(both, only_first, only_second, neither)),
+        "only_first_right": only_first,
+        "only_second_right": only_second,
+        "p_alone": mcnemar(only_first, only_second),
+    }
+
+
+def _unpaired(first: _Scored, second: _Scored) -> dict[str, Any]:
+    counts = int(first.right.sum()), len(first.right), int(second.right.sum()), len(second.right)
+    return _pair(first, second) | {"interval": list(unpaired_interval(*counts)), "p_alone": fisher(*counts)}
+
+
+def _pair(first: _Scored, second: _Scored) -> dict[str, Any]:
+    difference = float(first.right.mean() - second.right.mean())
+    return {"first": first.row["name"], "second": second.row["name"], "difference": difference}
+
+
+def _verdict(pair: dict[str, Any]) -> str:
+    """The pair in words, with its p."""
+    p = "p < 0.0001" if pair["p"] < 1e-4 else f"p = {pair['p']:.2g}"
+    first, second = pair["first"], pair["second"]
+    if pair["p"] >= ALPHA:
+        return f"no difference can be told between {first} and {second} ({p})"
+    better, worse = (first, second) if pair["difference"] > 0 else (second, first)
+    return f"{better} is better than {worse} ({p})"

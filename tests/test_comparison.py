@@ -1,0 +1,298 @@
+"""Runs side by side: the statistics against independent references, the command as a user types it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+import pati
+from pati import comparison, metrics, pipeline
+from pati.comparison import fisher, holm, macro_f1_interval, mcnemar, paired_interval, unpaired_interval
+from pati.errors import PatiError
+from pati.models import Net, Options, build
+from pati.models.counting import cost_of
+from pati.recipe import Recipe
+
+Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
+
+
+def altered(trained: Path, folder: Path, change: Change = lambda document, arrays: None) -> Path:
+    """A copy of the run with its metrics.json and predictions.npz changed, and the scores measured anew."""
+    shutil.copytree(trained, folder)
+    document = json.loads((folder / "metrics.json").read_text())
+    with np.load(folder / "predictions.npz") as stored:
+        arrays = dict(stored)
+    change(document, arrays)
+    logits, labels = torch.from_numpy(arrays["test_logits"]), torch.from_numpy(arrays["test_labels"])
+    document["test"] = metrics.summary(logits, labels, tuple(document["classes"]))
+    np.savez(folder / "predictions.npz", **arrays)
+    (folder / "metrics.json").write_text(json.dumps(document))
+    return folder
+
+
+def grown(count: int, wrong: range) -> Change:
+    """As if the test split had `count` photos, all answered right but those numbered `wrong`."""
+
+    def change(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        labels = np.arange(count) % 3
+        answers = labels.copy()
+        answers[wrong] = (labels[wrong] + 1) % 3
+        arrays["test_labels"] = labels
+        arrays["test_logits"] = 4 * np.eye(3, dtype=np.float32)[answers]
+        arrays["test_sha256"] = np.array([f"{number:064x}" for number in range(count)])
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def second(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the same data with another seed and net."""
+    recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, split_seed=1, seed=1, model="scratch")
+    return pipeline.train(trained.parent / "shapes", recipe, out=tmp_path_factory.mktemp("second") / "other").run.folder
+
+
+def command(*arguments: object, width: int = 80) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pati", "compare", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": str(width)},
+    )
+
+
+# Statistics --------------------------------------------------------------------------
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_mcnemar_is_scipys_binomial_test(one: int, other: int) -> None:
+    expected = scipy.stats.binomtest(one, one + other, 0.5).pvalue if one + other else 1.0
+    assert mcnemar(one, other) == pytest.approx(expected, abs=1e-12)
+    assert mcnemar(one, other) == mcnemar(other, one)
+
+
+def test_mcnemar_by_hand() -> None:
+    assert mcnemar(0, 0) == 1
+    assert mcnemar(5, 5) == 1
+    assert mcnemar(6, 1) == 2 * (1 + 7) / 2**7
+    assert mcnemar(0, 10) == 2 / 2**10
+    assert 0 <= mcnemar(0, 100_000) < 1e-300
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.randoms(use_true_random=False))
+def test_fisher_is_scipys(count: int, other: int, rng: random.Random) -> None:
+    one, two = rng.randint(0, count), rng.randint(0, other)
+    expected = scipy.stats.fisher_exact([[one, count - one], [two, other - two]]).pvalue
+    assert fisher(one, count, two, other) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_intervals_of_published_examples() -> None:
+    """A table of Cavo et al. (2012), as worked in the R package contingencytables; Newcombe's own 56/70 and 48/80."""
+    assert paired_interval(59, 6, 16, 80) == pytest.approx((-0.1186, -0.0046), abs=5e-5)
+    assert unpaired_interval(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+@given(*[st.integers(0, 50)] * 4)
+def test_a_paired_interval_is_the_mirror_of_the_swapped_one(both: int, one: int, other: int, neither: int) -> None:
+    count = both + one + other + neither
+    if not count:
+        return
+    low, high = paired_interval(both, one, other, neither)
+    assert -1 <= low <= (one - other) / count <= high <= 1
+    assert paired_interval(both, other, one, neither) == pytest.approx((-high, -low))
+
+
+def test_paired_intervals_hold_the_true_difference_nineteen_times_of_twenty() -> None:
+    rng = np.random.default_rng(0)
+    chances = np.array([0.85, 0.07, 0.03, 0.05])
+    drawn = rng.multinomial(200, chances, size=2000)
+    held = [low <= 0.04 <= high for low, high in (paired_interval(*map(int, row)) for row in drawn)]
+    assert 0.93 < np.mean(held) < 0.98
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1, 1])
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+def test_macro_f1_resampled() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (300,), generator=generator)
+    logits = 2 * torch.eye(4)[labels] + torch.randn(300, 4, generator=generator)
+    low, high = macro_f1_interval(logits, labels)
+    score = metrics.macro_f1(logits, labels)
+    assert low < score < high
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(score * (1 - score) / 300), rel=0.3)
+    assert macro_f1_interval(logits, labels) == (low, high)
+    everything = torch.arange(300)
+    assert comparison._macro_f1(logits.argmax(1)[everything], labels, 4) == pytest.approx(score, abs=1e-6)
+
+
+def test_cost_by_hand_and_without_touching_the_net() -> None:
+    net = Net(
+        nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, groups=8, stride=2)),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)),
+        minimum_size=1,
+    )
+    parameters, multiply_adds = cost_of(net, 16)
+    assert parameters == (27 * 8 + 8) + (9 * 8 + 8) + (8 * 5 + 5)
+    assert multiply_adds == 16 * 16 * 27 * 8 + 8 * 8 * 9 * 8 + 8 * 5
+    assert net.training
+    assert all(tensor.device.type == "cpu" for tensor in net.state_dict().values())
+    wide = build("pati", 2, Options(width=2.0))
+    assert cost_of(wide, 64)[1] == 4 * cost_of(wide, 32)[1] - 3 * 256 * 2  # all but the last layer goes with the pixels
+
+
+# Documents ---------------------------------------------------------------------------
+
+
+def test_the_same_answers_are_no_difference(trained: Path, tmp_path: Path) -> None:
+    document = pati.compare([trained, altered(trained, tmp_path / "copy")])
+    (pair,) = document["pairs"]
+    assert pair["p"] == 1
+    assert pair["difference"] == 0
+    assert pair["verdict"] == f"no difference can be told between {trained.name} and copy (p = 1)"
+    stored = json.loads((trained / "metrics.json").read_text())["test"]
+    for row in document["runs"]:
+        assert row["accuracy"] == stored["accuracy"]
+        assert row["macro_f1_interval"][0] <= stored["macro_f1"] <= row["macro_f1_interval"][1]
+        assert row["parameters"] == sum(weight.numel() for weight in pati.load(trained).net.parameters())
+        assert row["photos_per_second"] > 0
+
+
+def test_a_true_difference_is_named_with_its_better_run(trained: Path, tmp_path: Path) -> None:
+    best = altered(trained, tmp_path / "best", grown(300, range(10)))
+    good = altered(trained, tmp_path / "good", grown(300, range(5, 20)))
+    poor = altered(trained, tmp_path / "poor", grown(300, range(40)))
+    document = pati.compare([poor, best, good])
+    told = {(pair["first"], pair["second"]): pair for pair in document["pairs"]}
+    assert set(told) == {("poor", "best"), ("poor", "good"), ("best", "good")}
+    pair = told["poor", "best"]
+    assert (pair["only_first_right"], pair["only_second_right"]) == (0, 30)
+    assert pair["p_alone"] == 2 / 2**30
+    assert pair["p"] == 3 * pair["p_alone"]
+    assert pair["verdict"] == "best is better than poor (p < 0.0001)"
+    assert pair["difference"] == pytest.approx(-0.1)
+    assert pair["interval"][0] < -0.1 < pair["interval"][1] < 0
+    assert told["best", "good"]["verdict"].startswith("no difference can be told")
+
+
+def test_more_runs_than_four_are_compared_with_the_first(trained: Path, tmp_path: Path) -> None:
+    runs = [altered(trained, tmp_path / str(number)) for number in range(5)]
+    document = pati.compare(runs)
+    assert [(pair["first"], pair["second"]) for pair in document["pairs"]] == [("0", name) for name in "1234"]
+    assert any("first one only" in note for note in comparison.notes(document))
+
+
+def test_names_are_told_apart(trained: Path, tmp_path: Path) -> None:
+    runs = [altered(trained, tmp_path / parent / "run") for parent in ("a", "b")]
+    assert [row["name"] for row in pati.compare(runs)["runs"]] == [str(Path("a", "run")), str(Path("b", "run"))]
+
+
+def test_other_data_is_refused_or_unpaired(trained: Path, tmp_path: Path) -> None:
+    other = altered(trained, tmp_path / "other", lambda document, arrays: document.update(manifest="0" * 64))
+    with pytest.raises(PatiError, match="different data or splits") as caught:
+        pati.compare([trained, other])
+    assert "--unpaired" in caught.value.hint
+    document = pati.compare([trained, other], paired=False)
+    assert document["test"] == "Fisher, exact"
+    assert "only_first_right" not in document["pairs"][0]
+    assert "as if on different photos" in comparison.notes(document)[0]
+
+    def reorder(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        arrays["test_sha256"] = arrays["test_sha256"][::-1]
+
+    with pytest.raises(PatiError, match="not tested on the same photos"):
+        pati.compare([trained, altered(trained, tmp_path / "order", reorder)])
+    renamed = altered(trained, tmp_path / "cats", lambda document, arrays: document.update(classes=["a", "b", "c"]))
+    with pytest.raises(PatiError, match="different classes"):
+        pati.compare([trained, renamed], paired=False)
+
+
+def test_what_is_no_finished_run_is_refused(trained: Path, tmp_path: Path) -> None:
+    unfinished = altered(trained, tmp_path / "unfinished")
+    state = json.loads((unfinished / "run.json").read_text())
+    (unfinished / "run.json").write_text(json.dumps(state | {"stage": "training"}))
+    with pytest.raises(PatiError, match="is not finished") as caught:
+        pati.compare([trained, unfinished])
+    assert "--resume" in caught.value.hint
+    with pytest.raises(PatiError, match="not a run's folder"):
+        pati.compare([trained, tmp_path])
+    with pytest.raises(PatiError, match="named twice"):
+        pati.compare([trained, trained.parent / "." / trained.name])
+    with pytest.raises(PatiError, match="at least two runs, got 1"):
+        pati.compare([trained])
+    for name, data in (("predictions.npz", b"PK\x03\x04"), ("predictions.npz", b""), ("metrics.json", b"{}")):
+        damaged = altered(trained, tmp_path / f"{name}-{len(data)}")
+        (damaged / name).write_bytes(data)
+        with pytest.raises(PatiError, match="can't be read"):
+            pati.compare([trained, damaged])
+
+
+# The command -------------------------------------------------------------------------
+
+
+def test_two_runs_and_a_figure(trained: Path, second: Path, tmp_path: Path) -> None:
+    done = command(trained, second, "--out", tmp_path / "c.png")
+    assert done.returncode == 0, done.stderr
+    for told in ("accuracy %", "macro F1", "parameters", "multiply-adds", "scratch", second.name):
+        assert told in done.stdout
+    assert "McNemar" in done.stderr
+    with Image.open(tmp_path / "c.png") as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        assert len(set(picture.convert("RGB").resize((90, 30)).tobytes())) > 10  # something is drawn
+    assert command(trained, second, "--out", tmp_path / "c.svg").returncode == 0
+    drawn = (tmp_path / "c.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert second.name in drawn
+    done = command(trained, second, "--out", tmp_path / "c.jpg")
+    assert done.returncode == 1
+    assert "ends in .png or .svg" in done.stderr
+
+
+@pytest.mark.parametrize("count", [3, 8])
+@pytest.mark.parametrize("width", [80, 120])
+def test_tables_of_many_runs_are_whole_at_any_width(trained: Path, tmp_path: Path, count: int, width: int) -> None:
+    names = [f"run-{number}" for number in range(count)]
+    done = command(*[altered(trained, tmp_path / name) for name in names], width=width)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout[: done.stdout.index("no difference")]
+    assert max(map(len, table.splitlines())) <= width
+    assert [word for word in table.split() if word in names] == names
+    assert sum(line.startswith("  95 %") for line in table.splitlines()) == 2 * table.count("parameters")
+    rows = [line.split() for line in table.splitlines() if line.startswith("accuracy %")]
+    assert sum(len(row) - 2 for row in rows) == count
+
+
+def test_json_is_one_document(trained: Path, second: Path) -> None:
+    done = command(trained, second, "--json")
+    document = json.loads(done.stdout)
+    assert document == json.loads(json.dumps(pati.compare([trained, second])))
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("arguments", "told"), [([], "at least two runs, got 0"), (["nowhere", "x"], "not a run's")])
+def test_mistakes(arguments: list[str], told: str) -> None:
+    done = command(*arguments)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

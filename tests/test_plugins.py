@@ -1,0 +1,372 @@
+"""Plugins: the documented one in every verb, broken ones, and that no file loads one by itself."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pati
+from pati import catalogue, cli, pipeline, plugins
+from pati.augment import augmentations
+from pati.errors import Interrupted, PatiError
+from pati.explain.cams import explainers
+from pati.metrics import metrics
+from pati.models import Options, build, models
+from pati.recipe import Recipe
+from pati.run import Run
+from tests.test_classifier import edited
+from tests.test_killed import weights
+
+ROOT = Path(__file__).parent.parent
+(DOCUMENTED,) = re.findall(
+    r'^```python\n("""my_nets.py.*?)^```', (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M | re.S
+)
+REGISTERED, BUILT = (
+    1 + DOCUMENTED.splitlines().index(line) for line in ('@models.register("tiny")', "    stages = nn.Sequential(")
+)
+QUICK = Recipe(model="tiny", epochs=3, size=32, growth=(1.0,))
+
+
+def command(*arguments: object, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pati", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, input=stdin
+    )
+
+
+def remove_all() -> None:
+    for loaded in plugins._loaded.values():
+        loaded.plugin.remove()
+    plugins._loaded.clear()
+
+
+@pytest.fixture(autouse=True)
+def without_plugins() -> Iterator[None]:
+    yield
+    remove_all()
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "my_nets.py"
+    path.write_text(DOCUMENTED)
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
+    """A folder with the documented plugin, and a run made with it on the command line."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "my_nets.py").write_text(DOCUMENTED)
+    done = command(
+        "train", trained.parent / "shapes", "--plugin", "my_nets.py", "--model", "tiny", "--epochs", 1, "--size", 32,
+        "--set", "growth=1", "split_seed=1", "--out", "run", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def verbs(trained: Path) -> dict[str, list[object]]:
+    photo = trained.parent / "shapes" / "circle" / "1.jpg"
+    return {
+        "predict": ["predict", "run", photo],
+        "explain": ["explain", "run", photo],
+        "eval": ["eval", "run", "--split", "validation"],
+        "resume": ["train", "--resume", "run"],
+        "compare": ["compare", "run", trained],
+    }
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain", "eval", "resume", "compare"])
+def test_every_verb_takes_the_plugin_and_is_refused_without(home: Path, trained: Path, verb: str) -> None:
+    words = verbs(trained)[verb]
+    done = command(*words, "--plugin", "my_nets.py", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    done = command(*words, cwd=home)
+    assert done.returncode == 1
+    assert "the model 'tiny' comes from the plugin my_nets.py" in done.stderr
+    assert "hint: --plugin my_nets.py (only if you trust it: it is code)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (home / "__pycache__").exists()
+
+
+def test_the_option_stands_anywhere_and_in_every_help(home: Path, trained: Path) -> None:
+    photo = trained.parent / "shapes" / "circle" / "1.jpg"
+    for words in (
+        ["--plugin", "my_nets.py", "predict", "run", photo],
+        ["predict", "run", "--plugin", "my_nets.py", "--plugin", "my_nets.py", "--", photo],
+    ):
+        done = command(*words, cwd=home)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("\n") == 1
+    piped = command("predict", "run", "-", "--plugin", "my_nets.py", cwd=home, stdin=f"{photo}\n{photo}\n")
+    assert piped.stdout.count("\n") == 2
+    assert "--plugin" in command("--help", cwd=home).stdout
+    assert "--plugin" in command("predict", "--help", cwd=home).stdout
+    listed = json.loads(command("list", "models", "--json", "--plugin", "my_nets.py", cwd=home).stdout)
+    assert {"name": "tiny", "summary": "My net: two strided convolutions. (plugin my_nets.py)"} in listed
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train", "x"], ["train", "x"]),
+        (["predict", "m", "--plugin", "a.py", "x"], ["--plugin", "a.py", "predict", "m", "x"]),
+        (["predict", "m", "--plugin=a.py", "-"], ["--plugin=a.py", "predict", "m", "-"]),
+        (["predict", "m", "--", "--plugin", "a.py"], ["predict", "m", "--", "--plugin", "a.py"]),
+        (["train", "--plugin"], ["train", "--plugin"]),
+        ([], []),
+    ],
+)
+def test_plugins_come_before_the_verb(words: list[str], expected: list[str]) -> None:
+    assert cli._plugins_first(words) == expected
+
+
+def test_usage_mistakes_keep_their_exit_codes(home: Path) -> None:
+    for words, code in (
+        (["train", "--plugin"], 2),
+        (["nonsense", "--plugin", "my_nets.py"], 2),
+        (["list", "models", "--plugin", "gone.py"], 1),
+    ):
+        done = command(*words, cwd=home)
+        assert done.returncode == code, done.stderr
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+
+
+def test_the_documented_plugin_is_short() -> None:
+    assert len([line for line in DOCUMENTED.splitlines() if line.strip()]) <= 15
+
+
+def test_loading_twice_is_harmless_and_an_edited_file_counts(plugin: Path) -> None:
+    pati.load_plugin(plugin)
+    factory = models["tiny"]
+    pati.load_plugin(str(plugin))
+    pati.load_plugin(plugin.parent / "." / plugin.name)
+    assert models["tiny"] is factory
+    plugin.write_text(DOCUMENTED.replace('"tiny"', '"small"'))
+    pati.load_plugin(plugin)
+    assert "tiny" not in models
+    assert models.plugin("small") == "my_nets.py"
+
+
+def test_other_kinds_are_remembered_too(tmp_path: Path) -> None:
+    path = tmp_path / "more.py"
+    path.write_text(
+        "from pati.augment import augmentations\nfrom pati.metrics import metrics\n"
+        "from pati.explain.cams import explainers\n"
+        "def nothing(*anything):\n    'Nothing.'\n"
+        "for registry in (augmentations, metrics, explainers):\n    registry.register('nothing')(nothing)\n"
+    )
+    pati.load_plugin(path)
+    for registry in (augmentations, metrics, explainers):
+        assert registry.plugin("nothing") == "more.py"
+        assert [name for name in registry if registry.plugin(name)] == ["nothing"]
+    assert ("nothing", "Nothing. (plugin more.py)") in catalogue.rows("explainers")
+
+
+def test_what_a_plugin_imports_of_pati_stays_patis_own(plugin: Path, trained: Path) -> None:
+    """In a fresh process, where the plugin's imports are the first of their modules."""
+    plugin.write_text("from pati.augment import augmentations\nfrom pati.models.scratch import scratch\n" + DOCUMENTED)
+    code = (
+        f"import pati; pati.load_plugin({str(plugin)!r})\n"
+        "from pati.augment import augmentations; from pati.models import models\n"
+        "print([n for r in (augmentations, models) for n in r if r.plugin(n)], 'pati-deep' in models)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "['tiny'] True\n", done.stderr
+    plugin.write_text(DOCUMENTED.replace('"tiny"', '"scratch"'))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "the model 'scratch' is taken already" in done.stderr
+
+
+BROKEN: dict[str, tuple[str, str]] = {
+    "syntax": ("x = 1\ndef f(:\n", "line 2: SyntaxError"),
+    "an exception": ("x = 1\n\nx / 0\n", "line 3: ZeroDivisionError"),
+    "an import": ("import no_such_package\n", "line 1: ModuleNotFoundError: No module named 'no_such_package'"),
+    "an exit": ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
+    "no text": ("\0", "null bytes"),
+    "a taken name": (
+        DOCUMENTED.replace('"tiny"', '"pati"'),
+        f"line {REGISTERED}: the model 'pati' is taken already",
+    ),
+    "no docstring": (re.sub(r'    """My.*\n', "", DOCUMENTED), "the model 'tiny' has no docstring"),
+    "an error at the end": (DOCUMENTED + "\nraise ValueError('late')\n", "ValueError: late"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_plugins_say_where_and_leave_nothing(tmp_path: Path, kind: str) -> None:
+    source, told = BROKEN[kind]
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    known, modules = list(models), set(sys.modules)
+    with pytest.raises(PatiError) as caught:
+        pati.load_plugin(path)
+    assert "the plugin broken.py" in caught.value.message
+    assert told in caught.value.message
+    assert list(models) == known
+    assert not [name for name in set(sys.modules) - modules if name.startswith("_pati_plugin")]
+    path.write_text(DOCUMENTED)  # mended
+    pati.load_plugin(path)
+    assert "tiny" in models
+
+
+def test_wrong_files_are_refused(tmp_path: Path, plugin: Path) -> None:
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "nets.txt").write_text(DOCUMENTED)
+    for name, told in (("gone.py", "No such file"), ("folder.py", "Is a directory"), ("nets.txt", "is a Python file")):
+        with pytest.raises(PatiError, match=told):
+            pati.load_plugin(tmp_path / name)
+    pati.load_plugin(plugin)
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "my_nets.py"
+    twin.write_text(DOCUMENTED)
+    with pytest.raises(PatiError, match=r"another plugin named my_nets.py"):
+        pati.load_plugin(twin)
+    rival = tmp_path / "rival.py"
+    rival.write_text(DOCUMENTED)
+    with pytest.raises(PatiError, match=r"'tiny' is taken already by the plugin my_nets.py"):
+        pati.load_plugin(rival)
+
+
+WRONG_NETS: dict[str, tuple[str, str, str]] = {
+    "shapes that don't fit": ("nn.Linear(32, ", "nn.Linear(99, ", "RuntimeError: mat1 and mat2 shapes"),
+    "too few answers": ("nn.Linear(32, classes)", "nn.Linear(32, 1)", "answers 2 photos with (2, 1)"),
+    "no Net": ("return Net(", "return nn.Identity(", "gives a Identity"),
+    "double precision": ("    return Net(", "    stages.double()\n    return Net(", "torch.float64"),
+    "lazy layers": ("nn.Linear(32, ", "nn.LazyLinear(", "uninitialized"),
+    "an error in the factory": (
+        "    stages = nn",
+        "    options.depth\n    stages = nn",
+        f"line {BUILT}: AttributeError",
+    ),
+    "larger than it says": ("average = (", "average = (nn.MaxPool2d(4), ", "RuntimeError"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize("kind", WRONG_NETS)
+def test_wrong_nets_are_found_before_training(plugin: Path, kind: str) -> None:
+    before, after, told = WRONG_NETS[kind]
+    assert before in DOCUMENTED
+    plugin.write_text(DOCUMENTED.replace(before, after))
+    pati.load_plugin(plugin)
+    with pytest.raises(PatiError, match=r"the plugin my_nets.py") as caught:
+        build("tiny", 3, Options(size=32))
+    assert told in caught.value.message
+
+
+def test_trying_a_net_out_leaves_no_trace(plugin: Path) -> None:
+    pati.load_plugin(plugin)
+    net = build("tiny", 3, Options(size=32, dropout=0.5), seed=4)
+    assert net.training
+    assert all(float(value.sum()) == 0 for name, value in net.state_dict().items() if name.endswith("running_mean"))
+
+
+def test_resume_is_exact_and_wants_the_same_plugin(plugin: Path, trained: Path, tmp_path: Path) -> None:
+    pati.load_plugin(plugin)
+    data = trained.parent / "shapes"
+    whole = pipeline.train(data, QUICK, out=tmp_path / "whole").run
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["kind"] == "step" and event["epoch"] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        pipeline.train(data, QUICK, out=tmp_path / "stopped", listen=stop)
+    stopped = Run.open(tmp_path / "stopped")
+
+    remove_all()
+    with pytest.raises(PatiError, match=r"the model 'tiny' comes from the plugin my_nets.py"):
+        pipeline.resume(stopped.folder)
+    plugin.write_text(DOCUMENTED + "# edited\n")
+    pati.load_plugin(plugin)
+    with pytest.raises(PatiError, match=r"the plugin my_nets.py changed since this run began"):
+        pipeline.resume(stopped.folder)
+    plugin.write_text(DOCUMENTED)
+    pati.load_plugin(plugin)
+    another = tmp_path / "another.py"
+    another.write_text(DOCUMENTED.replace('"tiny"', '"another"'))
+    pati.load_plugin(another)
+    with pytest.raises(PatiError, match=r"began without the plugin another.py"):
+        pipeline.resume(stopped.folder)
+    remove_all()
+    pati.load_plugin(plugin)
+    pipeline.resume(stopped.folder)
+    assert weights(stopped.folder) == weights(whole.folder)
+    assert pati.load(whole.folder).facts["model"]["plugin"] == "my_nets.py"
+
+
+# A file is not able to load a plugin -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("evil.py", "comes from the plugin evil.py"),
+        ("{folder}/evil.py", "comes from a plugin"),
+        ("../evil.py", "comes from a plugin"),
+        ("evil.py; rm -rf ~ #.py", "comes from a plugin"),
+        ("--out.py", "comes from a plugin"),
+        ("a b.py", "--plugin 'a b.py'"),
+        (["evil.py"], "comes from a plugin"),
+        (7, "comes from a plugin"),
+        (None, "comes from a plugin"),
+    ],
+)
+@pytest.mark.parametrize("model", ["tiny", "evil", "pati"])
+def test_a_model_file_names_a_plugin_and_never_runs_it(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: Any, told: str, model: str
+) -> None:
+    """Not even where the plugin lies where the file says, or the model's name is one that pati knows."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()\n")
+    if isinstance(named, str):
+        named = named.format(folder=tmp_path)
+    change: Callable[..., None] = lambda document, tensors: document["model"].update(name=model, plugin=named)  # noqa: E731
+    path = edited(trained / "model.safetensors", tmp_path / "m.safetensors", change)
+    before = set(sys.modules)
+    with pytest.raises(PatiError) as caught:
+        pati.load(path)
+    assert told in str(caught.value)
+    assert ";" not in str(caught.value)
+    assert "only if you trust it" in caught.value.hint
+    assert not (tmp_path / "ran").exists()
+    assert not [name for name in set(sys.modules) - before if "evil" in name]
+
+
+def test_a_run_never_loads_a_plugin(home: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(home / "run", tmp_path / "run"))
+    evil = tmp_path / "evil.py"
+    evil.write_text("open('ran', 'w').close()\n")
+    run.update(stage="training", plugins={str(evil): {"sha256": "", "entries": [["model", "tiny"]]}})
+    done = command("train", "--resume", "run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "comes from a plugin" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_only_the_command_line_and_python_users_load_plugins() -> None:
+    callers, runners = set(), set()
+    for path in (ROOT / "pati").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                if called.endswith("load_plugin"):
+                    callers.add(path.name)
+                if called in ("exec", "eval", "compile", "__import__"):
+                    runners.add(path.name)
+    assert callers == {"cli.py"}
+    assert runners == {"plugins.py"}
