@@ -34,7 +34,7 @@ def pati(*arguments: object, stdin: str | None = None, cwd: Path | None = None) 
 def test_help_of_every_verb() -> None:
     top = pati("--help")
     assert top.returncode == 0
-    for verb in ("fetch", "check", "train", "eval", "explain", "predict", "list"):
+    for verb in ("fetch", "check", "train", "eval", "explain", "predict", "show-augment", "list"):
         assert verb in top.stdout
         shown = pati(verb, "--help")
         assert shown.returncode == 0

@@ -18,7 +18,7 @@ FLOORS = (
     {"__main__", "demo"},
     {"cli"},
     {"terminal", "catalogue", "output", "inputs", "api"},
-    {"pipeline"},
+    {"pipeline", "showcase"},
     {"report"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},
