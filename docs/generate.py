@@ -19,7 +19,7 @@ from pati.cli import app
 from pati.decode import FLAGS, REASONS
 
 HERE = Path(__file__).parent
-VERBS = ("fetch", "check", "train", "eval", "explain", "predict", "compare", "list")
+VERBS = ("fetch", "check", "train", "eval", "explain", "predict", "compare", "tune", "lr-find", "show-augment", "list")
 
 
 def help_of(*words: str) -> str:
