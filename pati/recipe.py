@@ -138,6 +138,12 @@ class Recipe:
     contrast: float = _choice(0.0, "largest relative change of contrast", low=0, high=0.95)
     saturation: float = _choice(0.0, "largest relative change of saturation", low=0, high=0.95)
     hue: float = _choice(0.0, "largest turn of the hue, as a share of the colour circle", low=0, high=0.5)
+    mixup: float = _choice(
+        0.0, "alpha of mixup, photos blended with others of the batch (1 is usual); 0 is none", low=0, high=10
+    )
+    cutmix: float = _choice(
+        0.0, "alpha of cutmix, pieces of other photos pasted in (1 is usual); 0 is none", low=0, high=10
+    )
 
     group_by: str | None = _choice(None, "CSV column whose equal values must stay in one split")
     validation: float = _choice(0.1, "share of the data for validation", low=0.01, high=0.45)

@@ -22,6 +22,7 @@ from pati.data import loader
 from pati.data.loader import Samples
 from pati.errors import Interrupted, PatiError
 from pati.evaluate import logits_of
+from pati.mixing import mix
 from pati.models import Net
 from pati.optim import Optimizers
 from pati.plan import Plan, cost
@@ -122,7 +123,9 @@ def train(
             pixels, targets = training.at(numbers)
             pixels, targets = pixels.to(device), targets.to(device)
             state.size = plan.size_at(state.progress)
-            images = augment(pixels, Draws(recipe.seed, state.epoch, numbers), recipe, preprocess, state.size)
+            draws = Draws(recipe.seed, state.epoch, numbers)
+            images = augment(pixels, draws, recipe, preprocess, state.size)
+            images, targets = mix(images, targets, draws, recipe)
 
             torch.manual_seed(recipe.seed * 1_000_003 + state.step)  # dropout's masks
             with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
@@ -144,6 +147,8 @@ def train(
             state.step += 1
             state.position += 1
             state.loss_sum += value * len(numbers)
+            # A mixed photo counts as the class of which it holds most: against its first label even a perfect net would
+            # be right half of the time only.
             state.hits += (logits.argmax(1) == targets.argmax(1)).sum().item()
             state.seen += len(numbers)
             now = time.monotonic()
