@@ -14,6 +14,7 @@ import json
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pati import classifier, decode, evaluate, files, machine, metrics, models, plan, plugins, report, threads
+from pati import balance, classifier, decode, evaluate, files, machine, metrics, models, plan, plugins, report, threads
 from pati.classifier import Classifier, Refused
 from pati.data import audit, loader, pack, places, sources
 from pati.data.loader import Samples
@@ -31,6 +32,7 @@ from pati.data.pack import Pack
 from pati.data.places import Place
 from pati.data.sources import Columns, Source
 from pati.errors import Interrupted, PatiError
+from pati.models import Net
 from pati.plan import Plan
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
@@ -50,6 +52,34 @@ class Result:
     run: Run
     classifier: Classifier
     metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data that nets can be trained on, and the recipe settled for them; the test photos are left alone.
+
+    `preprocess` has the training photos' colour statistics; `speed`: see `plan.settle`.
+    """
+
+    recipe: Recipe
+    found: Manifest
+    packed: Pack
+    preprocess: Preprocess
+    training: Samples
+    validation: Samples
+    device: torch.device
+    speed: float
+
+    def net(self) -> Net:
+        """A fresh net of the recipe, on the device."""
+        recipe = self.recipe
+        assert recipe.model is not None
+        assert recipe.width is not None
+        assert recipe.size is not None
+        options = models.Options(
+            width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=recipe.size
+        )
+        return models.build(recipe.model, len(self.found.classes), options, seed=recipe.seed).to(self.device)
 
 
 def _silent(event: dict[str, Any]) -> None:
@@ -77,26 +107,19 @@ def train(
     """Train from scratch and score the test split once. `started` (`time.monotonic`) begins the budget."""
     started = time.monotonic() if started is None else started
     source = _find(data, recipe, columns)
-    machine.keep_blocks()
-    samples = _peek(source)
-    precision = recipe.precision or machine.faster_precision(_device().type)
-    speed = of_training(recipe.model, precision, _device())
-    recipe = plan.settle(
-        recipe,
-        photos=len(source.items),
-        natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
-        mirrored=source.mirrored,
-        turned=source.turned,
-        minimum_size=models.smallest_size(recipe.model or plan.HOUSE),
-        precision=precision,
-        speed=speed,
-        reading=of_reading(samples),
-    )
+    recipe, speed = _settled(source, recipe)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, source.name.split(".")[0])
     with _resumable(run), run.alone(), threads.restored():
         run.begin(recipe, {"data": where, "columns": asdict(columns), "speed": round(speed, 1)} | plugins.state())
         return _go(run, source, recipe, started, listen)
+
+
+def prepare(data: str | Path, recipe: Recipe, *, columns: Columns = Columns(), listen: Listen = _silent) -> Prepared:
+    """Everything that comes before training, without a run's folder: settle, audit, split, pack."""
+    source = _find(data, recipe, columns)
+    recipe, speed = _settled(source, recipe)
+    return _prepared(*_audited(source, recipe, listen), recipe, speed)
 
 
 def resume(folder: str | Path, *, started: float | None = None, listen: Listen = _silent) -> Result:
@@ -127,6 +150,55 @@ def _find(data: str | Path, recipe: Recipe, columns: Columns) -> Source:
     return source
 
 
+def _settled(source: Source, recipe: Recipe) -> tuple[Recipe, float]:
+    """The recipe with everything chosen, and the machine's speed that it was chosen for."""
+    machine.keep_blocks()
+    samples = _peek(source)
+    precision = recipe.precision or machine.faster_precision(_device().type)
+    speed = of_training(recipe.model, precision, _device())
+    recipe = plan.settle(
+        recipe,
+        photos=len(source.items),
+        natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
+        mirrored=source.mirrored,
+        turned=source.turned,
+        minimum_size=models.smallest_size(recipe.model or plan.HOUSE),
+        precision=precision,
+        speed=speed,
+        reading=of_reading(samples),
+    )
+    return recipe, speed
+
+
+def _audited(source: Source, recipe: Recipe, listen: Listen, run: Run | None = None) -> tuple[Manifest, Pack]:
+    """What was found and the decoded photos; `run` keeps the manifest, or makes sure that it is the one it kept."""
+    assert recipe.size is not None
+    listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
+    at = time.monotonic()
+    preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
+    findings, packed, reused = pack.open_or_build(source, preprocess, _audit_progress(listen))
+    found = audit.manifest(source, findings, recipe)
+    seconds = time.monotonic() - at
+    if run is not None:
+        _keep_manifest(run, found)
+        run.append({"kind": "read", "files": len(found.entries), "reused": reused, "seconds": round(seconds, 2)})
+    listen({"kind": "manifest", "manifest": found, "reused": reused, "seconds": seconds})
+    require_trainable(found)
+    return found, packed
+
+
+def _prepared(found: Manifest, packed: Pack, recipe: Recipe, speed: float) -> Prepared:
+    assert recipe.size is not None
+    training, validation = (loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation"))
+    mean, std = loader.colour_statistics(training)
+    preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std)
+    recipe = balance.settled(recipe, balance.counted(training.targets))
+    device = _device()
+    if device.type == "cuda" and _bytes(training) < torch.cuda.mem_get_info(device)[0] / 2:
+        training = training.on(device)
+    return Prepared(recipe, found, packed, preprocess, training, validation, device, speed)
+
+
 def _peek(source: Source) -> list[bytes]:
     step, place = max(1, len(source.items) // _PEEK), places.at(source.root)
     found: list[bytes] = []
@@ -148,30 +220,19 @@ def _audit_progress(listen: Listen) -> audit.Progress:
 
 def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen) -> Result:
     """Every step of a run; each one that a killed run has finished already is found done."""
-    assert recipe.size is not None
-    assert recipe.model is not None
-    assert recipe.width is not None
     machine.keep_blocks()
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
-    listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
-    at = time.monotonic()
-    preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
-    findings, packed, reused = pack.open_or_build(source, preprocess, _audit_progress(listen))
-    found = audit.manifest(source, findings, recipe)
-    _keep_manifest(run, found)
-    seconds = time.monotonic() - at
-    run.append({"kind": "read", "files": len(found.entries), "reused": reused, "seconds": round(seconds, 2)})
-    listen({"kind": "manifest", "manifest": found, "reused": reused, "seconds": seconds})
-    require_trainable(found)
-
-    device = _device()
-    training, validation, testing = (
-        loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation", "test")
-    )
-    mean, std = loader.colour_statistics(training)
-    preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
-    options = models.Options(width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=recipe.size)
-    net = models.build(recipe.model, len(found.classes), options, seed=recipe.seed).to(device)
+    ready = _prepared(*_audited(source, recipe, listen, run), recipe, run.read_state()["speed"])
+    if ready.recipe != recipe:
+        recipe = ready.recipe
+        files.write_json(run.recipe, recipe.to_json())
+    counts = balance.counted(ready.training.targets)
+    evened = balance.document(recipe.balance, counts)
+    run.append({"kind": "balance", **evened})
+    listen({"kind": "balance", "advised": balance.advised(counts), **evened})
+    found, preprocess, training, validation = ready.found, ready.preprocess, ready.training, ready.validation
+    testing = loader.samples(ready.packed, found, found.of_split("test"))
+    net = ready.net()
     mirror = bool(recipe.mirror)
     untrained = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
     paced = _plan(run, recipe, untrained, training, validation, len(testing), started)
@@ -184,24 +245,29 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
             run.append(row)
         listen(row)
 
-    if device.type == "cuda" and _bytes(training) < torch.cuda.mem_get_info(device)[0] / 2:
-        training = training.on(device)
+    def note(text: str) -> None:
+        run.append({"kind": "note", "text": text})
+        listen({"kind": "note", "text": text})
+
     with _stoppable() as stopped:
         state = train_net(
             net, training, validation, preprocess, recipe, paced, run.checkpoints, owner=_identity(recipe, found),
-            device=device, stopped=stopped, log=log,
+            device=ready.device, stopped=stopped, log=log,
         )  # fmt: skip
     if paced.seconds is not None and state.epoch >= paced.epochs:
-        text = (
+        note(
             f"ended early: {len(training)} photos have been seen {state.epoch} times, and more time would not help; "
             "more photos would"
         )
-        run.append({"kind": "note", "text": text})
-        listen({"kind": "note", "text": text})
+    if state.progress < 1:
+        note(
+            f"ended early: no lower validation loss in the last {state.no_better} epochs than "
+            f"{state.least_loss:.3f} after epoch {state.epoch - state.no_better}"
+        )
     listen({"kind": "stage", "name": "score"})
     made = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
     outputs = _score(run, made, found, validation, testing)
-    document = _measure(outputs, found, recipe, state.seconds, state.epoch)
+    document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {"balance": evened}
     made.facts = classifier.facts(
         recipe=recipe,
         metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},
@@ -212,7 +278,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     listen({"kind": "stage", "name": "report"})
     document["seconds"]["command"] = round(time.monotonic() - started, 1)
     files.write_json(run.metrics, document)
-    _report(run, made, found, packed, recipe, document, outputs)
+    _report(run, made, found, ready.packed, recipe, document, outputs)
     run.update(stage="done", versions=versions())
     return Result(run, made, document)
 
@@ -378,12 +444,14 @@ def score(
                 f"the model's classes: {', '.join(made.classes)}",
             )
         place, rows = places.at(source.root), [(item.path, item.label, "") for item in source.items]
+        counts = Counter(item.label for item in source.items)
     else:
         found = Manifest.read(run.manifest)
         if split not in ("train", "validation", "test"):
             raise PatiError(f"there is no split {split!r}", "expected train, validation or test")
         place = places.at(Path(found.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
+        counts = Counter(entry.label for entry in found.of_split("train"))
     listen({"kind": "stage", "name": "score", "photos": len(rows)})
     changed = [str(place.root / path) for path, _, digest in rows if digest and pack.hash_now(place, path) != digest]
     if changed:
@@ -406,6 +474,7 @@ def score(
     # The logarithm of probabilities is as good as logits: they differ by a constant a photo.
     tensor = torch.tensor(logits, dtype=torch.float64).clamp_min(1e-30).log()
     document = metrics.summary(tensor, torch.tensor(labels), made.classes) | {"unreadable": unreadable}
+    document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
     if data is None and split == "test":
         with run.alone():
             count = int(run.read_state()["test_scored"]) + 1

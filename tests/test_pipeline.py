@@ -58,6 +58,18 @@ def test_stored_predictions_are_the_models(trained: Path) -> None:
     np.testing.assert_allclose(answers, expected / expected.sum(1, keepdims=True), atol=1e-5)
 
 
+def test_prepared_is_what_a_run_trains_on(trained: Path) -> None:
+    run = Run.open(trained)
+    ready = pipeline.prepare(run.read_state()["data"], Recipe.read(run.recipe))
+    assert ready.recipe == Recipe.read(run.recipe)
+    assert ready.found == Manifest.read(run.manifest)
+    assert ready.preprocess == pati.load(trained).preprocess
+    assert [len(ready.training), len(ready.validation)] == [
+        len(ready.found.of_split(name)) for name in ("train", "validation")
+    ]
+    assert ready.net().state_dict().keys() == pati.load(trained).net.state_dict().keys()
+
+
 def test_scoring_again_is_counted(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)

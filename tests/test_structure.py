@@ -23,7 +23,7 @@ FLOORS = (
     {"report"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},
-    {"explain", "models", "augment", "mixing", "metrics", "optim", "data", "machine", "threads"},
+    {"explain", "models", "augment", "mixing", "metrics", "optim", "losses", "balance", "data", "machine", "threads"},
     {"preprocess"},
     {"decode", "recipe", "files", "plugins"},
     {"registry", "errors", "__init__"},
