@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.resources
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -69,14 +68,8 @@ def write(
             run.figures / "explanations.png", figures.sheet([e for _, e in examples], [i.label for i, _ in examples])
         )
     kept = manifest.kept
-    template = importlib.resources.files("pati.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
-    page = environment.from_string(template).render(
-        words=WORDS,
-        languages=LANGUAGES,
+    page = _page(
+        "report.html.jinja",
         source=printable(manifest.source),
         document=document,
         recipe=recipe.to_json(),
@@ -103,3 +96,17 @@ def write(
         printable=printable,
     )
     files.write_text(run.report, page)
+
+
+def _page(template: str, **values: Any) -> str:
+    """A template of this package as HTML; each page also knows the words."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pati.report", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.globals |= {"words": WORDS, "languages": LANGUAGES}
+    return environment.get_template(template).render(**values)
