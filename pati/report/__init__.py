@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -96,6 +97,34 @@ def write(
         printable=printable,
     )
     files.write_text(run.report, page)
+
+
+def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
+    """Write the page about a search: its `document` (see `pati.tune`) and the recipe it began with."""
+    trials, score, default = document["trials"], document["score"], document["default"]
+    points = [(row["number"], row["value"]) for row in trials if row["value"] is not None]
+    drawn = {
+        "search_history": {
+            language: figures.history(points, default and default["value"], score, WORDS[language])
+            for language in LANGUAGES
+            if points
+        },
+        "search_importance": {
+            language: figures.importance(document["importance"], WORDS[language])
+            for language in LANGUAGES
+            if document["importance"]
+        },
+    }
+    page = _page(
+        "search.html.jinja",
+        source=printable(document["source"]),
+        document=document,
+        states=Counter(row["state"] for row in trials),
+        minutes=sum(row["seconds"] or 0 for row in trials) / 60,
+        figures=drawn,
+        recipe=recipe.to_json(),
+    )
+    files.write_text(path, page)
 
 
 def _page(template: str, **values: Any) -> str:
