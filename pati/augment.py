@@ -8,6 +8,7 @@ photo is resampled once. Knows nothing of files, labels' meaning or nets.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -22,20 +23,32 @@ from pati.registry import Registry
 class Draws:
     """Random numbers that depend on (seed, epoch, sample) alone, never on the batch or a worker.
 
-    A counter-based generator: each call hashes the sample's number with a running counter.
+    A counter-based generator: each call hashes the sample's number with a running counter. Numbers live in the CPU's
+    memory wherever the photos are, so that every device gets the same ones.
     """
 
-    def __init__(self, seed: int, epoch: int, samples: torch.Tensor) -> None:
-        """`samples`: `int64 (N,)` numbers of the photos in the batch."""
-        self._key = _mixed(_mixed(torch.tensor(seed) * 1_000_003 + epoch) + samples.to(torch.int64))
-        self._calls = 0
+    def __init__(self, seed: int, epoch: int, samples: torch.Tensor, strength: float | torch.Tensor = 1.0) -> None:
+        """`samples`: `int64 (N,)` numbers of the photos in the batch.
 
-    def uniform(self, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
-        """`float32 (N,)` in low..high; every call draws anew."""
+        `strength`: 0 or more, one number or `(N,)`: what each photo's ranges are multiplied by.
+        """
+        self._key = _mixed(_mixed(torch.tensor(seed) * 1_000_003 + epoch) + samples.to("cpu", torch.int64))
+        self._calls = 0
+        self.strength = torch.as_tensor(strength, dtype=torch.float64, device="cpu")
+
+    def uniform(self, low: float | torch.Tensor = 0.0, high: float | torch.Tensor = 1.0) -> torch.Tensor:
+        """`float32 (N,)` in low..high, which are numbers or `(N,)`; every call draws anew."""
         self._calls += 1
         step = (self._calls * 0x9E3779B97F4A7C15 + 2**63) % 2**64 - 2**63  # as a signed 64-bit number
         bits = _mixed(self._key + step) >> 11
-        return low + (high - low) * (bits & (2**53 - 1)).to(torch.float64).mul(2.0**-53).to(torch.float32)
+        low, high = (torch.as_tensor(end, dtype=torch.float64) for end in (low, high))
+        share = (bits & (2**53 - 1)).to(torch.float64).mul(2.0**-53).to(torch.float32)
+        return low.to(torch.float32) + (high - low).to(torch.float32) * share
+
+    def spread(self, limit: float, *, most: float, centre: float = 0.0) -> torch.Tensor:
+        """`float32 (N,)` about `centre`, evenly within ± `limit` × strength, and never farther away than `most`."""
+        reach = (limit * self.strength).clamp_max(most)
+        return self.uniform(centre - reach, centre + reach)
 
 
 def _mixed(value: torch.Tensor) -> torch.Tensor:
@@ -52,6 +65,10 @@ def _shifted(value: torch.Tensor, bits: int) -> torch.Tensor:
 
 Augmentation = Callable[[Draws, Recipe, torch.Tensor], torch.Tensor | None]
 augmentations: Registry[Augmentation] = Registry("augmentation")
+# Stronger augmentation of some photos ends where the recipe's own range does.
+MOST: dict[str, float] = {item.name: item.metadata["high"] for item in dataclasses.fields(Recipe)}
+
+SMALLEST_CROP = 0.05  # of the area
 
 
 def _affine(images: torch.Tensor, *rows: tuple[float | torch.Tensor, ...]) -> torch.Tensor:
@@ -78,7 +95,7 @@ def rotate(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor |
     """Turn by up to `rotate` degrees either way."""
     if not recipe.rotate:
         return None
-    angle = draws.uniform(-recipe.rotate, recipe.rotate) * (math.pi / 180)
+    angle = draws.spread(recipe.rotate, most=MOST["rotate"]) * (math.pi / 180)
     return _affine(images, (angle.cos(), -angle.sin(), 0), (angle.sin(), angle.cos(), 0))
 
 
@@ -87,8 +104,9 @@ def crop(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | N
     """Keep a random window of at least `crop` of the area, sides within 3:4 and 4:3, and resize it."""
     if recipe.crop is None or recipe.crop >= 1:
         return None
-    area = draws.uniform(recipe.crop, 1)
-    stretch = torch.exp(draws.uniform(-0.5, 0.5) * math.log(4 / 3))
+    smallest = recipe.crop + (1 - recipe.crop) * (1 - draws.strength)
+    area = draws.uniform(smallest.clamp_min(SMALLEST_CROP), 1)
+    stretch = torch.exp(draws.spread(0.5, most=0.5) * math.log(4 / 3))
     # A window can't be larger than the photo.
     width, height = (area.sqrt() * stretch).clamp_max(1), (area.sqrt() / stretch).clamp_max(1)
     left, top = draws.uniform(-1, 1) * (1 - width), draws.uniform(-1, 1) * (1 - height)
@@ -112,7 +130,7 @@ def brightness(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tens
     """Multiply by 1 ± `brightness`."""
     if not recipe.brightness:
         return None
-    return _colour(_scaled(draws.uniform(1 - recipe.brightness, 1 + recipe.brightness)))
+    return _colour(_scaled(draws.spread(recipe.brightness, most=MOST["brightness"], centre=1)))
 
 
 @augmentations.register("contrast")
@@ -120,7 +138,7 @@ def contrast(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor
     """Stretch by 1 ± `contrast` about the photo's mean grey."""
     if not recipe.contrast:
         return None
-    factor = draws.uniform(1 - recipe.contrast, 1 + recipe.contrast)
+    factor = draws.spread(recipe.contrast, most=MOST["contrast"], centre=1)
     grey = images.mean((2, 3)).cpu() @ _LUMA
     return _colour(_scaled(factor), ((1 - factor) * grey)[:, None, None].expand(-1, 3, 1))
 
@@ -130,7 +148,7 @@ def saturation(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tens
     """Move colours towards grey or away from it by 1 ± `saturation`."""
     if not recipe.saturation:
         return None
-    factor = draws.uniform(1 - recipe.saturation, 1 + recipe.saturation)
+    factor = draws.spread(recipe.saturation, most=MOST["saturation"], centre=1)
     return _colour(_scaled(factor) + (1 - factor)[:, None, None] * _LUMA.expand(3, 3))
 
 
@@ -139,7 +157,7 @@ def hue(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | No
     """Turn colours by up to `hue` of the circle, about the grey axis."""
     if not recipe.hue:
         return None
-    angle = draws.uniform(-recipe.hue, recipe.hue) * (2 * math.pi)
+    angle = draws.spread(recipe.hue, most=MOST["hue"]) * (2 * math.pi)
     # Rodrigues' formula about (1, 1, 1)/√3.
     axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
     turn = _scaled(angle.cos()) + angle.sin()[:, None, None] * axis + (1 - angle.cos())[:, None, None] / 3

@@ -1,4 +1,4 @@
-"""Optimisers and the one-cycle schedule.
+"""Optimisers and the schedules of their learning rate.
 
 Knows parameters and a recipe, nothing of data or epochs: the loop hands in how far the run
 is, from 0 to 1.
@@ -6,8 +6,8 @@ is, from 0 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -72,55 +72,68 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:
 
 
 class Optimizers:
-    """The optimisers of one net, stepped together; `state` can be saved and restored exactly."""
+    """The optimisers of one net, stepped together; `state` can be saved and restored exactly.
+
+    Weight decay (decoupled: Loshchilov & Hutter, 2017, https://arxiv.org/abs/1711.05101) and the L2 penalty act on
+    matrices, never on norms and biases. Muon fixes its kernels' norms, so there they act on the other matrices only.
+    """
 
     def __init__(self, net: nn.Module, recipe: Recipe) -> None:
         kernels = [p for p in net.parameters() if p.ndim == 4]
         matrices = [p for p in net.parameters() if p.ndim in (2, 3)]
         vectors = [p for p in net.parameters() if p.ndim < 2]
         self._recipe = recipe
-        decayed: dict[str, Any] = {"params": matrices}
-        free: dict[str, Any] = {"params": vectors, "weight_decay": 0.0}
-        assert recipe.learning_rate is not None, "a settled recipe has all its numbers"
-        assert recipe.momentum is not None
-        peak, slow = recipe.learning_rate, recipe.vector_learning_rate
-        self._parts: list[tuple[torch.optim.Optimizer, float]]
-        if recipe.optimizer == "muon":
-            # A kernel's norm is fixed, so only the last layers can decay.
-            self._parts = [(_sgd([decayed, free], recipe, recipe.momentum), slow)]
-            if kernels:
-                self._parts.append((Muon(kernels, momentum=recipe.momentum), peak))
+        assert recipe.momentum is not None, "a settled recipe has all its numbers"
+        momentum = recipe.momentum
+        self._muon = recipe.optimizer == "muon"
+        self._decayed = matrices if self._muon else kernels + matrices
+        groups = [{"params": self._decayed}, {"params": vectors}]
+        self._parts: list[torch.optim.Optimizer]
+        if recipe.optimizer == "adamw":
+            self._parts = [torch.optim.Adam(groups, betas=(momentum, 0.999))]
         else:
-            decayed = {"params": kernels + matrices}
-            if recipe.optimizer == "sgd":
-                self._parts = [(_sgd([decayed, free], recipe, recipe.momentum), peak)]
-            else:
-                adam = torch.optim.AdamW(
-                    [decayed, free], lr=peak, betas=(recipe.momentum, 0.999), weight_decay=recipe.weight_decay
-                )
-                self._parts = [(adam, peak)]
+            self._parts = [torch.optim.SGD(groups, lr=0.0, momentum=momentum, nesterov=momentum > 0)]
+        if self._muon and kernels:
+            self._parts.append(Muon(kernels, momentum=momentum))
 
     def step(self, progress: float) -> None:
         """One update at `progress` in 0..1 of the run, then clear the gradients."""
-        factor = one_cycle(progress, self._recipe.warmup)
-        for optimizer, peak in self._parts:
+        assert self._recipe.learning_rate is not None
+        factor = schedules[self._recipe.schedule](progress, self._recipe.warmup)
+        self.update(self._recipe.learning_rate * factor, self._recipe.vector_learning_rate * factor)
+
+    def update(self, learning_rate: float, vector_learning_rate: float) -> None:
+        """One update at these rates, then clear the gradients; see `Recipe` for what each is the rate of."""
+        rates = [vector_learning_rate, learning_rate] if self._muon else [learning_rate]
+        self._decay(rates[0])
+        for optimizer, rate in zip(self._parts, rates, strict=False):
             for group in optimizer.param_groups:
-                group["lr"] = peak * factor
+                group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def _decay(self, rate: float) -> None:
+        for matrix in self._decayed:
+            if matrix.grad is None:
+                continue
+            if self._recipe.l2:
+                matrix.grad.add_(matrix, alpha=self._recipe.l2)
+            if self._recipe.weight_decay:
+                matrix.mul_(1 - rate * self._recipe.weight_decay)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Every state tensor by a flat name."""
         return {
             f"{number}.{index}.{name}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
-            for number, (optimizer, _) in enumerate(self._parts)
+            for number, optimizer in enumerate(self._parts)
             for index, values in optimizer.state_dict()["state"].items()
             for name, value in values.items()
         }
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Inverse of `state`, for optimisers built from the same net and recipe."""
-        for number, (optimizer, _) in enumerate(self._parts):
+        for number, optimizer in enumerate(self._parts):
             document = optimizer.state_dict()
             document["state"] = {}
             for key, value in state.items():
@@ -130,18 +143,22 @@ class Optimizers:
             optimizer.load_state_dict(document)
 
 
-def _sgd(groups: list[dict[str, Any]], recipe: Recipe, momentum: float) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        groups,
-        lr=0.0,
-        momentum=momentum,
-        nesterov=momentum > 0,
-        weight_decay=recipe.weight_decay,
-    )
-
-
 def one_cycle(progress: float, warmup: float) -> float:
     """Share of the peak learning rate: linear up over `warmup`, then linear down to 0 at the end."""
     if progress < warmup:
         return max(0.01, progress / warmup)
     return max(0.0, (1 - progress) / (1 - warmup))
+
+
+def cosine(progress: float, warmup: float) -> float:
+    """Linear up over `warmup`, then half a cosine down to 0 (Loshchilov & Hutter, 2016, without restarts)."""
+    share = one_cycle(progress, warmup)
+    return share if progress < warmup else (1 - math.cos(math.pi * share)) / 2
+
+
+def linear(progress: float, warmup: float) -> float:
+    """Linear from the peak to 0, without a warm-up."""
+    return one_cycle(progress, 0.0)
+
+
+schedules: dict[str, Callable[[float, float], float]] = {"one-cycle": one_cycle, "cosine": cosine, "linear": linear}

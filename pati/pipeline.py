@@ -14,6 +14,7 @@ import json
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pati import classifier, decode, evaluate, files, machine, metrics, models, plan, report, threads
+from pati import balance, classifier, decode, evaluate, files, machine, metrics, models, plan, report, threads
 from pati.classifier import Classifier, Refused
 from pati.data import audit, loader, pack, places, sources
 from pati.data.loader import Samples
@@ -187,6 +188,7 @@ def _prepared(found: Manifest, packed: Pack, recipe: Recipe, speed: float) -> Pr
     training, validation = (loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation"))
     mean, std = loader.colour_statistics(training)
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std)
+    recipe = balance.settled(recipe, balance.counted(training.targets))
     device = _device()
     if device.type == "cuda" and _bytes(training) < torch.cuda.mem_get_info(device)[0] / 2:
         training = training.on(device)
@@ -217,6 +219,13 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     machine.keep_blocks()
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
     ready = _prepared(*_audited(source, recipe, listen, run), recipe, run.read_state()["speed"])
+    if ready.recipe != recipe:
+        recipe = ready.recipe
+        files.write_json(run.recipe, recipe.to_json())
+    counts = balance.counted(ready.training.targets)
+    evened = balance.document(recipe.balance, counts)
+    run.append({"kind": "balance", **evened})
+    listen({"kind": "balance", "advised": balance.advised(counts), **evened})
     found, preprocess, training, validation = ready.found, ready.preprocess, ready.training, ready.validation
     testing = loader.samples(ready.packed, found, found.of_split("test"))
     net = ready.net()
@@ -232,22 +241,29 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
             run.append(row)
         listen(row)
 
+    def note(text: str) -> None:
+        run.append({"kind": "note", "text": text})
+        listen({"kind": "note", "text": text})
+
     with stoppable() as stopped:
         state = train_net(
             net, training, validation, preprocess, recipe, paced, run.checkpoints, owner=_identity(recipe, found),
             device=ready.device, stopped=stopped, log=log,
         )  # fmt: skip
     if paced.seconds is not None and state.epoch >= paced.epochs:
-        text = (
+        note(
             f"ended early: {len(training)} photos have been seen {state.epoch} times, and more time would not help; "
             "more photos would"
         )
-        run.append({"kind": "note", "text": text})
-        listen({"kind": "note", "text": text})
+    if state.progress < 1:
+        note(
+            f"ended early: no lower validation loss in the last {state.no_better} epochs than "
+            f"{state.least_loss:.3f} after epoch {state.epoch - state.no_better}"
+        )
     listen({"kind": "stage", "name": "score"})
     made = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
     outputs = _score(run, made, found, validation, testing)
-    document = _measure(outputs, found, recipe, state.seconds, state.epoch)
+    document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {"balance": evened}
     made.facts = classifier.facts(
         recipe=recipe,
         metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},
@@ -424,12 +440,14 @@ def score(
                 f"the model's classes: {', '.join(made.classes)}",
             )
         place, rows = places.at(source.root), [(item.path, item.label, "") for item in source.items]
+        counts = Counter(item.label for item in source.items)
     else:
         found = Manifest.read(run.manifest)
         if split not in ("train", "validation", "test"):
             raise PatiError(f"there is no split {split!r}", "expected train, validation or test")
         place = places.at(Path(found.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
+        counts = Counter(entry.label for entry in found.of_split("train"))
     listen({"kind": "stage", "name": "score", "photos": len(rows)})
     changed = [str(place.root / path) for path, _, digest in rows if digest and pack.hash_now(place, path) != digest]
     if changed:
@@ -452,6 +470,7 @@ def score(
     # The logarithm of probabilities is as good as logits: they differ by a constant a photo.
     tensor = torch.tensor(logits, dtype=torch.float64).clamp_min(1e-30).log()
     document = metrics.summary(tensor, torch.tensor(labels), made.classes) | {"unreadable": unreadable}
+    document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
     if data is None and split == "test":
         with run.alone():
             count = int(run.read_state()["test_scored"]) + 1

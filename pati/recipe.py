@@ -103,14 +103,34 @@ class Recipe:
     )
     weight_decay: float = _choice(
         0.0,
-        "decoupled in adamw, an L2 penalty in sgd and muon; never on norms and biases",
+        "decoupled: a step shrinks weights by this times the learning rate; never norms and biases, "
+        "nor muon's kernels, whose norm is fixed",
         low=0,
         high=1,
         search=(1e-5, 0.1),
         log=True,
     )
+    l2: float = _choice(
+        0.0,
+        "coupled penalty: this times the weight joins its gradient; never for norms and biases, nor muon's kernels",
+        low=0,
+        high=1,
+        search=(1e-5, 0.01),
+        log=True,
+    )
+    schedule: str = _choice(
+        "one-cycle",
+        "one-cycle: the learning rate rises over warmup, then falls evenly to 0; cosine: falls as half a cosine; "
+        "linear: falls evenly from the start",
+        among=("one-cycle", "cosine", "linear"),
+        search=("one-cycle", "cosine", "linear"),
+    )
     warmup: float = _choice(
-        0.2, "share of the run in which the learning rate rises", low=0, high=0.9, search=(0.02, 0.4)
+        0.2,
+        "share of the run in which the learning rate rises; not with schedule=linear",
+        low=0,
+        high=0.9,
+        search=(0.02, 0.4),
     )
     clip: float = _choice(0.0, "limit on the gradient's norm; 0 is none", low=0, high=1e6)
     label_smoothing: float = _choice(
@@ -122,6 +142,30 @@ class Recipe:
         low=0,
         high=0.5,
         search=(0.0, 0.03, 0.1, 0.2),
+    )
+    patience: int = _choice(
+        0, "epochs without a lower validation loss after which the run ends early; 0 is never", low=0, high=100_000
+    )
+
+    balance: str = _choice(
+        "none",
+        "how rare classes are made to count; sampling: drawn more often; weights: weigh more in the loss; effective: "
+        "so by the effective number of photos; focal: what is answered surely counts less; logits: the answers expect "
+        "them less while training; augment: drawn more often and changed more; auto: what suits the ratio",
+        among=("none", "auto", "sampling", "weights", "effective", "focal", "logits", "augment"),
+        search=("none", "sampling", "weights", "effective", "focal", "logits", "augment"),
+    )
+    balance_power: float = _choice(
+        1.0, "how far balance evens the classes out: 0 not at all, 1 fully, more beyond", low=0, high=2, search=(0, 1.5)
+    )
+    focal_gamma: float = _choice(
+        2.0, "how little sure answers count when balance is focal", low=0, high=10, search=(0.5, 5)
+    )
+    effective_beta: float = _choice(
+        0.999,
+        "how little another photo of a class adds when balance is effective: nearer 1, the more",
+        low=0,
+        high=0.999999,
     )
 
     flip: float | None = _choice(None, "chance of a horizontal flip", low=0, high=1)
@@ -135,6 +179,16 @@ class Recipe:
     saturation: float = _choice(0.0, "largest relative change of saturation", low=0, high=0.95, search=(0, 0.4))
     hue: float = _choice(
         0.0, "largest turn of the hue, as a share of the colour circle", low=0, high=0.5, search=(0, 0.1)
+    )
+    mixup: float = _choice(
+        0.0,
+        "alpha of mixup, photos blended with others of the batch (1 is usual); 0 is none",
+        low=0,
+        high=10,
+        search=(0, 1),
+    )
+    cutmix: float = _choice(
+        0.0, "alpha of cutmix, pieces of other photos pasted in (1 is usual); 0 is none", low=0, high=10, search=(0, 1)
     )
 
     group_by: str | None = _choice(None, "CSV column whose equal values must stay in one split")
@@ -191,7 +245,8 @@ class Recipe:
             name, sign, value = text.partition("=")
             if not sign:
                 raise PatiError(f"--set wants field=value, got {text!r}", "for example --set dropout=0.3")
-            changes[field_named(name.strip()).name] = _parse(value.strip())
+            item = field_named(name.strip())
+            changes[item.name] = value.strip() if value.strip() in item.metadata["among"] else _parse(value.strip())
         return dataclasses.replace(self, **changes)
 
 

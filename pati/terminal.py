@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
+from pati import balance
 from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
 from pati.decode import FLAGS, REASONS
@@ -135,6 +136,14 @@ class Watch:
             f"training on {event['train']} photos at {sizes} px for {pace}, batches of {plan.batch}; "
             f"{event['validation']} to validate, {event['test']} to test"
         )
+
+    def _on_balance(self, event: dict[str, Any]) -> None:
+        if event["by_class"]:
+            more = ""
+            if event["method"] == "none" and event["advised"] != "none":
+                more = f"; --set balance={event['advised']} would make the rare ones count"
+            uneven = f"the largest class has {event['ratio']:.1f} times as many training photos as the smallest"
+            say(f"{uneven}; balance: {event['method']}{more}")
 
     def _on_begun(self, event: dict[str, Any]) -> None:
         for what in event["passed_over"]:
@@ -265,6 +274,10 @@ def check_document(found: Manifest) -> dict[str, Any]:
     kept = found.kept
     widths, heights = sorted(entry.width for entry in kept), sorted(entry.height for entry in kept)
     groups = found.duplicate_groups()
+    counts = [sum(entry.label == name for entry in found.of_split("train")) for name in found.classes]
+    evenness: dict[str, Any] | None = None
+    if counts and min(counts) > 0:
+        evenness = {"ratio": round(balance.ratio(counts), 2), "advised": balance.advised(counts)}
     return {
         "source": found.source,
         "root": found.root,
@@ -281,6 +294,7 @@ def check_document(found: Manifest) -> dict[str, Any]:
             for name in found.classes
         },
         "shares": found.shares(),
+        "balance": evenness,
         "sizes": {
             name: {"smallest": values[0], "median": values[len(values) // 2], "largest": values[-1]}
             for name, values in (("width", widths), ("height", heights))
@@ -314,6 +328,12 @@ def show_check(found: Manifest, screen: Console) -> None:
         table.add_row(Text(name), *(str(counts[part]) for part in SPLITS), str(sum(counts.values())))
     table.add_row("share", *(f"{100 * document['shares'][part]:.1f} %" for part in SPLITS), "")
     screen.print(table)
+    if document["balance"]:
+        screen.print(
+            f"balance: the largest class has {document['balance']['ratio']:.1f} times as many training photos as the "
+            f"smallest; advised: --set balance={document['balance']['advised']}",
+            soft_wrap=True,
+        )
     counts = Counter(row["reason"] for row in document["quarantined"])
     for reason, count in counts.most_common():
         screen.print(f"quarantined: {count} {reason}: {REASONS[reason]}", soft_wrap=True)
@@ -339,7 +359,10 @@ def show_check(found: Manifest, screen: Console) -> None:
 
 
 def show_scores(document: dict[str, Any], screen: Console) -> None:
-    """Scores of one set: a table of the classes, then the accuracy with its interval."""
+    """Scores of one set: a table of the classes, then the accuracy with its interval.
+
+    Scores that count all classes alike come first where the classes are uneven or were made to count.
+    """
     table = Table("class", "precision", "recall", "F1", "photos", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -348,15 +371,21 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
         table.add_row(Text(row["class"]), *numbers, str(row["support"]))
     screen.print(table)
     low, high = document["accuracy_interval"]
-    screen.print(
+    accuracy = (
         f"accuracy {100 * document['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %, "
-        f"{document['photos']} photos), macro F1 {document['macro_f1']:.3f}"
+        f"{document['photos']} photos)"
     )
+    macro = f"macro F1 {document['macro_f1']:.3f}"
+    if document.get("balance", {}).get("by_class"):
+        balanced = f"balanced accuracy {100 * document['balanced_accuracy']:.1f} %"
+        screen.print(f"{macro}, {balanced}, {accuracy}", soft_wrap=True)
+    else:
+        screen.print(f"{accuracy}, {macro}")
 
 
 def show_result(run: Run, metrics: dict[str, Any]) -> None:
     """The end of a training on stdout: scores, where things lie, what to try."""
-    show_scores(metrics["test"], console(stderr=False))
+    show_scores(metrics["test"] | {"balance": metrics.get("balance", {})}, console(stderr=False))
     pictures = run.figures / "explanations.png"
     for what, path in (("report", run.report), ("pictures", pictures), ("model", run.model)):
         print(f"{what + ':':10}{path}")

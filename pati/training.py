@@ -1,7 +1,7 @@
 """The training loop.
 
-One function, read from top to bottom. It knows samples, a net, a recipe and a plan; what
-happens to its reports is the caller's business.
+One function, read from top to bottom, beside it the way of a batch to the loss. It knows samples,
+a net, a recipe and a plan; what happens to its reports is the caller's business.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pati import checkpoint
+from pati import balance, checkpoint, losses
 from pati.augment import Draws, augment
+from pati.balance import Balance
 from pati.data import loader
 from pati.data.loader import Samples
 from pati.errors import Diverged, Interrupted
 from pati.evaluate import logits_of
 from pati.metrics import macro_f1
+from pati.mixing import mix
 from pati.models import Net
 from pati.optim import Optimizers
 from pati.plan import Plan, cost
@@ -54,6 +56,12 @@ class State:
     hits: float = 0.0
     seen: int = 0
     epoch_seconds: float = 0.0
+    least_loss: float | None = None  # on the validation photos after any epoch,
+    no_better: int = 0  # and the epochs since
+
+    def out_of_patience(self, recipe: Recipe) -> bool:
+        """Whether the last epochs have not helped, so that the recipe ends the run early."""
+        return 0 < recipe.patience <= self.no_better
 
 
 def train(
@@ -72,12 +80,13 @@ def train(
 ) -> State:
     """Train `net` in place to the end of the plan, going on from the newest checkpoint of `owner` if there is one.
 
-    Ends with the final weights: the last ones, or their average if the recipe averages. On a budget, torch is left
-    on as many threads as were fastest at the end.
+    Ends with the final weights: the last ones, or their average if the recipe averages; so does a run that the recipe's
+    patience ends early. On a budget, torch is left on as many threads as were fastest at the end.
     Raises `Interrupted` after a checkpoint when `stopped()` turns true, `Diverged` when the
     loss is no longer a number. `log` gets one row first ("begun"), one a step ("step") and one an epoch ("epoch").
     """
     net.to(device)
+    balanced = balance.of(recipe, training.targets, device)
     optimizers = Optimizers(net, recipe)
     average = {name: value.clone() for name, value in net.state_dict().items()} if recipe.averaging else {}
     state = State()
@@ -115,21 +124,16 @@ def train(
     watched = validation.some(plan.validated)
     saved = last = time.monotonic()
     interval, taken, saving = CHECKPOINT_SECONDS, math.inf, 0.0
-    while state.progress < 1 or state.seen:
+    while state.seen or (state.progress < 1 and not state.out_of_patience(recipe)):
         net.train()
-        order = loader.order(recipe.seed, state.epoch, len(training))
+        order = loader.order(recipe.seed, state.epoch, len(training), balanced.chances)
         while state.position < steps_per_epoch and state.progress < 1:
-            numbers = order[state.position * plan.batch : (state.position + 1) * plan.batch]
-            pixels, targets = training.at(numbers)
-            pixels, targets = pixels.to(device), targets.to(device)
+            keys = order[state.position * plan.batch : (state.position + 1) * plan.batch]
             state.size = plan.size_at(state.progress)
-            images = augment(pixels, Draws(recipe.seed, state.epoch, numbers), recipe, preprocess, state.size)
-
-            torch.manual_seed(recipe.seed * 1_000_003 + state.step)  # dropout's masks
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-                logits = net(images)
-            logits = logits.float()
-            loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+            loss, logits, targets = forward(
+                net, training, keys, balanced, preprocess, recipe,
+                epoch=state.epoch, step=state.step, size=state.size, device=device,
+            )  # fmt: skip
             loss.backward()  # type: ignore[no-untyped-call]
             if recipe.clip:
                 torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
@@ -144,14 +148,16 @@ def train(
 
             state.step += 1
             state.position += 1
-            state.loss_sum += value * len(numbers)
+            state.loss_sum += value * len(keys)
+            # A mixed photo counts as the class of which it holds most: against its first label even a perfect net would
+            # be right half of the time only.
             state.hits += (logits.argmax(1) == targets.argmax(1)).sum().item()
-            state.seen += len(numbers)
+            state.seen += len(keys)
             now = time.monotonic()
             if now - last < max(ASLEEP, 10 * taken):
                 taken = now - last
             state.epoch_seconds += taken
-            pace = taken / len(numbers) / cost(state.size)
+            pace = taken / len(keys) / cost(state.size)
             _keep_pace(state, pace, taken)
             if threads:
                 threads.follow(pace, taken)
@@ -179,6 +185,10 @@ def train(
         now = time.monotonic()
         spend(now - last)  # validation costs time too, but is not counted as speed
         last = now
+        validation_loss = F.cross_entropy(outputs, watched.targets).item()
+        better = state.least_loss is None or validation_loss < state.least_loss
+        state.least_loss = validation_loss if better else state.least_loss
+        state.no_better = 0 if better else state.no_better + 1
         log(
             {
                 "kind": "epoch",
@@ -188,7 +198,7 @@ def train(
                 "size": state.size,
                 "train_loss": state.loss_sum / state.seen,
                 "train_accuracy": state.hits / state.seen,
-                "validation_loss": F.cross_entropy(outputs, watched.targets).item(),
+                "validation_loss": validation_loss,
                 "validation_accuracy": (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
                 "validation_macro_f1": macro_f1(outputs, watched.targets.argmax(1)),
                 "left": plan.left(state.progress, state.seconds),
@@ -203,6 +213,45 @@ def train(
     if average:
         net.load_state_dict(average)
     return state
+
+
+def forward(
+    net: Net,
+    training: Samples,
+    keys: torch.Tensor,
+    balanced: Balance,
+    preprocess: Preprocess,
+    recipe: Recipe,
+    *,
+    epoch: int,
+    step: int,
+    size: int,
+    device: torch.device,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A step's way from photos to the loss: the loss to go back from, logits and targets `(B, K)`.
+
+    `keys` `(B,)`: see `loader.order`. The net trains at `size` px, as in `epoch` and `step` of a run.
+    """
+    numbers = keys % len(training)
+    pixels, targets = training.at(numbers)
+    pixels, targets = pixels.to(device), targets.to(device)
+    draws = Draws(recipe.seed, epoch, keys, balanced.strength[numbers])
+    images = augment(pixels, draws, recipe, preprocess, size)
+    images, targets = mix(images, targets, draws, recipe, balanced.partners(targets))
+
+    torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout's masks
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        logits = net(images)
+    logits = logits.float()
+    loss = losses.loss(
+        logits,
+        targets,
+        label_smoothing=recipe.label_smoothing,
+        weights=balanced.weights,
+        gamma=balanced.gamma,
+        adjustment=balanced.adjustment,
+    )
+    return loss, logits, targets
 
 
 def _keep_pace(state: State, now: float, taken: float) -> None:

@@ -8,8 +8,8 @@ split and scored on the validation split; the test split is not touched.
 Values are drawn by TPE (Bergstra et al., 2011, https://papers.nips.cc/paper/4443), the first few at random. A trial
 whose validation curve lies below the median of the finished ones is given up (the median rule of Golovin et al., 2017,
 https://doi.org/10.1145/3097983.3098043). The recipe's own values are the first trial, so what is found is never worse
-on validation. The score is accuracy, or macro F1 where a class has three times the photos of another one; equal scores
-are told apart by the log loss.
+on validation. The score is accuracy, or macro F1 where the classes are uneven (see `balance`); equal scores are
+told apart by the log loss.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 
-from pati import evaluate, files, metrics, pipeline, plan, report, threads, training
+from pati import balance, evaluate, files, metrics, pipeline, plan, report, threads, training
 from pati.classifier import Classifier
 from pati.data import sources
 from pati.data.sources import Columns
@@ -56,9 +56,8 @@ except ModuleNotFoundError as error:
     raise PatiError(f"pati tune needs {error.name}, which is not installed", "pip install 'pati[tune]'") from error
 
 FORMAT = 1
-USUAL = ("learning_rate", "weight_decay", "label_smoothing", "dropout", "crop", "rotate", "brightness", "contrast")
+USUAL = ("learning_rate", "dropout", "label_smoothing", "crop", "rotate", "brightness", "mixup")
 TURNING = ("rotate",)  # only where a turned photo means the same
-IMBALANCED = 3.0  # photos of the largest class for one of the smallest: from here on macro F1 is the score
 RANDOM_TRIALS = 6  # before TPE has seen enough
 UNPRUNED_TRIALS = 4  # that must have finished before one can be given up,
 UNPRUNED_TENTHS = 3  # and tenths of a trial that it is let run
@@ -268,7 +267,7 @@ class Study:
                         seed=self.settings.recipe.seed + len(self.trials()), n_startup_trials=RANDOM_TRIALS
                     )
                     trial = self._study.ask(self.settings.space)
-                    self._lock(trial.number).parent.mkdir(exist_ok=True)
+                    self._lock(trial.number).parent.mkdir(exist_ok=True)  # tidied away by another process
                     held.enter_context(files.locked(self._lock(trial.number), f"trial {trial.number} is taken"))
             try:
                 yield trial
@@ -312,6 +311,12 @@ class Study:
         best = self.best()
         if best is not None:
             files.write_json(self.folder / "best.json", self.recipe(best).to_json())
+
+    def tidy(self) -> None:
+        """Remove what nobody needs once no trial is open."""
+        with self._alone():
+            if all(trial.state.is_finished() for trial in self.trials()):
+                shutil.rmtree(self.folder / "trials", ignore_errors=True)
 
     def importance(self) -> dict[str, float]:
         """Share of the score's variance that each field explains by itself, largest first; empty if too few finished.
@@ -465,8 +470,8 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 
 def _score_for(ready: Prepared) -> str:
-    counts = ready.training.targets.sum(0)
-    return "macro_f1" if counts.max() >= IMBALANCED * counts.min() else "accuracy"
+    evenness = balance.document(ready.recipe.balance, balance.counted(ready.training.targets))
+    return "macro_f1" if evenness["by_class"] else "accuracy"
 
 
 def _go(
@@ -519,6 +524,7 @@ def _go(
                 {"kind": "trial", "trial": _row(study, study.trials()[trial.number]), "score": settings.score}
                 | {"best": _row(study, study.best()), "done": done, "trials": trials, "left": max(0.0, left)}
             )
+        study.tidy()
         document = _document(study, ready)
         if study.finished():
             listen({"kind": "stage", "name": "report"})

@@ -76,6 +76,38 @@ def test_draws_are_uniform_and_independent() -> None:
     assert not torch.equal(first, Draws(2, 2, torch.arange(20_000)).uniform())
 
 
+def test_spread_follows_each_photos_strength() -> None:
+    strength = torch.tensor([0.0, 0.5, 1.0, 2.0, 100.0]).repeat(4000)
+    values = Draws(0, 0, torch.arange(20_000), strength).spread(10, most=30, centre=5).view(-1, 5) - 5
+    reach = torch.tensor([0.0, 5, 10, 20, 30])
+    assert (values.abs().amax(0) <= reach).all()
+    assert (values.abs().amax(0) >= 0.99 * reach).all()
+    torch.testing.assert_close(values.mean(0), torch.zeros(5), atol=1.3, rtol=0)  # 4.5 standard errors
+    plain = Draws(0, 0, torch.arange(100)).uniform(-10, 10)
+    assert torch.equal(Draws(0, 0, torch.arange(100)).spread(10, most=30), plain)
+    assert torch.equal(Draws(0, 0, torch.arange(100), torch.ones(100)).spread(10, most=30), plain)
+
+
+@pytest.mark.parametrize("name", list(STRONG))
+def test_strength_is_each_photos_own(name: str) -> None:
+    recipe = dataclasses.replace(NOTHING, **{name: STRONG[name]})
+    strength = torch.tensor([0.0, 1.0]).repeat(8)
+    mixed = augment(batch(), Draws(0, 0, torch.arange(16), strength), recipe, PLAIN, 32)
+    torch.testing.assert_close(mixed[1::2], run(recipe)[1::2])
+    if name != "flip":
+        torch.testing.assert_close(mixed[::2], run(NOTHING)[::2], atol=1e-4, rtol=0)
+
+
+def test_strength_makes_crops_smaller() -> None:
+    recipe = dataclasses.replace(NOTHING, crop=0.8)
+    strength = torch.tensor([0.0, 1.0, 2.0, 50.0]).repeat(1000)
+    maps = augmentations["crop"](Draws(0, 0, torch.arange(4000), strength), recipe, torch.zeros(4000, 3, 8, 8))
+    assert maps is not None
+    area = (maps[:, 0, 0] * maps[:, 1, 1]).view(-1, 4).amin(0)
+    for smallest, expected in zip(area.tolist(), (1, 0.8, 0.6, 0.05), strict=True):
+        assert 0.8 * expected < smallest < 1.05 * expected + 0.02
+
+
 def test_flip_mirrors_as_often_as_asked() -> None:
     whole = batch(1).expand(4000, -1, -1, -1)[:, ::4, ::4].contiguous()
     recipe = dataclasses.replace(NOTHING, flip=0.3)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pati import models
-from pati.optim import Muon, Optimizers, one_cycle, orthogonalised
-from pati.recipe import Recipe
+from pati.optim import Muon, Optimizers, one_cycle, orthogonalised, schedules
+from pati.recipe import Recipe, field_named
 from tests.conftest import settled
 
 
@@ -31,6 +33,29 @@ def test_muon_keeps_kernel_norms() -> None:
         kernel.grad = torch.randn_like(kernel)
         optimizer.step()
         assert abs(kernel.norm().item() - 8**0.5) < 0.05
+
+
+def test_schedules_are_those_of_the_recipe() -> None:
+    assert tuple(schedules) == field_named("schedule").metadata["among"]
+
+
+@pytest.mark.parametrize("name", list(schedules))
+def test_schedules_fall_to_nothing(name: str) -> None:
+    shares = [schedules[name](step / 1000, 0.2) for step in range(1001)]
+    assert max(shares) == pytest.approx(1)
+    assert all(0 <= share <= 1 for share in shares)
+    assert shares[-1] == 0
+    peak = shares.index(max(shares))
+    assert shares[peak:] == sorted(shares[peak:], reverse=True)
+    assert shares[: peak + 1] == sorted(shares[: peak + 1])
+
+
+def test_cosine_and_linear() -> None:
+    assert schedules["cosine"](0.1, 0.2) == pytest.approx(0.5)  # half-way up
+    assert schedules["cosine"](0.6, 0.2) == pytest.approx(0.5)  # half-way down
+    assert schedules["cosine"](0.4, 0.2) == pytest.approx((1 + 0.5**0.5) / 2)  # cos 45°
+    assert schedules["linear"](0.0, 0.2) == 1
+    assert schedules["linear"](0.3, 0.2) == pytest.approx(0.7)
 
 
 def test_one_cycle() -> None:
@@ -68,15 +93,116 @@ def test_state_can_be_restored_exactly(name: str) -> None:
         assert torch.equal(one, two)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_decay_spares_norms_and_biases(name: str) -> None:
+class Pieces(torch.nn.Module):
+    """A kernel, a matrix and a bias, all of ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = torch.nn.Parameter(torch.ones(4, 2, 3, 3))
+        self.matrix = torch.nn.Parameter(torch.ones(2, 4))
+        self.bias = torch.nn.Parameter(torch.ones(2))
+
+
+def pieces(gradient: float, **choices: Any) -> dict[str, torch.Tensor]:
+    """Kernel, matrix and bias after one step from 1 at the rate 0.1, where every gradient is `gradient`."""
+    net = Pieces()
+    for parameter in net.parameters():
+        parameter.grad = torch.full_like(parameter, gradient)
+    recipe = Recipe(learning_rate=0.1, vector_learning_rate=0.1, warmup=0, momentum=0, **choices)
+    Optimizers(net, settled(recipe)).step(0.0)
+    return {name: value.detach() for name, value in net.named_parameters()}
+
+
+def close(tensor: torch.Tensor, value: float) -> bool:
+    return torch.allclose(tensor, torch.full_like(tensor, value), atol=1e-6)
+
+
+def test_a_step_of_sgd_by_hand() -> None:
+    # Gradient 2: 1 - 0.1·2 = 0.8. Decay takes 0.1·0.5·1 more; the penalty makes the gradient 2.5.
+    decayed, penalised = pieces(2.0, optimizer="sgd", weight_decay=0.5), pieces(2.0, optimizer="sgd", l2=0.5)
+    for after in (decayed, penalised):  # without momentum the two are one
+        assert close(after["kernel"], 0.75)
+        assert close(after["matrix"], 0.75)
+        assert close(after["bias"], 0.8)
+
+
+def test_momentum_remembers_the_penalty_but_not_the_decay() -> None:
+    def two_steps(**choices: float) -> float:
+        net = Pieces()
+        optimizers = Optimizers(
+            net, settled(Recipe(optimizer="sgd", learning_rate=0.1, warmup=0, momentum=0.5, **choices))
+        )
+        for gradient in (1.0, 0.0):
+            for parameter in net.parameters():
+                parameter.grad = torch.full_like(parameter, gradient)
+            optimizers.step(0.0)
+        return net.matrix[0, 0].item()
+
+    # Nesterov: the first step is 0.1·1.5·g, the second 0.1·(g₂ + 0.5·(0.5·g + g₂)).
+    first = 1 - 0.15
+    assert two_steps() == pytest.approx(first - 0.025)
+    first = 0.95 - 0.15  # decay shrinks by 0.1·0.5 = 5 % before each step
+    assert two_steps(weight_decay=0.5) == pytest.approx(first * 0.95 - 0.025)
+    first = 1 - 0.15 * 1.5  # the penalty's gradient is 1 + 0.5·1
+    again = 0.5 * first
+    assert two_steps(l2=0.5) == pytest.approx(first - 0.1 * (again + 0.5 * (0.5 * 1.5 + again)))
+
+
+def test_a_step_of_adamw_by_hand() -> None:
+    # Adam's first step is the rate, whatever the gradient's size: only decoupled decay can be told from none.
+    decayed, penalised = pieces(2.0, optimizer="adamw", weight_decay=0.5), pieces(2.0, optimizer="adamw", l2=0.5)
+    for name, parameter in decayed.items():
+        assert close(parameter, 0.9 if name == "bias" else 0.85)
+    for parameter in penalised.values():
+        assert close(parameter, 0.9)
+    # With a gradient that the penalty outweighs, it turns the step round.
+    penalised = pieces(-0.2, optimizer="adamw", l2=0.5)
+    assert close(penalised["matrix"], 0.9)
+    assert close(penalised["bias"], 1.1)
+
+
+def test_a_step_of_muon_by_hand() -> None:
+    plain = pieces(2.0, optimizer="muon")
+    for choice in ("weight_decay", "l2"):
+        after = pieces(2.0, optimizer="muon", **{choice: 0.5})
+        assert torch.equal(after["kernel"], plain["kernel"])  # its norm is fixed
+        assert close(after["matrix"], 0.75)
+        assert close(after["bias"], 0.8)
+
+
+@pytest.mark.parametrize("name", ["muon", "sgd", "adamw"])
+@pytest.mark.parametrize("choice", ["weight_decay", "l2"])
+def test_decay_spares_norms_and_biases(name: str, choice: str) -> None:
     net = models.build("scratch", 2, models.Options(width=0.25))
     for parameter in net.parameters():
         parameter.data.fill_(1.0)
         parameter.grad = torch.zeros_like(parameter)
-    Optimizers(net, settled(Recipe(optimizer=name, learning_rate=0.1, momentum=0, weight_decay=0.5, warmup=0))).step(
-        0.0
-    )
+    recipe = Recipe(optimizer=name, learning_rate=0.1, momentum=0, warmup=0).updated([f"{choice}=0.5"])
+    Optimizers(net, settled(recipe)).step(0.0)
     for parameter in net.parameters():
-        expected = 0.95 if parameter.ndim > 1 else 1.0
-        torch.testing.assert_close(parameter, torch.full_like(parameter, expected), check_stride=False)
+        shrunk = parameter.ndim == 2 or (parameter.ndim == 4 and name != "muon")
+        if parameter.ndim != 4 or name != "muon":
+            assert bool((parameter < 1).all()) == shrunk
+            assert bool((parameter == 1).all()) != shrunk
+
+
+def test_adamw_is_torchs_own() -> None:
+    one, two = (
+        models.build("scratch", 2, models.Options(width=0.25)),
+        models.build("scratch", 2, models.Options(width=0.25)),
+    )
+    mine = Optimizers(one, settled(Recipe(optimizer="adamw", learning_rate=0.01, weight_decay=0.1, warmup=0)))
+    groups = [
+        {"params": [p for p in two.parameters() if p.ndim > 1], "weight_decay": 0.1},
+        {"params": [p for p in two.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    reference = torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.999))
+    torch.manual_seed(0)
+    for _ in range(3):
+        for first, second in zip(one.parameters(), two.parameters(), strict=True):
+            first.grad = torch.randn_like(first)
+            second.grad = first.grad.clone()
+        mine.step(0.0)
+        reference.step()
+    for first, second in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(first, second)

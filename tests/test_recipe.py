@@ -57,6 +57,11 @@ def test_set_takes_numbers_texts_lists_and_none() -> None:
     )  # fmt: skip
 
 
+def test_none_and_auto_are_names_where_a_field_has_them() -> None:
+    assert Recipe().updated(["balance=auto"]).balance == "auto"
+    assert Recipe(balance="focal").updated(["balance=none"]).balance == "none"
+
+
 @pytest.mark.parametrize(
     ("assignment", "told"),
     [

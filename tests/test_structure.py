@@ -23,7 +23,7 @@ FLOORS = (
     {"report"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},
-    {"explain", "models", "augment", "metrics", "optim", "data", "machine", "threads"},
+    {"explain", "models", "augment", "mixing", "metrics", "optim", "losses", "balance", "data", "machine", "threads"},
     {"preprocess"},
     {"decode", "recipe", "files"},
     {"registry", "errors", "__init__"},

@@ -59,10 +59,40 @@ def samples(pack: Pack, manifest: Manifest, entries: Sequence[Entry]) -> Samples
     return Samples(torch.from_numpy(np.asarray(pack.pixels)), torch.from_numpy(pack.of(entries)), targets)
 
 
-def order(seed: int, epoch: int, count: int) -> torch.Tensor:
-    """The permutation of 0..count-1 in which an epoch takes its samples."""
+def order(seed: int, epoch: int, count: int, chances: torch.Tensor | None = None) -> torch.Tensor:
+    """Keys `int64 (count,)` of the samples in the order in which an epoch takes them: each one once, or by `chances`.
+
+    A sample's key is its number, 0..count-1, plus `count` for every time that it has been drawn before in the epoch:
+    what is random about a photo is drawn by its key, so that no two of its appearances are the same. `chances`
+    `(count,)`, 0 or more: each sample is drawn as often as they say on average, in one epoch that number rounded up
+    or down.
+    """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(count, generator=generator)
+    shuffled = torch.randperm(count, generator=generator)
+    return shuffled if chances is None else _resampled(chances, generator)[shuffled]
+
+
+_PARTS = 2**30  # of one appearance: whole numbers add up exactly
+
+
+def _resampled(chances: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Keys in order of the samples' numbers, by systematic resampling (Kitagawa, 1996).
+
+    The samples lie along a line, each as long as its chance; one is drawn at every whole number from a random start.
+    """
+    count = len(chances)
+    # Samples of the same chance lie beside each other, so that together they too are drawn as often as they should,
+    # and in random order, so that which of them meet in an epoch does not depend on their names.
+    line = torch.randperm(count, generator=generator)
+    line = line[chances[line].argsort(stable=True)]
+    sums = chances[line].double().cumsum(0)
+    ends = (sums / sums[-1] * count * _PARTS).round().long()
+    start = torch.randint(_PARTS, (1,), generator=generator)
+    last = (ends + start) // _PARTS
+    times = last.diff(prepend=torch.zeros(1, dtype=torch.int64))
+    numbers = line.repeat_interleave(times)
+    before = torch.arange(count) - (last - times).repeat_interleave(times)
+    return (numbers + before * count)[numbers.argsort(stable=True)]
 
 
 def colour_statistics(data: Samples, limit: int = 2000) -> tuple[RGB, RGB]:

@@ -1,0 +1,93 @@
+"""Mixing: photos that hold something of another photo of their batch, and targets that say how much of it.
+
+Mixup (Zhang et al., 2018, https://arxiv.org/abs/1710.09412) and cutmix (Yun et al., 2019,
+https://arxiv.org/abs/1905.04899), with a share and a partner of its own for every photo. Batched
+work on tensors, on any device. Every random number comes from `Draws`; whom a photo meets depends
+on its batch, which follows from (seed, epoch, position). Knows nothing of files or nets.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from pati.augment import Draws
+from pati.recipe import Recipe
+
+
+def mix(
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    draws: Draws,
+    recipe: Recipe,
+    weights: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalised `images` `(N, 3, H, W)` and `targets` `(N, K)`, each mixed with a partner as the recipe says.
+
+    `mixup` blends two whole photos, `cutmix` pastes a rectangle of one into the other; with both,
+    each photo takes one of the two by equal chance. `weights` `(N,)`, 0 or more and not all 0: the
+    chances by which photos become partners; without them each is the partner of one other.
+    """
+    if not recipe.mixup and not recipe.cutmix:
+        return images, targets
+    partner = ring(draws) if weights is None else drawn(draws, weights)
+    share = torch.zeros(len(images), 1, 1)  # of the partner in each pixel,
+    whole = torch.zeros(len(images))  # and in the photo as a whole
+    if recipe.mixup:
+        whole = beta(draws, recipe.mixup)
+        share = whole[:, None, None]
+    if recipe.cutmix:
+        inside = rectangles(draws, beta(draws, recipe.cutmix), images.shape[2], images.shape[3])
+        pasted = draws.uniform() < (0.5 if recipe.mixup else 1)
+        share = torch.where(pasted[:, None, None], inside, share)
+        whole = torch.where(pasted, inside.mean((1, 2)), whole)
+    return blended(images, partner, share), blended(targets, partner, whole)
+
+
+def blended(values: torch.Tensor, partner: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """`values` `(N, C, …)` moved towards those of `partner` `(N,)` by `share` `(N, …)` of the way."""
+    share = share[:, None].to(values.device, values.dtype)
+    return values.lerp(values[partner.to(values.device)], share)
+
+
+def beta(draws: Draws, alpha: float) -> torch.Tensor:
+    """`float32 (N,)` from the distribution Beta(alpha, alpha), exact for every alpha above 0.
+
+    Student's t with 2 alpha degrees of freedom by the polar method of Bailey (1994,
+    https://doi.org/10.1090/S0025-5718-1994-1219702-8), whose t / √(2 alpha + t²) lies in -1..1 as 2 Beta - 1 does.
+    """
+    radius = torch.expm1(-draws.uniform().double().log() / alpha).sqrt()
+    angle = torch.atan(radius * torch.cos(2 * math.pi * draws.uniform().double()))  # its sine is that quotient
+    return (0.5 + 0.5 * angle.sin()).float()
+
+
+def rectangles(draws: Draws, area: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Masks of 0 and 1, `float32 (N, height, width)`: whole pixels of about `area` `(N,)`, of the image's proportions.
+
+    The middle lies anywhere in the image, as in the paper's code, so that edges cut off a part of some.
+    """
+    side = area.sqrt()
+    down = _interval(draws.uniform() * height, side * height, height)
+    across = _interval(draws.uniform() * width, side * width, width)
+    return (down[:, :, None] & across[:, None, :]).float()
+
+
+def _interval(middle: torch.Tensor, length: torch.Tensor, count: int) -> torch.Tensor:
+    """Which of `count` pixels in a row have their middle inside, `bool (N, count)`."""
+    distance = torch.arange(count) + 0.5 - middle[:, None]
+    return distance.abs() < length[:, None] / 2
+
+
+def ring(draws: Draws) -> torch.Tensor:
+    """Partners `int64 (N,)`: the batch in a circle, in random order, where everyone looks at the next."""
+    order = draws.uniform().argsort(stable=True)
+    return torch.empty_like(order).scatter_(0, order, order.roll(1))
+
+
+def drawn(draws: Draws, weights: torch.Tensor) -> torch.Tensor:
+    """Partners `int64 (N,)`, drawn with replacement by chances in proportion to `weights` `(N,)`."""
+    weights = weights.detach().to("cpu", torch.float64)
+    ends = weights.cumsum(0)
+    last = int(weights.nonzero().max())  # rounding must not lead to a photo that has no chance
+    return torch.searchsorted(ends, draws.uniform().double() * ends[-1], right=True).clamp_max(last)
