@@ -210,15 +210,9 @@ def train(
             raise PatiError(
                 "pati train wants DATA: a folder, archive, CSV or known name", "for example: pati train photos/"
             )
-        chosen = _recipe(recipe)
-        pace: dict[str, Any] = {}
-        if budget is not None:
-            pace = {"budget": _seconds(budget), "epochs": epochs}
-        elif epochs is not None:
-            pace = {"epochs": epochs, "budget": None}
+        seconds = None if budget is None else _seconds(budget)
         common = {"model": model, "size": size, "seed": seed, "group_by": group_by}
-        changes = pace | {name: value for name, value in common.items() if value is not None}
-        chosen = dataclasses.replace(chosen, **changes).updated(set_ or [])
+        chosen = _chosen(recipe, set_, epochs, seconds, common)
         columns = _columns(path_column, label_column, split_column)
         with _watch() as listen:
             result = pipeline.train(data, chosen, out=out, columns=columns, started=STARTED, listen=listen)
@@ -228,6 +222,99 @@ def train(
         _print_json({"run": str(result.run.folder), **result.metrics})
         return
     terminal.show_result(result.run, result.metrics)
+
+
+@app.command
+def tune(
+    data: str | None = None,
+    /,
+    *,
+    trials: int | None = None,
+    budget: str | None = None,
+    epochs: int | None = None,
+    trial_budget: str | None = None,
+    model: str | None = None,
+    size: int | None = None,
+    out: Path | None = None,
+    group_by: str | None = None,
+    recipe: str | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)] = None,
+    search: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    json: Json = False,
+) -> None:
+    """Search for better values of a recipe's fields, judged by the validation photos; the test photos wait.
+
+    The same command goes on after any stop, and works beside itself in several processes.
+
+    Parameters
+    ----------
+    data
+        Folder of class folders, pre-split folder, archive, CSV, or known name. May be left out with an --out to go on
+        with.
+    trials
+        How many trials are to be finished, by all processes and starts together.
+    budget
+        Time for this command, such as 30m or 2h, in place of --trials. The first trial is finished in any case.
+    epochs
+        Passes over the training photos in each trial.
+    trial_budget
+        Time for each trial, such as 60s, in place of --epochs. Without both, one that suits the data.
+    model
+        A name from `pati list models`.
+    size
+        Side of the square that the net sees, in pixels.
+    out
+        The search's folder; tune/NAME if left out. One that holds this search already is gone on with.
+    group_by
+        CSV column whose equal values must stay in one split.
+    recipe
+        The recipe to start from: a JSON file as a run's recipe.json, or a name from `pati list presets`.
+    set_
+        field=value of the recipe, any number of them.
+    search
+        Fields of the recipe to search, any number of them; the usual ones if left out.
+    """
+    from pati import terminal
+    from pati import tune as search_for
+
+    seconds = None if budget is None else _seconds(budget)
+    if data is None:
+        others = (
+            epochs, trial_budget, model, size, group_by, recipe, set_, search, path_column, label_column, split_column,
+        )  # fmt: skip
+        if out is None:
+            raise PatiError(
+                "pati tune wants DATA, or --out with a search to go on with", "pati tune photos/ --trials 20"
+            )
+        if any(choice is not None for choice in others):
+            raise PatiError(
+                "a search goes on with its own data and recipe", "leave the other options out, or name DATA"
+            )
+        with _watch() as listen:
+            document = search_for.resume(out, trials=trials, budget=seconds, started=STARTED, listen=listen)
+    else:
+        pace = None if trial_budget is None else _seconds(trial_budget, "--trial-budget")
+        chosen = _chosen(recipe, set_, epochs, pace, {"model": model, "size": size, "group_by": group_by})
+        columns = _columns(path_column, label_column, split_column)
+        with _watch() as listen:
+            document = search_for.tune(
+                data,
+                chosen,
+                trials=trials,
+                budget=seconds,
+                fields=search or (),
+                out=out,
+                columns=columns,
+                started=STARTED,
+                listen=listen,
+            )
+    if json:
+        _print_json(document)
+    else:
+        terminal.show_search(document)
 
 
 @app.command(name="eval")
@@ -518,13 +605,23 @@ def _recipe(name: str | None) -> Recipe:
     return Recipe.read(Path(name)) if Path(name).is_file() or name.endswith(".json") else presets[name]()
 
 
-def _seconds(text: str) -> float:
+def _chosen(
+    recipe: str | None, assignments: list[str] | None, epochs: int | None, budget: float | None, common: dict[str, Any]
+) -> Recipe:
+    """The recipe of that name or file, with the options that were given."""
+    changes = {name: value for name, value in common.items() if value is not None}
+    if epochs is not None or budget is not None:  # in place of the recipe's own pace
+        changes |= {"epochs": epochs, "budget": budget}
+    return dataclasses.replace(_recipe(recipe), **changes).updated(assignments or [])
+
+
+def _seconds(text: str, option: str = "--budget") -> float:
     units = {"s": 1, "m": 60, "h": 3600}
     number, unit = (text[:-1], text[-1]) if text[-1:].lower() in units else (text, "s")
     try:
         return float(number) * units[unit.lower()]
     except ValueError:
-        raise PatiError(f"--budget wants a time such as 90s, 5m or 1h, got {text!r}") from None
+        raise PatiError(f"{option} wants a time such as 90s, 5m or 1h, got {text!r}") from None
 
 
 def _print_json(document: Any) -> None:

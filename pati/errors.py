@@ -24,3 +24,7 @@ class PatiError(Exception):
 
 class Interrupted(PatiError):
     """The user stopped the run; everything needed to go on is on disk."""
+
+
+class Diverged(PatiError):
+    """The loss is no longer a number: these values of the recipe can't be trained with."""

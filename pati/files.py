@@ -62,19 +62,22 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, told: str) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends; raises `PatiError(told)` if another one holds it."""
+def locked(path: Path, told: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock that ends with this process, however it ends.
+
+    Raises `PatiError(told)` if another one holds it, or waits for it (10 s at most on Windows).
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
             if os.name == "nt":
                 import msvcrt
 
-                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+                msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
             else:
                 import fcntl
 
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
                 yield  # a file system without locks: better unguarded than not at all

@@ -249,7 +249,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         run.append({"kind": "note", "text": text})
         listen({"kind": "note", "text": text})
 
-    with _stoppable() as stopped:
+    with stoppable() as stopped:
         state = train_net(
             net, training, validation, preprocess, recipe, paced, run.checkpoints, owner=_identity(recipe, found),
             device=ready.device, stopped=stopped, log=log,
@@ -492,7 +492,7 @@ def _photos(place: Place, rows: list[tuple[str, str, str]]) -> Iterator[bytes | 
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
+def stoppable() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM ask the loop to stop after its step; a second one stops at once."""
     asked = threading.Event()
 

@@ -1,8 +1,8 @@
 """`Recipe`: every choice that makes a run, in one frozen dataclass.
 
 A field's name, type, default, help and range stand here and nowhere else: the command
-line's `--set field=value`, the JSON file and the docs all read them from here. Knows
-nothing of data, models or training.
+line's `--set field=value`, the JSON file, the search and the docs all read them from here.
+Knows nothing of data, models or training.
 """
 
 from __future__ import annotations
@@ -32,8 +32,18 @@ def _choice(
     low: float | None = None,
     high: float | None = None,
     among: tuple[str, ...] = (),
+    search: tuple[int | float | str | bool, ...] = (),
+    log: bool = False,
+    relative: bool = False,
 ) -> Any:
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "among": among})
+    """A field with what is known of it.
+
+    `search` is where `pati tune` may look for a better value: two numbers are a range, anything else is a choice of
+    values. `log`: each tenfold of the range is as likely as another. `relative`: the range is in multiples of the
+    recipe's own value, for fields whose right size depends on other fields.
+    """
+    metadata = {"help": help, "low": low, "high": high, "among": among}
+    return field(default=default, metadata=metadata | {"search": search, "log": log, "relative": relative})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +54,29 @@ class Recipe:
         None, "architecture, see `pati list models`; the house net that suits the time if left out"
     )
     width: float | None = _choice(
-        None, "multiplier on the model's channel counts; suits the time there is if left out", low=0.125, high=8
+        None,
+        "multiplier on the model's channel counts; suits the time there is if left out",
+        low=0.125,
+        high=8,
+        search=(0.5, 2),
+        log=True,
+        relative=True,
     )
-    dropout: float = _choice(0.0, "share of features dropped before the last layer", low=0, high=0.95)
+    dropout: float = _choice(0.0, "share of features dropped before the last layer", low=0, high=0.95, search=(0, 0.6))
     drop_path: float = _choice(
         0.0,
         "chance that the deepest residual branch is left out in training, less in those before it; nets without such "
         "branches (vgg, scratch, pati) have nothing to leave out",
         low=0,
         high=0.9,
+        search=(0, 0.3),
     )
     size: int | None = _choice(None, "side of the square that the net sees, in pixels", low=8, high=1024)
     resize: str = _choice("stretch", "how a photo becomes a square", among=("stretch", "crop", "pad"))
 
     epochs: int | None = _choice(None, "passes over the training photos; excludes budget", low=1, high=100_000)
     budget: float | None = _choice(None, "seconds for the whole command; excludes epochs", low=5, high=1e7)
-    batch: int | None = _choice(None, "photos in one step", low=2, high=8192)
+    batch: int | None = _choice(None, "photos in one step", low=2, high=8192, search=(16, 32, 64, 128, 256))
     precision: str | None = _choice(
         None,
         "number format of training's convolutions: the faster one on the machine at hand if left out",
@@ -78,13 +95,19 @@ class Recipe:
         among=("muon", "sgd", "adamw"),
     )
     learning_rate: float | None = _choice(
-        None, "peak step of the kernels (muon) or of everything; suits the optimizer if left out", low=1e-6, high=10
+        None,
+        "peak step of the kernels (muon) or of everything; suits the optimizer if left out",
+        low=1e-6,
+        high=10,
+        search=(0.15, 3),
+        log=True,
+        relative=True,
     )
     vector_learning_rate: float = _choice(
         0.02, "peak step of norms, biases and the last layer when the optimizer is muon", low=1e-6, high=10
     )
     momentum: float | None = _choice(
-        None, "momentum; first beta of adamw; suits the optimizer if left out", low=0, high=0.999
+        None, "momentum; first beta of adamw; suits the optimizer if left out", low=0, high=0.999, search=(0.4, 0.98)
     )
     weight_decay: float = _choice(
         0.0,
@@ -92,26 +115,41 @@ class Recipe:
         "nor muon's kernels, whose norm is fixed",
         low=0,
         high=1,
+        search=(1e-5, 0.1),
+        log=True,
     )
     l2: float = _choice(
         0.0,
         "coupled penalty: this times the weight joins its gradient; never for norms and biases, nor muon's kernels",
         low=0,
         high=1,
+        search=(1e-5, 0.01),
+        log=True,
     )
     schedule: str = _choice(
         "one-cycle",
         "one-cycle: the learning rate rises over warmup, then falls evenly to 0; cosine: falls as half a cosine; "
         "linear: falls evenly from the start",
         among=("one-cycle", "cosine", "linear"),
+        search=("one-cycle", "cosine", "linear"),
     )
     warmup: float = _choice(
-        0.2, "share of the run in which the learning rate rises; not with schedule=linear", low=0, high=0.9
+        0.2,
+        "share of the run in which the learning rate rises; not with schedule=linear",
+        low=0,
+        high=0.9,
+        search=(0.02, 0.4),
     )
     clip: float = _choice(0.0, "limit on the gradient's norm; 0 is none", low=0, high=1e6)
-    label_smoothing: float = _choice(0.05, "probability spread over the other classes", low=0, high=0.9)
+    label_smoothing: float = _choice(
+        0.05, "probability spread over the other classes", low=0, high=0.9, search=(0, 0.2)
+    )
     averaging: float = _choice(
-        0.0, "horizon of the weights' moving average as a share of the run; 0 is none", low=0, high=0.5
+        0.0,
+        "horizon of the weights' moving average as a share of the run; 0 is none",
+        low=0,
+        high=0.5,
+        search=(0.0, 0.03, 0.1, 0.2),
     )
     patience: int = _choice(
         0, "epochs without a lower validation loss after which the run ends early; 0 is never", low=0, high=100_000
@@ -123,11 +161,14 @@ class Recipe:
         "so by the effective number of photos; focal: what is answered surely counts less; logits: the answers expect "
         "them less while training; augment: drawn more often and changed more; auto: what suits the ratio",
         among=("none", "auto", "sampling", "weights", "effective", "focal", "logits", "augment"),
+        search=("none", "sampling", "weights", "effective", "focal", "logits", "augment"),
     )
     balance_power: float = _choice(
-        1.0, "how far balance evens the classes out: 0 not at all, 1 fully, more beyond", low=0, high=2
+        1.0, "how far balance evens the classes out: 0 not at all, 1 fully, more beyond", low=0, high=2, search=(0, 1.5)
     )
-    focal_gamma: float = _choice(2.0, "how little sure answers count when balance is focal", low=0, high=10)
+    focal_gamma: float = _choice(
+        2.0, "how little sure answers count when balance is focal", low=0, high=10, search=(0.5, 5)
+    )
     effective_beta: float = _choice(
         0.999,
         "how little another photo of a class adds when balance is effective: nearer 1, the more",
@@ -139,15 +180,17 @@ class Recipe:
     mirror: bool | None = _choice(
         None, "answer by the average over a photo and its mirror image: better, and half as fast; true or false"
     )
-    rotate: float | None = _choice(None, "largest turn either way, in degrees", low=0, high=180)
-    crop: float | None = _choice(None, "smallest area kept by a random resized crop", low=0.05, high=1)
-    shear: float = _choice(0.0, "largest slant sideways and upwards, in degrees", low=0, high=60)
-    translate: float = _choice(0.0, "largest move along each side, as a share of it", low=0, high=0.5)
-    zoom: float = _choice(0.0, "largest relative enlargement or shrinking", low=0, high=1)
-    brightness: float = _choice(0.15, "largest relative change of brightness", low=0, high=0.95)
-    contrast: float = _choice(0.0, "largest relative change of contrast", low=0, high=0.95)
-    saturation: float = _choice(0.0, "largest relative change of saturation", low=0, high=0.95)
-    hue: float = _choice(0.0, "largest turn of the hue, as a share of the colour circle", low=0, high=0.5)
+    rotate: float | None = _choice(None, "largest turn either way, in degrees", low=0, high=180, search=(0, 20))
+    crop: float | None = _choice(None, "smallest area kept by a random resized crop", low=0.05, high=1, search=(0.3, 1))
+    shear: float = _choice(0.0, "largest slant sideways and upwards, in degrees", low=0, high=60, search=(0, 20))
+    translate: float = _choice(0.0, "largest move along each side, as a share of it", low=0, high=0.5, search=(0, 0.2))
+    zoom: float = _choice(0.0, "largest relative enlargement or shrinking", low=0, high=1, search=(0, 0.4))
+    brightness: float = _choice(0.15, "largest relative change of brightness", low=0, high=0.95, search=(0, 0.4))
+    contrast: float = _choice(0.0, "largest relative change of contrast", low=0, high=0.95, search=(0, 0.4))
+    saturation: float = _choice(0.0, "largest relative change of saturation", low=0, high=0.95, search=(0, 0.4))
+    hue: float = _choice(
+        0.0, "largest turn of the hue, as a share of the colour circle", low=0, high=0.5, search=(0, 0.1)
+    )
     policy: str = _choice(
         "none",
         "operations drawn for each photo: trivial: one of any strength; randaugment: several of one strength",
@@ -155,12 +198,16 @@ class Recipe:
     )
     policy_operations: int = _choice(2, "operations that randaugment draws for a photo", low=1, high=8)
     policy_strength: float = _choice(0.3, "strength of randaugment's operations", low=0, high=1)
-    erase: float = _choice(0.0, "chance of covering a rectangle with the mean colour", low=0, high=1)
+    erase: float = _choice(0.0, "chance of covering a rectangle with the mean colour", low=0, high=1, search=(0, 0.5))
     mixup: float = _choice(
-        0.0, "alpha of mixup, photos blended with others of the batch (1 is usual); 0 is none", low=0, high=10
+        0.0,
+        "alpha of mixup, photos blended with others of the batch (1 is usual); 0 is none",
+        low=0,
+        high=10,
+        search=(0, 1),
     )
     cutmix: float = _choice(
-        0.0, "alpha of cutmix, pieces of other photos pasted in (1 is usual); 0 is none", low=0, high=10
+        0.0, "alpha of cutmix, pieces of other photos pasted in (1 is usual); 0 is none", low=0, high=10, search=(0, 1)
     )
 
     group_by: str | None = _choice(None, "CSV column whose equal values must stay in one split")

@@ -164,6 +164,38 @@ class Watch:
     def _on_finished(self, event: dict[str, Any]) -> None:
         say("this run is finished")
 
+    def _on_search(self, event: dict[str, Any]) -> None:
+        recipe, fields = event["recipe"], ", ".join(event["space"])
+        pace = f"{recipe.epochs} epochs" if recipe.epochs else duration(recipe.budget)
+        goal = f"{event['trials']} trials" if event["trials"] else f"trials for {duration(event['budget'])}"
+        say(f"search: {event['folder']} ({recipe.model} at {recipe.size} px, {goal} of {pace}) over {fields}")
+        say(f"{event['validation']} validation photos judge by {SCORES[event['score']]}; the test photos wait")
+        if event["done"]:
+            say(f"going on: {event['done']} trials are finished")
+
+    def _on_trying(self, event: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if not self._screen.is_terminal or now - self._drawn < 0.5:
+            return
+        self._drawn = now
+        if self._live is None:
+            self._live = Live(console=self._screen, auto_refresh=False, transient=True)
+            self._live.start()
+        text = f"trial {event['number']}: {100 * event['progress']:.0f} % done, {duration(event['left'])} left"
+        self._live.update(Text(text), refresh=True)
+
+    def _on_trial(self, event: dict[str, Any]) -> None:
+        self.close()
+        trial, best, score = event["trial"], event["best"], event["score"]
+        values = ", ".join(f"{name} {plain(value)}" for name, value in trial["values"].items())
+        came = scored(score, trial["value"]) if trial["value"] is not None else trial["state"]
+        ahead = f"best {scored(score, best['value'])} (trial {best['number']})" if best else "no best yet"
+        count = f"{event['done']} of {event['trials']}" if event["trials"] else str(event["done"])
+        say(
+            f"trial {trial['number']}: {came}, {ahead}, {duration(trial['seconds'])}; "
+            f"{count} done, {duration(event['left'])} left: {'the recipe itself' if trial['default'] else values}"
+        )
+
     def _on_step(self, event: dict[str, Any]) -> None:
         now = time.monotonic()
         if not self._screen.is_terminal or now - self._drawn < 0.5:
@@ -223,6 +255,19 @@ def duration(seconds: float) -> str:
     if minutes < 100:
         return f"{minutes:.1f} min".replace(".0 min", " min")
     return f"{minutes // 60:.0f} h {minutes % 60:.0f} min"
+
+
+SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+
+
+def scored(score: str, value: float) -> str:
+    """A score as people write it: an accuracy in per cent, others as they are."""
+    return f"{100 * value:.1f} %" if score == "accuracy" else f"{value:.3f}"
+
+
+def plain(value: Any) -> str:
+    """A recipe's value in few letters."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def check_document(found: Manifest) -> dict[str, Any]:
@@ -400,3 +445,18 @@ def _thousands(count: float) -> str:
             return f"{count:.3g}{unit}"
         count /= 1000
     return f"{count:.3g} T"
+
+
+def show_search(document: dict[str, Any]) -> None:
+    """The end of a search on stdout: the best against the recipe itself, where things lie, what to do."""
+    best, default, score = document["best"], document["default"], document["score"]
+    photos = f"on {document['validation_photos']} validation photos"
+    print(f"best:     {SCORES[score]} {scored(score, best['value'])} {photos}, trial {best['number']}")
+    if default is not None and default["value"] is not None:
+        print(f"default:  {SCORES[score]} {scored(score, default['value'])}, trial {default['number']}")
+    changed = {
+        name: value for name, value in best["values"].items() if default is None or value != default["values"][name]
+    }
+    for name, value in changed.items():
+        print(f"          {name} {plain(value)}" + (f" ({plain(default['values'][name])})" if default else ""))
+    print(f"recipe:   {document['recipe']}\nreport:   {document['report']}\ntrain it: {document['command']}")

@@ -21,8 +21,9 @@ from pati.augment import Draws, augment
 from pati.balance import Balance
 from pati.data import loader
 from pati.data.loader import Samples
-from pati.errors import Interrupted, PatiError
+from pati.errors import Diverged, Interrupted
 from pati.evaluate import logits_of
+from pati.metrics import macro_f1
 from pati.mixing import mix
 from pati.models import Net
 from pati.optim import Optimizers
@@ -81,7 +82,7 @@ def train(
 
     Ends with the final weights: the last ones, or their average if the recipe averages; so does a run that the recipe's
     patience ends early. On a budget, torch is left on as many threads as were fastest at the end.
-    Raises `Interrupted` after a checkpoint when `stopped()` turns true, `PatiError` when the
+    Raises `Interrupted` after a checkpoint when `stopped()` turns true, `Diverged` when the
     loss is no longer a number. `log` gets one row first ("begun"), one a step ("step") and one an epoch ("epoch").
     """
     net.to(device)
@@ -138,7 +139,7 @@ def train(
                 torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
             value = loss.item()
             if not torch.isfinite(loss):
-                raise PatiError(
+                raise Diverged(
                     f"the loss became {value} at step {state.step} (epoch {state.epoch + 1})",
                     f"lower the learning rate, for example --set learning_rate={(recipe.learning_rate or 1) / 4:g}, "
                     "or limit the gradient with --set clip=1",
@@ -199,6 +200,7 @@ def train(
                 "train_accuracy": state.hits / state.seen,
                 "validation_loss": validation_loss,
                 "validation_accuracy": (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
+                "validation_macro_f1": macro_f1(outputs, watched.targets.argmax(1)),
                 "left": plan.left(state.progress, state.seconds),
                 "photos_per_second": state.seen / max(state.epoch_seconds, 1e-9),
                 "seconds": state.seconds,

@@ -18,6 +18,7 @@ FLOORS = (
     {"__main__", "demo"},
     {"cli"},
     {"terminal", "catalogue", "output", "inputs", "api"},
+    {"tune"},
     {"pipeline", "showcase"},
     {"comparison"},
     {"report"},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import importlib.resources
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -69,14 +69,8 @@ def write(
             run.figures / "explanations.png", figures.sheet([e for _, e in examples], [i.label for i, _ in examples])
         )
     kept = manifest.kept
-    template = importlib.resources.files("pati.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
-    page = environment.from_string(template).render(
-        words=WORDS,
-        languages=LANGUAGES,
+    page = _page(
+        "report.html.jinja",
         source=printable(manifest.source),
         document=document,
         recipe=recipe.to_json(),
@@ -103,3 +97,45 @@ def write(
         printable=printable,
     )
     files.write_text(run.report, page)
+
+
+def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
+    """Write the page about a search: its `document` (see `pati.tune`) and the recipe it began with."""
+    trials, score, default = document["trials"], document["score"], document["default"]
+    points = [(row["number"], row["value"]) for row in trials if row["value"] is not None]
+    drawn = {
+        "search_history": {
+            language: figures.history(points, default and default["value"], score, WORDS[language])
+            for language in LANGUAGES
+            if points
+        },
+        "search_importance": {
+            language: figures.importance(document["importance"], WORDS[language])
+            for language in LANGUAGES
+            if document["importance"]
+        },
+    }
+    page = _page(
+        "search.html.jinja",
+        source=printable(document["source"]),
+        document=document,
+        states=Counter(row["state"] for row in trials),
+        minutes=sum(row["seconds"] or 0 for row in trials) / 60,
+        figures=drawn,
+        recipe=recipe.to_json(),
+    )
+    files.write_text(path, page)
+
+
+def _page(template: str, **values: Any) -> str:
+    """A template of this package as HTML; each page also knows the words."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pati.report", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.globals |= {"words": WORDS, "languages": LANGUAGES}
+    return environment.get_template(template).render(**values)

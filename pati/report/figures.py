@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,6 +96,43 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], words: di
         axes.set_xlabel(words["predicted_class"])
         axes.set_ylabel(words["true_class"])
         axes.spines[:].set_visible(False)
+        return _svg(figure)
+
+
+def history(points: Sequence[tuple[int, float]], default: float | None, score: str, words: dict[str, str]) -> str:
+    """Each finished trial's (number, score), the best so far, and the recipe itself, as SVG."""
+    scale = 100 if score == "accuracy" else 1
+    numbers, values = [number for number, _ in points], np.array([scale * value for _, value in points])
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 3))
+        axes = figure.add_subplot()
+        axes.scatter(numbers, values, s=18, color=BLUE)
+        axes.step(numbers, np.maximum.accumulate(values), where="post", color=ORANGE)
+        if default is not None:
+            axes.axhline(scale * default, color=GREY, linestyle="--", linewidth=1)
+        # One that went badly wrong would press all the others together; it stands in the table.
+        low, high = np.quantile(values, 0.25) - 2 * np.ptp(np.quantile(values, [0.25, 0.75])), values.max()
+        low = min(max(low, values.min()), scale * default if default is not None else math.inf)
+        margin = max(0.08 * (high - low), 0.005 * scale)
+        axes.set_ylim(low - margin, high + margin)
+        axes.set_xlabel(words["search_number"].lower())
+        axes.set_title(words[score] + (" (%)" if score == "accuracy" else ""), loc="left", fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _svg(figure)
+
+
+def importance(shares: dict[str, float], words: dict[str, str]) -> str:
+    """Bars of each field's share of the score's variance, the largest on top, as SVG."""
+    names, values = list(shares)[::-1], list(shares.values())[::-1]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6, 0.5 + 0.32 * len(shares)))
+        axes = figure.add_subplot()
+        bars = axes.barh(names, values, color=BLUE, height=0.6)
+        axes.bar_label(bars, [words["percent"].format(100 * value) for value in values], padding=3, color=GREY)
+        axes.set_xlim(0, 1.1 * max(values))
+        axes.set_xticks([])
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
         return _svg(figure)
 
 

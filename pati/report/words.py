@@ -1,4 +1,4 @@
-"""Every sentence of the report, in English and Turkish."""
+"""Every sentence of the reports, in English and Turkish."""
 
 from __future__ import annotations
 
@@ -54,6 +54,37 @@ WORDS: dict[str, dict[str, str]] = {
         "minutes": "Minutes of training",
         "epochs": "Epochs",
         "switch": "Türkçe",
+        "search_title": "Search report",
+        "search_result": "Best on the validation split",
+        "search_best": "Best trial",
+        "search_default": "The recipe itself",
+        "search_trials": "Trials",
+        "search_pruned": "given up early",
+        "search_minutes": "Minutes of trials",
+        "search_number": "Trial",
+        "search_state": "State",
+        "search_seconds": "Seconds",
+        "search_field": "Field",
+        "search_honest": "Every trial was judged by the validation photos alone; the test photos were not looked "
+        "at. The best of many is chosen for its luck too, so expect a little less than its score here: train its "
+        "recipe and read the test score.",
+        "search_none": "The recipe's own values could not be trained to the end.",
+        "search_command": "Train it with",
+        "search_history": "History",
+        "search_history_text": "Each point is a finished trial, the line the best so far, the dashed line the "
+        "recipe itself.",
+        "search_importance": "What mattered",
+        "search_importance_text": "Share of the score's variance that each field explains by itself (functional "
+        "analysis of variance).",
+        "search_importance_none": "Too few finished trials, or no difference between them, to tell.",
+        "percent": "{:.0f} %",
+        "search_table": "All trials",
+        "search_table_text": "The best one is in bold.",
+        "complete": "finished",
+        "pruned": "given up",
+        "diverged": "diverged",
+        "stopped": "stopped, tried again",
+        "running": "running",
     },
     "tr": {
         "title": "Eğitim raporu",
@@ -104,5 +135,35 @@ WORDS: dict[str, dict[str, str]] = {
         "minutes": "Eğitim süresi (dakika)",
         "epochs": "Dönem sayısı",
         "switch": "English",
+        "search_title": "Arama raporu",
+        "search_result": "Doğrulama bölümündeki en iyi sonuç",
+        "search_best": "En iyi deneme",
+        "search_default": "Tarifin kendisi",
+        "search_trials": "Deneme",
+        "search_pruned": "erken bırakılan",
+        "search_minutes": "Denemelerin süresi (dakika)",
+        "search_number": "Deneme",
+        "search_state": "Durum",
+        "search_seconds": "Saniye",
+        "search_field": "Alan",
+        "search_honest": "Her deneme yalnızca doğrulama fotoğraflarıyla değerlendirildi; test fotoğraflarına "
+        "bakılmadı. Çok sayıda denemenin en iyisi biraz da şansıyla seçilir; buradaki puanından biraz azını "
+        "bekleyin: tarifini eğitip test puanına bakın.",
+        "search_none": "Tarifin kendi değerleri sonuna kadar eğitilemedi.",
+        "search_command": "Eğitme komutu",
+        "search_history": "Geçmiş",
+        "search_history_text": "Her nokta biten bir deneme, çizgi o ana kadarki en iyi, kesikli çizgi tarifin kendisi.",
+        "search_importance": "Neler etkili oldu",
+        "search_importance_text": "Puandaki varyansın, her alanın tek başına açıkladığı payı (fonksiyonel "
+        "varyans çözümlemesi).",
+        "search_importance_none": "Bunu söylemek için biten deneme çok az ya da aralarında fark yok.",
+        "percent": "%{:.0f}",
+        "search_table": "Bütün denemeler",
+        "search_table_text": "En iyisi koyu yazılıdır.",
+        "complete": "bitti",
+        "pruned": "bırakıldı",
+        "diverged": "ıraksadı",
+        "stopped": "durduruldu, yeniden denendi",
+        "running": "sürüyor",
     },
 }
