@@ -15,6 +15,8 @@
     keras       Keras's example "image classification from scratch": one timed epoch, in an environment of its own
     demo_sets   clothing grouped by sender, and the built-in digits, with default choices
     families    seven families on cats-vs-dogs, ten minutes each (docs/study.md)
+    families_gpu
+                the same for 15 and 60 epochs on one GPU; in miniature where there is none
     balancing   balancing methods on clothing, five folds, against none
     regularisers
                 regularisers on clothing, three folds, each against the recipe without it
@@ -63,6 +65,7 @@ MEASUREMENTS = {
     "gpu": gpu.gpu,
     "demo_sets": runs.demo_sets,
     "families": study.families,
+    "families_gpu": study.families_gpu,
     "balancing": study.balancing,
     "regularisers": study.regularisers,
     "originals": runs.originals,

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+import torch
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
@@ -102,6 +103,19 @@ def families() -> dict[str, Any]:
             "photos_per_second": round(statistics.median(pace), 1),
         }
     return {"command": f"pati train cats-vs-dogs --model NAME --budget {MINUTES}m", "rows": rows}
+
+
+def families_gpu() -> dict[str, Any]:
+    """Each family on cats-vs-dogs for 15 and for 60 epochs on one GPU; without one, in miniature: that it runs."""
+    small = not torch.cuda.is_available()
+    found: dict[str, Any] = {"device": "CPU, in miniature" if small else torch.cuda.get_device_name()}
+    for epochs in (1,) if small else (15, 60):
+        pace = ("--epochs", epochs, "--size", *((32, "--set", "width=0.25", "growth=1") if small else (128,)))
+        found[f"{epochs} epochs"] = {
+            name: trained(f"family-{name}-{epochs}", "cats-vs-dogs", *options, *pace)[1]
+            for name, options in FAMILIES.items()
+        }
+    return found
 
 
 def regularisers() -> dict[str, Any]:

@@ -243,8 +243,8 @@ def _foot(document: dict[str, Any]) -> str:
 def families() -> str:
     """The families on cats-vs-dogs, best first."""
     document = json.loads((MEASURED / "families.json").read_text())
-    head = "| family | model, px of the test | test accuracy | 95 % interval | epochs | training photos/s | whole command |"
-    lines = [head, "|---|---|---|---|---|---|---|"]
+    names = ("family", "model, px of the test", "test accuracy", "95 % interval", "epochs", "photos/s", "whole command")
+    lines = [f"| {' | '.join(names)} |", "|---|---|---|---|---|---|---|"]
     for name, row in sorted(document["result"]["rows"].items(), key=lambda item: -item[1]["test_accuracy"]):
         low, high = row["interval"]
         lines.append(
