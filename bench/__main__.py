@@ -14,6 +14,12 @@
     gpu         accuracy against seconds of training on one GPU; in miniature where there is none
     keras       Keras's example "image classification from scratch": one timed epoch, in an environment of its own
     demo_sets   clothing grouped by sender, and the built-in digits, with default choices
+    families    seven families on cats-vs-dogs, ten minutes each (docs/study.md)
+    families_gpu
+                the same for 15 and 60 epochs on one GPU; in miniature where there is none
+    balancing   balancing methods on clothing, five folds, against none
+    regularisers
+                regularisers on clothing, three folds, each against the recipe without it
     originals   the 400 originals against their 180-px copies, and prediction speed
     kills       kill -9 in each phase of a run by epochs on photos, resumed
     many_kills  100 kill -9 of runs on drawn pictures, at random moments and while files are written
@@ -40,7 +46,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import bad_files, copies, cost, fuzzing, gpu, inference, keras, kills, many_kills, runs, suites
+from bench import bad_files, copies, cost, fuzzing, gpu, inference, keras, kills, many_kills, runs, study, suites
 from bench.command import commit
 
 RESULTS = Path(__file__).parent / "results"
@@ -58,6 +64,10 @@ MEASUREMENTS = {
     "keras": keras.keras,
     "gpu": gpu.gpu,
     "demo_sets": runs.demo_sets,
+    "families": study.families,
+    "families_gpu": study.families_gpu,
+    "balancing": study.balancing,
+    "regularisers": study.regularisers,
     "originals": runs.originals,
     "kills": kills.kills,
     "many_kills": many_kills.many_kills,

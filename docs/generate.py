@@ -2,7 +2,7 @@
 
 docs/cli.md        help of every verb
 docs/reference.md  catalogues, recipe fields, reasons and flags of files
-README*.md, docs/robustness.md: the tables between marks, from bench/results
+README*.md, docs/robustness.md, docs/study.md: the tables between marks, from bench/results
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -234,7 +235,60 @@ def robustness() -> str:
     return _between((HERE / "robustness.md").read_text(encoding="utf-8"), "promises", promises())
 
 
-PAGES = {"cli.md": cli, "reference.md": reference, "robustness.md": robustness}
+def _foot(document: dict[str, Any]) -> str:
+    text = WORDS["README.md"]["foot"].format(**document["machine"], commit=document["commit"])
+    return text.replace("`python -m bench`", f"`python -m bench {document['name']}`")
+
+
+def families() -> str:
+    """The families on cats-vs-dogs, best first."""
+    document = json.loads((MEASURED / "families.json").read_text())
+    names = ("family", "model, px of the test", "test accuracy", "95 % interval", "epochs", "photos/s", "whole command")
+    lines = [f"| {' | '.join(names)} |", "|---|---|---|---|---|---|---|"]
+    for name, row in sorted(document["result"]["rows"].items(), key=lambda item: -item[1]["test_accuracy"]):
+        low, high = row["interval"]
+        lines.append(
+            f"| {name} | `{row['model']}`, {row['size']} | {100 * row['test_accuracy']:.1f} % "
+            f"| {100 * low:.1f}–{100 * high:.1f} % | {row['epochs']} | {row['photos_per_second']:,.0f} "
+            f"| {row['seconds'] / 60:.1f} min, {row['peak_gb']:.1f} GB |"
+        )
+    return "\n".join([*lines, "", f"`{document['result']['command']}`. {_foot(document)}"])
+
+
+def compared(name: str) -> str:
+    """Macro F1 of each choice on clothing, and its difference to the recipe without it."""
+    document = json.loads((MEASURED / f"{name}.json").read_text())
+    result = document["result"]
+    lines = ["| choice | `--set` | macro F1 | balanced accuracy | accuracy | difference in macro F1 | 95 % interval |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for label, row in result["rows"].items():
+        difference, interval = "", ""
+        if "difference" in row:
+            low, high = row["difference"]["interval"]
+            told = low > 0 or high < 0
+            difference = f"{row['difference']['macro_f1']:+.3f} to {row['against']}"
+            difference, interval = (
+                f"**{part}**" if told else part for part in (difference, f"{low:+.3f} to {high:+.3f}")
+            )
+        settings = f"`{row['settings']}`" if row["settings"] else ""
+        scores = " | ".join(f"{row[score]:.3f}" for score in ("macro_f1", "balanced_accuracy", "accuracy"))
+        lines.append(f"| {label} | {settings} | {scores} | {difference} | {interval} |")
+    pooled = f"{result['folds']} folds, {result['photos']:,} photos of {result['senders']} senders, a seed a fold"
+    return "\n".join(
+        [*lines, "", f"{pooled}; bold where the interval excludes zero. `{result['command']}`. {_foot(document)}"]
+    )
+
+
+def study() -> str:
+    """docs/study.md with its tables made anew."""
+    text = (HERE / "study.md").read_text(encoding="utf-8")
+    text = _between(text, "families", families())
+    for name in ("balancing", "regularisers"):
+        text = _between(text, name, compared(name))
+    return text
+
+
+PAGES = {"cli.md": cli, "reference.md": reference, "robustness.md": robustness, "study.md": study}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():
