@@ -135,6 +135,7 @@ def edited(source: Path, target: Path, change: Callable[[dict[str, Any], dict[st
         (lambda d, t: d.update(classes=["a", "b"]), "expected F32 [2,"),
         (lambda d, t: d["model"].update(name="vgg99"), "no model 'vgg99'"),
         (lambda d, t: d["model"].update(width=1e9), "can't be read"),
+        (lambda d, t: d["model"].update(drop_path=1.0), "can't be read"),
         (lambda d, t: t.pop(next(iter(t))), "lacks '"),
         (lambda d, t: t.update(extra=torch.zeros(2)), "unknown tensor 'extra'"),
         (lambda d, t: t.update({"head.3.bias": torch.zeros(7)}), "[7]"),
@@ -148,6 +149,19 @@ def test_wrong_model_files_are_refused_each_with_its_message(
     with pytest.raises(PatiError) as caught:
         pati.load(path)
     assert told in str(caught.value)
+
+
+def test_a_model_file_from_before_drop_path_is_read(trained: Path, tmp_path: Path) -> None:
+    data = (trained / "model.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    document = json.loads(header["__metadata__"]["pati"])
+    assert document["model"].pop("drop_path") == 0
+    header["__metadata__"]["pati"] = json.dumps(document)
+    (tmp_path / "m.safetensors").write_bytes(signed(header, data[8 + length :]))
+    before, after = pati.load(trained), pati.load(tmp_path / "m.safetensors")
+    for one, two in zip(before.net.parameters(), after.net.parameters(), strict=True):
+        assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,17 @@ def test_a_step_of_muon_by_hand() -> None:
         assert close(after["bias"], 0.8)
 
 
+def test_muon_leaves_depthwise_kernels_to_sgd() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1, bias=False), torch.nn.Conv2d(8, 8, 3, groups=8, bias=False))
+    recipe = settled(Recipe(learning_rate=0.1, vector_learning_rate=0.01, momentum=0, warmup=0))
+    dense, depthwise = (layer.weight.detach().clone() for layer in net)
+    for layer in net:
+        layer.weight.grad = torch.ones_like(layer.weight)
+    Optimizers(net, recipe).step(0.0)
+    torch.testing.assert_close(net[1].weight, depthwise - 0.01)
+    assert not torch.allclose(net[0].weight, dense - 0.1)
+
+
 @pytest.mark.parametrize("name", ["muon", "sgd", "adamw"])
 @pytest.mark.parametrize("choice", ["weight_decay", "l2"])
 def test_decay_spares_norms_and_biases(name: str, choice: str) -> None:

@@ -19,7 +19,7 @@ from pati.recipe import Recipe
 from tests.conftest import SHAPES, draw, settled
 
 CPU = torch.device("cpu")
-RECIPE = settled(Recipe(epochs=4, size=32, batch=16, rotate=10, dropout=0.3, width=0.25, hue=0.1))
+RECIPE = settled(Recipe(model="scratch", epochs=4, size=32, batch=16, rotate=10, dropout=0.3, width=0.25, hue=0.1))
 
 
 def samples(first: int, per_class: int) -> Samples:
@@ -35,7 +35,8 @@ TRAINING, VALIDATION = samples(0, 20), samples(100, 5)
 
 def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None, seconds: float | None = None,
         preprocess: Preprocess = Preprocess(size=32)) -> Any:  # fmt: skip
-    net = models.build("scratch", 3, models.Options(width=recipe.width, dropout=recipe.dropout), seed=recipe.seed)
+    options = models.Options(width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=32)
+    net = models.build(recipe.model, 3, options, seed=recipe.seed)
     steps = 0
     rows: list[dict[str, Any]] = []
 
@@ -44,7 +45,9 @@ def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None,
         steps += row["kind"] == "step"
         rows.append(row)
 
-    paced = plan.Plan(batch=16, sizes=(16, 32), validated=15, epochs=recipe.epochs or 10**6, seconds=seconds)
+    paced = plan.Plan(
+        batch=16, sizes=(max(16, net.minimum_size), 32), validated=15, epochs=recipe.epochs or 10**6, seconds=seconds
+    )
     loop.train(
         net, TRAINING, VALIDATION, preprocess, recipe, paced, folder,
         owner="test", device=CPU, log=log, stopped=lambda: stop_after is not None and steps >= stop_after,
@@ -83,6 +86,16 @@ def test_mixed_photos_are_trained_on_and_resumed_exactly(tmp_path: Path) -> None
     assert all(0 <= row["train_accuracy"] <= 1 for row in rows if row["kind"] == "epoch")
     with pytest.raises(Interrupted):
         run(tmp_path / "cut", recipe, stop_after=4)
+    resumed, _ = run(tmp_path / "cut", recipe)
+    assert same(whole, resumed)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet18", "efficientnet-b0", "mobilenetv3-small", "convnext-atto"])
+def test_resume_is_bit_exact_in_every_family(tmp_path: Path, name: str) -> None:
+    recipe = dataclasses.replace(RECIPE, model=name, epochs=2, drop_path=0.4)
+    whole, _ = run(tmp_path / "whole", recipe)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", recipe, stop_after=2)
     resumed, _ = run(tmp_path / "cut", recipe)
     assert same(whole, resumed)
 
