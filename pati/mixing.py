@@ -70,13 +70,13 @@ def rectangles(draws: Draws, area: torch.Tensor, height: int, width: int) -> tor
     side = area.sqrt()
     down = _interval(draws.uniform() * height, side * height, height)
     across = _interval(draws.uniform() * width, side * width, width)
-    return (down[:, :, None] & across[:, None, :]).float()
+    return down[:, :, None] * across[:, None, :]
 
 
 def _interval(middle: torch.Tensor, length: torch.Tensor, count: int) -> torch.Tensor:
-    """Which of `count` pixels in a row have their middle inside, `bool (N, count)`."""
+    """1 for those of `count` pixels in a row whose middle lies inside, else 0: `float32 (N, count)`."""
     distance = torch.arange(count) + 0.5 - middle[:, None]
-    return distance.abs() < length[:, None] / 2
+    return (distance.abs() < length[:, None] / 2).float()
 
 
 def ring(draws: Draws) -> torch.Tensor:

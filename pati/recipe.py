@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import types
@@ -290,9 +291,14 @@ def _parse(text: str) -> Any:
         return tuple(map(_parse, text.split(","))) if "," in text else text
 
 
+@functools.cache  # working them out takes a hundred times longer than all else about a recipe
+def _types() -> dict[str, Any]:
+    return typing.get_type_hints(Recipe)
+
+
 def _convert(item: dataclasses.Field[Any], value: Any) -> Any:
     """`value` as the field's type and inside its range, or a `PatiError` that says what was expected."""
-    wanted = typing.get_type_hints(Recipe)[item.name]
+    wanted = _types()[item.name]
     options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     if value is None and type(None) in options:
         return None
