@@ -19,6 +19,7 @@ FLOORS = (
     {"cli"},
     {"terminal", "catalogue", "output", "inputs", "api"},
     {"pipeline"},
+    {"lr_find"},
     {"report"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},
