@@ -224,6 +224,68 @@ def train(
     terminal.show_result(result.run, result.metrics)
 
 
+@app.command(name="lr-find")
+def lr_find(
+    data: str,
+    /,
+    *,
+    model: str | None = None,
+    size: int | None = None,
+    recipe: str | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)] = None,
+    out: Path = Path("lr-find.png"),
+    steps: int = 100,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    json: Json = False,
+) -> None:
+    """Find a learning rate: train a fresh net for some steps at rising rates, and draw its loss.
+
+    Parameters
+    ----------
+    data
+        Folder of class folders, pre-split folder, archive, CSV, or known name.
+    model
+        A name from `pati list models`.
+    size
+        Side of the square that the net sees, in pixels.
+    recipe
+        A JSON file as a run's recipe.json, or a name from `pati list presets`.
+    set_
+        field=value of the recipe, any number of them.
+    out
+        Where to draw the curve, a PNG file.
+    steps
+        Steps of training, 20 or more.
+    """
+    from pati import files, pipeline
+    from pati.lr_find import search
+    from pati.report import figures
+    from pati.terminal import bar, say
+
+    if out.suffix.lower() != ".png" or out.is_dir():
+        raise PatiError(f"--out wants the name of a PNG file, got {out}", "for example --out lr-find.png")
+    common = {"model": model, "size": size}
+    changes: dict[str, Any] = {name: value for name, value in common.items() if value is not None}
+    chosen = dataclasses.replace(_recipe(recipe), **changes).updated(set_ or [])
+    columns = _columns(path_column, label_column, split_column)
+    with _watch() as listen:
+        ready = pipeline.prepare(data, chosen, columns=columns, listen=listen)
+    with bar("trying rates", unit="steps") as progress:
+        found = search(
+            ready.net(), ready.training, ready.preprocess, ready.recipe,
+            device=ready.device, steps=steps, progress=progress,
+        )  # fmt: skip
+    files.write_bytes(out, figures.learning_rates(found.rates, found.losses, found.smoothed, found.suggestion))
+    if json:
+        choices = {name: getattr(ready.recipe, name) for name in ("model", "size", "batch", "optimizer")}
+        _print_json({"learning_rate": found.suggestion, **choices, **dataclasses.asdict(found), "picture": str(out)})
+        return
+    say(f"the loss over the learning rate of {ready.recipe.optimizer}, {len(found.rates)} steps: {out}")
+    print(f"--set learning_rate={found.suggestion:g}")
+
+
 @app.command
 def tune(
     data: str | None = None,

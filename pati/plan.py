@@ -205,6 +205,15 @@ def settle(
     return settled
 
 
+def training_sizes(recipe: Recipe, minimum_size: int) -> tuple[int, ...]:
+    """The sizes in px that a settled recipe trains at, each for an equal part of the run."""
+    assert recipe.size is not None
+    assert recipe.growth is not None
+    sizes = tuple(max(minimum_size, 16, round(recipe.size * share / 16) * 16) for share in recipe.growth)
+    # Tiny pictures lose too much when they are shrunk.
+    return tuple(min(recipe.size, max(size, min(recipe.size, 32))) for size in sizes)
+
+
 def make(
     recipe: Recipe,
     *,
@@ -219,13 +228,9 @@ def make(
 
     `validation` photos are at hand; `after` and `speed`: see `Plan` and `settle`.
     """
-    assert recipe.size is not None
     assert recipe.batch is not None
-    assert recipe.growth is not None
     assert recipe.width is not None
-    sizes = tuple(max(minimum_size, 16, round(recipe.size * share / 16) * 16) for share in recipe.growth)
-    # Tiny pictures lose too much when they are shrunk.
-    sizes = tuple(min(recipe.size, max(size, min(recipe.size, 32))) for size in sizes)
+    sizes = training_sizes(recipe, minimum_size)
     batch = min(recipe.batch, photos)
     if seconds is None:
         assert recipe.epochs is not None

@@ -47,6 +47,7 @@ def test_help_of_every_verb() -> None:
         "show-augment",
         "list",
     ):
+    for verb in ("fetch", "check", "train", "lr-find", "eval", "explain", "predict", "list"):
         assert verb in top.stdout
         shown = pati(verb, "--help")
         assert shown.returncode == 0
@@ -72,6 +73,8 @@ def test_help_does_not_import_torch() -> None:
         (["train", "--resume", "/nowhere"], 1, "not a run's folder"),
         (["train", "digits", "--resume", "x"], 1, "leave the other options out"),
         (["train", "--resume", "x", "--label-column", "y"], 1, "leave the other options out"),
+        (["lr-find", "digits", "--out", "curve.svg"], 1, "the name of a PNG file"),
+        (["lr-find", "digits", "--steps", "5"], 1, "20 or more, got 5"),
         (["eval", "x", "--data", "y", "--split", "train"], 1, "give one of the two"),
         (["eval", "x", "--label-column", "y"], 1, "has its columns already"),
         (["predict", "/nowhere", "x.jpg"], 1, "can't read the model"),
@@ -110,7 +113,20 @@ def test_check(shapes: Path, tmp_path: Path) -> None:
     assert document["quarantined"] == [{"path": "circle/bad.jpg", "reason": "empty", "detail": ""}]
     assert sum(document["classes"]["circle"].values()) == 30
     assert len((tmp_path / "m.jsonl").read_text().splitlines()) == 92
+    assert document["balance"]["ratio"] < 3
+    assert document["balance"]["advised"] == "none"
     assert "1 empty" in pati("check", shapes, "--out", tmp_path / "m.jsonl").stdout
+
+
+def test_check_advises_on_uneven_classes(shapes: Path, tmp_path: Path) -> None:
+    for number in range(5, 30):
+        (shapes / "circle" / f"{number}.jpg").unlink()
+    document = json.loads(pati("check", shapes, "--json", "--out", tmp_path / "m.jsonl").stdout)
+    counts = [parts["train"] for parts in document["classes"].values()]
+    assert document["balance"] == {"ratio": round(max(counts) / min(counts), 2), "advised": "logits"}
+    told = " ".join(pati("check", shapes, "--out", tmp_path / "m.jsonl").stdout.split())
+    assert f"has {document['balance']['ratio']:.1f} times as many training photos as the smallest" in told
+    assert "--set balance=logits" in told
 
 
 def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
@@ -159,6 +175,18 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
     done = pati("eval", tmp_path / "run", "--split", "validation", "--json")
     assert "accuracy" in json.loads(done.stdout)
     assert "scored 2 times" in pati("eval", tmp_path / "run").stderr
+
+
+def test_lr_find(shapes: Path, tmp_path: Path) -> None:
+    arguments = ["lr-find", shapes, "--size", "32", "--set", "width=0.25", "batch=16", "--steps", "20", "--json"]
+    done = pati(*arguments, "--out", tmp_path / "curve.png")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert len(document["rates"]) == len(document["losses"]) == len(document["smoothed"]) <= 20
+    assert 1e-4 <= document["learning_rate"] <= 10
+    assert document["optimizer"] == "muon"
+    assert not list(tmp_path.glob("runs"))
 
 
 def test_a_closed_pipe_is_no_error(trained: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,45 @@ def test_a_budget_that_more_photos_would_need_ends_early_and_says_so(
     assert result.run.rows("note")
 
 
+def test_uneven_classes_are_told_and_auto_is_settled_for_good(shapes: Path, tmp_path: Path) -> None:
+    for number in range(3, 30):
+        (shapes / "circle" / f"{number}.jpg").unlink()
+    (shapes / "circle" / "3.jpg").write_bytes(jpeg(draw("circle", 3)))
+    told: list[dict[str, Any]] = []
+    recipe = dataclasses.replace(QUICK, balance="auto")
+    result = pipeline.train(shapes, recipe, out=tmp_path / "run", listen=told.append)
+    counts = Counter(entry.label for entry in Manifest.read(result.run.manifest).of_split("train"))
+    (row,) = result.run.rows("balance")
+    assert row == {
+        "kind": "balance", "method": "logits", "by_class": True,
+        "ratio": round(max(counts.values()) / min(counts.values()), 2),
+    }  # fmt: skip
+    assert row["ratio"] >= 3
+    assert [event["advised"] for event in told if event["kind"] == "balance"] == ["logits"]
+    assert Recipe.read(result.run.recipe) == dataclasses.replace(
+        pipeline.prepare(shapes, recipe).recipe, precision=Recipe.read(result.run.recipe).precision
+    )
+    assert result.metrics["balance"]["method"] == "logits"
+    page = result.run.report.read_text()
+    assert page.index("Macro F1</span>") < page.index("Accuracy</span>")
+
+    result.run.update(stage="training")
+    result.run.predictions.unlink()
+    again = pipeline.resume(result.run.folder)
+    assert [row["method"] for row in again.run.rows("balance")] == ["logits", "logits"]
+    assert again.metrics["test"] == result.metrics["test"]
+    document = pipeline.score(result.run.folder, data=shapes)
+    assert document["balance"]["method"] == "logits"
+
+
+def test_patience_is_noted(shapes: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(QUICK, epochs=40, patience=1, learning_rate=0.5)
+    result = pipeline.train(shapes, recipe, out=tmp_path / "run")
+    assert result.metrics["epochs"] < 40
+    (note,) = result.run.rows("note")
+    assert "no lower validation loss in the last 1 epochs" in note["text"]
+
+
 def test_out_never_takes_a_folder_with_something_in_it(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "manifest.jsonl").write_text("precious")
@@ -209,6 +249,7 @@ def test_report_is_self_contained_and_bilingual(trained: Path) -> None:
     assert "<link" not in page
     scores = json.loads((trained / "metrics.json").read_text())["test"]
     assert f"{100 * scores['accuracy']:.1f}&nbsp;%" in page
+    assert page.index("Accuracy</span>") < page.index("Macro F1</span>")
     told = f"{scores['log_loss']:.3f}"
     assert f'<span lang="en">{told}</span><span lang="tr">{told.replace(".", ",")}</span>' in page
 

@@ -20,7 +20,7 @@ FLOORS = (
     {"terminal", "catalogue", "output", "inputs", "api"},
     {"tune"},
     {"pipeline", "showcase"},
-    {"comparison"},
+    {"comparison", "lr_find"},
     {"report"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},

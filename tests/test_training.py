@@ -167,6 +167,47 @@ def test_clipping_limits_the_gradient(tmp_path: Path) -> None:
     assert not same(plain, clipped)
 
 
+def test_patience_ends_a_run_that_no_longer_gets_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The loss after each epoch is told: it falls twice, then stays.
+    said = [0.9, 0.8, 0.8, 0.85, 0.7, 0.6]
+    answers = iter(said)
+
+    def told(net: Any, data: Samples, *rest: Any, **more: Any) -> torch.Tensor:
+        surprise = np.exp(next(answers)) - 1  # the cross-entropy of (0, log(surprise/2) twice) is what is told
+        return torch.tensor([[0.0, np.log(surprise / 2), np.log(surprise / 2)]]).expand(len(data), 3)
+
+    monkeypatch.setattr(loop, "logits_of", told)
+    watched = Samples(VALIDATION.pixels, VALIDATION.rows, torch.eye(3)[torch.zeros(len(VALIDATION), dtype=torch.long)])
+    recipe = dataclasses.replace(RECIPE, epochs=6, patience=2)
+    state = loop.train(
+        models.build("scratch", 3, models.Options(width=0.25)), TRAINING, watched, Preprocess(size=32), recipe,
+        plan.Plan(batch=16, sizes=(32,), validated=15, epochs=6), tmp_path, owner="test", device=CPU,
+    )  # fmt: skip
+    assert state.epoch == 4
+    assert state.least_loss == pytest.approx(0.8)
+    assert state.no_better == 2
+    assert state.progress < 1
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.1])
+def test_a_run_that_patience_ended_resumes_exactly(tmp_path: Path, averaging: float) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=30, patience=1, learning_rate=0.5, averaging=averaging)
+    whole, rows = run(tmp_path / "whole", recipe)
+    epochs = [row for row in rows if row["kind"] == "epoch"]
+    losses = [row["validation_loss"] for row in epochs]
+    assert len(epochs) < 30
+    assert losses[-1] >= losses[-2]  # ends with the last weights, though those before were better
+    steps = epochs[-1]["step"]
+    for stop_after in (steps - 4, steps):
+        folder = tmp_path / f"cut-{stop_after}"
+        with pytest.raises(Interrupted):
+            run(folder, recipe, stop_after=stop_after)
+        assert same(run(folder, recipe)[0], whole)
+    again, later = run(tmp_path / "whole", recipe)  # it does not go on
+    assert same(again, whole)
+    assert [row["kind"] for row in later] == ["begun"]
+
+
 def test_samples_on_a_device_are_the_same() -> None:
     some = TRAINING.some(7)
     for one, two in zip(some.at(torch.arange(7)), some.on(CPU).at(torch.arange(7)), strict=True):

@@ -72,6 +72,25 @@ def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str]) -> str:
         return _svg(figure)
 
 
+def learning_rates(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float
+) -> bytes:
+    """PNG of a learning-rate range test: the loss over the rate, its smoothed curve and the suggested rate."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(rates, losses, color=GREY, alpha=0.4, linewidth=1, label="loss of each step")
+        axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
+        axes.axvline(suggestion, color=ORANGE, linestyle="--", label=f"suggested: {suggestion:g}")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(0, 1.1 * max(smoothed))  # the steps of a net that diverges would leave the curve no room
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("training loss")
+        axes.legend(frameon=False)
+        return _png(figure)
+
+
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], words: dict[str, str]) -> str:
     """The confusion matrix with counts, coloured by share of the row, as SVG."""
     matrix = np.array(counts)

@@ -1,0 +1,30 @@
+"""What a terminal shows of scores."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from pati import metrics, terminal
+
+
+def shown(**more: Any) -> str:
+    logits = torch.eye(2)[[0, 0, 0, 0, 0, 0, 0, 1]]
+    document = metrics.summary(logits, torch.tensor([0, 0, 0, 0, 0, 0, 1, 1]), ("cat", "dog")) | more
+    screen = Console(file=io.StringIO(), width=100)
+    terminal.show_scores(document, screen)
+    return screen.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
+
+
+def test_accuracy_leads_where_classes_are_even() -> None:
+    for line in (shown(), shown(balance={"method": "none", "ratio": 1.0, "by_class": False})):
+        assert line.startswith("accuracy 87.5 %")
+        assert line.endswith("macro F1 0.795")  # F1 of 12/13 and 2/3
+
+
+def test_scores_by_class_lead_where_they_are_not() -> None:
+    line = shown(balance={"method": "none", "ratio": 3.0, "by_class": True})
+    assert line.startswith("macro F1 0.795, balanced accuracy 75.0 %, accuracy 87.5 %")
