@@ -24,7 +24,7 @@ VERBS = ("fetch", "check", "train", "eval", "explain", "predict", "compare", "li
 
 def help_of(*words: str) -> str:
     screen = io.StringIO()
-    app.meta.help_print(list(words), console=Console(file=screen, width=100, color_system=None))
+    app.help_print(list(words), console=Console(file=screen, width=100, color_system=None))
     return "\n".join(line.rstrip() for line in screen.getvalue().strip("\n").splitlines())
 
 
