@@ -25,7 +25,7 @@ VERBS = ("fetch", "check", "train", "eval", "explain", "predict", "compare", "tu
 
 def help_of(*words: str) -> str:
     screen = io.StringIO()
-    app.meta.help_print(list(words), console=Console(file=screen, width=100, color_system=None))
+    app.help_print(list(words), console=Console(file=screen, width=100, color_system=None))
     return "\n".join(line.rstrip() for line in screen.getvalue().strip("\n").splitlines())
 
 
