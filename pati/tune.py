@@ -502,7 +502,8 @@ def _go(
     def wanted() -> bool:
         if trials is not None:
             return len(study.finished()) + study.running() < trials
-        return time.monotonic() + _usual_seconds(study) < deadline
+        first = not study.finished() and not study.running()
+        return first or time.monotonic() + _usual_seconds(study) < deadline
 
     with pipeline.stoppable() as asked:
         while not asked():
@@ -533,7 +534,7 @@ def _go(
             raise Interrupted("stopped")
     if document["best"] is None:
         raise PatiError(
-            "no trial was trained to its end" if study.finished() else "the budget left no time for a trial",
+            "no trial has been trained to its end yet",
             f"{_again(folder)} --budget 1h, or --trials 20, goes on",
         )
     return document

@@ -1,0 +1,426 @@
+"""The search: nothing is lost or done twice, only validation photos judge, and what is found can be trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pati import pipeline, training, tune
+from pati.data.loader import Samples
+from pati.errors import Diverged, Interrupted, PatiError
+from pati.models import Net
+from pati.recipe import Recipe
+from pati.report.words import LANGUAGES, WORDS
+from pati.training import State
+from tests.conftest import settled, write_shapes
+
+QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, batch=16)
+OPTIONS = (
+    "--epochs",
+    "2",
+    "--size",
+    "32",
+    "--set",
+    "growth=1",
+    "width=0.25",
+    "batch=16",
+    "--search",
+    "dropout",
+    "crop",
+)
+
+
+def search(data: Path, out: Path, recipe: Recipe = QUICK, **options: Any) -> dict[str, Any]:
+    events: list[dict[str, Any]] = []
+    return tune.tune(data, recipe, out=out, listen=events.append, **options)
+
+
+def states(folder: Path) -> dict[str, int]:
+    """How many trials of a folder are in each state."""
+    study = tune.Study(folder, tune.Settings.read(folder))
+    found: dict[str, int] = {}
+    for trial in study.trials():
+        found[trial.state.name] = found.get(trial.state.name, 0) + 1
+    return found
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shapes(tmp_path_factory.mktemp("tune") / "shapes", per_class=20)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """The folder of a finished search over the usual fields."""
+    out = tmp_path_factory.mktemp("searched") / "search"
+    search(data, out, trials=6)
+    return out
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Recipe], list[float]]], list[Recipe]]:
+    """Puts a drawn-up course of validation accuracies in the place of training; returns the recipes it was given."""
+    seen: list[Recipe] = []
+
+    def replace(course: Callable[[Recipe], list[float]]) -> list[Recipe]:
+        def train(net: Net, *arguments: Any, log: Callable[[dict[str, Any]], None], **options: Any) -> State:
+            recipe = next(value for value in arguments if isinstance(value, Recipe))
+            seen.append(recipe)
+            values = course(recipe)
+            for epoch, value in enumerate(values, start=1):
+                row = {"kind": "epoch", "progress": epoch / len(values), "seconds": 0.1 * epoch}
+                log(row | {"validation_accuracy": value, "validation_macro_f1": value})
+            return State()
+
+        monkeypatch.setattr(training, "train", train)
+        return seen
+
+    return replace
+
+
+# Where it looks ----------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10_000),
+    optimizer=st.sampled_from(["muon", "sgd", "adamw"]),
+    learning_rate=st.none() | st.floats(1e-6, 10),
+    dropout=st.floats(0, 0.95),
+    batch=st.integers(2, 8192),
+)
+def test_values_lie_where_the_fields_say(
+    seed: int, optimizer: str, learning_rate: float | None, dropout: float, batch: int
+) -> None:
+    given_recipe = Recipe(epochs=1, optimizer=optimizer, learning_rate=learning_rate, dropout=dropout, batch=batch)
+    base = settled(given_recipe)
+    where = tune.space(base, tune.searchable())
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    values = {name: tune._rounded(value) for name, value in study.ask(where).params.items()}
+    recipe = dataclasses.replace(base, **values)  # refuses what lies outside a field's own limits
+    for item in dataclasses.fields(Recipe):
+        value, own, asked = getattr(recipe, item.name), getattr(base, item.name), item.metadata["search"]
+        if not asked:
+            assert value == own
+        elif len(asked) == 2:
+            factor = own if item.metadata["relative"] else 1
+            assert asked[0] * factor * 0.99 <= value <= asked[1] * factor * 1.01 or item.metadata["relative"]
+            assert where[item.name].log == item.metadata["log"]  # type: ignore[attr-defined]
+        else:
+            assert value in (*asked, own)
+    if learning_rate is None:
+        assert 0.15 * base.learning_rate * 0.99 <= recipe.learning_rate <= 3 * base.learning_rate * 1.01  # type: ignore[operator]
+
+
+def test_every_searchable_range_lies_inside_the_fields_limits() -> None:
+    for name in tune.searchable():
+        item = next(item for item in dataclasses.fields(Recipe) if item.name == name)
+        for value in () if item.metadata["relative"] else item.metadata["search"]:
+            Recipe(**{name: value})
+    assert set(tune.USUAL) <= set(tune.searchable())
+
+
+def test_drawings_that_cannot_be_turned_are_not() -> None:
+    assert "rotate" in tune.chosen_fields((), turned=True)
+    assert "rotate" not in tune.chosen_fields((), turned=False)
+    with pytest.raises(PatiError, match="when turned"):
+        tune.chosen_fields(["rotate"], turned=False)
+
+
+@pytest.mark.parametrize("name", ["size", "droput"])
+def test_other_names_are_refused_with_the_list(name: str) -> None:
+    with pytest.raises(PatiError, match=name) as caught:
+        tune.chosen_fields(["dropout", name], turned=True)
+    assert all(field in caught.value.hint for field in tune.searchable())
+
+
+# What comes out ----------------------------------------------------------------------
+
+
+def test_a_search_leaves_what_it_promises(searched: Path, data: Path) -> None:
+    document = tune.resume(searched, listen=lambda event: None)
+    assert [row["number"] for row in document["trials"]] == list(range(6))
+    assert document["trials"][0]["default"]
+    assert document["default"]["values"] == {
+        name: getattr(tune.Settings.read(searched).recipe, name) for name in document["default"]["values"]
+    }
+    assert document["best"]["value"] >= document["default"]["value"]
+    finished = [row for row in document["trials"] if row["state"] == "complete"]
+    assert document["best"]["value"] == max(row["value"] for row in finished)
+    tied = [row for row in finished if row["value"] == document["best"]["value"]]
+    assert document["best"]["log_loss"] == min(row["log_loss"] for row in tied)
+    best = Recipe.read(searched / "best.json")
+    assert {name: getattr(best, name) for name in document["best"]["values"]} == document["best"]["values"]
+    assert best.epochs == 1
+    assert sorted(path.name for path in searched.iterdir()) == [
+        ".lock", "best.json", "report.html", "study.db", "tune.json",
+    ]  # fmt: skip
+
+
+def test_the_best_recipe_trains_to_the_value_that_was_told(searched: Path, data: Path, tmp_path: Path) -> None:
+    best = tune.resume(searched, listen=lambda event: None)["best"]
+    command = ["train", data, "--recipe", searched / "best.json", "--out", tmp_path / "run", "--json"]
+    done = subprocess.run([sys.executable, "-m", "pati", *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    validation = json.loads(done.stdout)["validation"]
+    assert validation["accuracy"] == best["value"]
+    assert validation["log_loss"] == best["log_loss"]
+
+
+def test_the_report_has_two_languages_and_figures(searched: Path) -> None:
+    page = (searched / "report.html").read_text(encoding="utf-8")
+    for language in LANGUAGES:
+        assert WORDS[language]["search_honest"] in page
+        assert f'lang="{language}" role="img"' in page
+    figures = re.findall(r"<svg.*?</svg>", page, re.S)
+    assert len(figures) in (2, 4)  # what mattered is not told if no two trials differ
+    assert "dropout" in page
+    assert page.count('class="best"') == 1
+
+
+def test_only_validation_photos_judge(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = pipeline.prepare(data, QUICK)
+    seen: set[int] = set()
+    at = Samples.at
+
+    def spy(self: Samples, numbers: Any) -> Any:
+        seen.update(self.rows[numbers].tolist())
+        return at(self, numbers)
+
+    monkeypatch.setattr(Samples, "at", spy)
+    search(data, tmp_path / "search", trials=2)
+    rows = {name: set(ready.packed.of(ready.found.of_split(name)).tolist()) for name in ("train", "validation", "test")}
+    assert rows["test"]
+    assert seen == rows["train"] | rows["validation"]
+
+
+def test_uneven_classes_are_scored_by_macro_f1(tmp_path: Path) -> None:
+    write_shapes(tmp_path / "shapes", per_class=40, classes=("circle",))
+    write_shapes(tmp_path / "shapes", per_class=10, classes=("square",))
+    document = search(tmp_path / "shapes", tmp_path / "search", trials=1, fields=["dropout"])
+    assert document["score"] == "macro_f1"
+    run = pipeline.train(tmp_path / "shapes", Recipe.read(tmp_path / "search" / "best.json"), out=tmp_path / "run")
+    assert run.metrics["validation"]["macro_f1"] == document["best"]["value"]
+
+
+# Poor trials -------------------------------------------------------------------------
+
+
+def test_a_poor_trial_is_given_up(
+    data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
+) -> None:
+    courses = iter([[0.8] * 10] * tune.UNPRUNED_TRIALS + [[0.5] * 10, [0.9] * 10])
+    trained(lambda recipe: next(courses))
+    document = search(data, tmp_path / "search", trials=tune.UNPRUNED_TRIALS + 2)
+    assert [row["state"] for row in document["trials"]] == [
+        *["complete"] * tune.UNPRUNED_TRIALS, "pruned", "complete",
+    ]  # fmt: skip
+    poor = document["trials"][tune.UNPRUNED_TRIALS]
+    assert poor["value"] is None
+    assert poor["seconds"] == pytest.approx(0.1 * tune.UNPRUNED_TENTHS)
+
+
+def test_a_diverged_trial_counts_and_is_no_best(
+    data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
+) -> None:
+    def course(recipe: Recipe) -> list[float]:
+        if len(seen) > 1:
+            raise Diverged("the loss became nan")
+        return [0.5]
+
+    seen = trained(course)
+    document = search(data, tmp_path / "search", trials=3)
+    assert [row["state"] for row in document["trials"]] == ["complete", "diverged", "diverged"]
+    assert document["best"]["number"] == 0
+
+
+def test_a_budget_ends_the_search(
+    data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    trained(lambda recipe: [0.5] if time.sleep(0.2) is None else [])
+    monkeypatch.setattr("pati.report.SECONDS", 0.0)
+    started = time.monotonic()
+    document = search(data, tmp_path / "search", budget=4.0, started=started)
+    assert len(document["trials"]) > 1
+    assert time.monotonic() - started < 12
+    document = search(data, tmp_path / "other", budget=0.01)  # the first one is finished in any case
+    assert [row["state"] for row in document["trials"]] == ["complete"]
+
+
+# Stops -------------------------------------------------------------------------------
+
+SLOWED = """
+import sys, time
+import pati.training
+pati.training.CHECKPOINT_SECONDS = 0.0
+step = pati.training.Optimizers.step
+def slow(*arguments):
+    time.sleep(0.1)
+    step(*arguments)
+pati.training.Optimizers.step = slow
+from pati.cli import main
+main()
+"""
+
+
+def start(data: Path, out: Path, trials: int, *options: str) -> subprocess.Popen[str]:
+    command = ["tune", data, *OPTIONS, "--trials", trials, "--out", out, *options]
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", SLOWED, *map(str, command)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a?b #%20"  # a name that means something in an address
+    process = start(data, out, 3)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("trials/1/step-*")):  # trial 0 is finished, trial 1 under way
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    _, told = process.communicate(timeout=60)
+    if number == signal.SIGINT:
+        assert process.returncode == 130, told
+        assert f"pati tune --out '{out}'" in " ".join(told.split())
+        assert states(out) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
+    else:
+        assert states(out) == {"COMPLETE": 1, "RUNNING": 1}
+    study = tune.Study(out, tune.Settings.read(out))
+    first, stopped = study.trials()[:2]
+    left = sorted(out.glob("trials/1/step-*"))[-1].name
+
+    begun: list[dict[str, Any]] = []
+    real = training.train
+
+    def spy(*arguments: Any, **options: Any) -> State:
+        log = options.pop("log")
+
+        def both(row: dict[str, Any]) -> None:
+            if row["kind"] == "begun":
+                begun.append(row)
+            log(row)
+
+        return real(*arguments, log=both, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train", spy)
+        document = tune.resume(out, listen=lambda event: None)
+    assert states(out) == {"COMPLETE": 3, "FAIL": 1}
+    again = study.trials()
+    assert (again[0].value, again[0].params) == (first.value, first.params)
+    assert again[2].params == stopped.params  # tried again,
+    assert f"step-{begun[0]['step']:08d}" in left or begun[0]["step"] > 0  # from where it was
+    assert [row["state"] for row in document["trials"]] == ["complete", "stopped", "complete", "complete"]
+    assert not (out / "trials").exists()
+
+
+def test_a_trial_that_takes_its_process_down_is_left_out(data: Path, tmp_path: Path) -> None:
+    search(data, tmp_path / "search", trials=1, fields=["dropout"])
+    study = tune.Study(tmp_path / "search", tune.Settings.read(tmp_path / "search"))
+    for _ in range(tune.MOST_KILLS):
+        with pytest.raises(MemoryError), study.trial(lambda: True):
+            raise MemoryError
+    tried = [trial for trial in study.trials() if trial.state.name == "FAIL"]
+    assert len(tried) == tune.MOST_KILLS
+    assert len({str(trial.params) for trial in tried}) == 1
+    with study.trial(lambda: True) as other:
+        assert other is not None
+        assert other.params != tried[0].params
+        study.finish(other, 0.5, {"log_loss": 1.0, "seconds": 1.0})
+
+
+def test_two_processes_share_a_search(data: Path, tmp_path: Path) -> None:
+    processes = [start(data, tmp_path / "search", 5, "--json") for _ in range(2)]
+    told = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert states(tmp_path / "search") == {"COMPLETE": 5}
+    rows = json.loads(max((out for out, _ in told), key=len))["trials"]
+    assert len({json.dumps(row["values"]) for row in rows}) == 5  # none was done twice
+    assert sum(row["default"] for row in rows) == 1
+    lines = [len(re.findall(r"^trial \d+:", shown, re.M)) for _, shown in told]
+    assert sum(lines) == 5
+    assert min(lines) >= 1
+
+
+def test_another_search_in_the_folder_is_refused(searched: Path, data: Path, tmp_path: Path) -> None:
+    other = write_shapes(tmp_path / "other", per_class=12)
+    for told, options in (
+        ("other data", {"data": other}),
+        ("another recipe", {"recipe": dataclasses.replace(QUICK, dropout=0.1)}),
+        ("other fields", {"fields": ["dropout"]}),
+    ):
+        with pytest.raises(PatiError, match=told) as caught:
+            search(**{"data": data, "out": searched, "trials": 1} | options)  # type: ignore[arg-type]
+        assert "pati tune --out" in caught.value.hint
+
+
+def test_photos_that_changed_are_refused(tmp_path: Path) -> None:
+    data = write_shapes(tmp_path / "shapes", per_class=12)
+    search(data, tmp_path / "search", trials=1)
+    write_shapes(data, per_class=13)
+    with pytest.raises(PatiError, match="data changed"):
+        search(data, tmp_path / "search", trials=2)
+
+
+def test_a_stop_before_anything_is_kept(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "prepare", stop)
+    with pytest.raises(Interrupted, match="start it again"):
+        search(data, tmp_path / "search", trials=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["digits"], "got neither"),
+        (["digits", "--trials", "3", "--budget", "1h"], "got both"),
+        (["digits", "--trials", "0"], "at least 1 trial"),
+        ([], "wants DATA"),
+        (["--out", "x", "--model", "pati"], "leave the other options out"),
+        (["--out", "nowhere"], "not a search's folder"),
+        (["digits", "--trials", "3", "--search", "rotate"], "when turned"),
+        (["digits", "--trials", "3", "--trial-budget", "soon"], "--trial-budget wants a time"),
+        (["digits", "--trials", "3", "--trial-budget", "6s", "--set", "batch=64"], "--trial-budget 10s or more"),
+        (["digits", "--trials", "3", "--epochs", "1", "--out", "full"], "is not empty"),
+    ],
+)
+def test_mistakes_get_words(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pati.cli import app
+
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PatiError) as caught:
+        app(["tune", *arguments])
+    assert told in str(caught.value)
+
+
+def test_without_optuna_the_command_to_install_it_is_told() -> None:
+    code = "import sys; sys.modules['optuna'] = None; from pati.cli import main; main()"
+    command = [sys.executable, "-c", code, "tune", "digits", "--trials", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'pati[tune]'" in done.stderr
+    assert "Traceback" not in done.stderr
