@@ -47,7 +47,6 @@ def test_help_of_every_verb() -> None:
         "show-augment",
         "list",
     ):
-    for verb in ("fetch", "check", "train", "lr-find", "eval", "explain", "predict", "list"):
         assert verb in top.stdout
         shown = pati(verb, "--help")
         assert shown.returncode == 0
