@@ -2,22 +2,28 @@
 
 docs/cli.md        help of every verb
 docs/reference.md  catalogues, recipe fields, reasons and flags of files
+docs/models.md     every net: its paper, its cost, and what is published of it
 README*.md, docs/robustness.md, docs/study.md: the tables between marks, from bench/results
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
-from pati import catalogue
+from pati import catalogue, models
 from pati.cli import app
 from pati.decode import FLAGS, REASONS
+from pati.models.blocks import SMALL
+from pati.models.counting import cost_of
 
 HERE = Path(__file__).parent
 VERBS = ("fetch", "check", "train", "eval", "explain", "predict", "compare", "tune", "lr-find", "show-augment", "list")
@@ -52,6 +58,53 @@ def reference() -> str:
     parts.append(f"## Why a file is quarantined\n\n{table(('reason', 'what it means, what to do'), reasons)}")
     parts.append(f"## Odd but kept\n\n{table(('flag', 'what it means'), list(FLAGS.items()))}")
     return "\n".join(parts)
+
+
+MODELS = """# Models
+
+Made by `make docs` from the code; how they are built stands in each file of `pati/models/`.
+
+Parameters and multiply-adds are counted here for 1,000 classes, on convolutions and linear layers, at the size that the
+published figures are for; a test compares them with those of the named implementation. timm also counts norms, so ours
+are up to 1 % lower there. *Least* is the side of the smallest photos, in px, that a net can be made for. The last column
+is the variant for photos of {small} px and 10 classes: with the stem or head for small photos, where the family has one.
+
+All take `width`, `dropout` and, where there are residual branches, `drop_path` from the recipe.
+"""
+
+
+def models_page() -> str:
+    """docs/models.md: a section a file, with its own words, and a table of its nets."""
+    references = json.loads((HERE / "references.json").read_text())
+    files: dict[str, list[str]] = {}
+    for name in models.models:
+        files.setdefault(models.models[name].__module__, []).append(name)
+    parts = [MODELS.format(small=SMALL // 2)]
+    for module, names in files.items():
+        words = inspect.getdoc(importlib.import_module(module)) or ""
+        rows = "\n".join(_model_row(name, references.get(name)) for name in names)
+        head = "| name | parameters | multiply-adds | at | published | least | for small photos |"
+        parts.append(f"## {module.rpartition('.')[2]}\n\n{words}\n\n{head}\n|---|---|---|---|---|---|---|\n{rows}\n")
+    words = inspect.getdoc(importlib.import_module("pati.models.timm")) or ""
+    parts.append(f"## timm\n\n{words}\n")
+    return "\n".join(parts)
+
+
+def _model_row(name: str, reference: dict[str, str] | None) -> str:
+    size = int(reference["size"]) if reference else 224
+    with torch.device("meta"):
+        net = models.models[name](1000, models.Options(size=size))
+        small = models.models[name](10, models.Options(size=SMALL // 2))
+    parameters, multiply_adds = cost_of(net, size)
+    few, quick = cost_of(small, SMALL // 2)
+    published = "–"
+    if reference:
+        counts = f"{reference['parameters']}, {reference['multiply_adds']}"
+        published = f"{counts} ([{reference['reference']}]({reference['source']}))"
+    return (
+        f"| `{name}` | {parameters:,} | {multiply_adds / 1e9:.3f} G | {size} px | {published} "
+        f"| {models.smallest_size(name)} | {few / 1e6:.2f} M, {quick / 1e9:.3f} G |"
+    )
 
 
 WORDS = {
@@ -240,15 +293,15 @@ def _foot(document: dict[str, Any]) -> str:
     return text.replace("`python -m bench`", f"`python -m bench {document['name']}`")
 
 
-def families() -> str:
+def families(name: str) -> str:
     """The families on cats-vs-dogs, best first."""
-    document = json.loads((MEASURED / "families.json").read_text())
+    document = json.loads((MEASURED / f"{name}.json").read_text())
     names = ("family", "model, px of the test", "test accuracy", "95 % interval", "epochs", "photos/s", "whole command")
     lines = [f"| {' | '.join(names)} |", "|---|---|---|---|---|---|---|"]
-    for name, row in sorted(document["result"]["rows"].items(), key=lambda item: -item[1]["test_accuracy"]):
+    for family, row in sorted(document["result"]["rows"].items(), key=lambda item: -item[1]["test_accuracy"]):
         low, high = row["interval"]
         lines.append(
-            f"| {name} | `{row['model']}`, {row['size']} | {100 * row['test_accuracy']:.1f} % "
+            f"| {family} | `{row['model']}`, {row['size']} | {100 * row['test_accuracy']:.1f} % "
             f"| {100 * low:.1f}–{100 * high:.1f} % | {row['epochs']} | {row['photos_per_second']:,.0f} "
             f"| {row['seconds'] / 60:.1f} min, {row['peak_gb']:.1f} GB |"
         )
@@ -280,15 +333,21 @@ def compared(name: str) -> str:
 
 
 def study() -> str:
-    """docs/study.md with its tables made anew."""
+    """docs/study.md with the tables of what it has a place for made anew."""
     text = (HERE / "study.md").read_text(encoding="utf-8")
-    text = _between(text, "families", families())
-    for name in ("balancing", "regularisers"):
-        text = _between(text, name, compared(name))
+    tables = {"families": families, "balancing": compared, "regularisers": compared}
+    for name in re.findall(r"^<!-- (\w+) -->$", text, re.M):
+        text = _between(text, name, tables[name](name))
     return text
 
 
-PAGES = {"cli.md": cli, "reference.md": reference, "robustness.md": robustness, "study.md": study}
+PAGES = {
+    "cli.md": cli,
+    "reference.md": reference,
+    "models.md": models_page,
+    "robustness.md": robustness,
+    "study.md": study,
+}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():
