@@ -148,8 +148,13 @@ def default_budget(photos: int, size: int) -> float:
 
 def training_seconds(budget: float, *, photos: int, reading: float) -> float:
     """About what a budget leaves for training before a photo is read, if one takes `reading` seconds."""
+    return max(0.0, budget - overhead(photos=photos, reading=reading))
+
+
+def overhead(*, photos: int, reading: float) -> float:
+    """About what a run takes beside training, if it takes `reading` seconds to read one of its photos."""
     start, after, audit = 3.0, 5.0, 1e-4
-    return max(0.0, budget - start - after - photos * (reading + audit))
+    return start + after + photos * (reading + audit)
 
 
 def settle(

@@ -375,6 +375,7 @@ def tune(
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     folder = out or Path("tune") / source.name.split(".")[0]
     asked, names = tuple(sorted(set(fields))), chosen_fields(fields, turned=source.turned)
+    _require_time(recipe.budget, len(source.items))
     with _resumable(folder):
         ready = None
         if not (folder / "tune.json").exists():
@@ -490,7 +491,6 @@ def _go(
             "the data changed since this search began",
             "put the photos back as they were, or name another folder with --out",
         )
-    _require_time(ready)
     study = Study(folder, settings)
     deadline = math.inf if budget is None else started + budget - report.SECONDS
     about = {"folder": str(folder), "space": list(settings.space), "score": settings.score, "trials": trials}
@@ -613,12 +613,11 @@ def _training_seconds(ready: Prepared) -> float | None:
     return plan.training_seconds(ready.recipe.budget, photos=len(ready.found.entries), reading=0.0)
 
 
-def _require_time(ready: Prepared) -> None:
-    budget, seconds = ready.recipe.budget, _training_seconds(ready)
-    if budget is not None and seconds is not None and seconds < 0.2 * budget:
+def _require_time(budget: float | None, photos: int) -> None:
+    if budget is not None and plan.training_seconds(budget, photos=photos, reading=0.0) < 0.2 * budget:
         raise PatiError(
-            f"a trial's budget of {budget:.0f} s leaves {seconds:.0f} s for training",
-            f"give it --trial-budget {math.ceil((budget - seconds) / 0.8)}s or more",
+            f"a trial's budget of {budget:.0f} s leaves less than a fifth of it for training",
+            f"give it --trial-budget {math.ceil(plan.overhead(photos=photos, reading=0.0) / 0.8)}s or more",
         )
 
 

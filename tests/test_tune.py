@@ -400,13 +400,11 @@ def test_a_stop_before_anything_is_kept(data: Path, tmp_path: Path, monkeypatch:
         (["--out", "nowhere"], "not a search's folder"),
         (["digits", "--trials", "3", "--search", "rotate"], "when turned"),
         (["digits", "--trials", "3", "--trial-budget", "soon"], "--trial-budget wants a time"),
-        (["digits", "--trials", "3", "--trial-budget", "6s", "--set", "batch=64"], "--trial-budget 10s or more"),
+        (["digits", "--trials", "3", "--trial-budget", "6s"], "--trial-budget 11s or more"),
         (["digits", "--trials", "3", "--epochs", "1", "--out", "full"], "is not empty"),
     ],
 )
-def test_mistakes_get_words(
-    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes_get_words(arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pati.cli import app
 
     (tmp_path / "full").mkdir()
