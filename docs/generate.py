@@ -3,7 +3,7 @@
 docs/cli.md        help of every verb
 docs/reference.md  catalogues, recipe fields, reasons and flags of files
 docs/models.md     every net: its paper, its cost, and what is published of it
-README*.md, docs/robustness.md, docs/study.md: the tables between marks, from bench/results
+README*.md, docs/robustness.md: the tables between marks, from bench/results
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ MODELS = """# Models
 
 Made by `make docs` from the code; how they are built stands in each file of `pati/models/`.
 
-Parameters and multiply-adds are counted here for 1,000 classes, on convolutions and linear layers, at the size that the
-published figures are for; a test compares them with those of the named implementation. timm also counts norms, so ours
-are up to 1 % lower there. *Least* is the side of the smallest photos, in px, that a net can be made for. The last column
-is the variant for photos of {small} px and 10 classes: with the stem or head for small photos, where the family has one.
+Parameters and multiply-adds are counted here for 1,000 classes, on convolutions and linear layers, at the size that
+the published figures are for; a test compares them with those of the named implementation. timm also counts norms, so
+ours are up to 1 % lower there. *Least* is the side of the smallest photos, in px, that a net can be made for. The last
+column is the variant for photos of {small} px and 10 classes: with the stem or head for small photos, where the family
+has one.
 
 All take `width`, `dropout` and, where there are residual branches, `drop_path` from the recipe.
 """
@@ -346,7 +347,6 @@ PAGES = {
     "reference.md": reference,
     "models.md": models_page,
     "robustness.md": robustness,
-    "study.md": study,
 }
 
 if __name__ == "__main__":
