@@ -20,6 +20,7 @@
     balancing   balancing methods on clothing, five folds, against none
     regularisers
                 regularisers on clothing, three folds, each against the recipe without it
+    tuned       a search's recipe against the default on clothing, three seeds
     originals   the 400 originals against their 180-px copies, and prediction speed
     kills       kill -9 in each phase of a run by epochs on photos, resumed
     many_kills  100 kill -9 of runs on drawn pictures, at random moments and while files are written
@@ -68,6 +69,7 @@ MEASUREMENTS = {
     "families_gpu": study.families_gpu,
     "balancing": study.balancing,
     "regularisers": study.regularisers,
+    "tuned": study.tuned,
     "originals": runs.originals,
     "kills": kills.kills,
     "many_kills": many_kills.many_kills,
