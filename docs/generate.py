@@ -19,7 +19,7 @@ from pati.cli import app
 from pati.decode import FLAGS, REASONS
 
 HERE = Path(__file__).parent
-VERBS = ("fetch", "check", "train", "lr-find", "eval", "explain", "predict", "list")
+VERBS = ("fetch", "check", "train", "lr-find", "eval", "explain", "predict", "show-augment", "list")
 
 
 def help_of(*words: str) -> str:

@@ -2,7 +2,8 @@
 
 An augmentation is a function registered here. A geometric one returns maps `(N, 3, 3)`
 from output to input coordinates in -1..1 (x right, y down); a colour one returns
-`(N, 3, 4)`, a matrix and an offset for RGB in 0..1. All maps are multiplied, and each
+`(N, 3, 4)`, a matrix and an offset for RGB in 0..1; one that covers a part of the photo returns
+rectangles `(N, 4)`: left, top, width and height in 0..1. All maps are multiplied, and each
 photo is resampled once. Knows nothing of files, labels' meaning or nets.
 """
 
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from pati.preprocess import Preprocess, shrunk
-from pati.recipe import Recipe
+from pati.recipe import Recipe, field_named
 from pati.registry import Registry
 
 
@@ -63,22 +64,79 @@ def _shifted(value: torch.Tensor, bits: int) -> torch.Tensor:
     return (value >> bits) & ((1 << (64 - bits)) - 1)
 
 
-Augmentation = Callable[[Draws, Recipe, torch.Tensor], torch.Tensor | None]
+Augmentation = Callable[[Draws, Recipe, torch.Tensor], torch.Tensor | tuple[torch.Tensor, ...] | None]
 augmentations: Registry[Augmentation] = Registry("augmentation")
-# Stronger augmentation of some photos ends where the recipe's own range does.
-MOST: dict[str, float] = {item.name: item.metadata["high"] for item in dataclasses.fields(Recipe)}
 
-SMALLEST_CROP = 0.05  # of the area
+# However strongly a photo is changed, the recipe's own ranges are never left.
+MOST: dict[str, float] = {
+    item.name: item.metadata["high"] for item in dataclasses.fields(Recipe) if item.metadata["high"] is not None
+}
+SMALLEST_CROP: float = field_named("crop").metadata["low"]
+
+
+# Maps, from amounts (N,) ---------------------------------------------------------------
 
 
 def _affine(images: torch.Tensor, *rows: tuple[float | torch.Tensor, ...]) -> torch.Tensor:
-    """Maps `(N, 3, 3)` from their two upper rows, each entry a number or `(N,)`."""
+    """Maps `(N, 3, 3)` from their two upper rows, each entry a number or `(N,)`; `images` only counts them."""
     result = torch.zeros(len(images), 3, 3)
     result[:, 2, 2] = 1
     for row, entries in enumerate(rows):
         for column, entry in enumerate(entries):
             result[:, row, column] = entry
     return result
+
+
+def _turned(degrees: torch.Tensor) -> torch.Tensor:
+    angle = degrees * (math.pi / 180)
+    return _affine(angle, (angle.cos(), -angle.sin(), 0), (angle.sin(), angle.cos(), 0))
+
+
+def _slanted(degrees: torch.Tensor, axis: int) -> torch.Tensor:
+    """Rows (axis 0) or columns (axis 1) slide along themselves; the area stays."""
+    slope = (degrees * (math.pi / 180)).tan()
+    return _affine(slope, *(((1, slope, 0), (0, 1, 0)) if axis == 0 else ((1, 0, 0), (slope, 1, 0))))
+
+
+def _moved(share: torch.Tensor, axis: int) -> torch.Tensor:
+    """By a share of the side, which is 2 long, along x (axis 0) or y (axis 1)."""
+    along, across = 2 * share, torch.zeros_like(share)
+    return _affine(share, (1, 0, along if axis == 0 else across), (0, 1, across if axis == 0 else along))
+
+
+def _colour(matrix: torch.Tensor, offset: torch.Tensor | None = None) -> torch.Tensor:
+    shift = torch.zeros(len(matrix), 3, 1) if offset is None else offset
+    return torch.cat([matrix, shift], 2)
+
+
+def _scaled(factor: torch.Tensor) -> torch.Tensor:
+    return factor[:, None, None] * torch.eye(3)
+
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def _grey(images: torch.Tensor) -> torch.Tensor:
+    """Mean grey of each photo, `(N,)`."""
+    return images.mean((2, 3)).cpu() @ _LUMA
+
+
+def _contrasted(factor: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
+    return _colour(_scaled(factor), ((1 - factor) * grey)[:, None, None].expand(-1, 3, 1))
+
+
+def _saturated(factor: torch.Tensor) -> torch.Tensor:
+    return _colour(_scaled(factor) + (1 - factor)[:, None, None] * _LUMA.expand(3, 3))
+
+
+def _tinted(circles: torch.Tensor) -> torch.Tensor:
+    """Turned about the grey axis by Rodrigues' formula, about (1, 1, 1)/√3."""
+    angle = circles * (2 * math.pi)
+    axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    return _colour(_scaled(angle.cos()) + angle.sin()[:, None, None] * axis + (1 - angle.cos())[:, None, None] / 3)
+
+
+# Augmentations -------------------------------------------------------------------------
 
 
 @augmentations.register("flip")
@@ -93,10 +151,7 @@ def flip(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | N
 @augmentations.register("rotate")
 def rotate(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
     """Turn by up to `rotate` degrees either way."""
-    if not recipe.rotate:
-        return None
-    angle = draws.spread(recipe.rotate, most=MOST["rotate"]) * (math.pi / 180)
-    return _affine(images, (angle.cos(), -angle.sin(), 0), (angle.sin(), angle.cos(), 0))
+    return _turned(draws.spread(recipe.rotate, most=MOST["rotate"])) if recipe.rotate else None
 
 
 @augmentations.register("crop")
@@ -113,16 +168,31 @@ def crop(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | N
     return _affine(images, (width, 0, left), (0, height, top))
 
 
-def _colour(matrix: torch.Tensor, offset: torch.Tensor | None = None) -> torch.Tensor:
-    shift = torch.zeros(len(matrix), 3, 1) if offset is None else offset
-    return torch.cat([matrix, shift], 2)
+@augmentations.register("shear")
+def shear(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+    """Slant sideways and upwards, by up to `shear` degrees each."""
+    if not recipe.shear:
+        return None
+    sideways, upwards = (draws.spread(recipe.shear, most=MOST["shear"]) for _ in range(2))
+    return _slanted(sideways, 0) @ _slanted(upwards, 1)
 
 
-def _scaled(factor: torch.Tensor) -> torch.Tensor:
-    return factor[:, None, None] * torch.eye(3)
+@augmentations.register("translate")
+def translate(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+    """Move along both sides by up to `translate` of their length; the photo goes on as in a mirror."""
+    if not recipe.translate:
+        return None
+    across, down = (draws.spread(recipe.translate, most=MOST["translate"]) for _ in range(2))
+    return _moved(across, 0) @ _moved(down, 1)
 
 
-_LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
+@augmentations.register("zoom")
+def zoom(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+    """Enlarge or shrink by a factor of up to 1 + `zoom` either way, the middle staying where it is."""
+    if not recipe.zoom:
+        return None
+    side = torch.exp(draws.spread(math.log1p(recipe.zoom), most=math.log1p(MOST["zoom"])))
+    return _affine(images, (side, 0, 0), (0, side, 0))
 
 
 @augmentations.register("brightness")
@@ -138,9 +208,7 @@ def contrast(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor
     """Stretch by 1 ± `contrast` about the photo's mean grey."""
     if not recipe.contrast:
         return None
-    factor = draws.spread(recipe.contrast, most=MOST["contrast"], centre=1)
-    grey = images.mean((2, 3)).cpu() @ _LUMA
-    return _colour(_scaled(factor), ((1 - factor) * grey)[:, None, None].expand(-1, 3, 1))
+    return _contrasted(draws.spread(recipe.contrast, most=MOST["contrast"], centre=1), _grey(images))
 
 
 @augmentations.register("saturation")
@@ -148,20 +216,98 @@ def saturation(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tens
     """Move colours towards grey or away from it by 1 ± `saturation`."""
     if not recipe.saturation:
         return None
-    factor = draws.spread(recipe.saturation, most=MOST["saturation"], centre=1)
-    return _colour(_scaled(factor) + (1 - factor)[:, None, None] * _LUMA.expand(3, 3))
+    return _saturated(draws.spread(recipe.saturation, most=MOST["saturation"], centre=1))
 
 
 @augmentations.register("hue")
 def hue(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
     """Turn colours by up to `hue` of the circle, about the grey axis."""
-    if not recipe.hue:
+    return _tinted(draws.spread(recipe.hue, most=MOST["hue"])) if recipe.hue else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """What a policy may choose for a photo: maps from amounts in ± `strongest` and the photos' mean greys, `(N,)` both.
+
+    `field`: the recipe's, whose range is not left.
+    """
+
+    strongest: float
+    field: str
+    change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+# The strongest amounts are those of the two papers, as far as they have the operation: hue is ours.
+OPERATIONS: dict[str, Operation] = {
+    "identity": Operation(0, "zoom", lambda amount, grey: _affine(amount, (1, 0, 0), (0, 1, 0))),
+    "shear x": Operation(17, "shear", lambda amount, grey: _slanted(amount, 0)),
+    "shear y": Operation(17, "shear", lambda amount, grey: _slanted(amount, 1)),
+    "translate x": Operation(0.3, "translate", lambda amount, grey: _moved(amount, 0)),
+    "translate y": Operation(0.3, "translate", lambda amount, grey: _moved(amount, 1)),
+    "rotate": Operation(30, "rotate", lambda amount, grey: _turned(amount)),
+    "brightness": Operation(0.9, "brightness", lambda amount, grey: _colour(_scaled(1 + amount))),
+    "contrast": Operation(0.9, "contrast", lambda amount, grey: _contrasted(1 + amount, grey)),
+    "saturation": Operation(0.9, "saturation", lambda amount, grey: _saturated(1 + amount)),
+    "hue": Operation(0.2, "hue", lambda amount, grey: _tinted(amount)),
+}
+
+
+@augmentations.register("policy")
+def policy(draws: Draws, recipe: Recipe, images: torch.Tensor) -> tuple[torch.Tensor, ...] | None:
+    """Draw operations for each photo: `trivial` one of any strength, `randaugment` several of one strength.
+
+    TrivialAugment (Müller and Hutter, 2021, https://arxiv.org/abs/2103.10158) and RandAugment (Cubuk et al., 2020,
+    https://arxiv.org/abs/1909.13719), with those of their operations that are a map of places or colours. Either
+    direction has the same chance.
+    """
+    if recipe.policy == "none":
         return None
-    angle = draws.spread(recipe.hue, most=MOST["hue"]) * (2 * math.pi)
-    # Rodrigues' formula about (1, 1, 1)/√3.
-    axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
-    turn = _scaled(angle.cos()) + angle.sin()[:, None, None] * axis + (1 - angle.cos())[:, None, None] / 3
-    return _colour(turn)
+    grey = _grey(images)
+    space, colour = torch.eye(3).expand(len(images), 3, 3), torch.eye(3, 4).expand(len(images), 3, 4)
+    for _ in range(1 if recipe.policy == "trivial" else recipe.policy_operations):
+        chosen = chosen_operations(draws)
+        if recipe.policy == "trivial":
+            share = draws.spread(1, most=math.inf)
+        else:
+            share = (recipe.policy_strength * draws.strength).float() * torch.where(draws.uniform() < 0.5, -1.0, 1.0)
+        place, paint = torch.eye(3).expand_as(space), torch.eye(3, 4).expand_as(colour)
+        for number, operation in enumerate(OPERATIONS.values()):
+            most = MOST[operation.field]
+            change = operation.change((operation.strongest * share).clamp(-most, most), grey)
+            here = (chosen == number)[:, None, None]
+            if change.shape[2] == 3:
+                place = torch.where(here, change, place)
+            else:
+                paint = torch.where(here, change, paint)
+        space, colour = space @ place, _painted(colour, paint)
+    return space, colour
+
+
+def chosen_operations(draws: Draws) -> torch.Tensor:
+    """Numbers of operations, `int64 (N,)`, each with the same chance."""
+    return (draws.uniform() * len(OPERATIONS)).long().clamp_max(len(OPERATIONS) - 1)
+
+
+@augmentations.register("erase")
+def erase(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+    """Cover a rectangle with the training photos' mean colour, with chance `erase`.
+
+    Random erasing (Zhong et al., 2017, https://arxiv.org/abs/1708.04896): 2 to 33 % of the area, height to width
+    between 0.3 and 3.3.
+    """
+    if not recipe.erase:
+        return None
+    erased = draws.uniform() < recipe.erase
+    area = (draws.uniform(0.02, 0.33) * draws.strength).clamp_max(0.5).float()
+    aspect = torch.exp(draws.uniform(math.log(0.3), math.log(3.3)))
+    # A side that would be longer than the photo's is cut, and the other one made longer.
+    height = (area * aspect).sqrt().clamp_max(1).maximum(area)
+    width = area / height.clamp_min(1e-9)  # at strength 0 both are 0
+    left, top = draws.uniform() * (1 - width), draws.uniform() * (1 - height)
+    return torch.stack([left, top, width, height], 1) * erased[:, None]
+
+
+# All of them -----------------------------------------------------------------------------
 
 
 def source_size(recipe: Recipe, size: int) -> int:
@@ -176,16 +322,18 @@ def augment(pixels: torch.Tensor, draws: Draws, recipe: Recipe, preprocess: Prep
     images = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     space = torch.eye(3).expand(len(images), 3, 3)
     colour = torch.eye(3, 4).expand(len(images), 3, 4)
+    covered = []
     for name in augmentations:
-        change = augmentations[name](draws, recipe, images)
-        if change is None:
-            continue
-        if change.shape[1:] == (3, 3):
-            space = space @ change.to(space)
-        else:
-            colour = torch.cat(
-                [change[:, :, :3] @ colour[:, :, :3], change[:, :, :3] @ colour[:, :, 3:] + change[:, :, 3:]], 2
-            )
+        changes = augmentations[name](draws, recipe, images)
+        for change in changes if isinstance(changes, tuple) else (changes,):
+            if change is None:
+                continue
+            if change.shape[1:] == (3, 3):
+                space = space @ change
+            elif change.shape[1:] == (3, 4):
+                colour = _painted(colour, change)
+            else:
+                covered.append(change)
     scale, shift = preprocess.normalisation()
     colour = colour * scale[:, None]
     colour = torch.cat([colour[:, :, :3], colour[:, :, 3:] + shift[:, None]], 2).to(images.device)
@@ -193,4 +341,20 @@ def augment(pixels: torch.Tensor, draws: Draws, recipe: Recipe, preprocess: Prep
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     # Colours after sampling, which is linear too: the result is the same, and the sampled photo is smaller.
     images = torch.baddbmm(colour[:, :, 3:], colour[:, :, :3], images.flatten(2)).view_as(images)
+    for rectangles in covered:
+        images.masked_fill_(_inside(rectangles, size)[:, None].to(images.device), 0)  # the mean, once normalised
     return images.contiguous(memory_format=torch.channels_last)
+
+
+def _painted(before: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    """The colour map `(N, 3, 4)` that does `change` after `before`."""
+    matrix, offset = change[:, :, :3], change[:, :, 3:]
+    return torch.cat([matrix @ before[:, :, :3], matrix @ before[:, :, 3:] + offset], 2)
+
+
+def _inside(rectangles: torch.Tensor, size: int) -> torch.Tensor:
+    """Pixels whose middle lies in the rectangles `(N, 4)`, `bool (N, size, size)`."""
+    at = (torch.arange(size) + 0.5) / size
+    left, top, width, height = rectangles[:, :, None].unbind(1)
+    across, down = ((at >= start) & (at < start + length) for start, length in ((left, width), (top, height)))
+    return down[:, :, None] & across[:, None, :]

@@ -367,6 +367,44 @@ def explain(
 
 
 @app.command
+def show_augment(
+    data: str,
+    /,
+    *,
+    out: Path = Path("augmentations.png"),
+    recipe: str | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)] = None,
+    photos: int = 1,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+) -> None:
+    """Draw what augmentation does: each kind at rising strengths, and all that a recipe does, as a PNG.
+
+    Parameters
+    ----------
+    data
+        Folder of class folders, pre-split folder, archive, CSV, or known name.
+    out
+        Where to write the picture.
+    recipe
+        A JSON file as a run's recipe.json, or a name from `pati list presets`.
+    set_
+        field=value of the recipe, any number of them; another seed shows other photos.
+    photos
+        How many photos stand side by side.
+    """
+    if out.suffix.lower() != ".png":
+        raise PatiError(f"--out {out} would not be known as a picture", "give it a name that ends in .png")
+    from pati import showcase
+    from pati.files import write_bytes
+
+    chosen = _recipe(recipe).updated(set_ or [])
+    columns = _columns(path_column, label_column, None)
+    write_bytes(out, showcase.picture(data, chosen, photos=photos, columns=columns))
+    print(out)
+
+
+@app.command
 def predict(
     model: Path,
     /,

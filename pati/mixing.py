@@ -42,13 +42,13 @@ def mix(
         pasted = draws.uniform() < (0.5 if recipe.mixup else 1)
         share = torch.where(pasted[:, None, None], inside, share)
         whole = torch.where(pasted, inside.mean((1, 2)), whole)
-    return blended(images, partner, share), blended(targets, partner, whole)
+    partner = partner.to(images.device)
+    return blended(images, images[partner], share), blended(targets, targets[partner], whole)
 
 
-def blended(values: torch.Tensor, partner: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """`values` `(N, C, …)` moved towards those of `partner` `(N,)` by `share` `(N, …)` of the way."""
-    share = share[:, None].to(values.device, values.dtype)
-    return values.lerp(values[partner.to(values.device)], share)
+def blended(values: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """`values` `(N, C, …)` moved towards `others`, of the same shape, by `share` `(N, …)` of the way."""
+    return values.lerp(others, share[:, None].to(values.device, values.dtype))
 
 
 def beta(draws: Draws, alpha: float) -> torch.Tensor:
@@ -70,13 +70,13 @@ def rectangles(draws: Draws, area: torch.Tensor, height: int, width: int) -> tor
     side = area.sqrt()
     down = _interval(draws.uniform() * height, side * height, height)
     across = _interval(draws.uniform() * width, side * width, width)
-    return (down[:, :, None] & across[:, None, :]).float()
+    return down[:, :, None] * across[:, None, :]
 
 
 def _interval(middle: torch.Tensor, length: torch.Tensor, count: int) -> torch.Tensor:
-    """Which of `count` pixels in a row have their middle inside, `bool (N, count)`."""
+    """1 for those of `count` pixels in a row whose middle lies inside, else 0: `float32 (N, count)`."""
     distance = torch.arange(count) + 0.5 - middle[:, None]
-    return distance.abs() < length[:, None] / 2
+    return (distance.abs() < length[:, None] / 2).float()
 
 
 def ring(draws: Draws) -> torch.Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import types
@@ -134,10 +135,21 @@ class Recipe:
     )
     rotate: float | None = _choice(None, "largest turn either way, in degrees", low=0, high=180)
     crop: float | None = _choice(None, "smallest area kept by a random resized crop", low=0.05, high=1)
+    shear: float = _choice(0.0, "largest slant sideways and upwards, in degrees", low=0, high=60)
+    translate: float = _choice(0.0, "largest move along each side, as a share of it", low=0, high=0.5)
+    zoom: float = _choice(0.0, "largest relative enlargement or shrinking", low=0, high=1)
     brightness: float = _choice(0.15, "largest relative change of brightness", low=0, high=0.95)
     contrast: float = _choice(0.0, "largest relative change of contrast", low=0, high=0.95)
     saturation: float = _choice(0.0, "largest relative change of saturation", low=0, high=0.95)
     hue: float = _choice(0.0, "largest turn of the hue, as a share of the colour circle", low=0, high=0.5)
+    policy: str = _choice(
+        "none",
+        "operations drawn for each photo: trivial: one of any strength; randaugment: several of one strength",
+        among=("none", "trivial", "randaugment"),
+    )
+    policy_operations: int = _choice(2, "operations that randaugment draws for a photo", low=1, high=8)
+    policy_strength: float = _choice(0.3, "strength of randaugment's operations", low=0, high=1)
+    erase: float = _choice(0.0, "chance of covering a rectangle with the mean colour", low=0, high=1)
     mixup: float = _choice(
         0.0, "alpha of mixup, photos blended with others of the batch (1 is usual); 0 is none", low=0, high=10
     )
@@ -225,9 +237,14 @@ def _parse(text: str) -> Any:
         return tuple(map(_parse, text.split(","))) if "," in text else text
 
 
+@functools.cache  # working them out takes a hundred times longer than all else about a recipe
+def _types() -> dict[str, Any]:
+    return typing.get_type_hints(Recipe)
+
+
 def _convert(item: dataclasses.Field[Any], value: Any) -> Any:
     """`value` as the field's type and inside its range, or a `PatiError` that says what was expected."""
-    wanted = typing.get_type_hints(Recipe)[item.name]
+    wanted = _types()[item.name]
     options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     if value is None and type(None) in options:
         return None

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from pati.augment import Draws, augment, augmentations
+from pati import augment as augment_module
+from pati.augment import MOST, OPERATIONS, Draws, augment, augmentations
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from tests.conftest import draw
 
 NOTHING = Recipe(flip=0, rotate=0, crop=1, brightness=0, contrast=0, saturation=0, hue=0)
 PLAIN = Preprocess(size=32, mean=(0, 0, 0), std=(1, 1, 1))
-STRONG = {"flip": 1.0, "rotate": 40.0, "crop": 0.4, "brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.3}
+STRONG: dict[str, Any] = {
+    "flip": 1.0, "rotate": 40.0, "crop": 0.4, "shear": 30.0, "translate": 0.3, "zoom": 0.5, "brightness": 0.5,
+    "contrast": 0.5, "saturation": 0.5, "hue": 0.3, "policy": "randaugment", "erase": 1.0,
+}  # fmt: skip
 
 
 def batch(count: int = 16) -> torch.Tensor:
@@ -39,6 +47,13 @@ def test_strengths_cover_every_augmentation() -> None:
 def test_no_strength_is_the_identity() -> None:
     preprocess = Preprocess(size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
     torch.testing.assert_close(run(NOTHING, preprocess=preprocess), preprocess.normalise(batch()), atol=1e-4, rtol=0)
+
+
+def test_what_is_new_is_off_unless_asked_for() -> None:
+    numbers = draws()
+    for name in ("shear", "translate", "zoom", "policy", "erase"):
+        assert augmentations[name](numbers, Recipe(), torch.rand(16, 3, 8, 8)) is None
+    assert torch.equal(numbers.uniform(), draws().uniform())  # nor does it use up random numbers of the others
 
 
 @pytest.mark.parametrize("name", list(STRONG))
@@ -168,6 +183,157 @@ def test_colour_maps_by_hand() -> None:
     result, _ = applied("hue")
     torch.testing.assert_close(result.sum(1), image.sum(1))  # a turn about the grey axis keeps the sum
     torch.testing.assert_close(result.norm(dim=1), image.norm(dim=1))
+
+
+def maps(name: str, count: int = 2000, strength: Any = 1.0, **fields: Any) -> torch.Tensor:
+    """What an augmentation alone draws for photos without content."""
+    numbers = Draws(0, 0, torch.arange(count), strength)
+    change = augmentations[name](numbers, dataclasses.replace(NOTHING, **fields), torch.zeros(count, 3, 8, 8))
+    assert isinstance(change, torch.Tensor)
+    return change
+
+
+def test_shear_slants_and_keeps_the_area() -> None:
+    change = maps("shear", shear=20.0)
+    torch.testing.assert_close(change[:, :2, :2].det(), torch.ones(2000))
+    for slope in (change[:, 0, 1], change[:, 1, 0]):
+        degrees = slope.atan() * 180 / math.pi
+        assert scipy.stats.kstest(degrees, scipy.stats.uniform(-20, 40).cdf).pvalue > 1e-3
+    assert abs(torch.corrcoef(change[:, [0, 1], [1, 0]].T)[0, 1]) < 0.1
+    assert not change[:, :2, 2].any()
+
+
+def test_translate_moves_by_a_share_of_the_side() -> None:
+    change = maps("translate", translate=0.25)
+    for move in (change[:, 0, 2], change[:, 1, 2]):
+        assert scipy.stats.kstest(move / 2, scipy.stats.uniform(-0.25, 0.5).cdf).pvalue > 1e-3
+    assert torch.equal(change[:, :2, :2], torch.eye(2).expand(2000, 2, 2))
+    ramp = torch.arange(32, dtype=torch.uint8) * 8
+    pixels = torch.stack([ramp.expand(32, 32), ramp[:, None].expand(32, 32), torch.zeros(32, 32).byte()], 2)
+    images = augment(
+        pixels.expand(100, -1, -1, -1), draws(100), dataclasses.replace(NOTHING, translate=0.25), PLAIN, 32
+    )
+    moved = (images - images.new_tensor(pixels.tolist()).permute(2, 0, 1) / 255)[:, :2, 12:20, 12:20] * 255 / 8
+    expected = maps("translate", 100, translate=0.25)[:, :2, 2] * 16  # pixels: the side is 2 long, and 32
+    torch.testing.assert_close(moved, expected[:, :, None, None].expand_as(moved), atol=1e-2, rtol=0)
+
+
+def test_zoom_enlarges_as_often_as_it_shrinks() -> None:
+    change = maps("zoom", zoom=0.5)
+    side = change[:, 0, 0]
+    assert torch.equal(side, change[:, 1, 1])
+    assert side.min() >= 1 / 1.5 - 1e-6
+    assert side.max() <= 1.5 + 1e-6
+    assert scipy.stats.kstest(side.log(), scipy.stats.uniform(-math.log(1.5), 2 * math.log(1.5)).cdf).pvalue > 1e-3
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(sorted(set(MOST) & {"rotate", "shear", "translate", "zoom", "brightness", "contrast",
+                                           "saturation", "hue"})), st.floats(0, 1000))  # fmt: skip
+def test_no_strength_leaves_the_recipes_range(name: str, strength: float) -> None:
+    change = maps(name, 200, strength, **{name: MOST[name] / 4})
+    allowed = maps(name, 200, 1.0, **{name: MOST[name]})
+    limit = torch.full((), min(strength, 4) / 4)
+    plain = torch.eye(3, change.shape[2])
+    if name in ("translate", "brightness", "contrast", "saturation"):  # maps in proportion to the amount
+        torch.testing.assert_close(change - plain, limit * (allowed - plain), atol=1e-5, rtol=1e-4)
+    elif strength >= 4:
+        torch.testing.assert_close(change, allowed, atol=1e-5, rtol=1e-4)
+
+
+def test_policies_choose_every_operation_as_often() -> None:
+    chosen = augment_module.chosen_operations(draws(20_000))
+    assert scipy.stats.chisquare(torch.bincount(chosen, minlength=len(OPERATIONS))).pvalue > 1e-3
+
+
+def policy_maps(count: int, images: torch.Tensor, strength: Any = 1.0, **fields: Any) -> tuple[torch.Tensor, ...]:
+    change = augmentations["policy"](
+        Draws(0, 0, torch.arange(count), strength), dataclasses.replace(NOTHING, **fields), images
+    )
+    assert isinstance(change, tuple)
+    return change
+
+
+def test_trivial_does_one_operation_of_any_strength() -> None:
+    count = 4000
+    images = torch.rand(count, 3, 4, 4)
+    space, colour = policy_maps(count, images, policy="trivial")
+    numbers = draws(count)
+    chosen, share = augment_module.chosen_operations(numbers), numbers.spread(1, most=math.inf)
+    assert scipy.stats.kstest(share, scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    grey = images.mean((2, 3)) @ torch.tensor([0.299, 0.587, 0.114])
+    for number, operation in enumerate(OPERATIONS.values()):
+        mine = chosen == number
+        expected = operation.change(operation.strongest * share[mine], grey[mine])
+        other = colour if expected.shape[2] == 3 else space
+        torch.testing.assert_close((space if expected.shape[2] == 3 else colour)[mine], expected)
+        assert torch.equal(other[mine], torch.eye(3, other.shape[2]).expand_as(other[mine]))
+
+
+def test_randaugment_does_several_operations_of_one_strength() -> None:
+    count = 4000
+    images = torch.rand(count, 3, 4, 4)
+    space, colour = policy_maps(count, images, policy="randaugment", policy_operations=1, policy_strength=0.5)
+    chosen = augment_module.chosen_operations(draws(count))
+    names = list(OPERATIONS)
+    turned = space[chosen == names.index("rotate")]
+    degrees = torch.atan2(turned[:, 1, 0], turned[:, 0, 0]) * 180 / math.pi
+    torch.testing.assert_close(degrees.abs(), torch.full_like(degrees, 15.0), atol=1e-3, rtol=0)
+    assert scipy.stats.binomtest(int((degrees > 0).sum()), len(degrees)).pvalue > 1e-3
+    changed = [
+        (policy_maps(count, images, policy="randaugment", policy_operations=operations)[1] != torch.eye(3, 4))
+        .flatten(1).any(1).float().mean().item() for operations in (1, 2, 8)
+    ]  # fmt: skip
+    for operations, share in zip((1, 2, 8), changed, strict=True):  # 4 of 10 operations change colours
+        assert share == pytest.approx(1 - 0.6**operations, abs=0.04)
+    space, colour = policy_maps(count, images, torch.zeros(count), policy="randaugment", policy_operations=3)
+    torch.testing.assert_close(space, torch.eye(3).expand_as(space))
+    torch.testing.assert_close(colour, torch.eye(3, 4).expand_as(colour))
+
+
+def test_erasing_covers_its_share_as_often_as_asked() -> None:
+    rectangles = maps("erase", 20_000, erase=0.4)
+    left, top, width, height = rectangles.T
+    erased = width > 0
+    assert scipy.stats.binomtest(int(erased.sum()), 20_000, 0.4).pvalue > 1e-3
+    assert ((left + width)[erased] <= 1 + 1e-6).all()
+    assert ((top + height)[erased] <= 1 + 1e-6).all()
+    assert rectangles.min() >= 0
+    assert scipy.stats.kstest((width * height)[erased], scipy.stats.uniform(0.02, 0.31).cdf).pvalue > 1e-3
+    aspect = (height / width)[erased]
+    assert aspect.min() >= 0.3 - 1e-4
+    assert aspect.max() <= 3.3 + 1e-4
+    strong = maps("erase", 20_000, torch.tensor([0.5, 10.0]).repeat(10_000), erase=1.0)
+    area = (strong[:, 2] * strong[:, 3]).view(-1, 2)
+    assert area[:, 0].max() <= 0.165 + 1e-5
+    assert area[:, 1].max() <= 0.5 + 1e-5
+
+
+def test_erased_pixels_are_a_rectangle_of_the_mean_colour() -> None:
+    preprocess = Preprocess(size=32, mean=(0.9, 0.9, 0.9), std=(0.2, 0.3, 0.25))  # a colour that no photo here has
+    recipe = dataclasses.replace(NOTHING, erase=1.0)
+    images = run(recipe, preprocess=preprocess)
+    untouched = run(NOTHING, preprocess=preprocess)
+    rectangles = maps("erase", 16, erase=1.0)
+    for image, plain, (left, top, width, height) in zip(images, untouched, rectangles.tolist(), strict=True):
+        covered = (image == 0).all(0)
+        rows, columns = covered.any(1).nonzero().flatten(), covered.any(0).nonzero().flatten()
+        assert covered[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert torch.equal(image[:, ~covered], plain[:, ~covered])
+        assert abs(rows[0] - 32 * top) <= 0.5 + 1e-3
+        assert abs(columns[0] - 32 * left) <= 0.5 + 1e-3
+        assert abs(len(rows) - 32 * height) <= 1
+        assert abs(len(columns) - 32 * width) <= 1
+
+
+def test_every_device_gives_the_same() -> None:
+    recipe = Recipe(**(STRONG | {"flip": 0.5, "erase": 0.5}))
+    expected = run(recipe)
+    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+        images = augment(batch().to(device), draws(), recipe, PLAIN, 32)
+        assert images.device.type == device
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(images.cpu(), expected, atol=1e-3, rtol=0)
 
 
 def test_shrinking_looks_at_all_pixels() -> None:

@@ -34,7 +34,7 @@ def pati(*arguments: object, stdin: str | None = None, cwd: Path | None = None) 
 def test_help_of_every_verb() -> None:
     top = pati("--help")
     assert top.returncode == 0
-    for verb in ("fetch", "check", "train", "lr-find", "eval", "explain", "predict", "list"):
+    for verb in ("fetch", "check", "train", "lr-find", "eval", "explain", "predict", "show-augment", "list"):
         assert verb in top.stdout
         shown = pati(verb, "--help")
         assert shown.returncode == 0
@@ -69,6 +69,8 @@ def test_help_does_not_import_torch() -> None:
         (["fetch", "imagenet"], 1, "no dataset 'imagenet'"),
         (["check", "digits", "--out", "/"], 1, "would overwrite something else"),
         (["train", "digits", "--group-by", "sender"], 1, "no columns to choose or group by"),
+        (["show-augment", "digits", "--out", "x.jpg"], 1, "ends in .png"),
+        (["show-augment", "digits", "--photos", "9"], 1, "from 1 to 8"),
         (["list", "cars"], 2, ""),
         (["nonsense"], 2, ""),
         (["train", "digits", "--epochs", "many"], 2, ""),

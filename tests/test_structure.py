@@ -18,7 +18,7 @@ FLOORS = (
     {"__main__", "demo"},
     {"cli"},
     {"terminal", "catalogue", "output", "inputs", "api"},
-    {"pipeline"},
+    {"pipeline", "showcase"},
     {"lr_find"},
     {"report"},
     {"training", "evaluate", "classifier"},

@@ -75,6 +75,18 @@ def test_resume_is_bit_exact(tmp_path: Path, stop_after: int, averaging: float, 
             assert one[name] == two[name]
 
 
+def test_mixed_photos_are_trained_on_and_resumed_exactly(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, mixup=0.4, cutmix=1.0, policy="randaugment", erase=0.3)
+    plain, _ = run(tmp_path / "plain")
+    whole, rows = run(tmp_path / "whole", recipe)
+    assert not same(plain, whole)
+    assert all(0 <= row["train_accuracy"] <= 1 for row in rows if row["kind"] == "epoch")
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", recipe, stop_after=4)
+    resumed, _ = run(tmp_path / "cut", recipe)
+    assert same(whole, resumed)
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(loop, "CHECKPOINT_SHARE", float("inf"))

@@ -15,8 +15,11 @@ from PIL import Image
 
 from pati.classifier import Explanation
 
+Tile = NDArray[np.uint8] | None  # (H, W, 3)
+
 # Okabe and Ito's colour-blind-safe blue, vermilion and grey.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
+SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
 _STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a class may be called $5
@@ -80,7 +83,8 @@ def learning_rates(
         axes.axvline(suggestion, color=ORANGE, linestyle="--", label=f"suggested: {suggestion:g}")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_ylim(0, 1.1 * max(smoothed))  # the steps of a net that diverges would leave the curve no room
+        margin = 0.2 * (max(smoothed) - min(smoothed))  # the steps of a net that diverges would leave the curve no room
+        axes.set_ylim(min(losses) - margin, max(smoothed) + margin)
         axes.set_xlabel("learning rate")
         axes.set_ylabel("training loss")
         axes.legend(frameon=False)
@@ -189,6 +193,42 @@ def _explanation_page(explanation: Explanation, limit: int) -> bytes:
     panels[3].tick_params(length=0)
     panels[3].set_title("probability", loc="left", fontsize=11)
     return _png(figure)
+
+
+def tiles(labels: Sequence[tuple[str, str]], blocks: Sequence[Sequence[Sequence[Tile]]], heads: Sequence[str]) -> bytes:
+    """PNG of square tiles of one size, pixel by pixel: blocks side by side, in each a row a label, a column a head.
+
+    A label is a name and, small below it, what belongs to it. The last row stands apart, without heads. None is a gap.
+    """
+    side = max(len(tile) for row in blocks[0] for tile in row if tile is not None)
+    times = -(-SMALLEST_TILE // side)
+    step = side * times + 4
+    left, top, apart = 190, 34, 22
+    across = len(heads) * step + apart
+    width = left + len(blocks) * across
+    height = top + len(labels) * step + 2 * apart
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    middles: list[float] = []
+    for row in range(len(labels)):
+        y = top + row * step + (apart if row == len(labels) - 1 else 0)
+        middles.append(y + side * times / 2)
+        for number, block in enumerate(blocks):
+            for column, tile in enumerate(block[row]):
+                if tile is not None:
+                    x = left + number * across + column * step
+                    canvas[y : y + side * times, x : x + side * times] = tile.repeat(times, 0).repeat(times, 1)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+        figure.figimage(canvas)
+        for (name, setting), middle in zip(labels, middles, strict=True):
+            at = 1 - middle / height
+            figure.text(12 / width, at + 1 / height, name, fontsize=11, color="#222222", va="bottom")
+            figure.text(12 / width, at - 3 / height, setting, fontsize=8, va="top")
+        for number in range(len(blocks)):
+            for column, head in enumerate(heads):
+                middle = left + number * across + column * step + side * times / 2
+                figure.text(middle / width, 1 - (top - 8) / height, head, fontsize=8, ha="center", va="bottom")
+        return _png(figure)
 
 
 def _png(figure: Figure) -> bytes:

@@ -25,7 +25,8 @@ WORDS: dict[str, dict[str, str]] = {
         "true_class": "true class",
         "predicted_class": "answer",
         "curves": "Learning curves",
-        "curves_text": "Validation accuracy is measured at the size trained at the time.",
+        "curves_text": "Validation accuracy is measured at the size trained at the time. Training figures are those of "
+        "augmented photos; one that is mixed from two counts as the class of which it holds most.",
         "epoch": "epoch",
         "loss": "loss",
         "training": "training",
@@ -74,7 +75,8 @@ WORDS: dict[str, dict[str, str]] = {
         "true_class": "gerçek sınıf",
         "predicted_class": "yanıt",
         "curves": "Öğrenme eğrileri",
-        "curves_text": "Doğrulama doğruluğu, o sırada eğitilen boyutta ölçülür.",
+        "curves_text": "Doğrulama doğruluğu, o sırada eğitilen boyutta ölçülür. Eğitim değerleri artırılmış "
+        "fotoğraflarındır; iki fotoğrafın karışımı, en çok hangi sınıfı içeriyorsa o sınıftan sayılır.",
         "epoch": "dönem",
         "loss": "kayıp",
         "training": "eğitim",
