@@ -84,7 +84,8 @@ def learning_rates(
         axes.axvline(suggestion, color=ORANGE, linestyle="--", label=f"suggested: {suggestion:g}")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_ylim(0, 1.1 * max(smoothed))  # the steps of a net that diverges would leave the curve no room
+        margin = 0.2 * (max(smoothed) - min(smoothed))  # the steps of a net that diverges would leave the curve no room
+        axes.set_ylim(min(losses) - margin, max(smoothed) + margin)
         axes.set_xlabel("learning rate")
         axes.set_ylabel("training loss")
         axes.legend(frameon=False)
