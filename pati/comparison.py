@@ -292,4 +292,4 @@ def _verdict(pair: dict[str, Any]) -> str:
     if pair["p"] >= ALPHA:
         return f"no difference can be told between {first} and {second} ({p})"
     better, worse = (first, second) if pair["difference"] > 0 else (second, first)
-    return f"{better} is better than {worse} ({p})"
+    return f"{better} is more accurate than {worse} ({p})"

@@ -189,7 +189,7 @@ def test_a_true_difference_is_named_with_its_better_run(trained: Path, tmp_path:
     assert (pair["only_first_right"], pair["only_second_right"]) == (0, 30)
     assert pair["p_alone"] == 2 / 2**30
     assert pair["p"] == 3 * pair["p_alone"]
-    assert pair["verdict"] == "best is better than poor (p < 0.0001)"
+    assert pair["verdict"] == "best is more accurate than poor (p < 0.0001)"
     assert pair["difference"] == pytest.approx(-0.1)
     assert pair["interval"][0] < -0.1 < pair["interval"][1] < 0
     assert told["best", "good"]["verdict"].startswith("no difference can be told")
