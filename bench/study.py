@@ -77,17 +77,21 @@ REGULARISED_FOLDS = 3
 
 BALANCING: dict[str, tuple[str, ...]] = {
     "none": ("balance=none",),
-    "sampling": ("balance=sampling",),
-    "sampling, half the power": ("balance=sampling", "balance_power=0.5"),
-    "weights": ("balance=weights",),
+    **{
+        f"{name}, power {power:g}": (f"balance={method}", f"balance_power={power:g}")
+        for name, method in (
+            ("sampling", "sampling"),
+            ("weights", "weights"),
+            ("logit adjustment", "logits"),
+            ("balancing augmentation", "augment"),
+        )
+        for power in (1, 0.5)
+    },
     "effective numbers": ("balance=effective",),
-    "focal": ("balance=focal",),
-    "logit adjustment": ("balance=logits",),
-    "balancing augmentation": ("balance=augment",),
-    "balancing augmentation, half the power": ("balance=augment", "balance_power=0.5"),
+    "focal loss": ("balance=focal",),
 }
 
-TRIALS = 30
+TRIALS = 20
 
 RESAMPLES = 10_000
 

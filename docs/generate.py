@@ -3,7 +3,7 @@
 docs/cli.md        help of every verb
 docs/reference.md  catalogues, recipe fields, reasons and flags of files
 docs/models.md     every net: its paper, its cost, and what is published of it
-README*.md, docs/robustness.md: the tables between marks, from bench/results
+README*.md, docs/robustness.md, docs/study.md: the tables between marks, from bench/results
 """
 
 from __future__ import annotations
@@ -347,6 +347,7 @@ PAGES = {
     "reference.md": reference,
     "models.md": models_page,
     "robustness.md": robustness,
+    "study.md": study,
 }
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from pati.recipe import Recipe
 
 IMBALANCED = 3.0  # times as many photos in the largest class as in the smallest: scores by class lead from here on
-ADVISED = ((1.0, "none"), (3.0, "logits"))  # from this ratio on
+ADVISED = ((1.0, "none"), (3.0, "sampling"))  # from this ratio on (docs/study.md)
 STRONGEST = 2.0  # the rarest class's augmentation under augment; the most frequent one's is 1
 
 

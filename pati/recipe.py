@@ -165,7 +165,7 @@ class Recipe:
         search=("none", "sampling", "weights", "effective", "focal", "logits", "augment"),
     )
     balance_power: float = _choice(
-        1.0, "how far balance evens the classes out: 0 not at all, 1 fully, more beyond", low=0, high=2, search=(0, 1.5)
+        0.5, "how far balance evens the classes out: 0 not at all, 1 fully, more beyond", low=0, high=2, search=(0, 1.5)
     )
     focal_gamma: float = _choice(
         2.0, "how little sure answers count when balance is focal", low=0, high=10, search=(0.5, 5)

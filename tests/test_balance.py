@@ -33,7 +33,7 @@ def targets(*counts: int) -> torch.Tensor:
 
 
 def of(method: str, *counts: int, **choices: Any) -> balance.Balance:
-    return balance.of(Recipe(balance=method, **choices), targets(*counts), CPU)
+    return balance.of(Recipe(balance=method, **{"balance_power": 1.0} | choices), targets(*counts), CPU)
 
 
 def test_ratio_and_advice() -> None:
@@ -41,9 +41,9 @@ def test_ratio_and_advice() -> None:
     assert balance.ratio([3, 0]) == math.inf
     assert balance.advised([10, 10]) == "none"
     assert balance.advised([29, 10]) == "none"
-    assert balance.advised([30, 10]) == "logits"
+    assert balance.advised([30, 10]) == "sampling"
     assert {method for _, method in balance.ADVISED} <= set(METHODS)
-    assert balance.settled(Recipe(balance="auto"), [90, 10]).balance == "logits"
+    assert balance.settled(Recipe(balance="auto"), [90, 10]).balance == "sampling"
     assert balance.settled(Recipe(balance="focal"), [90, 10]).balance == "focal"
     assert balance.document("none", [29, 10]) == {"method": "none", "ratio": 2.9, "by_class": False}
     assert balance.document("none", [30, 10])["by_class"]

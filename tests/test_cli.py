@@ -122,10 +122,10 @@ def test_check_advises_on_uneven_classes(shapes: Path, tmp_path: Path) -> None:
         (shapes / "circle" / f"{number}.jpg").unlink()
     document = json.loads(pati("check", shapes, "--json", "--out", tmp_path / "m.jsonl").stdout)
     counts = [parts["train"] for parts in document["classes"].values()]
-    assert document["balance"] == {"ratio": round(max(counts) / min(counts), 2), "advised": "logits"}
+    assert document["balance"] == {"ratio": round(max(counts) / min(counts), 2), "advised": "sampling"}
     told = " ".join(pati("check", shapes, "--out", tmp_path / "m.jsonl").stdout.split())
     assert f"has {document['balance']['ratio']:.1f} times as many training photos as the smallest" in told
-    assert "--set balance=logits" in told
+    assert "--set balance=sampling" in told
 
 
 def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:

@@ -175,25 +175,25 @@ def test_uneven_classes_are_told_and_auto_is_settled_for_good(shapes: Path, tmp_
     counts = Counter(entry.label for entry in Manifest.read(result.run.manifest).of_split("train"))
     (row,) = result.run.rows("balance")
     assert row == {
-        "kind": "balance", "method": "logits", "by_class": True,
+        "kind": "balance", "method": "sampling", "by_class": True,
         "ratio": round(max(counts.values()) / min(counts.values()), 2),
     }  # fmt: skip
     assert row["ratio"] >= 3
-    assert [event["advised"] for event in told if event["kind"] == "balance"] == ["logits"]
+    assert [event["advised"] for event in told if event["kind"] == "balance"] == ["sampling"]
     assert Recipe.read(result.run.recipe) == dataclasses.replace(
         pipeline.prepare(shapes, recipe).recipe, precision=Recipe.read(result.run.recipe).precision
     )
-    assert result.metrics["balance"]["method"] == "logits"
+    assert result.metrics["balance"]["method"] == "sampling"
     page = result.run.report.read_text()
     assert page.index("Macro F1</span>") < page.index("Accuracy</span>")
 
     result.run.update(stage="training")
     result.run.predictions.unlink()
     again = pipeline.resume(result.run.folder)
-    assert [row["method"] for row in again.run.rows("balance")] == ["logits", "logits"]
+    assert [row["method"] for row in again.run.rows("balance")] == ["sampling", "sampling"]
     assert again.metrics["test"] == result.metrics["test"]
     document = pipeline.score(result.run.folder, data=shapes)
-    assert document["balance"]["method"] == "logits"
+    assert document["balance"]["method"] == "sampling"
 
 
 def test_patience_is_noted(shapes: Path, tmp_path: Path) -> None:
