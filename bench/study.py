@@ -137,8 +137,8 @@ def balancing() -> dict[str, Any]:
 
 
 def tuned() -> dict[str, Any]:
-    """A search on the photos outside the first fold; its recipe against the default on that fold, three seeds each."""
-    table, folder = fold_tables()[0], KEPT / "tune"
+    """A search judged by the second fold; its recipe against the default on the first one, three seeds each."""
+    table, folder = fold_tables(validated=True)[0], KEPT / "tune"
     choices = (table, "--group-by", "sender", *PACE, "--set", SHAPE)
     with tempfile.TemporaryDirectory() as cache:
         cost = measured(Path(cache), "tune", *choices, "--trials", TRIALS, "--out", folder, log=KEPT / "tune.txt")
@@ -254,8 +254,12 @@ def _recall(counts: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray((hits / np.maximum(support, 1)).sum(1) / np.maximum((support > 0).sum(1), 1))
 
 
-def fold_tables() -> list[Path]:
-    """A CSV for each fold, where it is the test and the rest to train on; the photos lie beside them."""
+def fold_tables(*, validated: bool = False) -> list[Path]:
+    """A CSV for each fold, where it is the test and the rest to train on; the photos lie beside them.
+
+    `validated`: the fold after it is for validation. Else that is drawn from the rest: fewer photos, as many have large
+    senders, which stay in training.
+    """
     folder = (KEPT / "photos").resolve()
     archive = Path(os.environ["PATI_MIRROR"]) / "clothing.zip"
     if not (folder / "clothing").is_dir():
@@ -264,15 +268,17 @@ def fold_tables() -> list[Path]:
     found = pipeline.check(archive, Recipe(group_by="sender_id"))
     entries = [entry for entry in found.kept if entry.split != "test"]
     labels, senders = found.targets(entries), _together(entries)
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(labels, labels, senders)
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    folds = [set(held_out.tolist()) for _, held_out in splitter.split(labels, labels, senders)]
     tables = []
-    for number, (_, held_out) in enumerate(folds):
-        table, test = folder / "clothing" / f"fold-{number}.csv", set(held_out.tolist())
+    for number, test in enumerate(folds):
+        validation = folds[(number + 1) % FOLDS] if validated else set()
+        table = folder / "clothing" / f"{'validated' if validated else 'fold'}-{number}.csv"
         with table.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["path", "label", "sender", "split", "sha256"])
             for index, entry in enumerate(entries):
-                where = "test" if index in test else "train"
+                where = "test" if index in test else "validation" if index in validation else "train"
                 writer.writerow([entry.path, entry.label, senders[index], where, entry.sha256])
         tables.append(table)
     return tables
