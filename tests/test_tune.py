@@ -290,7 +290,7 @@ def start(data: Path, out: Path, trials: int, *options: str) -> subprocess.Popen
 def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "a?b #%20"  # a name that means something in an address
     process = start(data, out, 3)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not list(out.glob("trials/1/step-*")):  # trial 0 is finished, trial 1 under way
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -349,7 +349,7 @@ def test_a_trial_that_takes_its_process_down_is_left_out(data: Path, tmp_path: P
 
 def test_two_processes_share_a_search(data: Path, tmp_path: Path) -> None:
     processes = [start(data, tmp_path / "search", 5, "--json") for _ in range(2)]
-    told = [process.communicate(timeout=120) for process in processes]
+    told = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], told
     assert states(tmp_path / "search") == {"COMPLETE": 5}
     rows = json.loads(max((out for out, _ in told), key=len))["trials"]

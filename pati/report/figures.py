@@ -135,6 +135,7 @@ def history(points: Sequence[tuple[int, float]], default: float | None, score: s
         low = min(max(low, values.min()), scale * default if default is not None else math.inf)
         margin = max(0.08 * (high - low), 0.005 * scale)
         axes.set_ylim(low - margin, high + margin)
+        axes.set_xlim(-0.5, numbers[-1] + 0.5)
         axes.set_xlabel(words["search_number"].lower())
         axes.set_title(words[score] + (" (%)" if score == "accuracy" else ""), loc="left", fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
