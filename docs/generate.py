@@ -64,7 +64,7 @@ MODELS = """# Models
 
 Made by `make docs` from the code; how they are built stands in each file of `pati/models/`.
 
-Parameters and multiply-adds are counted here for 1,000 classes, on convolutions and linear layers, at the size that
+Parameters, and the multiply-adds of convolutions and linear layers, are counted here for 1,000 classes at the size that
 the published figures are for; a test compares them with those of the named implementation. timm also counts norms, so
 ours are up to 1 % lower there. *Least* is the side of the smallest photos, in px, that a net can be made for. The last
 column is the variant for photos of {small} px and 10 classes: with the stem or head for small photos, where the family

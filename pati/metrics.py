@@ -86,7 +86,7 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]
     hits = int(counts.diagonal().sum().item())
     return {
         "photos": len(labels),
-        **{name: metrics[name](logits, labels) for name in metrics},
+        **{name: float(metrics[name](logits, labels)) for name in metrics},
         "accuracy_interval": list(wilson(hits, len(labels))),
         "confusion": counts.tolist(),
         "per_class": [{"class": name, **row} for name, row in zip(classes, per_class(counts), strict=True)],

@@ -204,7 +204,7 @@ def settle(
     assert settled.size is not None
     if settled.size < minimum_size:
         raise PatiError(
-            f"the model {recipe.model!r} needs at least {minimum_size} px, --size is {settled.size}",
+            f"the model {recipe.model or HOUSE!r} needs at least {minimum_size} px, --size is {settled.size}",
             f"use --size {minimum_size} or more, or another --model",
         )
     return settled

@@ -19,7 +19,6 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
-from pati import balance
 from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
 from pati.decode import FLAGS, REASONS
@@ -272,6 +271,8 @@ def plain(value: Any) -> str:
 
 def check_document(found: Manifest) -> dict[str, Any]:
     """The audit's summary as plain values."""
+    from pati import balance  # it brings torch, which errors and downloads need not wait for
+
     kept = found.kept
     widths, heights = sorted(entry.width for entry in kept), sorted(entry.height for entry in kept)
     groups = found.duplicate_groups()

@@ -53,7 +53,9 @@ try:
     from optuna.trial import FrozenTrial, TrialState
     from sqlalchemy.exc import SQLAlchemyError
 except ModuleNotFoundError as error:
-    raise PatiError(f"pati tune needs {error.name}, which is not installed", "pip install 'pati[tune]'") from error
+    raise PatiError(
+        f"pati tune needs {error.name}, which is not installed", "install it: pip install optuna"
+    ) from error
 
 FORMAT = 1
 USUAL = ("learning_rate", "dropout", "label_smoothing", "crop", "rotate", "brightness", "mixup")
@@ -327,9 +329,10 @@ class Study:
         if len(values) < FEWEST_FOR_IMPORTANCE or len(set(values)) == 1:
             return {}
         try:
-            return optuna.importance.get_param_importances(
-                self._study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+            shares = optuna.importance.get_param_importances(
+                self._study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), normalize=False
             )
+            return shares if any(shares.values()) else {}
         except RuntimeError:  # no tree found a difference
             return {}
 

@@ -1,4 +1,4 @@
-"""`mobilenetv3-small`, `mobilenetv3-large`: the smallest nets here, made for phones.
+"""`mobilenetv3-small`, `mobilenetv3-large`: the nets that compute least here, made for phones.
 
 Paper: Howard et al., 2019, "Searching for MobileNetV3", https://arxiv.org/abs/1905.02244: inverted bottlenecks with
 depthwise convolutions, squeeze-excitation in some, hard swish in the deeper ones; the variants are its tables 1 and 2.
