@@ -40,6 +40,7 @@ app = App(
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
 PathColumn = Annotated[str | None, Parameter(help="CSV column with the photos' paths, if not found by its name.")]
 LabelColumn = Annotated[str | None, Parameter(help="CSV column with the classes.")]
+Assignments = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)]
 SplitColumn = Annotated[str | None, Parameter(help="CSV column with train, validation or test.")]
 
 
@@ -161,7 +162,7 @@ def train(
     seed: int | None = None,
     group_by: str | None = None,
     recipe: str | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)] = None,
+    set_: Assignments = None,
     resume: Path | None = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
@@ -232,7 +233,7 @@ def lr_find(
     model: str | None = None,
     size: int | None = None,
     recipe: str | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)] = None,
+    set_: Assignments = None,
     out: Path = Path("lr-find.png"),
     steps: int = 100,
     path_column: PathColumn = None,
@@ -266,9 +267,7 @@ def lr_find(
 
     if out.suffix.lower() != ".png" or out.is_dir():
         raise PatiError(f"--out wants the name of a PNG file, got {out}", "for example --out lr-find.png")
-    common = {"model": model, "size": size}
-    changes: dict[str, Any] = {name: value for name, value in common.items() if value is not None}
-    chosen = dataclasses.replace(_recipe(recipe), **changes).updated(set_ or [])
+    chosen = _chosen(recipe, set_, None, None, {"model": model, "size": size})
     columns = _columns(path_column, label_column, split_column)
     with _watch() as listen:
         ready = pipeline.prepare(data, chosen, columns=columns, listen=listen)
@@ -300,7 +299,7 @@ def tune(
     out: Path | None = None,
     group_by: str | None = None,
     recipe: str | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)] = None,
+    set_: Assignments = None,
     search: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
@@ -483,7 +482,7 @@ def show_augment(
     *,
     out: Path = Path("augmentations.png"),
     recipe: str | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)] = None,
+    set_: Assignments = None,
     photos: int = 1,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,

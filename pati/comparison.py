@@ -171,9 +171,9 @@ def macro_f1_interval(
     """95 % interval of macro F1 of logits `(N, K)`: percentiles over resamples of the photos (Efron, 1979,
     https://doi.org/10.1214/aos/1176344552)."""
     generator = torch.Generator().manual_seed(seed)
-    count = len(labels)
+    answers, count = logits.argmax(1), len(labels)
     chosen = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
-    found = sorted(_macro_f1(logits.argmax(1)[numbers], labels[numbers], logits.shape[1]) for numbers in chosen)
+    found = sorted(_macro_f1(answers[numbers], labels[numbers], logits.shape[1]) for numbers in chosen)
     return found[int(0.025 * resamples)], found[-1 - int(0.025 * resamples)]
 
 

@@ -276,7 +276,8 @@ def check_document(found: Manifest) -> dict[str, Any]:
     kept = found.kept
     widths, heights = sorted(entry.width for entry in kept), sorted(entry.height for entry in kept)
     groups = found.duplicate_groups()
-    counts = [sum(entry.label == name for entry in found.of_split("train")) for name in found.classes]
+    trained = Counter(entry.label for entry in found.of_split("train"))
+    counts = [trained[name] for name in found.classes]
     evenness: dict[str, Any] | None = None
     if counts and min(counts) > 0:
         evenness = {"ratio": round(balance.ratio(counts), 2), "advised": balance.advised(counts)}
@@ -331,9 +332,10 @@ def show_check(found: Manifest, screen: Console) -> None:
     table.add_row("share", *(f"{100 * document['shares'][part]:.1f} %" for part in SPLITS), "")
     screen.print(table)
     if document["balance"]:
+        advised = document["balance"]["advised"]
         screen.print(
             f"balance: the largest class has {document['balance']['ratio']:.1f} times as many training photos as the "
-            f"smallest; advised: --set balance={document['balance']['advised']}",
+            f"smallest; {'even enough' if advised == 'none' else f'advised: --set balance={advised}'}",
             soft_wrap=True,
         )
     counts = Counter(row["reason"] for row in document["quarantined"])

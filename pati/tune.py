@@ -23,7 +23,6 @@ import shutil
 import sqlite3
 import statistics
 import time
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from typing import Any
 
 import torch
 
-from pati import balance, evaluate, files, metrics, pipeline, plan, report, threads, training
+from pati import balance, evaluate, files, metrics, pipeline, plan, plugins, report, threads, training
 from pati.classifier import Classifier
 from pati.data import sources
 from pati.data.sources import Columns
@@ -46,7 +45,6 @@ try:
         BaseDistribution,
         CategoricalDistribution,
         FloatDistribution,
-        IntDistribution,
         distribution_to_json,
         json_to_distribution,
     )
@@ -75,7 +73,7 @@ class Settings:
 
     `given`: the recipe as the user gave it; `recipe`: the same with everything settled, the first trial's.
     `fields`: what the user asked to search, nothing for the usual ones. `score`: a name of `metrics`. `trials` and
-    `budget` (seconds): how far the first start was to go.
+    `budget` (seconds): how far the first start was to go. `plugins`: see `plugins.state`.
     """
 
     data: str
@@ -88,6 +86,7 @@ class Settings:
     manifest: str
     trials: int | None
     budget: float | None
+    plugins: dict[str, Any]
 
     def write(self, folder: Path) -> None:
         """Write tune.json."""
@@ -103,6 +102,7 @@ class Settings:
             "manifest": self.manifest,
             "trials": self.trials,
             "budget": self.budget,
+            **self.plugins,
         }
         files.write_json(folder / "tune.json", document)
 
@@ -128,6 +128,7 @@ class Settings:
                 manifest=document["manifest"],
                 trials=document["trials"],
                 budget=document["budget"],
+                plugins={"plugins": document["plugins"]},
             )
         except FileNotFoundError:
             raise PatiError(f"{folder} is not a search's folder", "expected one that `pati tune` made") from None
@@ -164,13 +165,11 @@ def space(recipe: Recipe, names: Sequence[str]) -> dict[str, BaseDistribution]:
 
 def _distribution(item: dataclasses.Field[Any], own: Any) -> BaseDistribution:
     search = item.metadata["search"]
-    if len(search) != 2 or isinstance(search[0], str | bool):
+    if len(search) != 2 or isinstance(search[0], str):
         choices = search if own in search else (own, *search)
         return CategoricalDistribution(choices)
     factor = own if item.metadata["relative"] else 1
     low, high = (_rounded(min(max(factor * end, item.metadata["low"]), item.metadata["high"])) for end in search)
-    if int in typing.get_args(typing.get_type_hints(Recipe)[item.name]) or item.type == "int":
-        return IntDistribution(math.floor(low), math.ceil(high), log=item.metadata["log"])
     return FloatDistribution(low, high, log=item.metadata["log"])
 
 
@@ -181,7 +180,7 @@ def _rounded(value: Any) -> Any:
 
 def _nearest(where: BaseDistribution, value: Any) -> Any:
     """The value in a range that is nearest to the recipe's own, which need not lie in it: no weight decay at all."""
-    if isinstance(where, FloatDistribution | IntDistribution):
+    if isinstance(where, FloatDistribution):
         return min(max(value, where.low), where.high)
     return value
 
@@ -395,6 +394,7 @@ def tune(
                 manifest=ready.found.hash(),
                 trials=trials,
                 budget=budget,
+                plugins=plugins.state(),
             )
             folder.mkdir(parents=True, exist_ok=True)
             with _alone(folder):
@@ -487,6 +487,7 @@ def _go(
     started: float,
     listen: Listen,
 ) -> dict[str, Any]:
+    plugins.require_same(settings.plugins)
     if ready is None:
         ready = pipeline.prepare(settings.data, settings.recipe, columns=settings.columns, listen=listen)
     if ready.found.hash() != settings.manifest:

@@ -286,6 +286,33 @@ def start(data: Path, out: Path, trials: int, *options: str) -> subprocess.Popen
     )  # fmt: skip
 
 
+PLUGIN = """
+from pati.models import Net, Options, models
+from pati.models.scratch import scratch
+
+@models.register("mine")
+def mine(classes: int, options: Options) -> Net:
+    '''The bootcamp net under another name.'''
+    return scratch(classes, options)
+"""
+
+
+def test_a_search_goes_on_only_with_the_plugin_that_it_began_with(data: Path, tmp_path: Path) -> None:
+    plugin, out = tmp_path / "mine.py", tmp_path / "search"
+    plugin.write_text(PLUGIN)
+
+    def told(trials: int, *options: object) -> str:
+        process = start(data, out, trials, "--model", "mine", *map(str, options))
+        return " ".join(process.communicate(timeout=300)[1].split())
+
+    told(1, "--plugin", plugin)
+    assert states(out) == {"COMPLETE": 1}
+    assert "the model 'mine' comes from the plugin mine.py" in told(2)
+    plugin.write_text(PLUGIN + "# edited")
+    assert "the plugin mine.py changed since this run began" in told(2, "--plugin", plugin)
+    assert states(out) == {"COMPLETE": 1}
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "a?b #%20"  # a name that means something in an address
