@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from bench.command import measured
+from bench.command import commit, measured
 from bench.runs import KEPT, SEEDS, trained
 from pati import pipeline
 from pati.data.manifest import Entry
@@ -138,7 +138,7 @@ def balancing() -> dict[str, Any]:
 
 def tuned() -> dict[str, Any]:
     """A search judged by the second fold; its recipe against the default on the first one, three seeds each."""
-    table, folder = fold_tables(validated=True)[0], KEPT / "tune"
+    table, folder = fold_tables(validated=True)[0], KEPT / f"tune-{commit()}"  # a cut search goes on
     choices = (table, "--group-by", "sender", *PACE, "--set", SHAPE)
     with tempfile.TemporaryDirectory() as cache:
         cost = measured(Path(cache), "tune", *choices, "--trials", TRIALS, "--out", folder, log=KEPT / "tune.txt")
@@ -154,7 +154,8 @@ def tuned() -> dict[str, Any]:
         "changed": {name: value for name, value in best.items() if value != default[name]},
         **{name: answers.scores() for name, answers in pooled.items()},
         "difference": pooled["tuned"].difference(pooled["default"]),
-        "photos": len(pooled["tuned"].labels),
+        "photos": len(pooled["tuned"].labels) // len(SEEDS),
+        "seeds": len(SEEDS),
     }
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 
+from pati.errors import PatiError
 from pati.preprocess import Preprocess, shrunk
 from pati.recipe import Recipe, field_named
 from pati.registry import Registry
@@ -316,24 +317,35 @@ def source_size(recipe: Recipe, size: int) -> int:
     return round(size / math.sqrt(area))
 
 
-def augment(pixels: torch.Tensor, draws: Draws, recipe: Recipe, preprocess: Preprocess, size: int) -> torch.Tensor:
-    """`uint8 (N, H, H, 3)` -> normalised `float32 (N, 3, size, size)`, channels last, each changed at random."""
+def augment(
+    pixels: torch.Tensor,
+    draws: Draws,
+    recipe: Recipe,
+    preprocess: Preprocess,
+    size: int,
+    names: Iterable[str] = augmentations,
+) -> torch.Tensor:
+    """`uint8 (N, H, H, 3)` -> normalised `float32 (N, 3, size, size)`, channels last, each changed at random.
+
+    `names`: of the augmentations that may change them. Raises `PatiError` if one returns what is no change.
+    """
     images = shrunk(pixels, source_size(recipe, size)).permute(0, 3, 1, 2)
     images = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     space = torch.eye(3).expand(len(images), 3, 3)
     colour = torch.eye(3, 4).expand(len(images), 3, 4)
     covered = []
-    for name in augmentations:
+    for name in names:
         changes = augmentations[name](draws, recipe, images)
         for change in changes if isinstance(changes, tuple) else (changes,):
             if change is None:
                 continue
-            if change.shape[1:] == (3, 3):
-                space = space @ change
-            elif change.shape[1:] == (3, 4):
-                colour = _painted(colour, change)
-            else:
-                covered.append(change)
+            match _kind(name, change, len(images)):
+                case "place":
+                    space = space @ change
+                case "colour":
+                    colour = _painted(colour, change)
+                case "cover":
+                    covered.append(change)
     scale, shift = preprocess.normalisation()
     colour = colour * scale[:, None]
     colour = torch.cat([colour[:, :, :3], colour[:, :, 3:] + shift[:, None]], 2).to(images.device)
@@ -344,6 +356,20 @@ def augment(pixels: torch.Tensor, draws: Draws, recipe: Recipe, preprocess: Prep
     for rectangles in covered:
         images.masked_fill_(_inside(rectangles, size)[:, None].to(images.device), 0)  # the mean, once normalised
     return images.contiguous(memory_format=torch.channels_last)
+
+
+_SHAPES = {"place": (3, 3), "colour": (3, 4), "cover": (4,)}  # of a photo's change
+
+
+def _kind(name: str, change: object, photos: int) -> str:
+    """What a change of `photos` photos does: a name in `_SHAPES`. Users write augmentations too, and err."""
+    if isinstance(change, torch.Tensor) and change.dtype == torch.float32 and change.device.type == "cpu":
+        for kind, shape in _SHAPES.items():
+            if change.shape == (photos, *shape):
+                return kind
+    got = f"{change.dtype} {tuple(change.shape)}" if isinstance(change, torch.Tensor) else type(change).__name__
+    expected = ", ".join(str((photos, *shape)) for shape in _SHAPES.values())
+    raise PatiError(f"the augmentation {name!r} gives {got}", f"expected float32 of {expected}, or None")
 
 
 def _painted(before: torch.Tensor, change: torch.Tensor) -> torch.Tensor:

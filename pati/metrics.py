@@ -81,12 +81,16 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 
 
 def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
-    """All registered scores, the accuracy's interval, the confusion matrix and the per-class table."""
+    """All registered scores, the accuracy's interval, the confusion matrix and the per-class table.
+
+    A score that is no number, as one that divides by a class of which no photo is there, is None.
+    """
     counts = confusion(logits, labels)
     hits = int(counts.diagonal().sum().item())
+    scores = {name: float(metrics[name](logits, labels)) for name in metrics}
     return {
         "photos": len(labels),
-        **{name: float(metrics[name](logits, labels)) for name in metrics},
+        **{name: score if math.isfinite(score) else None for name, score in scores.items()},
         "accuracy_interval": list(wilson(hits, len(labels))),
         "confusion": counts.tolist(),
         "per_class": [{"class": name, **row} for name, row in zip(classes, per_class(counts), strict=True)],

@@ -16,13 +16,14 @@ from pati.recipe import Recipe
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised, for convolution kernels whose norm is kept fixed.
+    """Momentum, orthogonalised, for convolution kernels, whose norms are kept.
 
     The update of a kernel, seen as a matrix (out, in·h·w), is replaced by the nearest matrix
     with all singular values near 1 (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/),
-    so that every direction learns at one pace. The kernel itself is rescaled to the norm
-    √out before each step: a norm follows it, so its scale says nothing, and the step stays
-    the same share of it.
+    so that every direction learns at one pace. Before each step the kernel is brought back to the
+    norm that it began with. The rate is for one of norm √out, and the step of any other the same
+    share of it: where batch norm follows, its scale says nothing; where none does, as in ConvNeXt's
+    1×1 convolutions, the net is still the one that was drawn.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, momentum: float) -> None:
@@ -36,14 +37,17 @@ class Muon(torch.optim.Optimizer):
                 if kernel.grad is None:
                     continue
                 state = self.state[kernel]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(kernel)
+                usual = len(kernel) ** 0.5
+                if "norm" not in state:
+                    state.setdefault("momentum_buffer", torch.zeros_like(kernel))
+                    norm = kernel.norm()
+                    state["norm"] = torch.where(norm > 0, norm, usual)  # one of zeros would stay so
                 buffer = state["momentum_buffer"]
                 buffer.mul_(group["momentum"]).add_(kernel.grad)
                 ahead = kernel.grad.add(buffer, alpha=group["momentum"])  # Nesterov
-                kernel.mul_(len(kernel) ** 0.5 / kernel.norm().clamp_min(1e-7))
+                kernel.mul_(state["norm"] / kernel.norm().clamp_min(1e-7))
                 update = orthogonalised(ahead.reshape(len(ahead), -1)).view_as(kernel)
-                kernel.add_(update, alpha=-group["lr"])
+                kernel.sub_(update * (state["norm"] * (group["lr"] / usual)))
 
 
 def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:

@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import shlex
 import signal
 import threading
 import time
@@ -233,6 +234,9 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     found, preprocess, training, validation = ready.found, ready.preprocess, ready.training, ready.validation
     testing = loader.samples(ready.packed, found, found.of_split("test"))
     net = ready.net()
+    labels = validation.targets.argmax(1)
+    chance = torch.randn(validation.targets.shape, generator=torch.Generator().manual_seed(0))
+    metrics.summary(chance, labels, found.classes)  # a metric of a plugin that fails must do so before training
     mirror = bool(recipe.mirror)
     untrained = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
     paced = _plan(run, recipe, untrained, training, validation, len(testing), started)
@@ -249,7 +253,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         run.append({"kind": "note", "text": text})
         listen({"kind": "note", "text": text})
 
-    with stoppable() as stopped:
+    with stoppable() as stopped, machine.enough_memory(paced.batch):
         state = train_net(
             net, training, validation, preprocess, recipe, paced, run.checkpoints, owner=_identity(recipe, found),
             device=ready.device, stopped=stopped, log=log,
@@ -260,9 +264,12 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
             "more photos would"
         )
     if state.progress < 1:
+        assert state.least is not None
+        lower_loss = recipe.balance == "none"
+        what, least = ("lower validation loss", state.least) if lower_loss else ("higher macro F1", 1 - state.least)
         note(
-            f"ended early: no lower validation loss in the last {state.no_better} epochs than "
-            f"{state.least_loss:.3f} after epoch {state.epoch - state.no_better}"
+            f"ended early: no {what} in the last {state.no_better} epochs than "
+            f"{least:.3f} after epoch {state.epoch - state.no_better}"
         )
     listen({"kind": "stage", "name": "score"})
     made = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
@@ -514,7 +521,7 @@ def stoppable() -> Iterator[Callable[[], bool]]:
 @contextlib.contextmanager
 def _resumable(run: Run) -> Iterator[None]:
     """A stop anywhere inside says how to go on."""
-    hint = f"go on with: pati train --resume {run.folder}"
+    hint = f"go on with: {shlex.join(['pati', 'train', *plugins.options(), '--resume', str(run.folder)])}"
     try:
         yield
     except KeyboardInterrupt:

@@ -115,6 +115,13 @@ def require_same(before: dict[str, Any]) -> None:
         raise PatiError(f"this run began without the plugin {plugin}", "leave it out")
 
 
+def options() -> list[str]:
+    """The words that name the plugins at hand on a command line; nothing without any."""
+    here = Path.cwd()
+    named = [str(place.relative_to(here) if place.is_relative_to(here) else place) for place in _loaded]
+    return [word for name in named for word in ("--plugin", name)]
+
+
 def missing(what: str, plugin: Any) -> PatiError:
     """The error for something made with a plugin that is not loaded. `plugin` is what a file says: it may be a lie."""
     if not isinstance(plugin, str) or not re.fullmatch(r"\w[\w .-]{0,100}\.py", plugin):

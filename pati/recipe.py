@@ -153,7 +153,11 @@ class Recipe:
         search=(0.0, 0.03, 0.1, 0.2),
     )
     patience: int = _choice(
-        0, "epochs without a lower validation loss after which the run ends early; 0 is never", low=0, high=100_000
+        0,
+        "epochs without a lower validation loss, or a higher macro F1 if balanced, after which the run ends early; "
+        "0 is never",
+        low=0,
+        high=100_000,
     )
 
     balance: str = _choice(

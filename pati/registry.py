@@ -61,6 +61,8 @@ class Registry(Generic[T]):
         """
 
         def keep(function: Callable[[str], T]) -> Callable[[str], T]:
+            if _plugin is not None and not function.__module__.startswith("pati."):
+                raise PatiError(f"a plugin has no {self.kind} families", "register each name by itself")
             if prefix in self._families:
                 raise PatiError(f"the {self.kind} family {prefix!r} is taken already", "choose another prefix")
             if not inspect.getdoc(function):

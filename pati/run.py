@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -192,7 +193,8 @@ def _claimed(name: str) -> Path:
 
 def versions() -> dict[str, str]:
     """Versions of what decides a run's numbers, and the machine."""
-    names = ("pati", "torch", "numpy", "pillow", "simplejpeg", "safetensors")
+    names = ["pati", "torch", "numpy", "pillow", "simplejpeg", "safetensors"]
+    names += ["timm"] if importlib.util.find_spec("timm") else []  # its nets are its version's
     found = {}
     for name in names:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +80,19 @@ def rows(
 
     The last row is the settled recipe itself, drawn as many times.
     """
-    nothing: dict[str, Any] = {name: "none" if _values(name) else 0.0 for name in augmentations} | {"crop": 1.0}
-    plain = dataclasses.replace(recipe, **nothing)
+    uncropped = dataclasses.replace(recipe, crop=1.0)  # the crop decides how far a photo is shrunk before the others
 
-    def augmented(changes: dict[str, Any], photo: torch.Tensor = photo) -> Effect:
-        alone = dataclasses.replace(plain, **changes)
+    def augmented(names: Sequence[str], changes: dict[str, Any], photo: torch.Tensor = photo) -> Effect:
+        alone = dataclasses.replace(uncropped, **changes)
 
         def effect(numbers: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
             draws = Draws(recipe.seed, 0, numbers, strengths)
-            return augment(photo.expand(len(numbers), -1, -1, -1), draws, alone, preprocess, preprocess.size)
+            return augment(photo.expand(len(numbers), -1, -1, -1), draws, alone, preprocess, preprocess.size, names)
 
         return effect
 
-    one, two = (augmented({}, square)(torch.zeros(1, dtype=torch.int64), torch.zeros(1)) for square in (photo, other))
+    first = torch.zeros(1, dtype=torch.int64)
+    one, two = (augmented((), {}, square)(first, torch.zeros(1)) for square in (photo, other))
 
     def mixed(cut: bool) -> Effect:
         def effect(numbers: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
@@ -106,21 +106,26 @@ def rows(
 
     effects: list[tuple[str, str, Effect]] = []
     for name in augmentations:
-        for value in _values(name) or (STRONGEST.get(name, MOST.get(name)),):
-            changes = {name: value} | ({"policy_strength": 1.0} if value == "randaugment" else {})
+        for changes in _choices(name):
             setting = "\n".join(
                 f"{field}={value:g}" if isinstance(value, float) else f"{field}={value}"
                 for field, value in changes.items()
             )
-            effects.append((name, setting, augmented(changes)))
+            effects.append((name, setting or f"plugin {augmentations.plugin(name)}", augmented([name], changes)))
     effects += [(name, "up to half of another photo", mixed(name == "cutmix")) for name in ("mixup", "cutmix")]
     result = [(name, setting, _rising(effect, one, preprocess)) for name, setting, effect in effects]
     return [*result, ("recipe", "all that it does,\ndrawn five times", _whole(photo, other, recipe, preprocess))]
 
 
-def _values(name: str) -> tuple[str, ...]:
-    """The choices of a field that takes words, without none."""
-    return tuple(value for value in field_named(name).metadata["among"] if value != "none")
+def _choices(name: str) -> list[dict[str, Any]]:
+    """What an augmentation's rows set in the recipe: nothing for one of a plugin, which has no field."""
+    if augmentations.plugin(name) is not None:
+        return [{}]
+    values = [value for value in field_named(name).metadata["among"] if value != "none"]
+    return [
+        {name: value} | ({"policy_strength": 1.0} if value == "randaugment" else {})
+        for value in values or [STRONGEST.get(name, MOST.get(name))]
+    ]
 
 
 def _rising(effect: Effect, plain: torch.Tensor, preprocess: Preprocess) -> list[Tile]:

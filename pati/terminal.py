@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shlex
 import sys
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
+from pati import plugins
 from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
 from pati.decode import FLAGS, REASONS
@@ -187,7 +189,8 @@ class Watch:
         self.close()
         trial, best, score = event["trial"], event["best"], event["score"]
         values = ", ".join(f"{name} {plain(value)}" for name, value in trial["values"].items())
-        came = scored(score, trial["value"]) if trial["value"] is not None else trial["state"]
+        why = f" ({trial['why']})" if trial["why"] else ""
+        came = scored(score, trial["value"]) if trial["value"] is not None else trial["state"] + why
         ahead = f"best {scored(score, best['value'])} (trial {best['number']})" if best else "no best yet"
         count = f"{event['done']} of {event['trials']}" if event["trials"] else str(event["done"])
         say(
@@ -393,7 +396,8 @@ def show_result(run: Run, metrics: dict[str, Any]) -> None:
     pictures = run.figures / "explanations.png"
     for what, path in (("report", run.report), ("pictures", pictures), ("model", run.model)):
         print(f"{what + ':':10}{path}")
-    print(f"try:      pati predict {run.folder} PHOTO…\n          pati explain {run.folder} PHOTO…")
+    words = shlex.join([*plugins.options(), str(run.folder)])
+    print(f"try:      pati predict {words} PHOTO…\n          pati explain {words} PHOTO…")
 
 
 def show_comparison(document: dict[str, Any], screen: Console) -> None:

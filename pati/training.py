@@ -56,7 +56,7 @@ class State:
     hits: float = 0.0
     seen: int = 0
     epoch_seconds: float = 0.0
-    least_loss: float | None = None  # on the validation photos after any epoch,
+    least: float | None = None  # of what patience watches on the validation photos, after any epoch,
     no_better: int = 0  # and the epochs since
 
     def out_of_patience(self, recipe: Recipe) -> bool:
@@ -186,8 +186,11 @@ def train(
         spend(now - last)  # validation costs time too, but is not counted as speed
         last = now
         validation_loss = F.cross_entropy(outputs, watched.targets).item()
-        better = state.least_loss is None or validation_loss < state.least_loss
-        state.least_loss = validation_loss if better else state.least_loss
+        validation_f1 = macro_f1(outputs, watched.targets.argmax(1))
+        # A balanced net answers rare classes more often than they come, so that its loss says little.
+        judged = validation_loss if recipe.balance == "none" else 1 - validation_f1
+        better = state.least is None or judged < state.least
+        state.least = judged if better else state.least
         state.no_better = 0 if better else state.no_better + 1
         log(
             {
@@ -200,7 +203,7 @@ def train(
                 "train_accuracy": state.hits / state.seen,
                 "validation_loss": validation_loss,
                 "validation_accuracy": (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
-                "validation_macro_f1": macro_f1(outputs, watched.targets.argmax(1)),
+                "validation_macro_f1": validation_f1,
                 "left": plan.left(state.progress, state.seconds),
                 "photos_per_second": state.seen / max(state.epoch_seconds, 1e-9),
                 "seconds": state.seconds,

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-from pati import balance, evaluate, files, metrics, pipeline, plan, plugins, report, threads, training
+from pati import balance, evaluate, files, machine, metrics, pipeline, plan, plugins, report, threads, training
 from pati.classifier import Classifier
 from pati.data import sources
 from pati.data.sources import Columns
@@ -195,7 +195,7 @@ class Study:
         self.folder, self.settings = folder, settings
         with self._alone():
             self._study = optuna.create_study(
-                storage=optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": self._connect}),
+                storage=self._storage(),
                 study_name="pati",
                 direction="maximize",
                 load_if_exists=True,
@@ -206,6 +206,15 @@ class Study:
                 fixed = {name: _nearest(where, own[name]) for name, where in settings.space.items()}
                 self._study.enqueue_trial(fixed, {"default": True})
             self._write_best()  # a process may have been killed before it could
+
+    def _storage(self) -> optuna.storages.RDBStorage:
+        try:
+            return optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": self._connect})
+        except RuntimeError as error:  # of another optuna, by what its versions write
+            raise PatiError(
+                f"{self.folder / 'study.db'} was made by another optuna than {optuna.__version__}",
+                "install that one (the report names it), or name another folder with --out",
+            ) from error
 
     def _connect(self) -> sqlite3.Connection:
         # By hand: a folder's name may hold what means something in an address.
@@ -454,7 +463,7 @@ def _require_free(folder: Path) -> None:
 
 
 def _again(folder: Path) -> str:
-    return shlex.join(["pati", "tune", "--out", str(folder)])
+    return shlex.join(["pati", "tune", *plugins.options(), "--out", str(folder)])
 
 
 @contextlib.contextmanager
@@ -557,7 +566,6 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
     """Train one trial, score it on the validation split, and keep what came out."""
     recipe, score = study.recipe(trial), study.settings.score
     ready = dataclasses.replace(ready, recipe=recipe)
-    net = ready.net()
     at, seconds, told = time.monotonic(), 0.0, 0
 
     def log(row: dict[str, Any]) -> None:
@@ -576,9 +584,11 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
                 raise _Poor
 
     try:
-        with threads.restored():
+        net = ready.net()
+        pace = _plan(ready, net.minimum_size)
+        with threads.restored(), machine.enough_memory(pace.batch):
             training.train(
-                net, ready.training, ready.validation, ready.preprocess, recipe, _plan(ready, net.minimum_size),
+                net, ready.training, ready.validation, ready.preprocess, recipe, pace,
                 study.checkpoints(trial), owner=f"{study.settings.manifest} {json.dumps(recipe.to_json())}",
                 device=ready.device, stopped=stopped, log=log,
             )  # fmt: skip
@@ -593,6 +603,12 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
         study.finish(trial, None, {"seconds": round(seconds, 2)})
     except Diverged as error:
         study.finish(trial, None, {"seconds": round(seconds, 2), "diverged": error.message})
+    except Interrupted:
+        raise
+    except PatiError as error:  # these values can't be trained; others may
+        if "default" in trial.user_attrs:
+            raise
+        study.finish(trial, None, {"seconds": round(seconds, 2), "failed": error.message})
     else:
         facts = {"log_loss": loss, "seconds": round(seconds + time.monotonic() - at, 2)}
         study.finish(trial, metrics.metrics[score](logits, labels), facts)
@@ -634,6 +650,7 @@ _STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+_UNTRAINED = ("diverged", "failed")  # facts of trials that gave no score, with the reason
 
 
 def _row(study: Study, trial: FrozenTrial | None) -> dict[str, Any] | None:
@@ -643,7 +660,8 @@ def _row(study: Study, trial: FrozenTrial | None) -> dict[str, Any] | None:
     recipe = study.recipe(trial)
     return {
         "number": trial.number,
-        "state": "diverged" if "diverged" in trial.user_attrs else _STATES[trial.state],
+        "state": next((name for name in _UNTRAINED if name in trial.user_attrs), _STATES[trial.state]),
+        "why": next((trial.user_attrs[name] for name in _UNTRAINED if name in trial.user_attrs), None),
         "value": trial.value if trial.state == TrialState.COMPLETE else None,
         "log_loss": trial.user_attrs.get("log_loss"),
         "seconds": trial.user_attrs.get("seconds"),
@@ -668,7 +686,7 @@ def _document(study: Study, ready: Prepared) -> dict[str, Any]:
         "trials": [_row(study, trial) for trial in study.trials() if trial.state != TrialState.WAITING],
         "recipe": str(best),
         "report": str(study.folder / "report.html"),
-        "command": shlex.join(["pati", "train", settings.data, *options, "--recipe", str(best)]),
+        "command": shlex.join(["pati", "train", settings.data, *options, *plugins.options(), "--recipe", str(best)]),
         "seed": settings.recipe.seed,
         "manifest": settings.manifest,
         "versions": versions() | {"optuna": optuna.__version__},

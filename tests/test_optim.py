@@ -25,14 +25,52 @@ def test_orthogonalised_brings_singular_values_near_one(shape: tuple[int, int]) 
     assert F.cosine_similarity(near.flatten(), (u @ v).flatten(), dim=0) > 0.95
 
 
-def test_muon_keeps_kernel_norms() -> None:
-    kernel = torch.nn.Parameter(torch.randn(8, 4, 3, 3))
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0])
+def test_muon_keeps_kernel_norms(scale: float) -> None:
+    kernel = torch.nn.Parameter(scale * torch.randn(8, 4, 3, 3))
+    norm = kernel.norm().item()
     optimizer = Muon([kernel], momentum=0.5)
     optimizer.param_groups[0]["lr"] = 0.01
     for _ in range(5):
         kernel.grad = torch.randn_like(kernel)
         optimizer.step()
-        assert abs(kernel.norm().item() - 8**0.5) < 0.05
+        assert kernel.norm().item() == pytest.approx(norm, rel=0.02)
+
+
+def test_muons_steps_are_the_same_share_of_a_kernel_of_any_scale() -> None:
+    start, gradients = torch.randn(8, 4, 3, 3), torch.randn(3, 8, 4, 3, 3)
+    ends = []
+    for scale in (1.0, 1 / 64):
+        kernel = torch.nn.Parameter(scale * start)
+        optimizer = Muon([kernel], momentum=0.5)
+        optimizer.param_groups[0]["lr"] = 0.05
+        for gradient in gradients:
+            kernel.grad = gradient.clone()
+            optimizer.step()
+        ends.append(kernel.detach() / scale)
+    torch.testing.assert_close(*ends)
+    assert not torch.allclose(ends[0], start, atol=1e-3)
+
+
+def test_muon_moves_a_kernel_of_zeros() -> None:
+    kernel = torch.nn.Parameter(torch.zeros(8, 4, 3, 3))
+    optimizer = Muon([kernel], momentum=0.5)
+    optimizer.param_groups[0]["lr"] = 0.05
+    for _ in range(2):
+        kernel.grad = torch.randn_like(kernel)
+        optimizer.step()
+    assert kernel.norm().item() == pytest.approx(8**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["pati", "vgg11", "resnet18", "efficientnet-b0", "mobilenetv3-small", "convnext-atto"])
+def test_muon_starts_from_the_net_that_was_drawn(name: str) -> None:
+    """Also where no norm follows a kernel: a step of almost no length leaves the answers as they are."""
+    net = models.build(name, 3, models.Options(size=32, width=0.25)).eval()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = net(images)
+    before.sum().backward()
+    Optimizers(net, settled(Recipe())).update(1e-9, 0.0)
+    torch.testing.assert_close(net(images), before, rtol=1e-3, atol=1e-3)
 
 
 def test_schedules_are_those_of_the_recipe() -> None:

@@ -14,17 +14,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import pati
-from pati import catalogue, cli, pipeline, plugins
-from pati.augment import augmentations
+from pati import catalogue, cli, pipeline, plugins, showcase
+from pati.augment import Draws, augment, augmentations
 from pati.errors import Interrupted, PatiError
 from pati.explain.cams import explainers
 from pati.metrics import metrics
 from pati.models import Options, build, models
+from pati.models.counting import cost_of
+from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.run import Run
+from tests.conftest import draw, settled
 from tests.test_classifier import edited
 from tests.test_killed import weights
 
@@ -36,6 +41,8 @@ REGISTERED, BUILT = (
     1 + DOCUMENTED.splitlines().index(line) for line in ('@models.register("tiny")', "    stages = nn.Sequential(")
 )
 QUICK = Recipe(model="tiny", epochs=3, size=32, growth=(1.0,))
+NOTHING = Recipe(flip=0, rotate=0, crop=1, brightness=0, size=32)
+PHOTOS = [torch.tensor(np.asarray(draw(shape, 1, 32))) for shape in ("circle", "square")]
 
 
 def command(*arguments: object, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -370,3 +377,111 @@ def test_only_the_command_line_and_python_users_load_plugins() -> None:
                     runners.add(path.name)
     assert callers == {"cli.py"}
     assert runners == {"plugins.py"}
+
+
+# What is wrong with other kinds -------------------------------------------------------
+
+
+def loaded(path: Path, kind: str, body: str, *, head: str = "") -> None:
+    """A plugin that registers one function `mine` of this kind."""
+    registry = {"metrics": "pati.metrics", "augmentations": "pati.augment"}[kind]
+    path.write_text(
+        f"import torch\nfrom {registry} import {kind}\n{head}\n"
+        f"@{kind}.register('mine')\ndef mine(*given):\n    'Mine.'\n    {body}\n"
+    )
+    pati.load_plugin(path)
+
+
+def test_a_metric_that_fails_does_so_before_training(trained: Path, tmp_path: Path) -> None:
+    loaded(tmp_path / "mine.py", "metrics", "return len(given) / 0")
+    kinds: list[str] = []
+    with pytest.raises(PatiError, match=r"mine.py, line 7: ZeroDivisionError"):
+        pipeline.train(
+            trained.parent / "shapes", Recipe(epochs=1, size=32, growth=(1.0,)), out=tmp_path / "run",
+            listen=lambda event: kinds.append(event["kind"]),
+        )  # fmt: skip
+    assert "step" not in kinds
+
+
+def test_a_metric_without_a_number_is_left_open(trained: Path, tmp_path: Path) -> None:
+    loaded(tmp_path / "mine.py", "metrics", "return float('nan')")
+    made = pipeline.train(
+        trained.parent / "shapes", Recipe(epochs=1, size=32, growth=(1.0,), width=0.25), out=tmp_path / "run"
+    )
+    assert made.metrics["test"]["mine"] is None
+    assert json.loads(made.run.metrics.read_text())["test"]["mine"] is None
+    assert pati.load(made.run.folder).facts["metrics"]["mine"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return torch.eye(3)", r"'mine' gives torch.float32 \(3, 3\)"),
+        ("return torch.zeros(len(given[2]), 2, 3)", r"\(4, 2, 3\)"),
+        ("return torch.eye(3).expand(len(given[2]), 3, 3).double()", r"torch.float64 \(4, 3, 3\)"),
+        ("return 1.5", "'mine' gives float"),
+        ("return torch.zeros(2, 4)", r"\(2, 4\)"),
+    ],
+)
+def test_a_wrong_change_of_an_augmentation_is_told(tmp_path: Path, body: str, told: str) -> None:
+    loaded(tmp_path / "mine.py", "augmentations", body)
+    recipe = settled(Recipe(size=32))
+    with pytest.raises(PatiError, match=told):
+        augment(
+            torch.zeros(4, 32, 32, 3, dtype=torch.uint8), Draws(0, 0, torch.arange(4)), recipe, Preprocess(size=32), 32
+        )
+
+
+def test_an_augmentation_has_a_row_of_its_own_in_the_picture(tmp_path: Path) -> None:
+    plain = showcase.rows(*PHOTOS, settled(NOTHING), Preprocess(size=32))
+    loaded(
+        tmp_path / "darker.py", "augmentations",
+        "draws, _, images = given\n    strength = draws.strength.float().expand(len(images))\n"
+        "    return torch.eye(3, 4) * (1 - strength / 2)[:, None, None]",
+    )  # fmt: skip
+    rows = showcase.rows(*PHOTOS, settled(NOTHING), Preprocess(size=32))
+    (own,) = [(setting, tiles) for name, setting, tiles in rows if name == "mine"]
+    assert own[0] == "plugin darker.py"
+    means = [float(tile.mean()) for tile in own[1] if tile is not None]
+    assert means == sorted(means, reverse=True)
+    assert means[-1] == pytest.approx(means[0] / 2, rel=0.02)
+    others = [row for row in rows if row[0] not in ("mine", "recipe")]
+    for (name, _, before), (_, _, after) in zip(plain, others, strict=False):  # all but the recipe's, which darkens
+        if name != "recipe":
+            assert all(np.array_equal(one, two) for one, two in zip(before, after, strict=True)), name
+    (_, _, drawn) = rows[-1]
+    assert drawn[0] is not None
+    assert float(drawn[0].mean()) == pytest.approx(means[-1], rel=0.02)
+
+
+def test_a_plugin_registers_no_family(tmp_path: Path) -> None:
+    path = tmp_path / "family.py"
+    path.write_text(
+        "from pati.models import models\n@models.register_family('hub')\ndef hub(name):\n    'Hub.'\n    return None\n"
+    )
+    with pytest.raises(PatiError, match="a plugin has no model families"):
+        pati.load_plugin(path)
+    assert "hub/NAME" not in models.families()
+
+
+def test_a_net_that_makes_tensors_of_its_own_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\nfrom pati.models import Net, models\n"
+        "class Scaled(nn.Module):\n    def forward(self, x):\n        return x * torch.ones(2)[:, None, None].sum()\n"
+        "@models.register('own')\ndef own(classes, options):\n    'Own.'\n"
+        "    stages = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), Scaled())\n"
+        "    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))\n"
+        "    return Net(stages, head, minimum_size=1)\n"
+    )
+    pati.load_plugin(path)
+    assert cost_of(build("own", 2, Options(size=8)), 8) == (3 * 4 * 9 + 4 * 2 + 2, 8 * 8 * 3 * 4 * 9 + 4 * 2)
+
+
+def test_commands_that_are_proposed_name_the_plugins(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pati.load_plugin(plugin)
+    assert plugins.options() == ["--plugin", str(plugin)]
+    monkeypatch.chdir(tmp_path)
+    assert plugins.options() == ["--plugin", "my_nets.py"]

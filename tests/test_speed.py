@@ -9,6 +9,7 @@ import torch
 
 from pati import machine, speed
 from pati.classifier import Classifier
+from pati.errors import PatiError
 from tests.conftest import draw, jpeg
 
 CPU = torch.device("cpu")
@@ -53,3 +54,14 @@ def test_what_answers_is_in_the_faster_precision(monkeypatch: pytest.MonkeyPatch
         torch.testing.assert_close(one_by_one, found[name], rtol=0, atol=1e-5)
     assert not torch.equal(found["float32"], found["bfloat16"])
     torch.testing.assert_close(found["float32"], found["bfloat16"], rtol=0, atol=0.02)
+
+
+def test_errors_for_want_of_memory_say_what_to_do() -> None:
+    with (
+        pytest.raises(PatiError, match="machine's memory is too small for 64 photos") as caught,
+        machine.enough_memory(64),
+    ):
+        torch.empty(2**55, dtype=torch.float64)
+    assert "--set batch=32" in caught.value.hint
+    with pytest.raises(RuntimeError, match="mat1"), machine.enough_memory(64):
+        torch.ones(2, 2) @ torch.ones(3, 3)

@@ -14,6 +14,7 @@ from pati import checkpoint, models, plan
 from pati import training as loop
 from pati.data.loader import Samples, order
 from pati.errors import Interrupted, PatiError
+from pati.metrics import macro_f1
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from tests.conftest import SHAPES, draw, settled
@@ -184,9 +185,31 @@ def test_patience_ends_a_run_that_no_longer_gets_better(tmp_path: Path, monkeypa
         plan.Plan(batch=16, sizes=(32,), validated=15, epochs=6), tmp_path, owner="test", device=CPU,
     )  # fmt: skip
     assert state.epoch == 4
-    assert state.least_loss == pytest.approx(0.8)
+    assert state.least == pytest.approx(0.8)
     assert state.no_better == 2
     assert state.progress < 1
+
+
+def test_patience_watches_macro_f1_where_classes_are_balanced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # After each epoch a surer net: its answers get better once, while its loss rises all the time.
+    labels = torch.arange(len(VALIDATION)) % 3
+    said = iter([(0, 1.0), (1, 5.0), (1, 20.0), (1, 80.0), (3, 1.0)])
+
+    def told(net: Any, data: Samples, *rest: Any, **more: Any) -> torch.Tensor:
+        right, sureness = next(said)
+        return sureness * torch.eye(3)[torch.where(labels < right, labels, (labels + 1) % 3)]
+
+    monkeypatch.setattr(loop, "logits_of", told)
+    watched = Samples(VALIDATION.pixels, VALIDATION.rows, torch.eye(3)[labels])
+    recipe = dataclasses.replace(RECIPE, epochs=6, patience=2, balance="sampling")
+    state = loop.train(
+        models.build("scratch", 3, models.Options(width=0.25)), TRAINING, watched, Preprocess(size=32), recipe,
+        plan.Plan(batch=16, sizes=(32,), validated=15, epochs=6), tmp_path, owner="test", device=CPU,
+    )  # fmt: skip
+    assert (state.epoch, state.no_better) == (4, 2)
+    assert state.least == pytest.approx(
+        1 - macro_f1(torch.eye(3)[torch.where(labels < 1, labels, (labels + 1) % 3)], labels)
+    )
 
 
 @pytest.mark.parametrize("averaging", [0.0, 0.1])

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -449,3 +451,43 @@ def test_without_optuna_the_command_to_install_it_is_told() -> None:
     assert done.returncode == 1
     assert "pip install optuna" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_trial_that_cant_be_trained_counts_and_the_search_goes_on(
+    data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
+) -> None:
+    errors = [PatiError("this width can't be"), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")]
+
+    def course(recipe: Recipe) -> list[float]:
+        if 1 < len(seen) < 4:
+            raise errors[len(seen) - 2]
+        return [0.5]
+
+    seen = trained(course)
+    document = search(data, tmp_path / "search", trials=4)
+    assert [row["state"] for row in document["trials"]] == ["complete", "failed", "failed", "complete"]
+    assert [row["why"] for row in document["trials"]][:2] == [None, "this width can't be"]
+    assert "memory is too small for 16 photos" in document["trials"][2]["why"]
+    page = (tmp_path / "search" / "report.html").read_text(encoding="utf-8")
+    assert WORDS["tr"]["failed"] in page
+
+
+def test_a_recipe_that_cant_be_trained_is_an_error(
+    data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
+) -> None:
+    def course(recipe: Recipe) -> list[float]:
+        raise PatiError("nothing can be")
+
+    trained(course)
+    with pytest.raises(PatiError, match="nothing can be"):
+        search(data, tmp_path / "search", trials=4)
+
+
+def test_the_storage_of_another_optuna_is_told(searched: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    shutil.copytree(searched, folder)
+    with sqlite3.connect(folder / "study.db") as connection:
+        connection.execute("update version_info set schema_version = 3")
+        connection.execute("update alembic_version set version_num = 'v0.0.1'")
+    with pytest.raises(PatiError, match="was made by another optuna"):
+        tune.resume(folder, trials=7, listen=lambda event: None)

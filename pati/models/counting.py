@@ -1,4 +1,4 @@
-"""How large a net is and how much it computes, without computing it."""
+"""How large a net is and how much it computes, without computing it where that can be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ def cost_of(net: Net, size: int) -> tuple[int, int]:
 
     As published figures do, it counts convolutions and linear layers only, an addition with its multiplication as one.
     """
-    shapes = copy.deepcopy(net).to("meta").eval()  # tensors without values: nothing is computed
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    try:
+        return parameters, _multiply_adds(net, size, "meta")  # tensors without values: nothing is computed
+    except (RuntimeError, NotImplementedError):  # a user's net may need values, or make tensors of its own on the CPU
+        return parameters, _multiply_adds(net, size, "cpu")
+
+
+def _multiply_adds(net: Net, size: int, device: str) -> int:
+    copied = copy.deepcopy(net).to(device).eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        shapes(torch.empty(1, 3, size, size, device="meta"))
-    return sum(parameter.numel() for parameter in shapes.parameters()), counter.get_total_flops() // 2
+        copied(torch.zeros(1, 3, size, size, device=device))
+    return int(counter.get_total_flops()) // 2

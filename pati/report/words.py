@@ -83,6 +83,7 @@ WORDS: dict[str, dict[str, str]] = {
         "complete": "finished",
         "pruned": "given up",
         "diverged": "diverged",
+        "failed": "could not be trained",
         "stopped": "stopped, tried again",
         "running": "running",
     },
@@ -106,8 +107,8 @@ WORDS: dict[str, dict[str, str]] = {
         "true_class": "gerçek sınıf",
         "predicted_class": "yanıt",
         "curves": "Öğrenme eğrileri",
-        "curves_text": "Doğrulama doğruluğu, o sırada eğitilen boyutta ölçülür. Eğitim değerleri artırılmış "
-        "fotoğraflarındır; iki fotoğrafın karışımı, en çok hangi sınıfı içeriyorsa o sınıftan sayılır.",
+        "curves_text": "Doğrulama doğruluğu, o sırada eğitilen boyutta ölçülür. Eğitim değerleri, veri artırma "
+        "uygulanmış fotoğraflarla ölçülür; iki fotoğrafın karışımı, en çok hangi sınıfı içeriyorsa o sınıftan sayılır.",
         "epoch": "dönem",
         "loss": "kayıp",
         "training": "eğitim",
@@ -121,7 +122,7 @@ WORDS: dict[str, dict[str, str]] = {
         "answer": "yanıt",
         "data": "Veri",
         "data_text": "dosya görüldü, kullanılan",
-        "ratio": "En küçük sınıfın her eğitim fotoğrafına karşılık en büyük sınıfınki",
+        "ratio": "Eğitim bölümünde, en küçük sınıfın her fotoğrafına karşılık en büyük sınıfta kaç fotoğraf var",
         "balance": "dengeleme",
         "quarantined": "Karantinaya alınan dosyalar",
         "flagged": "Sıra dışı ama kullanılan",
@@ -147,7 +148,7 @@ WORDS: dict[str, dict[str, str]] = {
         "search_seconds": "Saniye",
         "search_field": "Alan",
         "search_honest": "Her deneme yalnızca doğrulama fotoğraflarıyla değerlendirildi; test fotoğraflarına "
-        "bakılmadı. Çok sayıda denemenin en iyisi biraz da şansıyla seçilir; buradaki puanından biraz azını "
+        "bakılmadı. Çok sayıda denemenin en iyisi biraz da şansı sayesinde seçilir; buradaki puanından biraz azını "
         "bekleyin: tarifini eğitip test puanına bakın.",
         "search_none": "Tarifin kendi değerleri sonuna kadar eğitilemedi.",
         "search_command": "Eğitme komutu",
@@ -161,8 +162,9 @@ WORDS: dict[str, dict[str, str]] = {
         "search_table": "Bütün denemeler",
         "search_table_text": "En iyisi koyu yazılıdır.",
         "complete": "bitti",
-        "pruned": "bırakıldı",
+        "pruned": "erken bırakıldı",
         "diverged": "ıraksadı",
+        "failed": "eğitilemedi",
         "stopped": "durduruldu, yeniden denendi",
         "running": "sürüyor",
     },
