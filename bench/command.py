@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 
-def environment(cache: Path) -> dict[str, str]:
-    return os.environ | {"PATI_CACHE": str(cache)}
+def environment(cache: Path, threads: int | None = None) -> dict[str, str]:
+    return os.environ | {"PATI_CACHE": str(cache)} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
 
 
-def measured(cache: Path, *arguments: object, log: Path | None = None) -> dict[str, Any]:
-    """Wall seconds and peak resident memory (of the largest process) of one command that must succeed."""
+def measured(cache: Path, *arguments: object, log: Path | None = None, threads: int | None = None) -> dict[str, Any]:
+    """Wall seconds and peak resident memory (of the largest process) of one command that must succeed.
+
+    `threads`: that torch computes on; as many as there are cores if left out.
+    """
     command = [sys.executable, "-m", "pati", *map(str, arguments)]
     with (log or Path(os.devnull)).open("ab") as sink:
         started = time.monotonic()
-        process = subprocess.Popen(command, env=environment(cache), stdout=sink, stderr=sink)
+        process = subprocess.Popen(command, env=environment(cache, threads), stdout=sink, stderr=sink)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - started
     process.returncode = os.waitstatus_to_exitcode(status)

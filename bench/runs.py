@@ -41,11 +41,18 @@ def facts(run: Path) -> dict[str, Any]:
     }
 
 
-def trained(name: str, *arguments: object, busy_after: float | None = None) -> tuple[Path, dict[str, Any]]:
-    """A training with an empty cache; its run stays in runs/bench for the measurements that use it.
+def trained(
+    name: str,
+    *arguments: object,
+    busy_after: float | None = None,
+    cache: Path | None = None,
+    threads: int | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """A training; its run stays in runs/bench for the measurements that use it.
 
     One that this commit has finished already is not trained again, so that a measurement can be cut and gone on with.
-    `busy_after`: seconds after which a busy loop takes one core.
+    `busy_after`: seconds after which a busy loop takes one core. `cache`: of decoded photos, and `threads`: where
+    the time of the whole command does not matter; else an empty one, and all cores.
     """
     run, kept = KEPT / name, KEPT / f"{name}.json"
     now = {"commit": commit(), "arguments": [*map(str, arguments)]}
@@ -53,8 +60,9 @@ def trained(name: str, *arguments: object, busy_after: float | None = None) -> t
         return run, before["row"]
     shutil.rmtree(run, ignore_errors=True)
     KEPT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as cache, busy_core(busy_after):
-        cost = measured(Path(cache), "train", *arguments, "--out", run, log=KEPT / f"{name}.txt")
+    with tempfile.TemporaryDirectory() as empty, busy_core(busy_after):
+        log = KEPT / f"{name}.txt"
+        cost = measured(cache or Path(empty), "train", *arguments, "--out", run, log=log, threads=threads)
     row = cost | facts(run)
     kept.write_text(json.dumps(now | {"row": row}))
     return run, row

@@ -24,6 +24,7 @@ from pati.cli import app
 from pati.decode import FLAGS, REASONS
 from pati.models.blocks import SMALL
 from pati.models.counting import cost_of
+from pati.terminal import plain
 
 HERE = Path(__file__).parent
 VERBS = ("fetch", "check", "train", "eval", "explain", "predict", "compare", "tune", "lr-find", "show-augment", "list")
@@ -333,10 +334,28 @@ def compared(name: str) -> str:
     )
 
 
+def searched(name: str) -> str:
+    """The recipe that a search found, against the one it began with."""
+    document = json.loads((MEASURED / f"{name}.json").read_text())
+    result = document["result"]
+    lines = ["| recipe | macro F1 | balanced accuracy | accuracy |", "|---|---|---|---|"]
+    for recipe in ("default", "tuned"):
+        scores = " | ".join(f"{result[recipe][score]:.3f}" for score in ("macro_f1", "balanced_accuracy", "accuracy"))
+        lines.append(f"| {recipe} | {scores} |")
+    low, high = result["difference"]["interval"]
+    told = f"Difference in macro F1: {result['difference']['macro_f1']:+.3f} ({low:+.3f} to {high:+.3f})."
+    changed = ", ".join(f"`{field}={plain(value)}`" for field, value in result["changed"].items())
+    photos = f"{result['photos']:,} photos, {result['seeds']} seeds each"
+    took = f"the search took {result['search']['seconds'] / 60:.0f} min"
+    return "\n".join(
+        [*lines, "", told, "", f"Tuned: {changed}.", "", f"{photos}; {took}. `{result['command']}`. {_foot(document)}"]
+    )
+
+
 def study() -> str:
     """docs/study.md with the tables of what it has a place for made anew."""
     text = (HERE / "study.md").read_text(encoding="utf-8")
-    tables = {"families": families, "balancing": compared, "regularisers": compared}
+    tables = {"families": families, "balancing": compared, "regularisers": compared, "tuned": searched}
     for name in re.findall(r"^<!-- (\w+) -->$", text, re.M):
         text = _between(text, name, tables[name](name))
     return text

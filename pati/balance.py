@@ -16,7 +16,7 @@ import torch
 from pati.recipe import Recipe
 
 IMBALANCED = 3.0  # times as many photos in the largest class as in the smallest: scores by class lead from here on
-ADVISED = ((1.0, "none"), (3.0, "sampling"))  # from this ratio on (docs/study.md)
+ADVISED = ((1.0, "none"), (IMBALANCED, "sampling"))  # from this ratio on; the study tells the method, not the ratio
 STRONGEST = 2.0  # the rarest class's augmentation under augment; the most frequent one's is 1
 
 
@@ -64,7 +64,7 @@ class Balance:
     adjustment: torch.Tensor | None = None
 
     def partners(self, targets: torch.Tensor) -> torch.Tensor | None:
-        """Chances `(B,)` of a batch's photos to be mixed into others: its rare classes as often as frequent ones."""
+        """Chances `(B,)` of a batch's photos to be mixed into others: at power 1 each class has the same."""
         if not self.partner_power:
             return None
         labels = targets.argmax(1)

@@ -20,7 +20,7 @@ from safetensors.torch import save as serialised
 
 from pati import files
 
-FORMAT = 2
+FORMAT = 3
 KEEP = 2
 
 

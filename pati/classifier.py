@@ -174,7 +174,11 @@ class Classifier:
         row = self.probabilities(fitted[None])[0]
         best = int(row.argmax()) if label is None else self.classes.index(label)
         images = self.preprocess.normalise(torch.tensor(fitted[None]).to(self._device))
-        raw = explainer(self.net, images, torch.tensor([best]).to(self._device))[0].cpu().numpy().astype(np.float32)
+        maps = explainer(self.net, images, torch.tensor([best]).to(self._device))
+        if not isinstance(maps, torch.Tensor) or maps.ndim != 3 or len(maps) != 1:  # users write explainers too
+            got = f"{tuple(maps.shape)}" if isinstance(maps, torch.Tensor) else f"a {type(maps).__name__}"
+            raise PatiError(f"the explainer {method!r} gives {got}", "expected maps (N, H, W), here of 1 photo")
+        raw = maps[0].detach().cpu().numpy().astype(np.float32)
         peak = float(raw.max())
         predicted = int(row.argmax())
         named = dict(zip(self.classes, row.tolist(), strict=True))
@@ -205,9 +209,10 @@ class Classifier:
         if path.is_dir():
             if not (path / "model.safetensors").is_file():
                 unfinished = (path / "recipe.json").is_file()
+                again = plugins.command("train", "--resume", str(path))
                 raise PatiError(
                     f"{path} holds no model",
-                    f"the run is not finished: pati train --resume {path}" if unfinished else "expected a run's folder",
+                    f"the run is not finished: {again}" if unfinished else "expected a run's folder",
                 )
             path = path / "model.safetensors"
         header, document, start = _header(path)

@@ -161,6 +161,7 @@ def train(
     out: Path | None = None,
     seed: int | None = None,
     group_by: str | None = None,
+    balance: str | None = None,
     recipe: str | None = None,
     set_: Assignments = None,
     resume: Path | None = None,
@@ -189,6 +190,8 @@ def train(
         Seed of weights, order and augmentation. The split has its own: --set split_seed=N.
     group_by
         CSV column whose equal values must stay in one split.
+    balance
+        How rare classes are made to count: auto, or a method of the recipe's field `balance`.
     recipe
         A JSON file as a run's recipe.json, or a name from `pati list presets`.
     set_
@@ -199,7 +202,8 @@ def train(
     from pati import pipeline
 
     choices = (
-        data, budget, epochs, model, size, out, seed, group_by, recipe, set_, path_column, label_column, split_column,
+        data, budget, epochs, model, size, out, seed, group_by, balance, recipe, set_, path_column, label_column,
+        split_column,
     )  # fmt: skip
     if resume is not None:
         if any(choice is not None for choice in choices):
@@ -212,7 +216,7 @@ def train(
                 "pati train wants DATA: a folder, archive, CSV or known name", "for example: pati train photos/"
             )
         seconds = None if budget is None else _seconds(budget)
-        common = {"model": model, "size": size, "seed": seed, "group_by": group_by}
+        common = {"model": model, "size": size, "seed": seed, "group_by": group_by, "balance": balance}
         chosen = _chosen(recipe, set_, epochs, seconds, common)
         columns = _columns(path_column, label_column, split_column)
         with _watch() as listen:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import metrics
+from pati import metrics, plugins
 from pati.classifier import Classifier
 from pati.errors import PatiError
 from pati.models.counting import cost_of
@@ -106,7 +106,8 @@ def _require_comparable(scored: list[_Scored], paired: bool) -> None:
 
 def _read(run: Run, name: str) -> _Scored:
     if run.read_state()["stage"] != "done":
-        raise PatiError(f"the run {run.folder} is not finished", f"go on with it: pati train --resume {run.folder}")
+        again = plugins.command("train", "--resume", str(run.folder))
+        raise PatiError(f"the run {run.folder} is not finished", f"go on with it: {again}")
     made = Classifier.load(run.folder)
     try:
         document = json.loads(run.metrics.read_text(encoding="utf-8"))
@@ -137,6 +138,7 @@ def _row(run: Run, made: Classifier, document: dict[str, Any], interval: tuple[f
         "balanced_accuracy": test["balanced_accuracy"],
         "log_loss": test["log_loss"],
         "photos": test["photos"],
+        "group_by": recipe.group_by,
         "parameters": parameters,
         "multiply_adds": multiply_adds,
         "training_seconds": document["seconds"]["training"],
@@ -158,6 +160,8 @@ def notes(document: dict[str, Any]) -> list[str]:
         found.append(f"p is corrected for {count} comparisons by Holm's method; the intervals are each 95 % alone")
     if len(document["runs"]) > MOST_EACH_WITH_EACH:
         found.append(f"with more than {MOST_EACH_WITH_EACH} runs, each is compared with the first one only")
+    if any(row["group_by"] for row in document["runs"]):
+        found.append("photos of one group are alike: p and the intervals count photos, so they are too sure")
     found.append("this is about these trained nets; another seed may change it, and choosing by test scores flatters")
     return found
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pati import balance, plan, training
+from pati import balance, machine, plan, training
 from pati.data import loader
 from pati.data.loader import Samples
 from pati.errors import PatiError
@@ -63,27 +63,28 @@ def search(
     net.train()
     rates: list[float] = []
     losses: list[float] = []
-    for step in range(steps):
-        epoch, position = divmod(step, len(samples) // batch)
-        if position == 0:
-            order = loader.order(recipe.seed, epoch, len(samples), balanced.chances)
-        loss, _, _ = training.forward(
-            net, samples, order[position * batch : (position + 1) * batch], balanced, preprocess, recipe,
-            epoch=epoch, step=step, size=size, device=device,
-        )  # fmt: skip
-        value = loss.item()
-        if not math.isfinite(value):
-            break
-        rates.append(low * (high / low) ** (step / (steps - 1)))
-        losses.append(value)
-        curve = smoothed(losses)
-        if curve[-1] > DIVERGED * min(curve):
-            break
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip:
-            torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-        optimizers.update(rates[-1], recipe.vector_learning_rate)
-        progress(step + 1, steps)
+    with machine.enough_memory(batch):
+        for step in range(steps):
+            epoch, position = divmod(step, len(samples) // batch)
+            if position == 0:
+                order = loader.order(recipe.seed, epoch, len(samples), balanced.chances)
+            loss, _, _ = training.forward(
+                net, samples, order[position * batch : (position + 1) * batch], balanced, preprocess, recipe,
+                epoch=epoch, step=step, size=size, device=device,
+            )  # fmt: skip
+            value = loss.item()
+            if not math.isfinite(value):
+                break
+            rates.append(low * (high / low) ** (step / (steps - 1)))
+            losses.append(value)
+            curve = smoothed(losses)
+            if curve[-1] > DIVERGED * min(curve):
+                break
+            loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.clip:
+                torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+            optimizers.update(rates[-1], recipe.vector_learning_rate)
+            progress(step + 1, steps)
     curve = smoothed(losses)
     return RangeTest(tuple(rates), tuple(losses), tuple(curve), suggested(rates, curve))
 

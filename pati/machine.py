@@ -52,8 +52,8 @@ def enough_memory(batch: int) -> Iterator[None]:
             raise
         where = "GPU" if "CUDA" in str(error) else "machine"
         raise PatiError(
-            f"the {where}'s memory is too small for {batch} photos in one step",
-            f"fewer at once, for example --set batch={max(2, batch // 2)}, smaller photos (--size), or a smaller net",
+            f"the {where}'s memory is too small for this net and these photos, {batch} in one step",
+            f"smaller photos (--size), a smaller net, or fewer in one step (--set batch={max(2, batch // 2)})",
         ) from error
 
 

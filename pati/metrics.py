@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from pati.errors import PatiError
 from pati.registry import Registry
 
 Metric = Callable[[torch.Tensor, torch.Tensor], float]
@@ -80,6 +81,14 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def _number(name: str, value: object) -> float:
+    """Users write metrics too, and err."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        raise PatiError(f"the metric {name!r} gives a {type(value).__name__}", "expected a number") from None
+
+
 def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
     """All registered scores, the accuracy's interval, the confusion matrix and the per-class table.
 
@@ -87,7 +96,7 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]
     """
     counts = confusion(logits, labels)
     hits = int(counts.diagonal().sum().item())
-    scores = {name: float(metrics[name](logits, labels)) for name in metrics}
+    scores = {name: _number(name, metrics[name](logits, labels)) for name in metrics}
     return {
         "photos": len(labels),
         **{name: score if math.isfinite(score) else None for name, score in scores.items()},

@@ -38,8 +38,8 @@ class Muon(torch.optim.Optimizer):
                     continue
                 state = self.state[kernel]
                 usual = len(kernel) ** 0.5
-                if "norm" not in state:
-                    state.setdefault("momentum_buffer", torch.zeros_like(kernel))
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(kernel)
                     norm = kernel.norm()
                     state["norm"] = torch.where(norm > 0, norm, usual)  # one of zeros would stay so
                 buffer = state["momentum_buffer"]

@@ -11,7 +11,6 @@ import dataclasses
 import errno
 import hashlib
 import json
-import shlex
 import signal
 import threading
 import time
@@ -129,7 +128,8 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
     run = Run.open(folder)
     state, recipe = run.read_state(), Recipe.read(run.recipe)
     before, now = state.get("versions", {}), versions()
-    changed = [f"{name} {before[name]} → {now.get(name)}" for name in before if before[name] != now.get(name)]
+    matters = [name for name in before if name != "timm" or (recipe.model or "").startswith("timm/")]
+    changed = [f"{name} {before[name]} → {now.get(name)}" for name in matters if before[name] != now.get(name)]
     if changed and state["stage"] != "done":
         listen(
             {"kind": "warning", "text": f"other versions than at the start, so not the same bits: {', '.join(changed)}"}
@@ -521,7 +521,7 @@ def stoppable() -> Iterator[Callable[[], bool]]:
 @contextlib.contextmanager
 def _resumable(run: Run) -> Iterator[None]:
     """A stop anywhere inside says how to go on."""
-    hint = f"go on with: {shlex.join(['pati', 'train', *plugins.options(), '--resume', str(run.folder)])}"
+    hint = f"go on with: {plugins.command('train', '--resume', str(run.folder))}"
     try:
         yield
     except KeyboardInterrupt:

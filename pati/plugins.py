@@ -53,7 +53,7 @@ def load_plugin(path: str | Path) -> None:
         del _loaded[place]
     if any(other.name == place.name for other in _loaded):
         raise PatiError(f"another plugin named {place.name} is loaded already", "runs know plugins by name: rename one")
-    name = f"_pati_plugin_{re.sub('[^0-9A-Za-z]', '_', place.stem)}_{sha256[:12]}"
+    name = _module(place.name, sha256)
     spec = importlib.util.spec_from_file_location(name, place)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
@@ -69,14 +69,22 @@ def load_plugin(path: str | Path) -> None:
     _loaded[place] = _Loaded(plugin, sha256)
 
 
+def _module(plugin: str, sha256: str) -> str:
+    """The name that a plugin's module has while it is loaded."""
+    return f"_pati_plugin_{re.sub('[^0-9A-Za-z]', '_', Path(plugin).stem)}_{sha256[:12]}"
+
+
 @contextlib.contextmanager
 def blamed(plugin: str) -> Iterator[None]:
     """Errors inside become `PatiError`s that name the plugin's file, and its line where it is in one."""
     try:
         yield
     except (Exception, SystemExit) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename).name == plugin]
+        frames = traceback.walk_tb(error.__traceback__)
+        own = _module(plugin, "")  # not by its file's name: torch has files named alike
+        lines: list[int | None] = [
+            line for frame, line in frames if frame.f_globals.get("__name__", "").startswith(own)
+        ]
         if isinstance(error, SyntaxError) and Path(error.filename or "").name == plugin:
             lines.append(error.lineno)
         where = f"the plugin {plugin}, line {lines[-1]}" if lines else f"the plugin {plugin}"
@@ -113,6 +121,12 @@ def require_same(before: dict[str, Any]) -> None:
             )
     for plugin in now.keys() - then.keys():
         raise PatiError(f"this run began without the plugin {plugin}", "leave it out")
+
+
+def command(*words: str) -> str:
+    """A command of pati's that works with the plugins at hand: a verb and what follows it."""
+    verb, *rest = words
+    return shlex.join(["pati", verb, *options(), *rest])
 
 
 def options() -> list[str]:

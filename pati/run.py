@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pati import files
+from pati import files, plugins
 from pati.errors import PatiError
 from pati.recipe import Recipe
 
@@ -102,9 +102,9 @@ class Run:
     def _require_free(self) -> list[Path]:
         """What an earlier start left here before it came to training; anything else is the user's and is an error."""
         if self.trained():
+            again = plugins.command("train", "--resume", str(self.folder))
             raise PatiError(
-                f"{self.folder} holds a run already",
-                f"go on with it: pati train --resume {self.folder}; or name another folder with --out",
+                f"{self.folder} holds a run already", f"go on with it: {again}; or name another folder with --out"
             )
         own = {self.recipe, self.state, self.manifest, self.log} if self.recipe.exists() else set()
         here = [path for path in self.folder.glob("*") if path.name != LOCK]

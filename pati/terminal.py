@@ -143,7 +143,7 @@ class Watch:
         if event["by_class"]:
             more = ""
             if event["method"] == "none" and event["advised"] != "none":
-                more = f"; --set balance={event['advised']} would make the rare ones count"
+                more = f"; --balance {event['advised']} would make the rare ones count"
             uneven = f"the largest class has {event['ratio']:.1f} times as many training photos as the smallest"
             say(f"{uneven}; balance: {event['method']}{more}")
 
@@ -338,7 +338,7 @@ def show_check(found: Manifest, screen: Console) -> None:
         advised = document["balance"]["advised"]
         screen.print(
             f"balance: the largest class has {document['balance']['ratio']:.1f} times as many training photos as the "
-            f"smallest; {'even enough' if advised == 'none' else f'advised: --set balance={advised}'}",
+            f"smallest; {'even enough' if advised == 'none' else f'advised: --balance {advised}'}",
             soft_wrap=True,
         )
     counts = Counter(row["reason"] for row in document["quarantined"])

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
-import shlex
 import shutil
 import sqlite3
 import statistics
@@ -63,6 +63,7 @@ UNPRUNED_TRIALS = 4  # that must have finished before one can be given up,
 UNPRUNED_TENTHS = 3  # and tenths of a trial that it is let run
 FEWEST_FOR_IMPORTANCE = 5
 MOST_KILLS = 3  # a trial that takes its process down again and again is left out
+MOST_FAILURES = 3  # trials in a row that can't be trained: then it is not the values
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -231,6 +232,10 @@ class Study:
         """Those that count: trained to the end, or given up for being poor."""
         return [trial for trial in self.trials() if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
 
+    def failed_of_late(self) -> int:
+        """How many of the finished trials, from the last one on backwards, could not be trained."""
+        return sum(1 for _ in itertools.takewhile(lambda trial: "failed" in trial.user_attrs, self.finished()[::-1]))
+
     def running(self) -> int:
         """How many are being trained, by all processes."""
         return sum(trial.state == TrialState.RUNNING for trial in self.trials())
@@ -284,7 +289,7 @@ class Study:
             except BaseException as error:
                 if trial is not None:
                     with self._alone():
-                        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+                        stopped = isinstance(error, PatiError | KeyboardInterrupt)
                         self._put_back(self.trials()[trial.number], killed=not stopped)
                 raise
 
@@ -463,7 +468,7 @@ def _require_free(folder: Path) -> None:
 
 
 def _again(folder: Path) -> str:
-    return shlex.join(["pati", "tune", *plugins.options(), "--out", str(folder)])
+    return plugins.command("tune", "--out", str(folder))
 
 
 @contextlib.contextmanager
@@ -566,7 +571,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
     """Train one trial, score it on the validation split, and keep what came out."""
     recipe, score = study.recipe(trial), study.settings.score
     ready = dataclasses.replace(ready, recipe=recipe)
-    at, seconds, told = time.monotonic(), 0.0, 0
+    seconds, told = 0.0, 0
 
     def log(row: dict[str, Any]) -> None:
         nonlocal seconds, told
@@ -606,9 +611,9 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
     except Interrupted:
         raise
     except PatiError as error:  # these values can't be trained; others may
-        if "default" in trial.user_attrs:
+        if "default" in trial.user_attrs or study.failed_of_late() >= MOST_FAILURES:
             raise
-        study.finish(trial, None, {"seconds": round(seconds, 2), "failed": error.message})
+        study.finish(trial, None, {"seconds": round(seconds, 2), "failed": str(error).replace("\n", "; ")})
     else:
         facts = {"log_loss": loss, "seconds": round(seconds + time.monotonic() - at, 2)}
         study.finish(trial, metrics.metrics[score](logits, labels), facts)
@@ -682,11 +687,12 @@ def _document(study: Study, ready: Prepared) -> dict[str, Any]:
         "validation_photos": len(ready.validation),
         "best": _row(study, study.best()),
         "default": _row(study, study.default()),
+        "default_open": any("default" in t.user_attrs and not t.state.is_finished() for t in study.trials()),
         "importance": study.importance(),
         "trials": [_row(study, trial) for trial in study.trials() if trial.state != TrialState.WAITING],
         "recipe": str(best),
         "report": str(study.folder / "report.html"),
-        "command": shlex.join(["pati", "train", settings.data, *options, *plugins.options(), "--recipe", str(best)]),
+        "command": plugins.command("train", settings.data, *options, "--recipe", str(best)),
         "seed": settings.recipe.seed,
         "manifest": settings.manifest,
         "versions": versions() | {"optuna": optuna.__version__},

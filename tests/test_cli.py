@@ -125,7 +125,19 @@ def test_check_advises_on_uneven_classes(shapes: Path, tmp_path: Path) -> None:
     assert document["balance"] == {"ratio": round(max(counts) / min(counts), 2), "advised": "sampling"}
     told = " ".join(pati("check", shapes, "--out", tmp_path / "m.jsonl").stdout.split())
     assert f"has {document['balance']['ratio']:.1f} times as many training photos as the smallest" in told
-    assert "--set balance=sampling" in told
+    assert "--balance sampling" in told
+
+
+def test_balance_by_the_ratio(shapes: Path, tmp_path: Path) -> None:
+    for number in range(5, 30):
+        (shapes / "circle" / f"{number}.jpg").unlink()
+    done = pati("train", shapes, *QUICK, "--out", tmp_path / "run", "--balance", "auto")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["balance"] == "sampling"
+    assert done.stdout.index("macro F1") < done.stdout.index("accuracy")
+    done = pati("train", shapes, *QUICK, "--out", tmp_path / "other", "--balance", "nonsense")
+    assert done.returncode == 1
+    assert "balance" in done.stderr
 
 
 def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:

@@ -202,6 +202,14 @@ def test_more_runs_than_four_are_compared_with_the_first(trained: Path, tmp_path
     assert any("first one only" in note for note in comparison.notes(document))
 
 
+def test_groups_make_the_intervals_too_sure(trained: Path, tmp_path: Path) -> None:
+    runs = [altered(trained, tmp_path / str(number)) for number in range(2)]
+    assert not any("one group" in note for note in comparison.notes(pati.compare(runs)))
+    recipe = json.loads((runs[1] / "recipe.json").read_text())
+    (runs[1] / "recipe.json").write_text(json.dumps(recipe | {"group_by": "sender"}))
+    assert any("one group" in note for note in comparison.notes(pati.compare(runs)))
+
+
 def test_names_are_told_apart(trained: Path, tmp_path: Path) -> None:
     runs = [altered(trained, tmp_path / parent / "run") for parent in ("a", "b")]
     assert [row["name"] for row in pati.compare(runs)["runs"]] == [str(Path("a", "run")), str(Path("b", "run"))]

@@ -19,11 +19,11 @@ import pytest
 import torch
 
 import pati
-from pati import catalogue, cli, pipeline, plugins, showcase
+from pati import catalogue, cli, pipeline, plugins, showcase, terminal
 from pati.augment import Draws, augment, augmentations
 from pati.errors import Interrupted, PatiError
 from pati.explain.cams import explainers
-from pati.metrics import metrics
+from pati.metrics import metrics, summary
 from pati.models import Options, build, models
 from pati.models.counting import cost_of
 from pati.preprocess import Preprocess
@@ -251,6 +251,11 @@ def test_wrong_files_are_refused(tmp_path: Path, plugin: Path) -> None:
 WRONG_NETS: dict[str, tuple[str, str, str]] = {
     "shapes that don't fit": ("nn.Linear(32, ", "nn.Linear(99, ", "RuntimeError: mat1 and mat2 shapes"),
     "too few answers": ("nn.Linear(32, classes)", "nn.Linear(32, 1)", "answers 2 photos with (2, 1)"),
+    "no map": (
+        "Net(stages, ",
+        "Net(nn.Sequential(stages, nn.AdaptiveAvgPool2d(1), nn.Flatten()), ",
+        "no map: nothing could be explained",
+    ),
     "no Net": ("return Net(", "return nn.Identity(", "gives a Identity"),
     "double precision": ("    return Net(", "    stages.double()\n    return Net(", "torch.float64"),
     "lazy layers": ("nn.Linear(32, ", "nn.LazyLinear(", "uninitialized"),
@@ -384,7 +389,7 @@ def test_only_the_command_line_and_python_users_load_plugins() -> None:
 
 def loaded(path: Path, kind: str, body: str, *, head: str = "") -> None:
     """A plugin that registers one function `mine` of this kind."""
-    registry = {"metrics": "pati.metrics", "augmentations": "pati.augment"}[kind]
+    registry = {"metrics": "pati.metrics", "augmentations": "pati.augment", "explainers": "pati.explain.cams"}[kind]
     path.write_text(
         f"import torch\nfrom {registry} import {kind}\n{head}\n"
         f"@{kind}.register('mine')\ndef mine(*given):\n    'Mine.'\n    {body}\n"
@@ -485,3 +490,58 @@ def test_commands_that_are_proposed_name_the_plugins(
     assert plugins.options() == ["--plugin", str(plugin)]
     monkeypatch.chdir(tmp_path)
     assert plugins.options() == ["--plugin", "my_nets.py"]
+
+
+@pytest.mark.parametrize("body", ["", "return torch.ones(3)", "return 'much'"])
+def test_a_metric_that_gives_no_number_is_told(tmp_path: Path, body: str) -> None:
+    loaded(tmp_path / "mine.py", "metrics", body or "pass")
+    with pytest.raises(PatiError, match=r"the metric 'mine' gives a \w+\nexpected a number"):
+        summary(torch.eye(3), torch.arange(3), ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("body", "told"), [("return None", "gives a NoneType"), ("return torch.ones(1, 3, 4, 4)", r"gives \(1, 3, 4, 4\)")]
+)
+def test_an_explainer_that_gives_no_map_is_told(trained: Path, tmp_path: Path, body: str, told: str) -> None:
+    loaded(tmp_path / "mine.py", "explainers", body)
+    with pytest.raises(PatiError, match=told):
+        pati.load(trained).explain(np.asarray(draw("circle", 1, 32)), method="mine")
+
+
+def test_an_explainers_map_may_have_a_gradient(trained: Path, tmp_path: Path) -> None:
+    loaded(tmp_path / "mine.py", "explainers", "return torch.ones(1, 4, 4, requires_grad=True) * 2")
+    made = pati.load(trained).explain(np.asarray(draw("circle", 1, 32)), method="mine")
+    assert made.map.min() == 1
+
+
+def test_only_the_plugins_own_lines_are_blamed(tmp_path: Path) -> None:
+    path = tmp_path / "functional.py"  # as a file of torch is named
+    path.write_text(
+        "import torch.nn.functional as F, torch\nfrom pati.models import models\n\n"
+        "F.cross_entropy(torch.ones(2), torch.ones(3, 3))\n"
+    )
+    with pytest.raises(PatiError, match=r"the plugin functional.py, line 4: "):
+        pati.load_plugin(path)
+
+
+def test_hints_of_a_run_name_the_plugin(
+    plugin: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pati.load_plugin(plugin)
+    monkeypatch.chdir(tmp_path)
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["kind"] == "step":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted) as caught:
+        pipeline.train(trained.parent / "shapes", QUICK, out=Path("run"), listen=stop)
+    resume = "pati train --plugin my_nets.py --resume run"
+    assert caught.value.hint == f"go on with: {resume}"
+    for action in (lambda: pati.load("run"), lambda: pati.compare(["run", trained])):
+        with pytest.raises(PatiError) as refused:
+            action()
+        assert resume in refused.value.hint
+    finished = pipeline.resume("run")
+    terminal.show_result(finished.run, finished.metrics)
+    assert "pati predict --plugin my_nets.py run PHOTO" in capsys.readouterr().out

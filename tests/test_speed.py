@@ -58,7 +58,7 @@ def test_what_answers_is_in_the_faster_precision(monkeypatch: pytest.MonkeyPatch
 
 def test_errors_for_want_of_memory_say_what_to_do() -> None:
     with (
-        pytest.raises(PatiError, match="machine's memory is too small for 64 photos") as caught,
+        pytest.raises(PatiError, match="machine's memory is too small for this net and these photos, 64 in") as caught,
         machine.enough_memory(64),
     ):
         torch.empty(2**55, dtype=torch.float64)

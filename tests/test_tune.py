@@ -356,7 +356,7 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
     again = study.trials()
     assert (again[0].value, again[0].params) == (first.value, first.params)
     assert again[2].params == stopped.params  # tried again,
-    assert f"step-{begun[0]['step']:08d}" in left or begun[0]["step"] > 0  # from where it was
+    assert left == f"step-{begun[0]['step']:09d}.safetensors"  # from where it was
     assert [row["state"] for row in document["trials"]] == ["complete", "stopped", "complete", "complete"]
     assert not (out / "trials").exists()
 
@@ -467,7 +467,7 @@ def test_a_trial_that_cant_be_trained_counts_and_the_search_goes_on(
     document = search(data, tmp_path / "search", trials=4)
     assert [row["state"] for row in document["trials"]] == ["complete", "failed", "failed", "complete"]
     assert [row["why"] for row in document["trials"]][:2] == [None, "this width can't be"]
-    assert "memory is too small for 16 photos" in document["trials"][2]["why"]
+    assert "memory is too small for this net and these photos, 16 in" in document["trials"][2]["why"]
     page = (tmp_path / "search" / "report.html").read_text(encoding="utf-8")
     assert WORDS["tr"]["failed"] in page
 
@@ -491,3 +491,54 @@ def test_the_storage_of_another_optuna_is_told(searched: Path, tmp_path: Path) -
         connection.execute("update alembic_version set version_num = 'v0.0.1'")
     with pytest.raises(PatiError, match="was made by another optuna"):
         tune.resume(folder, trials=7, listen=lambda event: None)
+
+
+def test_a_search_in_which_nothing_can_be_trained_ends(
+    data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
+) -> None:
+    def course(recipe: Recipe) -> list[float]:
+        if len(seen) > 1:
+            raise PatiError("no net has this", "leave it out")
+        return [0.5]
+
+    seen = trained(course)
+    for _ in range(2):  # also when it is started again
+        with pytest.raises(PatiError, match="no net has this") as caught:
+            search(data, tmp_path / "search", trials=20)
+        assert caught.value.hint == "leave it out"
+    assert states(tmp_path / "search") == {"COMPLETE": 1, "PRUNED": tune.MOST_FAILURES, "FAIL": 2, "WAITING": 1}
+
+
+def test_a_default_that_cant_be_trained_now_is_tried_again_later(
+    data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
+) -> None:
+    def course(recipe: Recipe) -> list[float]:
+        if len(seen) <= tune.MOST_KILLS + 1:
+            raise RuntimeError("CUDA out of memory")
+        return [0.5]
+
+    seen = trained(course)
+    for _ in range(tune.MOST_KILLS + 1):
+        with pytest.raises(PatiError, match="the GPU's memory"):
+            search(data, tmp_path / "search", trials=1)
+    document = search(data, tmp_path / "search", trials=1)
+    assert document["default"]["value"] is not None
+
+
+def test_the_report_says_when_the_recipe_itself_gave_nothing(
+    data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
+) -> None:
+    def course(recipe: Recipe) -> list[float]:
+        if len(seen) == 1:
+            raise Diverged("the loss became nan")
+        return [0.5]
+
+    seen = trained(course)
+    document = search(data, tmp_path / "search", trials=2)
+    assert (document["default"]["value"], document["default_open"]) == (None, False)
+    page, told = tmp_path / "search" / "report.html", WORDS["en"]["search_none"].replace("'", "&#39;")
+    assert told in page.read_text(encoding="utf-8")
+    seen.clear()
+    seen.append(Recipe())
+    search(data, tmp_path / "other", trials=2)
+    assert told not in (tmp_path / "other" / "report.html").read_text(encoding="utf-8")

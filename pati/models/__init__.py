@@ -52,8 +52,15 @@ def _try_out(name: str, net: object, classes: int, size: int) -> None:
         _ = tensor.shape  # lazy layers have none yet, and could not be loaded
     copied = copy.deepcopy(net).eval()
     for side in (net.minimum_size, max(net.minimum_size, size)):
+        photos = torch.zeros(2, 3, side, side)
+        maps = copied.stages(photos)
+        if maps.ndim != 4:
+            raise PatiError(
+                f"the stages of the model {name!r} give {tuple(maps.shape)}, no map: nothing could be explained",
+                "expected (N, C, H, W): what takes the mean belongs to the head",
+            )
         for made in (copied, folded(copied, torch.bfloat16)):
-            shape = tuple(made(torch.zeros(2, 3, side, side)).shape)
+            shape = tuple(made(photos).shape)
             if shape != (2, classes):
                 raise PatiError(f"the model {name!r} answers 2 photos with {shape}", f"expected {(2, classes)}")
 
