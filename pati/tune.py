@@ -23,6 +23,7 @@ import shutil
 import sqlite3
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -342,9 +343,11 @@ class Study:
         if len(values) < FEWEST_FOR_IMPORTANCE or len(set(values)) == 1:
             return {}
         try:
-            shares = optuna.importance.get_param_importances(
-                self._study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), normalize=False
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of normalize
+                shares = optuna.importance.get_param_importances(
+                    self._study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), normalize=False
+                )
             return shares if any(shares.values()) else {}
         except RuntimeError:  # no tree found a difference
             return {}

@@ -130,11 +130,13 @@ def history(points: Sequence[tuple[int, float]], default: float | None, score: s
         axes.step(numbers, np.maximum.accumulate(values), where="post", color=ORANGE)
         if default is not None:
             axes.axhline(scale * default, color=GREY, linestyle="--", linewidth=1)
-        # One that went badly wrong would press all the others together; it stands in the table.
+        # One that went badly wrong would press all the others together: a triangle at the bottom stands for it.
         low, high = np.quantile(values, 0.25) - 2 * np.ptp(np.quantile(values, [0.25, 0.75])), values.max()
         low = min(max(low, values.min()), scale * default if default is not None else math.inf)
         margin = max(0.08 * (high - low), 0.005 * scale)
         axes.set_ylim(low - margin, high + margin)
+        below = [number for number, value in zip(numbers, values, strict=True) if value < low - margin]
+        axes.scatter(below, [low - margin / 2] * len(below), s=24, marker="v", color=BLUE)
         axes.set_xlim(-0.5, numbers[-1] + 0.5)
         axes.set_xlabel(words["search_number"].lower())
         axes.set_title(words[score] + (" (%)" if score == "accuracy" else ""), loc="left", fontsize=10)

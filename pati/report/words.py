@@ -31,6 +31,7 @@ WORDS: dict[str, dict[str, str]] = {
         "loss": "loss",
         "training": "training",
         "validation": "validation",
+        "validation_split": "Validation",
         "train": "Train",
         "test": "Test",
         "examples": "What the model looks at",
@@ -71,8 +72,8 @@ WORDS: dict[str, dict[str, str]] = {
         "search_none": "The recipe's own values could not be trained to the end.",
         "search_command": "Train it with",
         "search_history": "History",
-        "search_history_text": "Each point is a finished trial, the line the best so far, the dashed line the "
-        "recipe itself.",
+        "search_history_text": "Each point is a finished trial (a triangle one far below), the line the best so far, "
+        "the dashed line the recipe itself.",
         "search_importance": "What mattered",
         "search_importance_text": "Share of the score's variance that each field explains by itself (functional "
         "analysis of variance).",
@@ -113,6 +114,7 @@ WORDS: dict[str, dict[str, str]] = {
         "loss": "kayıp",
         "training": "eğitim",
         "validation": "doğrulama",
+        "validation_split": "Doğrulama",
         "train": "Eğitim",
         "test": "Test",
         "examples": "Model nereye bakıyor",
@@ -153,7 +155,8 @@ WORDS: dict[str, dict[str, str]] = {
         "search_none": "Tarifin kendi değerleri sonuna kadar eğitilemedi.",
         "search_command": "Eğitme komutu",
         "search_history": "Geçmiş",
-        "search_history_text": "Her nokta biten bir deneme, çizgi o ana kadarki en iyi, kesikli çizgi tarifin kendisi.",
+        "search_history_text": "Her nokta biten bir deneme (üçgen: çok aşağıda kalan), çizgi o ana kadarki en iyi, "
+        "kesikli çizgi tarifin kendisi.",
         "search_importance": "Neler etkili oldu",
         "search_importance_text": "Puandaki varyansın, her alanın tek başına açıkladığı payı (fonksiyonel "
         "varyans çözümlemesi).",
