@@ -129,12 +129,12 @@ def families_gpu() -> dict[str, Any]:
 
 def regularisers() -> dict[str, Any]:
     """Each regulariser's macro F1 on clothing against the recipe without it."""
-    return _compared(REGULARISERS, AGAINST)
+    return _compared(REGULARISERS, AGAINST, seeds=1)
 
 
 def balancing() -> dict[str, Any]:
     """Each balancing method's macro F1 on clothing against none."""
-    return _compared(BALANCING, {})
+    return _compared(BALANCING, {}, seeds=3)
 
 
 def tuned() -> dict[str, Any]:
@@ -161,13 +161,14 @@ def tuned() -> dict[str, Any]:
     }
 
 
-def _compared(tried: Mapping[str, Sequence[str]], against: Mapping[str, str]) -> dict[str, Any]:
-    tables = fold_tables()
+def _compared(tried: Mapping[str, Sequence[str]], against: Mapping[str, str], *, seeds: int) -> dict[str, Any]:
+    """`seeds`: of each fold. No two trainings of a choice have the same one."""
+    tables = fold_tables() * seeds
     base = next(iter(tried))
     # As many trainings at once as there are cores, a thread each, are done sooner than one after the other on all.
     with ThreadPoolExecutor(cores()) as workers:
         runs = {
-            name: [workers.submit(_fold, table, number, settings) for number, table in enumerate(tables)]
+            name: [workers.submit(_fold, table, seed, settings) for seed, table in enumerate(tables)]
             for name, settings in tried.items()
         }
         pooled = {name: Pooled.of([run.result() for run in made], tables) for name, made in runs.items()}
@@ -177,15 +178,15 @@ def _compared(tried: Mapping[str, Sequence[str]], against: Mapping[str, str]) ->
         rows[name] = answers.scores() | {"settings": " ".join(tried[name])}
         if name != reference:
             rows[name] |= {"against": reference, "difference": answers.difference(pooled[reference])}
-    command = f"pati train FOLD.csv --group-by sender {' '.join(map(str, PACE))} --seed FOLD --set {SHAPE} SETTINGS"
-    photos, senders = len(pooled[base].labels), len(set(pooled[base].senders.tolist()))
-    return {"command": command, "folds": FOLDS, "photos": photos, "senders": senders, "rows": rows}
+    command = f"pati train FOLD.csv --group-by sender {' '.join(map(str, PACE))} --seed N --set {SHAPE} SETTINGS"
+    photos, senders = len(pooled[base].labels) // seeds, len(set(pooled[base].senders.tolist()))
+    return {"command": command, "folds": FOLDS, "seeds": seeds, "photos": photos, "senders": senders, "rows": rows}
 
 
-def _fold(table: Path, number: int, settings: Sequence[str]) -> Path:
-    """The run of one training: its fold is the test, its number the seed."""
-    slug = "-".join(["fold", str(number), *(text.replace("=", "-") for text in settings)])
-    choices = ("--group-by", "sender", *PACE, "--seed", number, "--set", SHAPE, *settings)
+def _fold(table: Path, seed: int, settings: Sequence[str]) -> Path:
+    """The run of one training, whose table says which fold is the test."""
+    slug = "-".join(["fold", str(seed), *(text.replace("=", "-") for text in settings)])
+    choices = ("--group-by", "sender", *PACE, "--seed", seed, "--set", SHAPE, *settings)
     return trained(slug, table, *choices, cache=(KEPT / "cache").resolve(), threads=1)[0]
 
 

@@ -328,7 +328,8 @@ def compared(name: str) -> str:
         settings = f"`{row['settings']}`" if row["settings"] else ""
         scores = " | ".join(f"{row[score]:.3f}" for score in ("macro_f1", "balanced_accuracy", "accuracy"))
         lines.append(f"| {label} | {settings} | {scores} | {difference} | {interval} |")
-    pooled = f"{result['folds']} folds, {result['photos']:,} photos of {result['senders']} senders, a seed a fold"
+    seeds = "a seed a fold" if result["seeds"] == 1 else f"{result['seeds']} seeds a fold"
+    pooled = f"{result['folds']} folds, {result['photos']:,} photos of {result['senders']} senders, {seeds}"
     return "\n".join(
         [*lines, "", f"{pooled}; bold where the interval excludes zero. `{result['command']}`. {_foot(document)}"]
     )
