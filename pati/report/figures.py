@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -43,6 +43,17 @@ def _svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
+class _Decimals(ScalarFormatter):
+    """Ticks with the language's decimal mark."""
+
+    def __init__(self, words: dict[str, str]) -> None:
+        super().__init__(useOffset=False)
+        self._mark = words["decimal"]
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return str(super().__call__(value, position)).replace(".", self._mark)
+
+
 def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str]) -> str:
     """Loss and accuracy over the epochs as one SVG."""
     with matplotlib.rc_context(_STYLE):
@@ -67,6 +78,7 @@ def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str]) -> str:
             axes.set_xlabel(words["epoch"])
             axes.set_title(title + (" (%)" if quantity == "accuracy" else ""), loc="left", fontsize=10)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.yaxis.set_major_formatter(_Decimals(words))
             axes.margins(x=0.05)
         figure.subplots_adjust(wspace=0.55)
         return _svg(figure)
@@ -122,11 +134,10 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], words: di
 def history(points: Sequence[tuple[int, float]], default: float | None, score: str, words: dict[str, str]) -> str:
     """Each finished trial's (number, score), the best so far, and the recipe itself, as SVG."""
     scale = 100 if score == "accuracy" else 1
-    numbers, values = [number for number, _ in points], np.array([scale * value for _, value in points])
+    numbers, values = np.array([number for number, _ in points]), np.array([scale * value for _, value in points])
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 3))
         axes = figure.add_subplot()
-        axes.scatter(numbers, values, s=18, color=BLUE)
         axes.step(numbers, np.maximum.accumulate(values), where="post", color=ORANGE)
         if default is not None:
             axes.axhline(scale * default, color=GREY, linestyle="--", linewidth=1)
@@ -135,11 +146,13 @@ def history(points: Sequence[tuple[int, float]], default: float | None, score: s
         low = min(max(low, values.min()), scale * default if default is not None else math.inf)
         margin = max(0.08 * (high - low), 0.005 * scale)
         axes.set_ylim(low - margin, high + margin)
-        below = [number for number, value in zip(numbers, values, strict=True) if value < low - margin]
-        axes.scatter(below, [low - margin / 2] * len(below), s=24, marker="v", color=BLUE)
+        below = values < low - margin
+        axes.scatter(numbers[~below], values[~below], s=18, color=BLUE)
+        axes.scatter(numbers[below], np.full(below.sum(), low - margin / 2), s=24, marker="v", color=BLUE)
         axes.set_xlim(-0.5, numbers[-1] + 0.5)
         axes.set_xlabel(words["search_number"].lower())
         axes.set_title(words[score] + (" (%)" if score == "accuracy" else ""), loc="left", fontsize=10)
+        axes.yaxis.set_major_formatter(_Decimals(words))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return _svg(figure)
 

@@ -28,7 +28,7 @@ WORDS: dict[str, dict[str, str]] = {
         "curves_text": "Validation accuracy is measured at the size trained at the time. Training figures are those of "
         "augmented photos; one that is mixed from two counts as the class of which it holds most.",
         "epoch": "epoch",
-        "loss": "loss",
+        "loss": "Loss",
         "training": "training",
         "validation": "validation",
         "validation_split": "Validation",
@@ -79,6 +79,7 @@ WORDS: dict[str, dict[str, str]] = {
         "analysis of variance).",
         "search_importance_none": "Too few finished trials, or no difference between them, to tell.",
         "percent": "{:.0f} %",
+        "decimal": ".",
         "search_table": "All trials",
         "search_table_text": "The best one is in bold.",
         "complete": "finished",
@@ -111,7 +112,7 @@ WORDS: dict[str, dict[str, str]] = {
         "curves_text": "Doğrulama doğruluğu, o sırada eğitilen boyutta ölçülür. Eğitim değerleri, veri artırma "
         "uygulanmış fotoğraflarla ölçülür; iki fotoğrafın karışımı, en çok hangi sınıfı içeriyorsa o sınıftan sayılır.",
         "epoch": "dönem",
-        "loss": "kayıp",
+        "loss": "Kayıp",
         "training": "eğitim",
         "validation": "doğrulama",
         "validation_split": "Doğrulama",
@@ -162,6 +163,7 @@ WORDS: dict[str, dict[str, str]] = {
         "varyans çözümlemesi).",
         "search_importance_none": "Bunu söylemek için biten deneme çok az ya da aralarında fark yok.",
         "percent": "%{:.0f}",
+        "decimal": ",",
         "search_table": "Bütün denemeler",
         "search_table_text": "En iyisi koyu yazılıdır.",
         "complete": "bitti",

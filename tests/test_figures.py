@@ -1,0 +1,37 @@
+"""Figures of the reports: every number in the reader's own notation, every trial in sight."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pati.report import figures
+from pati.report.words import LANGUAGES, WORDS
+
+EPOCHS = [
+    {
+        "epoch": number, "train_loss": 0.9 - 0.011 * number, "validation_loss": 0.95 - 0.012 * number,
+        "train_accuracy": 0.9, "validation_accuracy": 0.91,
+    }
+    for number in range(1, 9)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_ticks_have_the_languages_decimal_mark(language: str) -> None:
+    texts = re.findall(r">([\d.,]+)</text>", figures.curves(EPOCHS, WORDS[language]))
+    mark, other = (".", ",") if language == "en" else (",", ".")
+    assert any(mark in text for text in texts)
+    assert not any(other in text for text in texts)
+
+
+@pytest.mark.parametrize("values", [[0.9, 0.91, 0.92, 0.93, 0.2], [0.9, 0.91], [0.5]])
+def test_every_trial_is_in_the_history(values: list[float]) -> None:
+    """One that lies far below is no point within the axes, but a triangle at their bottom."""
+    svg = figures.history(list(enumerate(values)), values[0], "accuracy", WORDS["en"])
+    collections = re.findall(r'<g id="PathCollection_\d+">.*?</g>\s*</g>', svg, re.S)
+    heights = [float(y) for collection in collections for y in re.findall(r'<use [^>]*y="([\d.]+)"', collection)]
+    top, height = re.search(r'<clipPath id="\w+">\s*<rect [^>]*y="([\d.]+)"[^>]*height="([\d.]+)"', svg).groups()  # type: ignore[union-attr]
+    assert len(heights) == len(values)
+    assert all(float(top) <= y <= float(top) + float(height) for y in heights)
