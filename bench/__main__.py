@@ -17,10 +17,10 @@
     families    seven families on cats-vs-dogs, ten minutes each (docs/study.md)
     families_gpu
                 the same for 15 and 60 epochs on one GPU; in miniature where there is none
-    balancing   balancing methods on clothing, five folds, against none
+    balancing   balancing methods on clothing, five folds, three seeds each, against none
     regularisers
-                regularisers on clothing, three folds, each against the recipe without it
-    tuned       a search's recipe against the default on clothing, three seeds
+                regularisers on clothing, five folds, each against the recipe without it
+    tuned       a search's recipe against the default on clothing, five seeds
     originals   the 400 originals against their 180-px copies, and prediction speed
     kills       kill -9 in each phase of a run by epochs on photos, resumed
     many_kills  100 kill -9 of runs on drawn pictures, at random moments and while files are written
