@@ -19,6 +19,7 @@ FLOORS = (
     {"cli"},
     {"terminal", "catalogue", "output", "inputs", "api"},
     {"tune"},
+    {"study"},
     {"pipeline", "showcase"},
     {"comparison", "lr_find"},
     {"report"},

@@ -27,6 +27,18 @@ from pati.errors import Diverged, Interrupted, PatiError
 from pati.models import Net
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
+from pati.study import (
+    MOST_KILLS,
+    UNPRUNED_TENTHS,
+    UNPRUNED_TRIALS,
+    USUAL,
+    Settings,
+    Study,
+    chosen_fields,
+    rounded,
+    searchable,
+    space,
+)
 from pati.training import State
 from tests.conftest import settled, write_shapes
 
@@ -53,7 +65,7 @@ def search(data: Path, out: Path, recipe: Recipe = QUICK, **options: Any) -> dic
 
 def states(folder: Path) -> dict[str, int]:
     """How many trials of a folder are in each state."""
-    study = tune.Study(folder, tune.Settings.read(folder))
+    study = Study(folder, Settings.read(folder))
     found: dict[str, int] = {}
     for trial in study.trials():
         found[trial.state.name] = found.get(trial.state.name, 0) + 1
@@ -110,9 +122,9 @@ def test_values_lie_where_the_fields_say(
 ) -> None:
     given_recipe = Recipe(epochs=1, optimizer=optimizer, learning_rate=learning_rate, dropout=dropout, batch=batch)
     base = settled(given_recipe)
-    where = tune.space(base, tune.searchable())
+    where = space(base, searchable())
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    values = {name: tune._rounded(value) for name, value in study.ask(where).params.items()}
+    values = {name: rounded(value) for name, value in study.ask(where).params.items()}
     recipe = dataclasses.replace(base, **values)  # refuses what lies outside a field's own limits
     for item in dataclasses.fields(Recipe):
         value, own, asked = getattr(recipe, item.name), getattr(base, item.name), item.metadata["search"]
@@ -129,25 +141,25 @@ def test_values_lie_where_the_fields_say(
 
 
 def test_every_searchable_range_lies_inside_the_fields_limits() -> None:
-    for name in tune.searchable():
+    for name in searchable():
         item = next(item for item in dataclasses.fields(Recipe) if item.name == name)
         for value in () if item.metadata["relative"] else item.metadata["search"]:
             Recipe(**{name: value})
-    assert set(tune.USUAL) <= set(tune.searchable())
+    assert set(USUAL) <= set(searchable())
 
 
 def test_drawings_that_cannot_be_turned_are_not() -> None:
-    assert "rotate" in tune.chosen_fields((), turned=True)
-    assert "rotate" not in tune.chosen_fields((), turned=False)
+    assert "rotate" in chosen_fields((), turned=True)
+    assert "rotate" not in chosen_fields((), turned=False)
     with pytest.raises(PatiError, match="when turned"):
-        tune.chosen_fields(["rotate"], turned=False)
+        chosen_fields(["rotate"], turned=False)
 
 
 @pytest.mark.parametrize("name", ["size", "droput"])
 def test_other_names_are_refused_with_the_list(name: str) -> None:
     with pytest.raises(PatiError, match=name) as caught:
-        tune.chosen_fields(["dropout", name], turned=True)
-    assert all(field in caught.value.hint for field in tune.searchable())
+        chosen_fields(["dropout", name], turned=True)
+    assert all(field in caught.value.hint for field in searchable())
 
 
 # What comes out ----------------------------------------------------------------------
@@ -158,7 +170,7 @@ def test_a_search_leaves_what_it_promises(searched: Path, data: Path) -> None:
     assert [row["number"] for row in document["trials"]] == list(range(6))
     assert document["trials"][0]["default"]
     assert document["default"]["values"] == {
-        name: getattr(tune.Settings.read(searched).recipe, name) for name in document["default"]["values"]
+        name: getattr(Settings.read(searched).recipe, name) for name in document["default"]["values"]
     }
     assert document["best"]["value"] >= document["default"]["value"]
     finished = [row for row in document["trials"] if row["state"] == "complete"]
@@ -225,15 +237,15 @@ def test_uneven_classes_are_scored_by_macro_f1(tmp_path: Path) -> None:
 def test_a_poor_trial_is_given_up(
     data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
 ) -> None:
-    courses = iter([[0.8] * 10] * tune.UNPRUNED_TRIALS + [[0.5] * 10, [0.9] * 10])
+    courses = iter([[0.8] * 10] * UNPRUNED_TRIALS + [[0.5] * 10, [0.9] * 10])
     trained(lambda recipe: next(courses))
-    document = search(data, tmp_path / "search", trials=tune.UNPRUNED_TRIALS + 2)
+    document = search(data, tmp_path / "search", trials=UNPRUNED_TRIALS + 2)
     assert [row["state"] for row in document["trials"]] == [
-        *["complete"] * tune.UNPRUNED_TRIALS, "pruned", "complete",
+        *["complete"] * UNPRUNED_TRIALS, "pruned", "complete",
     ]  # fmt: skip
-    poor = document["trials"][tune.UNPRUNED_TRIALS]
+    poor = document["trials"][UNPRUNED_TRIALS]
     assert poor["value"] is None
-    assert poor["seconds"] == pytest.approx(0.1 * tune.UNPRUNED_TENTHS)
+    assert poor["seconds"] == pytest.approx(0.1 * UNPRUNED_TENTHS)
 
 
 def test_a_diverged_trial_counts_and_is_no_best(
@@ -332,7 +344,7 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
         assert states(out) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
     else:
         assert states(out) == {"COMPLETE": 1, "RUNNING": 1}
-    study = tune.Study(out, tune.Settings.read(out))
+    study = Study(out, Settings.read(out))
     first, stopped = study.trials()[:2]
     left = sorted(out.glob("trials/1/step-*"))[-1].name
 
@@ -363,12 +375,12 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
 
 def test_a_trial_that_takes_its_process_down_is_left_out(data: Path, tmp_path: Path) -> None:
     search(data, tmp_path / "search", trials=1, fields=["dropout"])
-    study = tune.Study(tmp_path / "search", tune.Settings.read(tmp_path / "search"))
-    for _ in range(tune.MOST_KILLS):
+    study = Study(tmp_path / "search", Settings.read(tmp_path / "search"))
+    for _ in range(MOST_KILLS):
         with pytest.raises(MemoryError), study.trial(lambda: True):
             raise MemoryError
     tried = [trial for trial in study.trials() if trial.state.name == "FAIL"]
-    assert len(tried) == tune.MOST_KILLS
+    assert len(tried) == MOST_KILLS
     assert len({str(trial.params) for trial in tried}) == 1
     with study.trial(lambda: True) as other:
         assert other is not None
@@ -513,12 +525,12 @@ def test_a_default_that_cant_be_trained_now_is_tried_again_later(
     data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
 ) -> None:
     def course(recipe: Recipe) -> list[float]:
-        if len(seen) <= tune.MOST_KILLS + 1:
+        if len(seen) <= MOST_KILLS + 1:
             raise RuntimeError("CUDA out of memory")
         return [0.5]
 
     seen = trained(course)
-    for _ in range(tune.MOST_KILLS + 1):
+    for _ in range(MOST_KILLS + 1):
         with pytest.raises(PatiError, match="the GPU's memory"):
             search(data, tmp_path / "search", trials=1)
     document = search(data, tmp_path / "search", trials=1)
