@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pati.errors import PatiError
 from pati.registry import Registry
@@ -18,6 +20,7 @@ from pati.registry import Registry
 Metric = Callable[[torch.Tensor, torch.Tensor], float]
 metrics: Registry[Metric] = Registry("metric")
 
+RESAMPLES = 2000
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
 
 
@@ -81,6 +84,30 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np.float64]]:
+    """95 % intervals of `macro_f1` and `balanced_accuracy`, `(2,)` each, and of each class's `f1`, `(K, 2)`.
+
+    Percentiles of a bootstrap that draws photos anew within each class (Efron and Tibshirani, 1993): the answers in a
+    row of the confusion matrix follow a multinomial distribution then, so photos need not be drawn one by one.
+    """
+    matrix, generator = counts.numpy(), np.random.default_rng(seed)
+    support, classes = matrix.sum(1), len(matrix)
+    hits, predicted = np.zeros((RESAMPLES, classes)), np.zeros((RESAMPLES, classes))
+    for row in np.flatnonzero(support):
+        answered = np.flatnonzero(matrix[row])
+        drawn = generator.multinomial(support[row], matrix[row, answered] / support[row], RESAMPLES)
+        predicted[:, answered] += drawn
+        hits[:, row] = drawn[:, answered == row].sum(1)
+    f1 = 2 * hits / np.maximum(support + predicted, 1)
+    scored = (support + predicted) > 0
+    drawn_scores = {
+        "macro_f1": f1.sum(1) / np.maximum(scored.sum(1), 1),
+        "balanced_accuracy": (hits / np.maximum(support, 1)).sum(1) / max(1, (support > 0).sum()),
+        "f1": f1,
+    }
+    return {name: np.percentile(values, [2.5, 97.5], 0).T for name, values in drawn_scores.items()}
+
+
 def _number(name: str, value: object) -> float:
     """Users write metrics too, and err."""
     try:
@@ -90,17 +117,26 @@ def _number(name: str, value: object) -> float:
 
 
 def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
-    """All registered scores, the accuracy's interval, the confusion matrix and the per-class table.
+    """All registered scores, 95 % intervals, the confusion matrix and the per-class table.
 
     A score that is no number, as one that divides by a class of which no photo is there, is None.
     """
     counts = confusion(logits, labels)
     hits = int(counts.diagonal().sum().item())
     scores = {name: _number(name, metrics[name](logits, labels)) for name in metrics}
+    intervals = bootstrapped(counts)
+    rows = per_class(counts)
+    for row, right, f1 in zip(rows, counts.diagonal().tolist(), intervals["f1"].tolist(), strict=True):
+        row |= {
+            "precision_interval": list(wilson(right, row["predicted"])),
+            "recall_interval": list(wilson(right, row["support"])),
+            "f1_interval": f1,
+        }
     return {
         "photos": len(labels),
         **{name: score if math.isfinite(score) else None for name, score in scores.items()},
         "accuracy_interval": list(wilson(hits, len(labels))),
+        **{f"{name}_interval": intervals[name].tolist() for name in ("macro_f1", "balanced_accuracy")},
         "confusion": counts.tolist(),
-        "per_class": [{"class": name, **row} for name, row in zip(classes, per_class(counts), strict=True)],
+        "per_class": [{"class": name, **row} for name, row in zip(classes, rows, strict=True)],
     }

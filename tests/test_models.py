@@ -95,32 +95,25 @@ def test_overfits_32_pictures(name: str) -> None:
         assert (net(images).argmax(1) == labels).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("method", list(explainers))
+# A forward pass for each of up to 2,048 channels, or for each square: for one net a family.
+MANY_PASSES = ("score-cam", "occlusion", "integrated-gradients")
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [(name, method) for method in explainers for name in (SMALLEST if method in MANY_PASSES else NAMES)],
+)
 def test_explainers_give_a_map_for_each_photo_and_class(name: str, method: str) -> None:
-    net = net_of(name).eval()
-    images = torch.randn(4, 3, 48, 48)
+    net = net_of(name).eval().double()
+    images = torch.randn(4, 3, 48, 48, generator=torch.Generator().manual_seed(0)).double()
     maps = explainers[method](net, images, torch.tensor([0, 1, 2, 0]))
     assert maps.shape[0] == 4
     assert maps.ndim == 3
+    assert not maps.requires_grad
     assert torch.isfinite(maps).all()
     assert (maps >= 0).all()
     alone = explainers[method](net, images[2:3], torch.tensor([2]))
-    torch.testing.assert_close(maps[2:3], alone, atol=1e-5, rtol=1e-4)
-
-
-def test_grad_cam_of_a_net_worked_out_by_hand() -> None:
-    """One stage that passes the image through, a head that weighs channel means: weights are known."""
-    weights = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, 0.0]])
-    head = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2, bias=False))
-    with torch.no_grad():
-        head[2].weight.copy_(weights)
-    net = models.Net(torch.nn.Sequential(torch.nn.Identity()), head, minimum_size=1)
-    images = torch.randn(2, 3, 4, 4)
-    maps = explainers["grad-cam"](net, images, torch.tensor([0, 1]))
-    # d(logit)/d(pixel) is weight/16 everywhere; its mean over the 16 places is the same.
-    expected = torch.einsum("nc,nchw->nhw", weights / 16, images).clamp_min(0)
-    torch.testing.assert_close(maps, expected)
+    torch.testing.assert_close(maps[2:3], alone, atol=1e-7, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -43,6 +43,12 @@ class Net(nn.Module):
         logits: torch.Tensor = self.head(self.stages(images))
         return logits
 
+    def cut(self, stage: int) -> Net:
+        """The same net and weights, with stage number `stage`, from 1 on, as the last: those after it join the head."""
+        stages = list(self.stages)
+        rest = nn.Sequential(*stages[stage:], self.head)
+        return Net(nn.Sequential(*stages[:stage]), rest, minimum_size=self.minimum_size)
+
 
 def channels_last(net: Net) -> Net:
     """The net with its kernels in channels-last memory, which CPU and GPU convolutions prefer."""

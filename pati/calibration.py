@@ -1,0 +1,101 @@
+"""Confidence that can be believed: temperature scaling, calibration error, and when not to answer.
+
+Functions of numbers alone: logits `(N, K)` and labels `int64 (N,)`, or confidences `float64 (N,)` and whether each
+answer was right, `bool (N,)`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from pati.metrics import wilson
+
+BINS = 15
+HOTTEST = 20.0  # temperatures are looked for up to this and down to its reciprocal
+RISK = 0.01  # of the answered photos, this share may be wrong unless a user says otherwise
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """What logits are divided by so that these photos' log loss is least (Guo et al., 2017,
+    https://arxiv.org/abs/1706.04599).
+
+    The logarithm has a standard normal prior, lest a few photos, all answered rightly, ask for boundless confidence.
+    """
+    logits = logits.double()
+
+    def loss(logarithm: float) -> float:
+        total = torch.nn.functional.cross_entropy(logits / math.exp(logarithm), labels, reduction="sum").item()
+        return total + logarithm**2 / 2
+
+    end = math.log(HOTTEST)
+    return math.exp(minimize_scalar(loss, bounds=(-end, end), method="bounded", options={"xatol": 1e-6}).x)
+
+
+def confidences(logits: torch.Tensor, labels: torch.Tensor, heat: float = 1.0) -> tuple[Floats, Flags]:
+    """Of each answer: its probability at temperature `heat`, and whether it is right."""
+    best = (logits.double() / heat).softmax(1).max(1)
+    return best.values.numpy(), (logits.argmax(1) == labels).numpy()
+
+
+def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[dict[str, Any]]:
+    """Bins of as equal a count as can be, by rising confidence: count, mean confidence, accuracy and its interval."""
+    order = np.argsort(confidence, kind="stable")
+    rows = []
+    for part in np.array_split(order, min(bins, len(order))):
+        hits = int(right[part].sum())
+        rows.append(
+            {
+                "photos": len(part),
+                "confidence": float(confidence[part].mean()),
+                "accuracy": hits / len(part),
+                "interval": list(wilson(hits, len(part))),
+            }
+        )
+    return rows
+
+
+def calibration_error(rows: list[dict[str, Any]]) -> float:
+    """Expected calibration error of `reliability`'s bins: the mean distance of confidence and accuracy, by count.
+
+    Bins of equal count: Nixon et al., 2019, https://arxiv.org/abs/1904.01685.
+    """
+    total = sum(row["photos"] for row in rows)
+    return float(sum(row["photos"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / max(1, total))
+
+
+def risk_coverage(confidence: Floats, right: Flags) -> tuple[Floats, Floats, Floats]:
+    """Falling thresholds `(T,)`, and for each the share of photos answered (of at least that confidence) and the
+    share of these that is wrong (El-Yaniv and Wiener, 2010, https://jmlr.org/papers/v11/el-yaniv10a.html)."""
+    order = np.argsort(-confidence, kind="stable")
+    ordered = confidence[order]
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal ones are answered together
+    answered = last + 1.0
+    return ordered[last], answered / len(ordered), np.cumsum(~right[order])[last] / answered
+
+
+def thresholds(confidence: Floats, right: Flags) -> list[tuple[float, float]]:
+    """Pairs (risk, threshold), by rising risk: answering from `threshold` on, at most the share `risk` is wrong, and
+    no lower threshold does as well. Risks are rounded up to a thousandth."""
+    falling, _, risks = risk_coverage(confidence, right)
+    steps: dict[float, float] = {}
+    for threshold, risk in zip(falling.tolist(), risks.tolist(), strict=True):  # the last one answers most
+        steps[math.ceil(risk * 1000 - 1e-9) / 1000] = threshold
+    pairs: list[tuple[float, float]] = []
+    for risk, threshold in sorted(steps.items()):
+        if not pairs or threshold < pairs[-1][1]:
+            pairs.append((risk, threshold))
+    return pairs
+
+
+def threshold_for(risk: float, pairs: list[tuple[float, float]]) -> float | None:
+    """The lowest threshold that keeps to a risk; None if none does."""
+    return min((threshold for known, threshold in pairs if known <= risk + 1e-12), default=None)

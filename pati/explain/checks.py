@@ -1,0 +1,227 @@
+"""Can an explanation fail? Checks that a method's maps must pass, and baselines that they must beat.
+
+Knows nets and tensors only: normalised images `(N, 3, H, W)`, the class to explain in each, `int64 (N,)`, and maps
+`(N, h, w)` as `cams` makes them. Results are one number a photo, `float64 (N,)`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from pati.explain.cams import Explainer
+from pati.models.blocks import Net
+
+FRACTIONS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the pixels, that are taken or given
+IMPUTED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # of the pixels, that ROAD replaces
+SHIFT = 0.04  # of the side
+BLUR = 0.1  # of the side: what insertion begins with
+NOISE = 0.1  # of what ROAD puts in place of pixels, in standard deviations of colour
+AT_ONCE = 64
+
+Reveal = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (N, 3, H, W), chosen (N, H, W) -> images
+
+
+def random(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Noise as coarse as the net's last stage."""
+    with torch.no_grad():
+        shape = net.stages(images[:1]).shape[2:]
+    return torch.rand(len(images), *shape, generator=torch.Generator().manual_seed(0)).to(images)
+
+
+def centre(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """A blob in the middle: a normal distribution whose standard deviation is a quarter of the side."""
+    down, across = (torch.linspace(-2, 2, side).to(images) for side in images.shape[2:])
+    blob = torch.exp(-(down[:, None] ** 2 + across**2) / 2)
+    return blob.expand(len(images), *blob.shape)
+
+
+def edges(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """How steep the brightness is (Sobel): knows nothing of any net."""
+    grey = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(images)[None, None]
+    steep = torch.cat([F.conv2d(grey, across), F.conv2d(grey, across.mT)], 1)
+    return steep.square().sum(1).sqrt()
+
+
+BASELINES: dict[str, Explainer] = {"random": random, "centre": centre, "edges": edges}
+
+
+# Does a map depend on what the net has learnt? ------------------------------------------
+
+
+def shuffled(net: Net, depth: int | None = None, *, seed: int = 0) -> Net:
+    """A copy with the head and the last `depth` stages (all if left out) forgotten: each tensor's values are drawn anew
+    from its own, so that sizes stay and what was learnt goes (Adebayo et al., 2018, https://arxiv.org/abs/1810.03292).
+    """
+    made, generator = copy.deepcopy(net), torch.Generator().manual_seed(seed)
+    stages = list(made.stages)
+    forgotten = [made.head, *(stages if depth is None else stages[len(stages) - depth :])]
+    with torch.no_grad():
+        for part in forgotten:
+            for tensor in part.state_dict().values():
+                order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+                tensor.copy_(tensor.flatten()[order].reshape(tensor.shape))
+    return made
+
+
+def likeness(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Spearman's rank correlation of two maps of each photo; 0 where one is even all over."""
+    ranks, other_ranks = _ranks(maps.flatten(1)), _ranks(others.flatten(1))
+    ranks, other_ranks = (part - part.mean(1, keepdim=True) for part in (ranks, other_ranks))
+    spread = (ranks.square().sum(1) * other_ranks.square().sum(1)).sqrt()
+    return torch.where(spread > 0, (ranks * other_ranks).sum(1) / torch.where(spread > 0, spread, 1), 0)
+
+
+def _ranks(values: torch.Tensor) -> torch.Tensor:
+    """Ranks of each row's values, `float64 (N, M)`; equal ones share their mean."""
+    rows = []
+    for row in values.cpu():
+        _, place, times = row.unique(return_inverse=True, return_counts=True)
+        after = times.cumsum(0).double()
+        rows.append((after - (times - 1) / 2)[place])
+    return torch.stack(rows)
+
+
+def forgetting(
+    net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor, *, seed: int = 0
+) -> list[torch.Tensor]:
+    """Likeness of the maps to those of the net with its head forgotten, then also its last stage, … then all of it.
+
+    A map that stays as it was shows the photo, not the net.
+    """
+    maps = explain(net, images, classes)
+    depths = range(len(net.stages) + 1)
+    return [likeness(maps, explain(shuffled(net, depth, seed=seed), images, classes)) for depth in depths]
+
+
+def steadiness(net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Likeness of each photo's map to that of the photo moved by `SHIFT` to the right and down, moved back."""
+    height, width = images.shape[2:]
+    down, across = max(1, round(SHIFT * height)), max(1, round(SHIFT * width))
+    moved = F.pad(images, (across, 0, down, 0), mode="reflect")[:, :, :height, :width]
+    before, after = (enlarged(explain(net, some, classes), images) for some in (images, moved))
+    return likeness(before[:, : height - down, : width - across], after[:, down:, across:])
+
+
+# Does it point at what the net's answer rests on? ----------------------------------------
+
+
+def enlarged(maps: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Maps at the images' size, `(N, H, W)`."""
+    if maps.shape[1:] == images.shape[2:]:
+        return maps
+    return F.interpolate(maps[:, None], images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def first_pixels(maps: torch.Tensor, fraction: float) -> torch.Tensor:
+    """The highest `fraction` of each map's pixels, `bool (N, H, W)`; among equals, a fixed draw decides."""
+    flat = maps.flatten(1)
+    lot = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0)).to(maps.device)
+    order = lot[flat[:, lot].argsort(dim=1, descending=True, stable=True)]
+    chosen = torch.zeros_like(flat, dtype=torch.bool)
+    chosen.scatter_(1, order[:, : round(fraction * flat.shape[1])], True)
+    return chosen.reshape(maps.shape)
+
+
+def removed(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The chosen pixels in the mean colour."""
+    return torch.where(chosen[:, None], 0, images)
+
+
+def shown(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The chosen pixels sharp, the rest of the photo blurred."""
+    return torch.where(chosen[:, None], images, blurred(images))
+
+
+def blurred(images: torch.Tensor) -> torch.Tensor:
+    """By a normal distribution whose standard deviation is `BLUR` of the side."""
+    for axis in (2, 3):
+        side = images.shape[axis]
+        reach = min(side - 1, round(3 * BLUR * side))
+        at = torch.arange(-reach, reach + 1).to(images) / max(1.0, BLUR * side)
+        kernel = torch.softmax(-(at**2) / 2, 0).reshape(1, 1, *((-1, 1) if axis == 2 else (1, -1))).expand(3, 1, -1, -1)
+        padding = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+        images = F.conv2d(F.pad(images, padding, mode="reflect"), kernel, groups=3)
+    return images
+
+
+def imputed(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The chosen pixels replaced by the weighted mean of their neighbours, all at once, and a little noise: unlike a
+    grey patch, that leaves no shape to recognise (ROAD: Rong et al., 2022, https://arxiv.org/abs/2202.00449).
+    """
+    filled = _smooth(images.double(), chosen)
+    noise = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
+    return torch.where(chosen[:, None], filled.to(images) + NOISE * noise, images)
+
+
+def _smooth(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Solves by conjugate gradients: direct neighbours weigh twice as much as diagonal ones."""
+    weights = torch.tensor([[1.0, 2, 1], [2, 0, 2], [1, 2, 1]]).to(images).expand(3, 1, 3, 3)
+    inside = chosen[:, None]
+
+    def near(values: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(values, weights, padding=1, groups=3)
+
+    degree = near(torch.ones_like(images))
+
+    def dot(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+        return (one * two).sum((2, 3), keepdim=True)
+
+    found = torch.where(inside, 0, images)
+    residual = torch.where(inside, near(found), 0)
+    step, size = residual / degree, dot(residual, residual / degree)
+    limit = 1e-8 * size
+    for _ in range(1000):
+        if (size <= limit).all():
+            break
+        through = torch.where(inside, degree * step - near(step), 0)
+        bend = dot(step, through)
+        length = torch.where(bend > 0, size / torch.where(bend > 0, bend, 1), 0)
+        found = found + length * step
+        residual = residual - length * through
+        new = dot(residual, residual / degree)
+        step = residual / degree + torch.where(size > 0, new / torch.where(size > 0, size, 1), 0) * step
+        size = new
+    return found
+
+
+@torch.no_grad()
+def probabilities(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Of each image's class, `float64 (N,)`."""
+    logits = torch.cat([net(some) for some in torch.split(images, AT_ONCE)]).double()
+    return logits.softmax(1).gather(1, classes[:, None])[:, 0]
+
+
+def course(
+    net: Net,
+    maps: torch.Tensor,
+    images: torch.Tensor,
+    classes: torch.Tensor,
+    change: Reveal,
+    fractions: tuple[float, ...],
+) -> torch.Tensor:
+    """The class's probability when `change` was done to the highest fractions of the map's pixels, `(N, F)`."""
+    maps = enlarged(maps, images)
+    steps = [probabilities(net, change(images, first_pixels(maps, share)), classes) for share in fractions]
+    return torch.stack(steps, 1)
+
+
+def deletion(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Mean probability while the pixels said to matter are taken away: low is good (Petsiuk et al., 2018,
+    https://arxiv.org/abs/1806.07421)."""
+    return course(net, maps, images, classes, removed, FRACTIONS).mean(1)
+
+
+def insertion(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Mean probability while the pixels said to matter come into a blurred photo: high is good (same paper)."""
+    return course(net, maps, images, classes, shown, FRACTIONS).mean(1)
+
+
+def road(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Mean probability without the pixels that matter least, less that without those that matter most: high is good."""
+    least, most = (course(net, sign * maps, images, classes, imputed, IMPUTED) for sign in (-1, 1))
+    return (least - most).mean(1)

@@ -1,0 +1,168 @@
+"""Checks of explanations, on nets whose reasons are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import lil_array
+from scipy.sparse.linalg import spsolve
+from scipy.stats import spearmanr
+from torch import nn
+
+from pati import models
+from pati.explain import checks
+from pati.explain.cams import explainers
+from tests.conftest import draw
+
+
+class Corner(nn.Module):
+    """Logits `(N, 2)`: the second one is large where the upper left quarter is bright."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        side = images.shape[2] // 2
+        bright = 4 * images[:, :, :side, :side].mean((1, 2, 3))
+        return torch.stack([torch.zeros_like(bright), bright], 1)
+
+
+CORNER = models.Net(nn.Sequential(nn.Identity()), Corner(), minimum_size=1)
+SECOND = torch.tensor([1, 1])
+
+
+def bright() -> torch.Tensor:
+    """Photos whose upper left quarter alone is bright."""
+    images = -1 + 0.1 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images[:, :, :8, :8] += 2
+    return images
+
+
+def pointing(row: int, column: int) -> torch.Tensor:
+    """Maps of a quarter of the photo."""
+    maps = torch.zeros(2, 2, 2)
+    maps[:, row, column] = 1
+    return maps
+
+
+@pytest.mark.parametrize(("measure", "sign"), [(checks.insertion, 1), (checks.deletion, -1), (checks.road, 1)])
+def test_the_map_of_the_true_reason_wins(measure: object, sign: int) -> None:
+    true, false = (sign * measure(CORNER, pointing(*at), bright(), SECOND) for at in ((0, 0), (1, 1)))  # type: ignore[operator]
+    assert (true > false + 0.01).all()
+
+
+def test_deletion_equals_counting_by_hand() -> None:
+    # A pixel a step: the logit is the sum of those left, 4 · 0.25 each.
+    head = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False))
+    with torch.no_grad():
+        head[1].weight.copy_(torch.cat([torch.zeros(1, 12), torch.full((1, 12), 1 / 3)]))
+    net = models.Net(nn.Sequential(nn.Identity()), head, minimum_size=1)
+    images, classes = torch.ones(1, 3, 2, 2), torch.tensor([1])
+    maps = torch.tensor([[[4.0, 3.0], [2.0, 1.0]]])
+    found = checks.course(net, maps, images, classes, checks.removed, (0.25, 0.5, 0.75, 1.0))
+    torch.testing.assert_close(found, torch.tensor([[3.0, 2.0, 1.0, 0.0]]).double().sigmoid())
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_likeness_equals_scipy(seed: int, levels: int) -> None:
+    generator = np.random.default_rng(seed)
+    one, two = generator.integers(0, levels + 1, (2, 3, 4, 5)).astype(np.float32)
+    for mine, first, second in zip(checks.likeness(torch.tensor(one), torch.tensor(two)), one, two, strict=True):
+        even = np.ptp(first) == 0 or np.ptp(second) == 0
+        expected = 0.0 if even else spearmanr(first.ravel(), second.ravel()).statistic
+        assert mine.item() == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.floats(0.1, 0.95))
+def test_imputation_equals_a_sparse_solver(seed: int, share: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(2, 3, 9, 7, generator=generator)
+    chosen = torch.rand(2, 9, 7, generator=generator) < share
+    chosen[:, 4, 3] = False  # one to go by
+    found = checks._smooth(images.double(), chosen).numpy()
+    for photo, missing, mine in zip(images.double().numpy(), chosen.numpy(), found, strict=True):
+        places = {tuple(at): number for number, at in enumerate(np.argwhere(missing).tolist())}
+        system, sides = lil_array((len(places), len(places))), np.zeros((len(places), 3))
+        for (y, x), number in places.items():
+            for dy in (-1, 0, 1):
+                for dx in (-1, 0, 1):
+                    near, weight = (y + dy, x + dx), 2.0 if dy == 0 or dx == 0 else 1.0
+                    if (dy, dx) == (0, 0) or not (0 <= near[0] < 9 and 0 <= near[1] < 7):
+                        continue
+                    system[number, number] += weight
+                    if near in places:
+                        system[number, places[near]] -= weight
+                    else:
+                        sides[number] += weight * photo[:, near[0], near[1]]
+        expected = photo.copy()
+        if places:
+            rows, columns = zip(*places, strict=True)
+            expected[:, rows, columns] = spsolve(system.tocsr(), sides).reshape(len(places), 3).T
+        np.testing.assert_allclose(np.where(missing, mine, photo), expected, atol=1e-3)
+
+
+def test_first_pixels_are_as_many_as_asked_and_the_highest() -> None:
+    maps = torch.arange(20.0).reshape(1, 4, 5)
+    assert checks.first_pixels(maps, 0.25).flatten().nonzero().flatten().tolist() == [15, 16, 17, 18, 19]
+    even = checks.first_pixels(torch.zeros(1, 4, 5), 0.5)
+    assert even.sum() == 10
+    assert not even.flatten()[:10].all()  # not one end of the photo first
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[models.Net, torch.Tensor, torch.Tensor]:
+    """A small net that tells drawn circles from squares, and photos of both."""
+    pictures = [np.asarray(draw(kind, seed, 32)) for seed in range(48) for kind in ("circle", "square")]
+    images = torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    classes = torch.tensor([0, 1]).repeat(48)
+    torch.manual_seed(0)
+    net = models.build("pati", 2, models.Options(width=0.5, size=32), seed=0)
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        F.cross_entropy(net(images), classes).backward()
+        optimizer.step()
+    net.eval()
+    assert (net(images).argmax(1) == classes).float().mean() > 0.9
+    return net, images[:24], classes[:24]
+
+
+def test_an_edge_detector_passed_off_as_a_map_is_found_out(
+    trained: tuple[models.Net, torch.Tensor, torch.Tensor],
+) -> None:
+    net, images, classes = trained
+    *_, all_forgotten = checks.forgetting(net, checks.edges, images, classes)
+    assert (all_forgotten > 0.999).all()
+
+
+def test_grad_cam_forgets_with_the_net(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:
+    net, images, classes = trained
+    before = [tensor.clone() for tensor in net.state_dict().values()]
+    steps = checks.forgetting(net, explainers["grad-cam"], images, classes)
+    assert len(steps) == len(net.stages) + 1
+    assert steps[-1].mean() < 0.4
+    assert all(torch.equal(one, two) for one, two in zip(before, net.state_dict().values(), strict=True))
+
+
+def test_shuffling_goes_as_deep_as_asked(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:
+    net = trained[0]
+    for depth in (0, 1, len(net.stages)):
+        made = checks.shuffled(net, depth)
+        same = [
+            all(torch.equal(one, two) for one, two in zip(a.parameters(), b.parameters(), strict=True))
+            for a, b in zip(net.stages, made.stages, strict=True)
+        ]
+        assert same == [True] * (len(net.stages) - depth) + [False] * depth
+        weights = [part.state_dict().values() for part in (net.head, made.head)]
+        for one, two in zip(*weights, strict=True):
+            assert torch.equal(one.flatten().sort().values, two.flatten().sort().values)
+        assert not torch.equal(net.head[-1].weight, made.head[-1].weight)
+
+
+def test_a_map_that_moves_with_the_photo_is_steady() -> None:
+    images = torch.randn(3, 3, 50, 50, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3)
+    classes = torch.zeros(3, dtype=torch.int64)
+    assert (checks.steadiness(CORNER, checks.edges, images, classes) > 0.9).all()
+    assert (checks.steadiness(CORNER, checks.random, images, classes).abs() < 0.2).all()
