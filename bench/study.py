@@ -91,7 +91,7 @@ BALANCING: dict[str, tuple[str, ...]] = {
     "focal loss": ("balance=focal",),
 }
 
-TRIALS = 20
+TRIALS = 40
 TUNED_SEEDS = range(5)
 
 RESAMPLES = 10_000

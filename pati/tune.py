@@ -62,13 +62,16 @@ def tune(
     source = sources.find(data, columns)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     folder = out or Path("tune") / source.name.split(".")[0]
-    asked, names = tuple(sorted(set(fields))), chosen_fields(fields, turned=source.turned)
+    asked = tuple(sorted(set(fields)))
+    chosen_fields(asked, turned=source.turned, uneven=False)  # a wrong name is told before anything is read
     _require_time(recipe.budget, len(source.items))
     with _resumable(folder):
         ready = None
         if not (folder / "tune.json").exists():
             _require_free(folder)
             ready = pipeline.prepare(data, recipe, columns=columns, listen=listen)
+            score = _score_for(ready)
+            names = chosen_fields(asked, turned=source.turned, uneven=score == "macro_f1")
             settings = Settings(
                 data=where,
                 columns=columns,
@@ -76,7 +79,7 @@ def tune(
                 fields=asked,
                 recipe=ready.recipe,
                 space=space(ready.recipe, names),
-                score=_score_for(ready),
+                score=score,
                 manifest=ready.found.hash(),
                 trials=trials,
                 budget=budget,

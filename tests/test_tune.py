@@ -23,12 +23,15 @@ from hypothesis import strategies as st
 
 from pati import pipeline, training, tune
 from pati.data.loader import Samples
+from pati.data.sources import Columns
 from pati.errors import Diverged, Interrupted, PatiError
 from pati.models import Net
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
 from pati.study import (
+    CHANGED,
     MOST_KILLS,
+    RANDOM_TRIALS,
     UNPRUNED_TENTHS,
     UNPRUNED_TRIALS,
     USUAL,
@@ -149,16 +152,16 @@ def test_every_searchable_range_lies_inside_the_fields_limits() -> None:
 
 
 def test_drawings_that_cannot_be_turned_are_not() -> None:
-    assert "rotate" in chosen_fields((), turned=True)
-    assert "rotate" not in chosen_fields((), turned=False)
+    assert "rotate" in chosen_fields((), turned=True, uneven=False)
+    assert "rotate" not in chosen_fields((), turned=False, uneven=False)
     with pytest.raises(PatiError, match="when turned"):
-        chosen_fields(["rotate"], turned=False)
+        chosen_fields(["rotate"], turned=False, uneven=False)
 
 
 @pytest.mark.parametrize("name", ["size", "droput"])
 def test_other_names_are_refused_with_the_list(name: str) -> None:
     with pytest.raises(PatiError, match=name) as caught:
-        chosen_fields(["dropout", name], turned=True)
+        chosen_fields(["dropout", name], turned=True, uneven=False)
     assert all(field in caught.value.hint for field in searchable())
 
 
@@ -386,6 +389,34 @@ def test_a_trial_that_takes_its_process_down_is_left_out(data: Path, tmp_path: P
         assert other is not None
         assert other.params != tried[0].params
         study.finish(other, 0.5, {"log_loss": 1.0, "seconds": 1.0})
+
+
+def test_trials_change_a_few_fields_of_the_best(tmp_path: Path) -> None:
+    names = chosen_fields((), turned=True, uneven=True)
+    assert {"balance", "balance_power"} <= set(names)
+    recipe = settled(Recipe(rotate=0.0))
+    drawn = Settings(
+        data="", columns=Columns(), given=recipe, fields=(), recipe=recipe, space=space(recipe, names),
+        score="macro_f1", manifest="", trials=30, budget=None, plugins={},
+    )  # fmt: skip
+    study = Study(tmp_path, drawn)
+    changed, everything = [], 0
+    for number in range(40):
+        best = study.best()
+        with study.trial(lambda: True) as trial:
+            assert trial is not None
+            if best is not None:
+                count = sum(trial.params[name] != best.params[name] for name in names)
+                everything += count > max(CHANGED)
+                changed += [count] * (count <= max(CHANGED))
+                assert count >= 1  # none is done twice
+                assert number > RANDOM_TRIALS or count <= max(CHANGED)
+            study.finish(trial, 0.5 + (number % 7) / 100, {"log_loss": 1.0, "seconds": 1.0})
+    assert set(changed) == set(CHANGED)
+    assert 1 <= everything <= 15
+    assert study.trials()[0].params == {
+        name: pytest.approx(getattr(recipe, name), abs=1e-4) if name != "balance" else recipe.balance for name in names
+    }
 
 
 def test_two_processes_share_a_search(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""Damage that photos suffer in use, at three strengths each: what is left of the accuracy says how robust a net is.
+
+The kinds follow ImageNet-C (Hendrycks and Dietterich, 2019, https://arxiv.org/abs/1903.12261), with rotation and
+occlusion added; lengths are relative to the side, as nets differ in the size they look at. Photos are
+`uint8 (H, W, 3)`, as the net would see them undamaged.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter
+
+Photo = NDArray[np.uint8]
+Corruption = Callable[[Photo, float, np.random.Generator], Photo]
+
+
+def blur(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
+    """A normal distribution whose standard deviation is `strength` of the side."""
+    radius = strength * max(photo.shape[:2])
+    return np.asarray(Image.fromarray(photo).filter(ImageFilter.GaussianBlur(radius)))
+
+
+def noise(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
+    """Normal noise in every value, its standard deviation `strength` of the range."""
+    return _bytes(photo + generator.normal(0, 255 * strength, photo.shape))
+
+
+def jpeg(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
+    """Saved as JPEG of quality 100 - `strength`."""
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "JPEG", quality=round(100 - strength))
+    return np.asarray(Image.open(buffer))
+
+
+def brightness(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
+    """Darker, or with the same chance brighter, by the factor 1 + `strength`."""
+    factor = 1 + strength
+    return _bytes(photo * (factor if generator.random() < 0.5 else 1 / factor))
+
+
+def contrast(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
+    """`strength` of the contrast lost."""
+    return np.asarray(ImageEnhance.Contrast(Image.fromarray(photo)).enhance(1 - strength))
+
+
+def rotation(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
+    """Turned by `strength` degrees to either side; corners are filled as in a mirror."""
+    angle = strength if generator.random() < 0.5 else -strength
+    height, width = photo.shape[:2]
+    reach = math.ceil(0.21 * max(height, width)) + 1  # what a turn by 45° brings in
+    padded = np.pad(photo, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    turned = Image.fromarray(padded).rotate(angle, Image.Resampling.BILINEAR)
+    return np.asarray(turned)[reach : reach + height, reach : reach + width]
+
+
+def occlusion(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
+    """A grey rectangle somewhere covers `strength` of the area."""
+    height, width = photo.shape[:2]
+    high, wide = (max(1, round(math.sqrt(strength) * side)) for side in (height, width))
+    top, left = generator.integers(height - high + 1), generator.integers(width - wide + 1)
+    covered = photo.copy()
+    covered[top : top + high, left : left + wide] = 128
+    return covered
+
+
+# Kind -> how, and its three strengths.
+CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, float, float]]] = {
+    "blur": (blur, (0.01, 0.02, 0.04)),
+    "noise": (noise, (0.05, 0.1, 0.2)),
+    "jpeg": (jpeg, (70, 85, 95)),
+    "brightness": (brightness, (0.4, 0.8, 1.6)),
+    "contrast": (contrast, (0.4, 0.6, 0.8)),
+    "rotation": (rotation, (10, 20, 40)),
+    "occlusion": (occlusion, (0.1, 0.2, 0.4)),
+}
+
+
+def corrupted(photos: NDArray[np.uint8], kind: str, level: int, *, seed: int = 0) -> NDArray[np.uint8]:
+    """Photos `uint8 (N, H, W, 3)` damaged by one of `CORRUPTIONS` at level 0, 1 or 2, each by draws of its own."""
+    damage, strengths = CORRUPTIONS[kind]
+    number = [*CORRUPTIONS].index(kind)
+    return np.stack(
+        [
+            damage(photo, strengths[level], np.random.default_rng([seed, number, level, index]))
+            for index, photo in enumerate(photos)
+        ]
+    )
+
+
+def _bytes(values: NDArray[np.floating[Any]]) -> Photo:
+    return np.asarray(np.rint(values).clip(0, 255), np.uint8)
