@@ -327,8 +327,8 @@ class Study:
                 raise
 
     def _fixed(self, seed: int) -> dict[str, Any]:
-        """What the next trial has: the best one's values in the fields that it leaves as they are, and other ones in the
-        fields without an order that it changes. The sampler draws what is missing.
+        """What the next trial has: the best one's values in the fields that it leaves as they are, and other ones in
+        the fields without an order that it changes. The sampler draws what is missing.
         """
         best, lot = self.best(), random.Random(seed)
         values = self._own() if best is None else best.params
