@@ -339,18 +339,29 @@ def searched(name: str) -> str:
     """The recipe that a search found, against the one it began with."""
     document = json.loads((MEASURED / f"{name}.json").read_text())
     result = document["result"]
-    lines = ["| recipe | macro F1 | balanced accuracy | accuracy |", "|---|---|---|---|"]
-    for recipe in ("default", "tuned"):
-        scores = " | ".join(f"{result[recipe][score]:.3f}" for score in ("macro_f1", "balanced_accuracy", "accuracy"))
-        lines.append(f"| {recipe} | {scores} |")
-    low, high = result["difference"]["interval"]
-    told = f"Difference in macro F1: {result['difference']['macro_f1']:+.3f} ({low:+.3f} to {high:+.3f})."
+    names = ("recipe", "epochs", "training", "macro F1", "balanced accuracy", "accuracy", "macro F1 to default")
+    lines = [f"| {' | '.join(names)} |", "|---|---|---|---|---|---|---|"]
+    for recipe, row in result["rows"].items():
+        scores = " | ".join(f"{row[score]:.3f}" for score in ("macro_f1", "balanced_accuracy", "accuracy"))
+        told = _told(row["difference"]) if "difference" in row else ""
+        lines.append(f"| {recipe} | {row['epochs']} | {row['training_seconds']:.0f} s | {scores} | {told} |")
     changed = ", ".join(f"`{field}={plain(value)}`" for field, value in result["changed"].items())
     photos = f"{result['photos']:,} photos, {result['seeds']} seeds each"
     took = f"the search took {result['search']['seconds'] / 60:.0f} min"
     return "\n".join(
-        [*lines, "", told, "", f"Tuned: {changed}.", "", f"{photos}; {took}. `{result['command']}`. {_foot(document)}"]
+        [
+            *lines,
+            "",
+            f"Tuned: {changed}. To the default for as long: {_told(result['tuned_against_as_long'])}.",
+            "",
+            f"{photos}; {took}. `{result['command']}`. {_foot(document)}",
+        ]
     )
+
+
+def _told(difference: dict[str, Any]) -> str:
+    low, high = difference["interval"]
+    return f"{difference['macro_f1']:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def study() -> str:

@@ -1,0 +1,65 @@
+"""Accuracy on parts of a split: small and large photos, narrow and wide, dark and bright, blurred and sharp.
+
+Functions of numbers alone: a property `float64 (N,)` of each photo and whether it was answered rightly, `bool (N,)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pati.metrics import wilson
+
+PARTS = 4
+FEW = 30  # photos: a part with fewer tells little
+
+Floats = NDArray[np.float64]
+
+
+def brightness(pixels: NDArray[np.uint8]) -> Floats:
+    """Mean grey of photos `uint8 (N, H, W, 3)`, from 0 to 1, `(N,)`."""
+    return np.array([_grey(photo).mean() / 255 for photo in pixels])
+
+
+def sharpness(pixels: NDArray[np.uint8]) -> Floats:
+    """Standard deviation of the grey values' Laplacian, from 0 on, `(N,)`: low where a photo is blurred, or empty."""
+    found = []
+    for photo in pixels:
+        grey = _grey(photo) / 255
+        middle = grey[1:-1, 1:-1]
+        found.append((grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle).std())
+    return np.array(found)
+
+
+def _grey(photo: NDArray[np.uint8]) -> Floats:
+    return np.asarray(photo @ np.array([0.299, 0.587, 0.114]), np.float64)
+
+
+def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[dict[str, Any]]:
+    """Accuracy and its 95 % interval in `count` parts of about as many photos each, by rising value.
+
+    Equal values stay together, so there may be fewer parts, and none where all are equal. `few` marks parts of fewer
+    photos than `FEW`.
+    """
+    order = np.argsort(values, kind="stable")
+    changes = np.flatnonzero(np.diff(values[order])) + 1  # where another value begins
+    if not len(changes):
+        return []
+    wanted = np.arange(1, count) * len(values) / count
+    cuts = sorted({int(changes[np.abs(changes - place).argmin()]) for place in wanted})
+    rows = []
+    for inside in np.split(order, cuts):
+        hits = int(right[inside].sum())
+        rows.append(
+            {
+                "low": float(values[inside].min()),
+                "high": float(values[inside].max()),
+                "photos": len(inside),
+                "accuracy": hits / len(inside),
+                "interval": list(wilson(hits, len(inside))),
+                "few": len(inside) < FEW,
+            }
+        )
+    return rows
