@@ -25,7 +25,7 @@ FLOORS = (
     {"report"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},
-    {"calibration", "curves"},
+    {"calibration", "curves", "slices", "suspects", "corruptions"},
     {"explain", "models", "augment", "mixing", "metrics", "optim", "losses", "balance", "data", "machine", "threads"},
     {"preprocess"},
     {"decode", "recipe", "files", "plugins"},
