@@ -7,6 +7,8 @@ answer was right, `bool (N,)`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,48 @@ RISK = 0.01  # of the answered photos, this share may be wrong unless a user say
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes a classifier's confidence believable, learnt from its `photos` validation photos.
+
+    `temperature`: see the function; `thresholds`: see the function, of confidences at that temperature.
+    """
+
+    temperature: float
+    thresholds: tuple[tuple[float, float], ...]
+    photos: int
+
+    @classmethod
+    def of(cls, logits: torch.Tensor, labels: torch.Tensor) -> Calibration:
+        """Learnt from validation photos."""
+        heat = temperature(logits, labels)
+        return cls(heat, tuple(thresholds(*confidences(logits, labels, heat))), len(labels))
+
+    def threshold(self, risk: float = RISK) -> float:
+        """The confidence from which on answers are given, so that at most the share `risk` of them is wrong.
+
+        More than 1, so that none is given, where that can't be had.
+        """
+        found = threshold_for(risk, self.thresholds)
+        return math.nextafter(1.0, 2.0) if found is None else found
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"temperature": self.temperature, "thresholds": self.thresholds, "photos": self.photos}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Calibration:
+        """Back from `to_json`; raises `ValueError`, `TypeError` or `KeyError`."""
+        made = cls(
+            float(document["temperature"]),
+            tuple((float(risk), float(threshold)) for risk, threshold in document["thresholds"]),
+            int(document["photos"]),
+        )
+        if not (1 / HOTTEST <= made.temperature <= HOTTEST) or any(not 0 <= v <= 1 for p in made.thresholds for v in p):
+            raise ValueError(f"a temperature of {made.temperature}, or a threshold beyond 0 and 1")
+        return made
 
 
 def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -96,6 +140,6 @@ def thresholds(confidence: Floats, right: Flags) -> list[tuple[float, float]]:
     return pairs
 
 
-def threshold_for(risk: float, pairs: list[tuple[float, float]]) -> float | None:
+def threshold_for(risk: float, pairs: Sequence[tuple[float, float]]) -> float | None:
     """The lowest threshold that keeps to a risk; None if none does."""
     return min((threshold for known, threshold in pairs if known <= risk + 1e-12), default=None)

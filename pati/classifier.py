@@ -27,6 +27,7 @@ from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 
 from pati import decode, files, machine, plugins
+from pati.calibration import RISK, Calibration
 from pati.errors import PatiError
 from pati.evaluate import BATCH, batch_logits
 from pati.explain.cams import explainers
@@ -45,13 +46,17 @@ _BATCH = 64  # photos decoded while as many are answered
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one photo; `error` is set, and the rest empty, where it could not be read."""
+    """The answer for one photo; `error` is set, and the rest empty, where it could not be read.
+
+    `label` is the likeliest class; `unsure`: not likely enough to be answered (see `Classifier.predict`).
+    """
 
     path: str
     label: str
     confidence: float
     probabilities: dict[str, float]
     error: str = ""
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,17 @@ class Classifier:
     """Photos in, classes out."""
 
     def __init__(
-        self, net: Net, preprocess: Preprocess, classes: Sequence[str], *, mirror: bool, facts: dict[str, Any]
+        self,
+        net: Net,
+        preprocess: Preprocess,
+        classes: Sequence[str],
+        *,
+        mirror: bool,
+        facts: dict[str, Any],
+        calibration: Calibration | None = None,
     ) -> None:
-        """`mirror`: average over the mirror image. `facts`: JSON about model and training, see `save`."""
+        """`mirror`: average over the mirror image. `facts`: JSON about model and training, see `save`. Without a
+        `calibration` probabilities are the softmax of the logits, and no answer is unsure."""
         self.net = channels_last(net).eval()
         self._device = next(net.parameters()).device
         # The net that answers; the other one explains.
@@ -99,27 +112,33 @@ class Classifier:
         self.classes = tuple(classes)
         self.mirror = mirror
         self.facts = facts
+        self.calibration = calibration
 
     # Predicting ----------------------------------------------------------------------
 
     @overload
-    def predict(self, photos: Photo) -> Prediction: ...
+    def predict(self, photos: Photo, *, risk: float | None = None) -> Prediction: ...
     @overload
-    def predict(self, photos: list[Photo] | tuple[Photo, ...]) -> list[Prediction]: ...
-    def predict(self, photos: Photo | list[Photo] | tuple[Photo, ...]) -> Prediction | list[Prediction]:
+    def predict(self, photos: list[Photo] | tuple[Photo, ...], *, risk: float | None = None) -> list[Prediction]: ...
+    def predict(
+        self, photos: Photo | list[Photo] | tuple[Photo, ...], *, risk: float | None = None
+    ) -> Prediction | list[Prediction]:
         """Prediction of one photo (path, bytes, Pillow image or array), or a list for a list.
 
-        One photo that can't be read raises `UnreadablePhoto`; in a list it gets a row with `error`.
+        One photo that can't be read raises `UnreadablePhoto`; in a list it gets a row with `error`. `risk`: the share
+        of wrong answers that is put up with (default: 1 %); answers less sure than that asks for, by the validation
+        photos, are marked `unsure`.
         """
         if isinstance(photos, list | tuple):
-            return list(self.predict_stream(photos))
-        (prediction,) = self.predict_stream([photos])
+            return list(self.predict_stream(photos, risk=risk))
+        (prediction,) = self.predict_stream([photos], risk=risk)
         if prediction.error:
             raise UnreadablePhoto(photos, prediction.error)
         return prediction
 
-    def predict_stream(self, photos: Iterable[Photo | Refused]) -> Iterator[Prediction]:
-        """Predictions in the photos' order, one each, while they are read; memory stays bounded."""
+    def predict_stream(self, photos: Iterable[Photo | Refused], *, risk: float | None = None) -> Iterator[Prediction]:
+        """Predictions in the photos' order, one each, while they are read, in bounded memory. `risk`: see `predict`."""
+        threshold = self._threshold(risk)
         machine.keep_blocks()
         source = iter(photos)
         with ThreadPoolExecutor(cores()) as pool:
@@ -128,7 +147,16 @@ class Classifier:
             while waiting:
                 results = [future.result() for future in waiting[:_BATCH]]
                 waiting = waiting[_BATCH:] + [pool.submit(self._pixels, photo) for photo in islice(source, _BATCH)]
-                yield from self._answers(results)
+                yield from self._answers(results, threshold)
+
+    def _threshold(self, risk: float | None) -> float:
+        if risk is not None and not 0 <= risk < 1:
+            raise PatiError(f"a risk of {risk:g}", "expected a share of wrong answers from 0 to below 1, such as 0.01")
+        if self.calibration is None:
+            if risk is not None:
+                raise PatiError("this model knows nothing of its risks", "train it again with this version of pati")
+            return 0.0
+        return self.calibration.threshold(RISK if risk is None else risk)
 
     def _pixels(self, photo: Photo | Refused) -> tuple[str, NDArray[np.uint8] | None, str]:
         if isinstance(photo, Refused):
@@ -138,20 +166,26 @@ class Classifier:
         except decode.Unreadable as error:
             return _name(photo), None, str(error)
 
-    def _answers(self, results: list[tuple[str, NDArray[np.uint8] | None, str]]) -> Iterator[Prediction]:
+    def _answers(
+        self, results: list[tuple[str, NDArray[np.uint8] | None, str]], threshold: float
+    ) -> Iterator[Prediction]:
         readable = [pixels for _, pixels, _ in results if pixels is not None]
         probabilities = iter(self.probabilities(np.stack(readable)).tolist() if readable else [])
         for name, pixels, error in results:
             if pixels is None:
                 yield Prediction(name, "", math.nan, {}, error)
             else:
-                row = next(probabilities)
-                best = max(range(len(row)), key=row.__getitem__)
-                yield Prediction(name, self.classes[best], row[best], dict(zip(self.classes, row, strict=True)))
+                yield self._prediction(name, next(probabilities), threshold)
+
+    def _prediction(self, name: str, row: list[float], threshold: float) -> Prediction:
+        best = max(range(len(row)), key=row.__getitem__)
+        named = dict(zip(self.classes, row, strict=True))
+        return Prediction(name, self.classes[best], row[best], named, unsure=row[best] < threshold)
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        """Preprocessed pixels `uint8 (N, size, size, 3)` -> probabilities `float32 (N, K)`."""
-        return self.logits(torch.tensor(pixels)).softmax(1)
+        """Preprocessed pixels `uint8 (N, size, size, 3)` -> calibrated probabilities `float64 (N, K)`."""
+        heat = 1.0 if self.calibration is None else self.calibration.temperature
+        return (self.logits(torch.tensor(pixels)).double() / heat).softmax(1)
 
     @torch.inference_mode()
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -161,8 +195,14 @@ class Classifier:
 
     # Explaining ----------------------------------------------------------------------
 
-    def explain(self, photo: Photo, *, label: str | None = None, method: str = "grad-cam") -> Explanation:
-        """Where the net found its reasons for `label` (default: the predicted class)."""
+    def explain(
+        self, photo: Photo, *, label: str | None = None, method: str = "grad-cam", stage: int | None = None
+    ) -> Explanation:
+        """Where the net found its reasons for `label` (default: the predicted class).
+
+        `stage`: the number of the net's stage, from 1 on, whose features are looked at (default: the last).
+        """
+        net = self._cut(stage)
         if label is not None and label not in self.classes:
             raise PatiError(f"the model knows no class {label!r}", f"its classes: {', '.join(self.classes)}")
         explainer = explainers[method]
@@ -171,19 +211,22 @@ class Classifier:
         except decode.Unreadable as error:
             raise UnreadablePhoto(photo, str(error)) from None
         fitted = self.preprocess.fit(shown)
-        row = self.probabilities(fitted[None])[0]
-        best = int(row.argmax()) if label is None else self.classes.index(label)
+        answer = self._prediction(_name(photo), self.probabilities(fitted[None])[0].tolist(), self._threshold(None))
+        asked = label or answer.label
         images = self.preprocess.normalise(torch.tensor(fitted[None]).to(self._device))
-        maps = explainer(self.net, images, torch.tensor([best]).to(self._device))
+        maps = explainer(net, images, torch.tensor([self.classes.index(asked)]).to(self._device))
         if not isinstance(maps, torch.Tensor) or maps.ndim != 3 or len(maps) != 1:  # users write explainers too
             got = f"{tuple(maps.shape)}" if isinstance(maps, torch.Tensor) else f"a {type(maps).__name__}"
             raise PatiError(f"the explainer {method!r} gives {got}", "expected maps (N, H, W), here of 1 photo")
         raw = maps[0].detach().cpu().numpy().astype(np.float32)
         peak = float(raw.max())
-        predicted = int(row.argmax())
-        named = dict(zip(self.classes, row.tolist(), strict=True))
-        prediction = Prediction(_name(photo), self.classes[predicted], row[predicted].item(), named)
-        return Explanation(shown, raw / peak if peak > 0 else raw, self.classes[best], peak, prediction)
+        return Explanation(shown, raw / peak if peak > 0 else raw, asked, peak, answer)
+
+    def _cut(self, stage: int | None) -> Net:
+        stages = len(self.net.stages)
+        if stage is not None and not 1 <= stage <= stages:
+            raise PatiError(f"the net has no stage {stage}", f"expected a number from 1 to {stages}")
+        return self.net if stage is None else self.net.cut(stage)
 
     # The model file --------------------------------------------------------------------
 
@@ -195,6 +238,7 @@ class Classifier:
             "classes": self.classes,
             "preprocess": self.preprocess.to_json(),
             "mirror": self.mirror,
+            "calibration": None if self.calibration is None else self.calibration.to_json(),
             **self.facts,
         }
         tensors = {name: value.cpu().contiguous() for name, value in self.net.state_dict().items()}
@@ -231,15 +275,17 @@ class Classifier:
             )
             net = _empty_net(str(architecture["name"]), len(classes), options)
             mirror = bool(document["mirror"])
+            kept = document.get("calibration")  # older files have none
+            calibration = None if kept is None else Calibration.from_json(kept)
         except KeyError as error:
             raise PatiError(f"{path} lacks {error.args[0]!r} in its header", "it is not a whole pati model") from None
         except (TypeError, ValueError, OverflowError) as error:
             raise PatiError(f"the header of {path} can't be read: {error}") from None
         _check_tensors(path, net, header, start)
         net.load_state_dict(_tensors(path, header), assign=True)
-        taken = ("kind", "format", "classes", "preprocess", "mirror")
+        taken = ("kind", "format", "classes", "preprocess", "mirror", "calibration")
         facts = {key: value for key, value in document.items() if key not in taken}
-        return cls(net, preprocess, classes, mirror=mirror, facts=facts)
+        return cls(net, preprocess, classes, mirror=mirror, facts=facts, calibration=calibration)
 
 
 def facts(*, recipe: Any, metrics: dict[str, Any], manifest_hash: str, versions: dict[str, str]) -> dict[str, Any]:

@@ -434,6 +434,7 @@ def explain(
     *photos: Path,
     label: Annotated[str | None, Parameter(name=["--class", "--label"])] = None,
     method: str = "grad-cam",
+    stage: int | None = None,
     out: Path | None = None,
 ) -> None:
     """Draw where the model found its reasons: photo, map, overlay and probabilities as a PNG each.
@@ -448,6 +449,8 @@ def explain(
         The class to explain; the predicted one if left out.
     method
         A name from `pati list explainers`.
+    stage
+        The net's stage to look at, from 1 on; the last one if left out.
     out
         Folder for the pictures; beside where you are if left out.
     """
@@ -462,7 +465,7 @@ def explain(
     written: set[Path] = set()
     for photo in photos:
         try:
-            explanation = classifier.explain(photo, label=label, method=method)
+            explanation = classifier.explain(photo, label=label, method=method, stage=stage)
         except UnreadablePhoto as error:
             fail(error)
             continue
@@ -522,9 +525,12 @@ def predict(
     model: Path,
     /,
     *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    risk: float | None = None,
     format: Literal["table", "json", "csv"] = "table",
 ) -> None:
     """Classify photos: one row for every input, in order; a row says why where a file can't be read.
+
+    Answers that are not sure enough are marked: by a question mark in the table.
 
     Parameters
     ----------
@@ -532,6 +538,8 @@ def predict(
         A model file or a run's folder.
     paths
         Files, folders (searched through), patterns such as "*.jpg", or - for a list on stdin.
+    risk
+        The share of wrong answers that is put up with, by the validation photos; 0.01 if left out. The rest is unsure.
     format
         table, json (an array, one object a line), or csv.
     """
@@ -553,7 +561,7 @@ def predict(
             failed[bool(prediction.error)] += 1
             yield prediction
 
-    write(counted(classifier.predict_stream(expand(paths, sys.stdin))), classifier.classes)
+    write(counted(classifier.predict_stream(expand(paths, sys.stdin), risk=risk)), classifier.classes)
     readable, unreadable = failed
     if not readable:
         what = f"none of the {unreadable} files could be read" if unreadable else "no file was found"

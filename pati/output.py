@@ -15,20 +15,22 @@ Writer = Callable[[Iterable[Prediction], Sequence[str]], None]
 
 
 def table(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    """Aligned columns: answer, confidence, path."""
-    width = max(map(len, classes))
+    """Aligned columns: answer, with a question mark where it is unsure, confidence, path."""
+    width = max(map(len, classes)) + 1
     for row in predictions:
-        answer = f"{row.label:{width}}  {100 * row.confidence:5.1f} %" if not row.error else f"{'–':{width}}  {'':7}"
+        label = row.label + "?" * row.unsure
+        answer = f"{label:{width}}  {100 * row.confidence:5.1f} %" if not row.error else f"{'–':{width}}  {'':7}"
         print(f"{answer}  {printable(row.path)}{f'  ({row.error})' if row.error else ''}")
 
 
 def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    """One JSON array, an object a line: path, prediction, confidence, probabilities, error."""
+    """One JSON array, an object a line: path, prediction, unsure, confidence, probabilities, error."""
     before = "["
     for row in predictions:
         document = {
             "path": row.path,
             "prediction": row.label or None,
+            "unsure": None if row.error else row.unsure,
             "confidence": None if math.isnan(row.confidence) else row.confidence,
             "probabilities": row.probabilities or None,
             "error": row.error or None,
@@ -39,16 +41,16 @@ def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> Non
 
 
 def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    """Columns path, prediction, confidence, one a class in class order, error."""
+    """Columns path, prediction, unsure (yes or no), confidence, one a class in class order, error."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "prediction", "confidence", *classes, "error"])
+    writer.writerow(["path", "prediction", "unsure", "confidence", *classes, "error"])
     for row in predictions:
         path = row.path.encode("utf-8", "replace").decode("utf-8")
         if row.error:
-            writer.writerow([path, "", "", *[""] * len(classes), row.error])
+            writer.writerow([path, "", "", "", *[""] * len(classes), row.error])
         else:
             numbers = [f"{row.probabilities[name]:.6f}" for name in classes]
-            writer.writerow([path, row.label, f"{row.confidence:.6f}", *numbers, ""])
+            writer.writerow([path, row.label, ("no", "yes")[row.unsure], f"{row.confidence:.6f}", *numbers, ""])
 
 
 writers: dict[str, Writer] = {"table": table, "json": json_array, "csv": comma_separated}

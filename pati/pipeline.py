@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from pati import balance, classifier, decode, evaluate, files, machine, metrics, models, plan, plugins, report, threads
+from pati.calibration import Calibration
 from pati.classifier import Classifier, Refused
 from pati.data import audit, loader, pack, places, sources
 from pati.data.loader import Samples
@@ -274,6 +275,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     listen({"kind": "stage", "name": "score"})
     made = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
     outputs = _score(run, made, found, validation, testing)
+    made.calibration = Calibration.of(outputs["validation"]["logits"], outputs["validation"]["labels"])
     document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {"balance": evened}
     made.facts = classifier.facts(
         recipe=recipe,
@@ -478,8 +480,9 @@ def score(
         labels.append(made.classes.index(label))
     if not labels:
         raise PatiError(f"none of the {len(rows)} photos could be read")
-    # The logarithm of probabilities is as good as logits: they differ by a constant a photo.
-    tensor = torch.tensor(logits, dtype=torch.float64).clamp_min(1e-30).log()
+    # The logarithm of probabilities is as good as logits: they differ by a constant a photo, and the temperature.
+    heat = 1.0 if made.calibration is None else made.calibration.temperature
+    tensor = heat * torch.tensor(logits, dtype=torch.float64).clamp_min(1e-30).log()
     document = metrics.summary(tensor, torch.tensor(labels), made.classes) | {"unreadable": unreadable}
     document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
     if data is None and split == "test":

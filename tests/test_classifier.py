@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -90,10 +91,50 @@ def test_save_and_load_are_exact(trained: Path, photo: Path, tmp_path: Path) -> 
     assert again.preprocess == classifier.preprocess
     assert again.facts == classifier.facts
     assert again.mirror == classifier.mirror
+    assert again.calibration == classifier.calibration
     for name, value in classifier.net.state_dict().items():
         assert torch.equal(value, again.net.state_dict()[name])
     assert again.predict(photo) == classifier.predict(photo)
     assert {"model", "recipe", "metrics", "manifest", "versions"} <= set(again.facts)
+
+
+def test_probabilities_are_those_at_the_calibrated_temperature(trained: Path, photo: Path) -> None:
+    classifier = pati.load(trained)
+    assert classifier.calibration is not None
+    heat = classifier.calibration.temperature
+    assert heat != 1
+    pixels = classifier.preprocess(photo)[None]
+    expected = (classifier.logits(torch.tensor(pixels)).double() / heat).softmax(1)[0]
+    np.testing.assert_allclose(probabilities(classifier.predict(photo)), expected)
+
+
+def test_answers_below_the_risks_threshold_are_unsure(trained: Path, photo: Path) -> None:
+    classifier = pati.load(trained)
+    sure = classifier.predict(photo).confidence
+    above, below = sure + 1e-4, sure - 1e-4  # what a batch changes is less
+    for thresholds, asked, unsure in (
+        (((0.005, above), (0.02, below)), None, True),
+        (((0.005, above), (0.01, below)), None, False),
+        (((0.005, above), (0.02, below)), 0.02, False),
+        (((0.03, 0.0),), None, True),  # a risk of 1 % can't be had
+    ):
+        assert classifier.calibration is not None
+        classifier.calibration = dataclasses.replace(classifier.calibration, thresholds=thresholds)
+        answers = classifier.predict([photo, photo], risk=asked)
+        assert [answer.unsure for answer in answers] == [unsure] * 2
+        assert answers[0].label == classifier.predict(photo).label
+    with pytest.raises(PatiError, match="a risk of 1"):
+        classifier.predict(photo, risk=1.0)
+
+
+def test_a_model_without_calibration_is_read_and_says_what_it_lacks(trained: Path, photo: Path, tmp_path: Path) -> None:
+    old = pati.load(older(trained, tmp_path / "old.safetensors", lambda document: document.pop("calibration")))
+    assert old.calibration is None
+    assert not old.predict(photo).unsure
+    expected = old.logits(torch.tensor(old.preprocess(photo)[None])).double().softmax(1)[0]
+    np.testing.assert_allclose(probabilities(old.predict(photo)), expected)
+    with pytest.raises(PatiError, match="knows nothing of its risks"):
+        old.predict(photo, risk=0.1)
 
 
 def test_explanations(trained: Path, photo: Path) -> None:
@@ -109,6 +150,12 @@ def test_explanations(trained: Path, photo: Path) -> None:
         classifier.explain(photo, label="dog")
     with pytest.raises(PatiError, match="no explainer 'gradcam'"):
         classifier.explain(photo, method="gradcam")
+    stages = len(classifier.net.stages)
+    assert classifier.explain(photo, stage=1).map.shape > explanation.map.shape
+    np.testing.assert_array_equal(classifier.explain(photo, stage=stages).map, explanation.map)
+    for stage in (0, stages + 1):
+        with pytest.raises(PatiError, match=f"no stage {stage}"):
+            classifier.explain(photo, stage=stage)
 
 
 def edited(source: Path, target: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> Path:
@@ -136,6 +183,10 @@ def edited(source: Path, target: Path, change: Callable[[dict[str, Any], dict[st
         (lambda d, t: d["model"].update(name="vgg99"), "no model 'vgg99'"),
         (lambda d, t: d["model"].update(width=1e9), "can't be read"),
         (lambda d, t: d["model"].update(drop_path=1.0), "can't be read"),
+        (lambda d, t: d["calibration"].update(temperature=0), "can't be read"),
+        (lambda d, t: d["calibration"].update(thresholds=[[0.1, 2]]), "can't be read"),
+        (lambda d, t: d["calibration"].update(thresholds=[0.1]), "can't be read"),
+        (lambda d, t: d["calibration"].pop("photos"), "lacks 'photos'"),
         (lambda d, t: t.pop(next(iter(t))), "lacks '"),
         (lambda d, t: t.update(extra=torch.zeros(2)), "unknown tensor 'extra'"),
         (lambda d, t: t.update({"head.3.bias": torch.zeros(7)}), "[7]"),
@@ -151,15 +202,19 @@ def test_wrong_model_files_are_refused_each_with_its_message(
     assert told in str(caught.value)
 
 
-def test_a_model_file_from_before_drop_path_is_read(trained: Path, tmp_path: Path) -> None:
-    data = (trained / "model.safetensors").read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
+def older(trained: Path, target: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A sound model file as an older pati wrote it."""
+    header, tensors = parts(trained / "model.safetensors")
     document = json.loads(header["__metadata__"]["pati"])
-    assert document["model"].pop("drop_path") == 0
+    change(document)
     header["__metadata__"]["pati"] = json.dumps(document)
-    (tmp_path / "m.safetensors").write_bytes(signed(header, data[8 + length :]))
-    before, after = pati.load(trained), pati.load(tmp_path / "m.safetensors")
+    target.write_bytes(signed(header, tensors))
+    return target
+
+
+def test_a_model_file_from_before_drop_path_is_read(trained: Path, tmp_path: Path) -> None:
+    path = older(trained, tmp_path / "m.safetensors", lambda document: document["model"].pop("drop_path"))
+    before, after = pati.load(trained), pati.load(path)
     for one, two in zip(before.net.parameters(), after.net.parameters(), strict=True):
         assert torch.equal(one, two)
 

@@ -151,13 +151,18 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
     done = pati("predict", tmp_path / "run", shapes / "circle", bad, "--format", "csv")
     rows = list(csv.reader(io.StringIO(done.stdout)))
     assert done.returncode == 0
-    assert rows[0] == ["path", "prediction", "confidence", "circle", "square", "triangle", "error"]
+    assert rows[0] == ["path", "prediction", "unsure", "confidence", "circle", "square", "triangle", "error"]
     assert len(rows) == 32
     assert [Path(row[0]).stem for row in rows[1:31]] == [str(number) for number in range(30)]
     assert rows[31][0] == str(bad)
     assert rows[31][-1] == "empty"
     for row in rows[1:31]:
-        assert float(row[2]) == max(map(float, row[3:6]))
+        assert row[2] in ("yes", "no")
+        assert float(row[3]) == max(map(float, row[4:7]))
+    for risk, share in (("0.99", "no"), ("2", "")):
+        done = pati("predict", tmp_path / "run", shapes / "circle", "--format", "csv", "--risk", risk)
+        assert {row[2] for row in list(csv.reader(io.StringIO(done.stdout)))[1:]} == {share} - {""}
+        assert (done.returncode == 0) == bool(share)
 
     listed = f"{shapes}/circle/1.jpg\n{shapes}/square/2.jpg\n"
     done = pati("predict", tmp_path / "run" / "model.safetensors", "-", "--format", "json", stdin=listed)
