@@ -108,6 +108,14 @@ def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np
     return {name: np.percentile(values, [2.5, 97.5], 0).T for name, values in drawn_scores.items()}
 
 
+def mean_interval(values: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the mean of photos' values `(N,)`: percentiles of a bootstrap over photos."""
+    count = len(values)
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES) @ values / count
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def _number(name: str, value: object) -> float:
     """Users write metrics too, and err."""
     try:

@@ -146,6 +146,33 @@ def test_grad_cam_forgets_with_the_net(trained: tuple[models.Net, torch.Tensor, 
     assert all(torch.equal(one, two) for one, two in zip(before, net.state_dict().values(), strict=True))
 
 
+def test_all_checks_of_a_good_map_a_bad_one_and_a_cheat(
+    trained: tuple[models.Net, torch.Tensor, torch.Tensor],
+) -> None:
+    bright_ones, second = bright().repeat(8, 1, 1, 1), torch.ones(16, dtype=torch.int64)
+
+    def pointed(row: int, column: int) -> checks.Explainer:
+        return lambda net, images, classes: pointing(row, column)[:1].expand(len(images), -1, -1)
+
+    right, wrong = (checks.checked(CORNER, pointed(*at), bright_ones, second) for at in ((0, 0), (1, 1)))
+    for name, baseline in (("insertion", "random"), ("deletion", "centre"), ("road", "centre")):
+        assert right["measures"][name]["against"][baseline]["better"] is True
+        assert wrong["measures"][name]["against"][baseline]["better"] is False
+        for found in (right, wrong):
+            measure = found["measures"][name]
+            gain = measure["method"]["mean"] - measure["edges"]["mean"]
+            gain = gain if measure["high_is_good"] else -gain
+            assert measure["against"]["edges"]["mean"] == pytest.approx(gain)
+    cheat, fair = (checks.checked(trained[0], how, *trained[1:]) for how in (checks.edges, explainers["grad-cam"]))
+    assert cheat["depends"] is False
+    assert fair["depends"] is True
+    assert fair["photos"] == 24
+    assert len(fair["forgetting"]) == len(trained[0].stages) + 1
+    low, high = fair["steadiness"]["interval"]
+    assert low < fair["steadiness"]["mean"] < high
+    assert cheat["measures"]["road"]["against"]["edges"] == {"mean": 0, "interval": [0, 0], "better": None}
+
+
 def test_shuffling_goes_as_deep_as_asked(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:
     net = trained[0]
     for depth in (0, 1, len(net.stages)):

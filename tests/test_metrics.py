@@ -50,3 +50,37 @@ def test_wilson_equals_scipy(count: int, data: st.DataObject) -> None:
 
 def test_wilson_of_nothing() -> None:
     assert metrics.wilson(0, 0) == (0.0, 1.0)
+
+
+def test_intervals_of_a_mean_hold_it_about_as_often_as_they_say() -> None:
+    held = 0
+    for seed in range(200):
+        low, high = metrics.mean_interval(np.random.default_rng(seed).exponential(1, 60), seed=seed)
+        held += low <= 1 <= high
+    assert 0.88 <= held / 200 <= 0.98
+
+
+def test_bootstrapped_intervals_equal_a_slow_bootstrap() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [120, 60, 20])
+    answers = np.where(generator.random(200) < 0.7, labels, generator.integers(0, 3, 200))
+    logits = torch.nn.functional.one_hot(torch.tensor(answers), 3).float()
+    document = metrics.summary(logits, torch.tensor(labels), ("a", "b", "c"))
+    drawn: dict[str, list[float]] = {"macro_f1": [], "balanced_accuracy": []}
+    f1 = []
+    for _ in range(1000):
+        chosen = np.concatenate(
+            [generator.choice(np.flatnonzero(labels == index), (labels == index).sum()) for index in range(3)]
+        )
+        some = labels[chosen], answers[chosen]
+        drawn["macro_f1"].append(reference.f1_score(*some, average="macro"))
+        drawn["balanced_accuracy"].append(reference.balanced_accuracy_score(*some))
+        f1.append(reference.f1_score(*some, average=None))
+    for name, values in drawn.items():
+        np.testing.assert_allclose(document[f"{name}_interval"], np.percentile(values, [2.5, 97.5]), atol=0.012)
+        assert document[f"{name}_interval"][0] < document[name] < document[f"{name}_interval"][1]
+    for row, slow in zip(document["per_class"], np.percentile(f1, [2.5, 97.5], 0).T, strict=True):
+        np.testing.assert_allclose(row["f1_interval"], slow, atol=0.03)
+        hits = round(row["recall"] * row["support"])
+        assert row["recall_interval"] == list(metrics.wilson(hits, row["support"]))
+        assert row["precision_interval"] == list(metrics.wilson(hits, row["predicted"]))

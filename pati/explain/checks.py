@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from pati import metrics
 from pati.explain.cams import Explainer
 from pati.models.blocks import Net
 
@@ -21,6 +23,7 @@ SHIFT = 0.04  # of the side
 BLUR = 0.1  # of the side: what insertion begins with
 NOISE = 0.1  # of what ROAD puts in place of pixels, in standard deviations of colour
 AT_ONCE = 64
+SAME = 0.5  # mean likeness from which on a map is said not to have changed
 
 Reveal = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (N, 3, H, W), chosen (N, H, W) -> images
 
@@ -225,3 +228,53 @@ def road(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tens
     """Mean probability without the pixels that matter least, less that without those that matter most: high is good."""
     least, most = (course(net, sign * maps, images, classes, imputed, IMPUTED) for sign in (-1, 1))
     return (least - most).mean(1)
+
+
+# Everything -------------------------------------------------------------------------------
+
+# Measure -> how, and whether high values are good.
+MEASURES: dict[str, tuple[Callable[[Net, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor], bool]] = {
+    "insertion": (insertion, True),
+    "deletion": (deletion, False),
+    "road": (road, True),
+}
+
+
+def checked(net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor) -> dict[str, Any]:
+    """All checks of a method on these photos, as plain values; each mean with its 95 % interval over photos.
+
+    `depends`: whether the maps change when the net forgets: true, false, or None where it can't be told. `measures`:
+    each measure's mean for the method and for the baselines, and how much better than each of them the method is;
+    `better`: true, false or None, as before.
+    """
+    steps = forgetting(net, explain, images, classes)
+    forgotten = _mean(steps[-1])
+    low, high = forgotten["interval"]
+    maps = {name: make(net, images, classes) for name, make in {"method": explain, **BASELINES}.items()}
+    measures = {}
+    for name, (measure, high_is_good) in MEASURES.items():
+        values = {which: measure(net, some, images, classes) for which, some in maps.items()}
+        sign = 1 if high_is_good else -1
+        measures[name] = {
+            "high_is_good": high_is_good,
+            **{which: _mean(some) for which, some in values.items()},
+            "against": {which: _better(sign * (values["method"] - values[which])) for which in BASELINES},
+        }
+    return {
+        "photos": len(images),
+        "forgetting": [_mean(step) for step in steps],
+        "depends": True if high < SAME else False if low >= SAME else None,
+        "steadiness": _mean(steadiness(net, explain, images, classes)),
+        "measures": measures,
+    }
+
+
+def _mean(values: torch.Tensor) -> dict[str, Any]:
+    found = values.double().cpu().numpy()
+    return {"mean": float(found.mean()), "interval": list(metrics.mean_interval(found))}
+
+
+def _better(gain: torch.Tensor) -> dict[str, Any]:
+    found = _mean(gain)
+    low, high = found["interval"]
+    return found | {"better": True if low > 0 else False if high < 0 else None}

@@ -1,0 +1,138 @@
+"""What a result is worth beyond its scores, as plain values for metrics.json and the report.
+
+Answers that were given once are measured again and again here; no photo of the test split is scored anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pati import calibration, corruptions, curves, metrics, slices, suspects
+from pati.calibration import RISK, Calibration
+from pati.classifier import Classifier
+from pati.data.manifest import Entry
+
+POINTS = 200  # of a curve: more can't be seen
+MOST_CURVES = 60  # classes: with more, each has too few photos to draw
+MOST_SUSPECTS = 24
+
+
+def calibrated(kept: Calibration, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """How far confidence can be believed, before and after the temperature, and what is answered at which risk."""
+    confidence, right = calibration.confidences(logits, labels, kept.temperature)
+    threshold = kept.threshold()
+    answered = confidence >= threshold
+    count, hits = int(answered.sum()), int(right[answered].sum())
+    _, coverage, risk = calibration.risk_coverage(confidence, right)
+    some = _some(len(coverage))
+    return {
+        "temperature": kept.temperature,
+        "validation_photos": kept.photos,
+        "before": _reliability(logits, labels, 1.0),
+        "after": _reliability(logits, labels, kept.temperature),
+        "risk": RISK,
+        "threshold": min(threshold, 1.0),
+        "coverage": count / len(labels),
+        "coverage_interval": list(metrics.wilson(count, len(labels))),
+        "answered_accuracy": hits / count if count else None,
+        "answered_interval": list(metrics.wilson(hits, count)),
+        "coverages": coverage[some].tolist(),
+        "accuracies": (1 - risk[some]).tolist(),
+    }
+
+
+def _reliability(logits: torch.Tensor, labels: torch.Tensor, heat: float) -> dict[str, Any]:
+    rows = calibration.reliability(*calibration.confidences(logits, labels, heat))
+    return {
+        "error": calibration.calibration_error(rows),
+        "log_loss": metrics.log_loss(logits.double() / heat, labels),
+        "bins": rows,
+    }
+
+
+def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Each class's ROC and precision-recall curves with their areas; nothing for very many classes."""
+    if len(classes) > MOST_CURVES:
+        return []
+    probabilities, rows = logits.double().softmax(1).numpy(), []
+    for number, name in enumerate(classes):
+        found = curves.curve(probabilities[:, number], (labels == number).numpy())
+        if found is None:
+            continue
+        some = _some(len(found.recall))
+        rows.append(
+            {
+                "class": name,
+                "roc_area": found.roc_area,
+                "roc_interval": list(found.roc_interval),
+                "average_precision": found.average_precision,
+                "average_precision_interval": list(found.average_precision_interval),
+                "false_rate": found.false_rate[some].tolist(),
+                "recall": found.recall[some].tolist(),
+                "precision": found.precision[some].tolist(),
+            }
+        )
+    return rows
+
+
+def _some(count: int) -> NDArray[np.int64]:
+    """Places of at most `POINTS` of a curve's points, its ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(np.int64))
+
+
+def sliced(entries: Sequence[Entry], pixels: NDArray[np.uint8], right: NDArray[np.bool_]) -> dict[str, Any]:
+    """Accuracy by properties of the photos; `pixels` as the net sees them."""
+    width, height = (np.array([getattr(entry, name) for entry in entries], np.float64) for name in ("width", "height"))
+    properties = {
+        "size": np.sqrt(width * height),
+        "aspect": width / np.maximum(height, 1),
+        "brightness": slices.brightness(pixels),
+        "sharpness": slices.sharpness(pixels),
+    }
+    return {name: slices.parts(values, right) for name, values in properties.items()}
+
+
+def robustness(made: Classifier, pixels: NDArray[np.uint8], labels: torch.Tensor) -> dict[str, Any]:
+    """Accuracy on photos `uint8 (N, size, size, 3)` of the validation split, undamaged and damaged."""
+
+    def accuracy(photos: NDArray[np.uint8]) -> dict[str, Any]:
+        hits = int((made.logits(torch.from_numpy(photos)).argmax(1) == labels).sum())
+        return {"accuracy": hits / len(labels), "interval": list(metrics.wilson(hits, len(labels)))}
+
+    return {
+        "photos": len(labels),
+        "undamaged": accuracy(pixels),
+        "kinds": {
+            kind: [
+                {"strength": strength, **accuracy(corruptions.corrupted(pixels, kind, level))}
+                for level, strength in enumerate(strengths)
+            ]
+            for kind, (_, strengths) in corruptions.CORRUPTIONS.items()
+        },
+    }
+
+
+def suspected(
+    entries: Sequence[Entry], logits: torch.Tensor, labels: torch.Tensor, heat: float, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Photos, none of which was trained on, whose label is likely wrong, the most suspect first."""
+    probabilities = (logits.double() / heat).softmax(1).numpy()
+    order, believed = suspects.ranked(probabilities, labels.numpy())
+    rows = [
+        {
+            "path": entries[index].path,
+            "split": entries[index].split,
+            "label": classes[int(labels[index])],
+            "answer": classes[int(probabilities[index].argmax())],
+            "label_probability": float(probabilities[index, int(labels[index])]),
+            "sha256": entries[index].sha256,
+        }
+        for index in order.tolist()
+        if believed[index]
+    ]
+    return {"photos": len(labels), "count": len(rows), "first": rows[:MOST_SUSPECTS]}
