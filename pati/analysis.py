@@ -22,6 +22,11 @@ MOST_CURVES = 60  # classes: with more, each has too few photos to draw
 MOST_SUSPECTS = 24
 
 
+def of_answers(kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """What the test split's answers tell by themselves."""
+    return {"calibration": calibrated(kept, logits, labels), "curves": curves_of(logits, labels, classes)}
+
+
 def calibrated(kept: Calibration, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
     """How far confidence can be believed, before and after the temperature, and what is answered at which risk."""
     confidence, right = calibration.confidences(logits, labels, kept.temperature)

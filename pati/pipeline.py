@@ -23,7 +23,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from pati import balance, classifier, decode, evaluate, files, machine, metrics, models, plan, plugins, report, threads
+from pati import (
+    analysis,
+    balance,
+    classifier,
+    decode,
+    evaluate,
+    files,
+    machine,
+    metrics,
+    models,
+    plan,
+    plugins,
+    report,
+    threads,
+)
 from pati.calibration import Calibration
 from pati.classifier import Classifier, Refused
 from pati.data import audit, loader, pack, places, sources
@@ -276,7 +290,12 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     made = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
     outputs = _score(run, made, found, validation, testing)
     made.calibration = Calibration.of(outputs["validation"]["logits"], outputs["validation"]["labels"])
-    document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {"balance": evened}
+    document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {
+        "balance": evened,
+        "analysis": analysis.of_answers(
+            made.calibration, outputs["test"]["logits"], outputs["test"]["labels"], found.classes
+        ),
+    }
     made.facts = classifier.facts(
         recipe=recipe,
         metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},

@@ -23,6 +23,7 @@ FLOORS = (
     {"pipeline", "showcase"},
     {"comparison", "lr_find"},
     {"report"},
+    {"analysis"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},
     {"calibration", "curves", "slices", "suspects", "corruptions"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,16 @@ def write(
     examples: Sequence[tuple[Entry, Explanation]],
 ) -> None:
     """Write report.html and the figures of a scored run."""
-    drawn: dict[str, dict[str, str]] = {"curves": {}, "confusion": {}}
-    for language in LANGUAGES:
-        words = WORDS[language]
-        drawn["curves"][language] = figures.curves(epochs, words)
-        drawn["confusion"][language] = figures.confusion(document["test"]["confusion"], document["classes"], words)
+    found, classes = document["analysis"], document["classes"]
+    make: dict[str, Callable[[dict[str, str]], str]] = {
+        "curves": lambda words: figures.curves(epochs, words),
+        "confusion": lambda words: figures.confusion(document["test"]["confusion"], classes, words),
+        "reliability": lambda words: figures.reliability(found["calibration"], words),
+        "risk_coverage": lambda words: figures.risk_coverage(found["calibration"], words),
+    }
+    if found["curves"]:
+        make["roc"] = lambda words: figures.roc_and_precision(found["curves"], words)
+    drawn = {name: {language: draw(WORDS[language]) for language in LANGUAGES} for name, draw in make.items()}
     for name, by_language in drawn.items():
         files.write_text(run.figures / f"{name}.svg", by_language["en"])
     gallery = []

@@ -18,8 +18,8 @@ from pati.classifier import Explanation
 
 Tile = NDArray[np.uint8] | None  # (H, W, 3)
 
-# Okabe and Ito's colour-blind-safe blue, vermilion and grey.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
+# Okabe and Ito's colour-blind-safe blue, vermilion and green, and a grey that both themes' pages leave readable.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -129,6 +129,106 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], words: di
         axes.set_ylabel(words["true_class"])
         axes.spines[:].set_visible(False)
         return _svg(figure)
+
+
+def reliability(calibrated: dict[str, Any], words: dict[str, str]) -> str:
+    """Accuracy over confidence in bins of equal count, before and after the temperature, as one SVG."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 3.6))
+        low = min(row["confidence"] for part in ("before", "after") for row in calibrated[part]["bins"])
+        low = 100 * min(low, *(row["interval"][0] for part in ("before", "after") for row in calibrated[part]["bins"]))
+        for place, part in enumerate(("before", "after"), start=1):
+            axes = figure.add_subplot(1, 2, place)
+            rows = calibrated[part]["bins"]
+            confidence, accuracy = (100 * np.array([row[name] for row in rows]) for name in ("confidence", "accuracy"))
+            reach = np.abs(100 * np.array([row["interval"] for row in rows]).T - accuracy)
+            axes.plot([low, 100], [low, 100], color=GREY, linewidth=1, linestyle="--")
+            axes.errorbar(confidence, accuracy, yerr=reach, fmt="o", color=BLUE, markersize=4, linewidth=1)
+            axes.set_title(words[f"calibration_{part}"], loc="left", fontsize=10)
+            axes.set_xlabel(words["confidence"] + " (%)")
+            if place == 1:
+                axes.set_ylabel(words["accuracy"] + " (%)")
+            axes.set_aspect("equal")
+            _language(axes, words)
+        figure.subplots_adjust(wspace=0.25)
+        return _svg(figure)
+
+
+def risk_coverage(calibrated: dict[str, Any], words: dict[str, str]) -> str:
+    """Accuracy among the answered photos over the share answered, with the threshold's point, as SVG."""
+    coverage, accuracy = (100 * np.array(calibrated[name]) for name in ("coverages", "accuracies"))
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6, 3))
+        axes = figure.add_subplot()
+        axes.plot(coverage, accuracy, color=BLUE, drawstyle="steps-post")
+        if calibrated["answered_accuracy"] is not None:
+            point = (100 * calibrated["coverage"], 100 * calibrated["answered_accuracy"])
+            axes.plot(*point, "o", color=ORANGE)
+            label = words["threshold_point"]
+            axes.annotate(label, point, (-6, -12), textcoords="offset points", color=ORANGE, ha="right", va="top")
+        axes.set_xlim(0, 101)
+        # The few surest answers alone jump up and down.
+        steady = accuracy[coverage >= min(5, coverage.max())]
+        axes.set_ylim(min(99, steady.min() - 0.5, accuracy[-1] - 0.5), 100.2)
+        axes.set_xlabel(words["coverage"] + " (%)")
+        axes.set_title(words["answered_accuracy"] + " (%)", loc="left", fontsize=10)
+        _language(axes, words)
+        return _svg(figure)
+
+
+def roc_and_precision(rows: Sequence[dict[str, Any]], words: dict[str, str], *, named: int = 3) -> str:
+    """ROC and precision-recall curves, one a class; the `named` worst by area in colour and with their names, as SVG.
+
+    Of two classes one ROC curve is the other's mirror image: both have the same area.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 3.8))
+        for place, (across, up, area) in enumerate(
+            (("false_rate", "recall", "roc_area"), ("recall", "precision", "average_precision")), start=1
+        ):
+            axes = figure.add_subplot(1, 2, place)
+            worst = sorted(rows, key=lambda row: float(row[area]))[:named]
+            for row in rows:
+                if row not in worst:
+                    axes.plot(row[across], row[up], color=GREY, alpha=0.4, linewidth=0.8)
+            for row, colour in zip(worst, (ORANGE, BLUE, GREEN), strict=False):
+                text = f"{row['class']} {row[area]:.3f}".replace(".", words["decimal"])
+                axes.plot(row[across], row[up], color=colour, linewidth=1.5, label=text)
+            axes.set_title(words["roc" if place == 1 else "precision_recall"], loc="left", fontsize=10)
+            axes.set_xlabel(words[across if place == 1 else "recall"])
+            axes.set_ylabel(words[up])
+            axes.set_xlim(-0.02, 1.02)
+            axes.set_ylim(-0.02, 1.02)
+            axes.legend(frameon=False, fontsize=8, loc="lower right" if place == 1 else "lower left", labelcolor=GREY)
+            _language(axes, words)
+        figure.subplots_adjust(wspace=0.3)
+        return _svg(figure)
+
+
+def robustness(found: dict[str, Any], words: dict[str, str]) -> str:
+    """Accuracy at three strengths of each kind of damage, beside that on undamaged photos, as SVG."""
+    kinds = list(found["kinds"])
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 3))
+        axes = figure.add_subplot()
+        clean = 100 * found["undamaged"]["accuracy"]
+        axes.axhline(clean, color=GREY, linestyle="--", linewidth=1)
+        for number, kind in enumerate(kinds):
+            rows = found["kinds"][kind]
+            accuracy = 100 * np.array([row["accuracy"] for row in rows])
+            reach = np.abs(100 * np.array([row["interval"] for row in rows]).T - accuracy)
+            at = number + np.array([-0.22, 0, 0.22])
+            axes.errorbar(at, accuracy, yerr=reach, color=BLUE, marker="o", markersize=4, linewidth=1)
+        axes.set_xticks(range(len(kinds)), [words[f"damage_{kind}"] for kind in kinds])
+        axes.tick_params(axis="x", length=0)
+        axes.set_title(words["accuracy"] + " (%)", loc="left", fontsize=10)
+        axes.yaxis.set_major_formatter(_Decimals(words))
+        return _svg(figure)
+
+
+def _language(axes: Any, words: dict[str, str]) -> None:
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(_Decimals(words))
 
 
 def history(points: Sequence[tuple[int, float]], default: float | None, score: str, words: dict[str, str]) -> str:

@@ -24,6 +24,31 @@ WORDS: dict[str, dict[str, str]] = {
         "confusion_text": "Rows: the true class; columns: the answer. Colour: share of the row.",
         "true_class": "true class",
         "predicted_class": "answer",
+        "calibration": "Can the confidence be believed?",
+        "calibration_text": "If the model is right as often as it is sure, the points lie on the dashed line. Each "
+        "point stands for the same number of test photos; bars are 95 % intervals. The temperature was fitted on the "
+        "validation photos, so the test photos may judge it.",
+        "calibration_before": "before",
+        "calibration_after": "after temperature scaling",
+        "calibration_error": "Expected calibration error",
+        "temperature": "Temperature",
+        "confidence": "confidence",
+        "coverage": "photos answered",
+        "answered_accuracy": "Accuracy among the answered",
+        "threshold_point": "the model's threshold",
+        "unsure": "When it should say: unsure",
+        "unsure_text": "Photos whose confidence lies below the threshold are answered as unsure. It was chosen on the "
+        "validation photos so that, among the answered, at most this share is wrong:",
+        "unsure_none": "No threshold keeps to this share on the validation photos: every answer counts as unsure.",
+        "threshold": "Threshold",
+        "curves_title": "ROC and precision-recall",
+        "curves_words": "Each class against all others, by its probability; areas have 95 % intervals by a bootstrap "
+        "within class and rest. The worst are named in the figure.",
+        "roc": "ROC",
+        "precision_recall": "Precision and recall",
+        "false_rate": "false alarms",
+        "roc_area": "Area under ROC",
+        "average_precision": "Average precision",
         "curves": "Learning curves",
         "curves_text": "Validation accuracy is measured at the size trained at the time. Training figures are those of "
         "augmented photos; one that is mixed from two counts as the class of which it holds most.",
@@ -108,6 +133,31 @@ WORDS: dict[str, dict[str, str]] = {
         "confusion_text": "Satırlar: gerçek sınıf; sütunlar: verilen yanıt. Renk: satır içindeki pay.",
         "true_class": "gerçek sınıf",
         "predicted_class": "yanıt",
+        "calibration": "Güven değerine inanılabilir mi?",
+        "calibration_text": "Model, emin olduğu oranda haklıysa noktalar kesikli çizginin üstünde olur. Her nokta eşit "
+        "sayıda test fotoğrafını temsil eder; çubuklar %95 güven aralığıdır. Sıcaklık doğrulama fotoğraflarında "
+        "ayarlandı; bu yüzden test fotoğrafları onu yargılayabilir.",
+        "calibration_before": "önce",
+        "calibration_after": "sıcaklık ölçeklemesinden sonra",
+        "calibration_error": "Beklenen kalibrasyon hatası",
+        "temperature": "Sıcaklık",
+        "confidence": "güven",
+        "coverage": "yanıtlanan fotoğraflar",
+        "answered_accuracy": "Yanıtlananlarda doğruluk",
+        "threshold_point": "modelin eşiği",
+        "unsure": "Ne zaman “emin değilim” demeli",
+        "unsure_text": "Güveni eşiğin altında kalan fotoğraflar “emin değil” diye yanıtlanır. Eşik, yanıtlananların "
+        "en çok şu kadarı yanlış olsun diye doğrulama fotoğraflarında seçildi:",
+        "unsure_none": "Doğrulama fotoğraflarında hiçbir eşik bu oranı tutturamıyor: her yanıt “emin değil” sayılır.",
+        "threshold": "Eşik",
+        "curves_title": "ROC ve kesinlik-duyarlılık",
+        "curves_words": "Her sınıf, olasılığına göre, bütün ötekilere karşı; alanların %95 güven aralıkları sınıf ve "
+        "geri kalanın içinde yeniden örneklemeyle bulundu. Şekilde en kötülerin adı yazılı.",
+        "roc": "ROC",
+        "precision_recall": "Kesinlik ve duyarlılık",
+        "false_rate": "yanlış alarm",
+        "roc_area": "ROC altındaki alan",
+        "average_precision": "Ortalama kesinlik",
         "curves": "Öğrenme eğrileri",
         "curves_text": "Doğrulama doğruluğu, o sırada eğitilen boyutta ölçülür. Eğitim değerleri, veri artırma "
         "uygulanmış fotoğraflarla ölçülür; iki fotoğrafın karışımı, en çok hangi sınıfı içeriyorsa o sınıftan sayılır.",
