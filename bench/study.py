@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from bench.command import measured
+from bench.command import commit, measured
 from bench.runs import KEPT, trained
 from pati import pipeline
 from pati.data.manifest import Entry
@@ -156,7 +156,7 @@ def tuned() -> dict[str, Any]:
     def scored(name: str, *more: object) -> None:
         made = [trained(f"{name}-{seed}", *choices, *more, "--seed", seed) for seed in TUNED_SEEDS]
         pooled[name] = Pooled.of([run for run, _ in made], [table] * len(made))
-        seconds = statistics.mean(row["training_seconds"] for _, row in made)
+        seconds = min(row["training_seconds"] for _, row in made)  # other programs can only make it slower
         rows[name] = pooled[name].scores() | {"epochs": made[0][1]["epochs"], "training_seconds": round(seconds, 1)}
 
     scored("default", *PACE)
@@ -175,6 +175,19 @@ def tuned() -> dict[str, Any]:
         "photos": len(pooled["tuned"].labels) // len(TUNED_SEEDS),
         "seeds": len(TUNED_SEEDS),
     }
+
+
+def _searched(folder: Path, *arguments: object) -> dict[str, float]:
+    """A search and its cost; like a training, one that this commit has finished is not made again."""
+    kept = KEPT / f"{folder.name}.json"
+    now = {"commit": commit(), "arguments": [*map(str, arguments)]}
+    if kept.exists() and (before := json.loads(kept.read_text())).items() >= now.items():
+        return dict(before["cost"])
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as cache:
+        cost = measured(Path(cache), "tune", *arguments, "--out", folder, log=KEPT / f"{folder.name}.txt")
+    kept.write_text(json.dumps(now | {"cost": cost}))
+    return cost
 
 
 def _compared(tried: Mapping[str, Sequence[str]], against: Mapping[str, str], *, seeds: int) -> dict[str, Any]:
