@@ -143,12 +143,8 @@ def tuned() -> dict[str, Any]:
     And against the default for as long as the tuned one takes: smaller steps alone cost time.
     """
     table, folder = fold_tables(validated=True)[0], KEPT / "tune"
-    shutil.rmtree(folder, ignore_errors=True)
     choices = (table, "--group-by", "sender", "--set", SHAPE)
-    with tempfile.TemporaryDirectory() as cache:
-        cost = measured(
-            Path(cache), "tune", *choices, *PACE, "--trials", TRIALS, "--out", folder, log=KEPT / "tune.txt"
-        )
+    cost = _searched(folder, *choices, *PACE, "--trials", TRIALS)
 
     rows: dict[str, dict[str, Any]] = {}
     pooled: dict[str, Pooled] = {}
