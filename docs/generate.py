@@ -67,7 +67,8 @@ Made by `make docs` from the code; how they are built stands in each file of `pa
 
 Parameters, and the multiply-adds of convolutions and linear layers, are counted here for 1,000 classes at the size that
 the published figures are for; a test compares them with those of the named implementation. timm also counts norms, so
-ours are up to 1 % lower there. *Least* is the side of the smallest photos, in px, that a net can be made for. The last
+ours are up to 1 % lower there. Where timm publishes rounded counts only, the parameters are those of the version named.
+*Least* is the side of the smallest photos, in px, that a net can be made for. The last
 column is the variant for photos of {small} px and 10 classes: with the stem or head for small photos, where the family
 has one.
 

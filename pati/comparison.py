@@ -29,7 +29,6 @@ from pati.recipe import Recipe
 from pati.run import Run
 
 ALPHA = 0.05  # a smaller p is called a difference
-RESAMPLES = 1000  # of the test photos, for the interval of macro F1
 MOST_EACH_WITH_EACH = 4  # more runs are compared with the first one only
 
 
@@ -114,8 +113,7 @@ def _read(run: Run, name: str) -> _Scored:
         with run.predictions.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             logits, labels, photos = (stored[f"test_{name}"] for name in ("logits", "labels", "sha256"))
         right = logits.argmax(1) == labels
-        interval = macro_f1_interval(torch.from_numpy(logits), torch.from_numpy(labels))
-        row = {"name": name, **_row(run, made, document, interval)}
+        row = {"name": name, **_row(run, made, document)}
         return _Scored(row, document["manifest"], tuple(document["classes"]), photos, right)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise PatiError(
@@ -123,10 +121,11 @@ def _read(run: Run, name: str) -> _Scored:
         ) from None
 
 
-def _row(run: Run, made: Classifier, document: dict[str, Any], interval: tuple[float, float]) -> dict[str, Any]:
+def _row(run: Run, made: Classifier, document: dict[str, Any]) -> dict[str, Any]:
     recipe, test = Recipe.read(run.recipe), document["test"]
     speeds = [row["photos_per_second"] for row in run.rows("epoch")]
     parameters, multiply_adds = cost_of(made.net, made.preprocess.size)
+    intervals = metrics.bootstrapped(torch.tensor(test["confusion"]))
     return {
         "run": str(run.folder),
         "model": recipe.model,
@@ -134,7 +133,7 @@ def _row(run: Run, made: Classifier, document: dict[str, Any], interval: tuple[f
         "accuracy": test["accuracy"],
         "accuracy_interval": test["accuracy_interval"],
         "macro_f1": test["macro_f1"],
-        "macro_f1_interval": list(interval),
+        "macro_f1_interval": intervals["macro_f1"].tolist(),
         "balanced_accuracy": test["balanced_accuracy"],
         "log_loss": test["log_loss"],
         "photos": test["photos"],
@@ -167,26 +166,6 @@ def notes(document: dict[str, Any]) -> list[str]:
 
 
 # Statistics --------------------------------------------------------------------------
-
-
-def macro_f1_interval(
-    logits: torch.Tensor, labels: torch.Tensor, *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of macro F1 of logits `(N, K)`: percentiles over resamples of the photos (Efron, 1979,
-    https://doi.org/10.1214/aos/1176344552)."""
-    generator = torch.Generator().manual_seed(seed)
-    answers, count = logits.argmax(1), len(labels)
-    chosen = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
-    found = sorted(_macro_f1(answers[numbers], labels[numbers], logits.shape[1]) for numbers in chosen)
-    return found[int(0.025 * resamples)], found[-1 - int(0.025 * resamples)]
-
-
-def _macro_f1(answers: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
-    # `metrics.macro_f1` without a confusion matrix, which would be slow for a thousand resamples.
-    hits = torch.bincount(labels[answers == labels], minlength=classes)
-    either = torch.bincount(labels, minlength=classes) + torch.bincount(answers, minlength=classes)
-    shares = 2 * hits[either > 0] / either[either > 0]
-    return shares.double().mean().item()
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
