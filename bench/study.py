@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from bench.command import measured
+from bench.command import commit, measured
 from bench.runs import KEPT, trained
 from pati import pipeline
 from pati.data.manifest import Entry
@@ -46,6 +46,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "convnext-atto": ("--model", "convnext-atto"),
 }
 MINUTES = 10
+GPU_SIZE, GPU_BATCH = 128, 256
 
 FOLDS = 5
 PACE = ("--epochs", 10, "--size", 64)
@@ -115,16 +116,27 @@ def families() -> dict[str, Any]:
 
 
 def families_gpu() -> dict[str, Any]:
-    """Each family on cats-vs-dogs for 15 and for 60 epochs on one GPU; without one, in miniature: that it runs."""
+    """Each family on cats-vs-dogs for 15 and for 60 epochs on one GPU; without one, in miniature: that it runs.
+
+    All families train side by side, as many a small net leaves most of a GPU idle: times are not those of one alone.
+    """
     small = not torch.cuda.is_available()
-    found: dict[str, Any] = {"device": "CPU, in miniature" if small else torch.cuda.get_device_name()}
+    device = "CPU, in miniature" if small else torch.cuda.get_device_name()
+    found: dict[str, Any] = {"device": device, "size": GPU_SIZE, "batch": GPU_BATCH, "epochs": {}}
+    shape = ("--size", 32, "--set", "width=0.25", "growth=1") if small else ("--size", GPU_SIZE, "--set")
+    cache = (KEPT / "cache").resolve()
     for epochs in (1,) if small else (15, 60):
-        pace = ("--epochs", epochs, "--size", *((32, "--set", "width=0.25", "growth=1") if small else (128,)))
-        found[f"{epochs} epochs"] = {
-            name: trained(f"family-{name}-{epochs}", "cats-vs-dogs", *options, *pace)[1]
-            for name, options in FAMILIES.items()
-        }
-    return found
+        pace = ("--epochs", epochs, *shape, f"batch={GPU_BATCH}")
+        with ThreadPoolExecutor(1 if small else len(FAMILIES)) as workers:
+            runs = {
+                name: workers.submit(
+                    trained, f"family-{name}-{epochs}", "cats-vs-dogs", *options, *pace, cache=cache, threads=2
+                )
+                for name, options in FAMILIES.items()
+            }
+        found["epochs"][str(epochs)] = {name: run.result()[1] for name, run in runs.items()}
+    command = f"pati train cats-vs-dogs --model NAME --epochs N --size {GPU_SIZE} --set batch={GPU_BATCH}"
+    return {"command": command, **found}
 
 
 def regularisers() -> dict[str, Any]:
@@ -143,12 +155,8 @@ def tuned() -> dict[str, Any]:
     And against the default for as long as the tuned one takes: smaller steps alone cost time.
     """
     table, folder = fold_tables(validated=True)[0], KEPT / "tune"
-    shutil.rmtree(folder, ignore_errors=True)
     choices = (table, "--group-by", "sender", "--set", SHAPE)
-    with tempfile.TemporaryDirectory() as cache:
-        cost = measured(
-            Path(cache), "tune", *choices, *PACE, "--trials", TRIALS, "--out", folder, log=KEPT / "tune.txt"
-        )
+    cost = _searched(folder, *choices, *PACE, "--trials", TRIALS)
 
     rows: dict[str, dict[str, Any]] = {}
     pooled: dict[str, Pooled] = {}
@@ -156,7 +164,7 @@ def tuned() -> dict[str, Any]:
     def scored(name: str, *more: object) -> None:
         made = [trained(f"{name}-{seed}", *choices, *more, "--seed", seed) for seed in TUNED_SEEDS]
         pooled[name] = Pooled.of([run for run, _ in made], [table] * len(made))
-        seconds = statistics.mean(row["training_seconds"] for _, row in made)
+        seconds = min(row["training_seconds"] for _, row in made)  # other programs can only make it slower
         rows[name] = pooled[name].scores() | {"epochs": made[0][1]["epochs"], "training_seconds": round(seconds, 1)}
 
     scored("default", *PACE)
@@ -175,6 +183,19 @@ def tuned() -> dict[str, Any]:
         "photos": len(pooled["tuned"].labels) // len(TUNED_SEEDS),
         "seeds": len(TUNED_SEEDS),
     }
+
+
+def _searched(folder: Path, *arguments: object) -> dict[str, float]:
+    """A search and its cost; like a training, one that this commit has finished is not made again."""
+    kept = KEPT / f"{folder.name}.json"
+    now = {"commit": commit(), "arguments": [*map(str, arguments)]}
+    if kept.exists() and (before := json.loads(kept.read_text())).items() >= now.items():
+        return dict(before["cost"])
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as cache:
+        cost = measured(Path(cache), "tune", *arguments, "--out", folder, log=KEPT / f"{folder.name}.txt")
+    kept.write_text(json.dumps(now | {"cost": cost}))
+    return cost
 
 
 def _compared(tried: Mapping[str, Sequence[str]], against: Mapping[str, str], *, seeds: int) -> dict[str, Any]:

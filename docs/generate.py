@@ -67,7 +67,8 @@ Made by `make docs` from the code; how they are built stands in each file of `pa
 
 Parameters, and the multiply-adds of convolutions and linear layers, are counted here for 1,000 classes at the size that
 the published figures are for; a test compares them with those of the named implementation. timm also counts norms, so
-ours are up to 1 % lower there. *Least* is the side of the smallest photos, in px, that a net can be made for. The last
+ours are up to 1 % lower there. Where timm publishes rounded counts only, the parameters are those of the version named.
+*Least* is the side of the smallest photos, in px, that a net can be made for. The last
 column is the variant for photos of {small} px and 10 classes: with the stem or head for small photos, where the family
 has one.
 
@@ -310,6 +311,27 @@ def families(name: str) -> str:
     return "\n".join([*lines, "", f"`{document['result']['command']}`. {_foot(document)}"])
 
 
+def on_gpu(name: str) -> str:
+    """The families by epochs on one GPU, best first."""
+    document = json.loads((MEASURED / f"{name}.json").read_text())
+    result, machine = document["result"], document["machine"]
+    counts = list(result["epochs"])
+    lines = [f"| family | {' | '.join(f'{count} epochs' for count in counts)} |", "|---|" + "---|" * len(counts)]
+    last = result["epochs"][counts[-1]]
+    for family in sorted(last, key=lambda name: -last[name]["test_accuracy"]):
+        cells = []
+        for count in counts:
+            row = result["epochs"][count][family]
+            low, high = row["interval"]
+            cells.append(f"{100 * row['test_accuracy']:.1f} % ({100 * low:.1f}–{100 * high:.1f})")
+        lines.append(f"| {family} | {' | '.join(cells)} |")
+    foot = (
+        f"One {result['device']}, {machine['cores']} processor cores; torch {machine['torch']}, Python "
+        f"{machine['python']}; commit {document['commit']}. Made by `python -m bench {name}`."
+    )
+    return "\n".join([*lines, "", f"`{result['command']}`. {foot}"])
+
+
 def compared(name: str) -> str:
     """Macro F1 of each choice on clothing, and its difference to the recipe without it."""
     document = json.loads((MEASURED / f"{name}.json").read_text())
@@ -367,7 +389,13 @@ def _told(difference: dict[str, Any]) -> str:
 def study() -> str:
     """docs/study.md with the tables of what it has a place for made anew."""
     text = (HERE / "study.md").read_text(encoding="utf-8")
-    tables = {"families": families, "balancing": compared, "regularisers": compared, "tuned": searched}
+    tables = {
+        "families": families,
+        "families_gpu": on_gpu,
+        "balancing": compared,
+        "regularisers": compared,
+        "tuned": searched,
+    }
     for name in re.findall(r"^<!-- (\w+) -->$", text, re.M):
         text = _between(text, name, tables[name](name))
     return text

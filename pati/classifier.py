@@ -32,7 +32,7 @@ from pati.errors import PatiError
 from pati.evaluate import BATCH, batch_logits
 from pati.explain.cams import explainers
 from pati.machine import cores
-from pati.models import Net, Options, channels_last, folded, models
+from pati.models import Net, Options, channels_last, folded, models, without_memory
 from pati.preprocess import Photo, Preprocess
 from pati.recipe import field_named
 
@@ -371,7 +371,7 @@ def _empty_net(name: str, classes: int, options: Options) -> Net:
     rates = (options.dropout, options.drop_path)
     if not (0 < options.width <= widest and all(0 <= rate < 1 for rate in rates) and classes <= 100_000):
         raise ValueError(f"{options}, {classes} classes")
-    with torch.device("meta"):
+    with without_memory(name):
         return models[name](classes, options)
 
 

@@ -592,7 +592,7 @@ def compare(
         raise PatiError(f"--out wants a name that ends in .png or .svg, got {out}", "for example --out compare.png")
     document = comparison.compare(runs, paired=not unpaired)
     if out:
-        write_bytes(out, figures.comparison(document["runs"], format=kind))
+        write_bytes(out, figures.comparison(document["runs"], by_class=document["by_class"], format=kind))
     if json:
         _print_json(document)
         return

@@ -28,8 +28,9 @@ from pati.models.counting import cost_of
 from pati.recipe import Recipe
 from pati.run import Run
 
+RESAMPLES = 2000
+_CELLS = 4_000_000  # of an array of resamples: memory stays bounded
 ALPHA = 0.05  # a smaller p is called a difference
-RESAMPLES = 1000  # of the test photos, for the interval of macro F1
 MOST_EACH_WITH_EACH = 4  # more runs are compared with the first one only
 
 
@@ -41,7 +42,14 @@ class _Scored:
     manifest: str
     classes: tuple[str, ...]
     photos: NDArray[Any]
-    right: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    answers: NDArray[np.int64]
+    by_class: bool  # classes are uneven, or were made to count alike
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which answers are right, `(N,)`."""
+        return np.asarray(self.answers == self.labels)
 
 
 def compare(folders: Sequence[str | Path], *, paired: bool = True) -> dict[str, Any]:
@@ -49,7 +57,9 @@ def compare(folders: Sequence[str | Path], *, paired: bool = True) -> dict[str, 
 
     Pairs are every two of up to four runs, each run with the first one of more; `p` is corrected for their number by
     Holm's method (1979, https://www.jstor.org/stable/4615733), the intervals are not. Differences are first minus
-    second. Not `paired` are runs on different test photos: their differences are less certain.
+    second. `by_class`: scores that count all classes alike lead, as some run's classes are uneven or were made to
+    count; paired runs are then told apart by macro F1 as well. Not `paired` are runs on different test photos: their
+    differences are less certain.
     Raises `PatiError` for fewer than two runs, unfinished ones, and paired ones whose data is not the same.
     """
     if len(folders) < 2:
@@ -71,6 +81,7 @@ def compare(folders: Sequence[str | Path], *, paired: bool = True) -> dict[str, 
     return {
         "paired": paired,
         "test": "McNemar, exact" if paired else "Fisher, exact",
+        "by_class": any(one.by_class for one in scored),
         "runs": [one.row for one in scored],
         "pairs": pairs,
     }
@@ -113,20 +124,21 @@ def _read(run: Run, name: str) -> _Scored:
         document = json.loads(run.metrics.read_text(encoding="utf-8"))
         with run.predictions.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             logits, labels, photos = (stored[f"test_{name}"] for name in ("logits", "labels", "sha256"))
-        right = logits.argmax(1) == labels
-        interval = macro_f1_interval(torch.from_numpy(logits), torch.from_numpy(labels))
-        row = {"name": name, **_row(run, made, document, interval)}
-        return _Scored(row, document["manifest"], tuple(document["classes"]), photos, right)
+        by_class = bool(document.get("balance", {}).get("by_class"))
+        row = {"name": name, **_row(run, made, document)}
+        scored = photos, labels.astype(np.int64), logits.argmax(1).astype(np.int64), by_class
+        return _Scored(row, document["manifest"], tuple(document["classes"]), *scored)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise PatiError(
             f"the scores of {run.folder} can't be read: {error}", "metrics.json or predictions.npz is damaged"
         ) from None
 
 
-def _row(run: Run, made: Classifier, document: dict[str, Any], interval: tuple[float, float]) -> dict[str, Any]:
+def _row(run: Run, made: Classifier, document: dict[str, Any]) -> dict[str, Any]:
     recipe, test = Recipe.read(run.recipe), document["test"]
     speeds = [row["photos_per_second"] for row in run.rows("epoch")]
     parameters, multiply_adds = cost_of(made.net, made.preprocess.size)
+    intervals = metrics.bootstrapped(torch.tensor(test["confusion"]))
     return {
         "run": str(run.folder),
         "model": recipe.model,
@@ -134,7 +146,7 @@ def _row(run: Run, made: Classifier, document: dict[str, Any], interval: tuple[f
         "accuracy": test["accuracy"],
         "accuracy_interval": test["accuracy_interval"],
         "macro_f1": test["macro_f1"],
-        "macro_f1_interval": list(interval),
+        "macro_f1_interval": intervals["macro_f1"].tolist(),
         "balanced_accuracy": test["balanced_accuracy"],
         "log_loss": test["log_loss"],
         "photos": test["photos"],
@@ -167,26 +179,6 @@ def notes(document: dict[str, Any]) -> list[str]:
 
 
 # Statistics --------------------------------------------------------------------------
-
-
-def macro_f1_interval(
-    logits: torch.Tensor, labels: torch.Tensor, *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of macro F1 of logits `(N, K)`: percentiles over resamples of the photos (Efron, 1979,
-    https://doi.org/10.1214/aos/1176344552)."""
-    generator = torch.Generator().manual_seed(seed)
-    answers, count = logits.argmax(1), len(labels)
-    chosen = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
-    found = sorted(_macro_f1(answers[numbers], labels[numbers], logits.shape[1]) for numbers in chosen)
-    return found[int(0.025 * resamples)], found[-1 - int(0.025 * resamples)]
-
-
-def _macro_f1(answers: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
-    # `metrics.macro_f1` without a confusion matrix, which would be slow for a thousand resamples.
-    hits = torch.bincount(labels[answers == labels], minlength=classes)
-    either = torch.bincount(labels, minlength=classes) + torch.bincount(answers, minlength=classes)
-    shares = 2 * hits[either > 0] / either[either > 0]
-    return shares.double().mean().item()
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -273,10 +265,42 @@ def _paired(first: _Scored, second: _Scored) -> dict[str, Any]:
     neither = len(first.right) - both - only_first - only_second
     return _pair(first, second) | {
         "interval": list(paired_interval(both, only_first, only_second, neither)),
+        "macro_f1_difference": first.row["macro_f1"] - second.row["macro_f1"],
+        "macro_f1_interval": list(macro_f1_interval(first.labels, first.answers, second.answers, len(first.classes))),
         "only_first_right": only_first,
         "only_second_right": only_second,
         "p_alone": mcnemar(only_first, only_second),
     }
+
+
+def macro_f1_interval(
+    labels: NDArray[np.int64], answers: NDArray[np.int64], others: NDArray[np.int64], classes: int, *, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the difference in macro F1 of two runs' answers to the same photos, `(N,)` each.
+
+    Percentiles of a bootstrap that draws photos within each class, the same ones for both (Efron and Tibshirani, 1993).
+    """
+    generator, chunk = np.random.default_rng(seed), max(1, _CELLS // len(labels))
+    drawn = []
+    for start in range(0, RESAMPLES, chunk):
+        times = np.zeros((min(chunk, RESAMPLES - start), len(labels)))
+        for index in np.unique(labels):
+            place = np.flatnonzero(labels == index)
+            times[:, place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), len(times))
+        drawn.append(_macro_f1(times, labels, answers, classes) - _macro_f1(times, labels, others, classes))
+    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _macro_f1(
+    times: NDArray[np.float64], labels: NDArray[np.int64], answers: NDArray[np.int64], classes: int
+) -> NDArray[np.float64]:
+    """Macro F1 `(B,)` where each photo counts so many times, `(B, N)`."""
+    unit = np.eye(classes)
+    either = times @ (unit[labels] + unit[answers])
+    hits = times @ (unit[labels] * unit[answers])
+    shares = 2 * hits / np.maximum(either, 1)
+    return np.asarray(shares.sum(1) / np.maximum((either > 0).sum(1), 1))
 
 
 def _unpaired(first: _Scored, second: _Scored) -> dict[str, Any]:

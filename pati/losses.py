@@ -26,8 +26,10 @@ def loss(
     https://arxiv.org/abs/1512.00567).
     `weights` `(K,)`: each class's part of a target counts so many times; the mean is over N, not over the weights, so
     that a photo's gradient does not depend on its batch.
-    `gamma`: focal loss, -(1 - p)^gamma · log p for each class's part of the target, where p is the probability given to
-    it (Lin et al., 2017, https://arxiv.org/abs/1708.02002, there for one class); 0 is cross-entropy.
+    `gamma`: focal loss, -|t - p|^gamma · t · log p for each class, where t is its part of the target and p the
+    probability given to it; 0 is cross-entropy. For labels that is Lin et al., 2017
+    (https://arxiv.org/abs/1708.02002); for smoothed and mixed ones the distance to the target takes the place of that
+    to 1 (Li et al., 2020, https://arxiv.org/abs/2006.04388), or the least loss would not lie at the target.
     `adjustment` `(K,)`: added to the logits, such as the logarithm of the classes' shares (Menon et al., 2021,
     https://arxiv.org/abs/2007.07314); only while training: the net's own logits then expect every class alike.
     """
@@ -37,7 +39,7 @@ def loss(
         return F.cross_entropy(logits, targets, weight=weights, label_smoothing=label_smoothing)
     targets = targets * (1 - label_smoothing) + label_smoothing / targets.shape[1]
     logarithms = logits.log_softmax(1)
-    errors = -torch.expm1(logarithms)  # 1 - p, exact where p is near 1
+    errors = (targets - 1 - torch.expm1(logarithms)).abs()  # t - p, exact where both are near 1
     parts = -targets * errors.clamp_min(_LEAST) ** gamma * logarithms
     if weights is not None:
         parts = parts * weights

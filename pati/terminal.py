@@ -382,7 +382,8 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
         f"accuracy {100 * document['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %, "
         f"{document['photos']} photos)"
     )
-    macro = f"macro F1 {document['macro_f1']:.3f}"
+    low, high = document["macro_f1_interval"]
+    macro = f"macro F1 {document['macro_f1']:.3f} ({low:.3f} to {high:.3f})"
     if document.get("balance", {}).get("by_class"):
         balanced = f"balanced accuracy {100 * document['balanced_accuracy']:.1f} %"
         screen.print(f"{macro}, {balanced}, {accuracy}", soft_wrap=True)
@@ -402,7 +403,9 @@ def show_result(run: Run, metrics: dict[str, Any]) -> None:
 
 def show_comparison(document: dict[str, Any], screen: Console) -> None:
     """Runs as columns, as many abreast as fit, then what can be said of each pair."""
-    columns = [(printable(row["name"]), _comparison_cells(row)) for row in document["runs"]]
+    columns = [
+        (printable(row["name"]), _comparison_cells(row, by_class=document["by_class"])) for row in document["runs"]
+    ]
     heads = [head for head, _ in columns[0][1]]
     room = screen.width - max(map(len, heads))
     while columns:
@@ -421,18 +424,26 @@ def show_comparison(document: dict[str, Any], screen: Console) -> None:
         told = f"{pair['verdict']}: {100 * pair['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
         if "only_first_right" in pair:
             told += f"; right alone: {pair['only_first_right']} and {pair['only_second_right']} photos"
+        if document["by_class"] and "macro_f1_interval" in pair:
+            low, high = pair["macro_f1_interval"]
+            judged = "no difference can be told" if low <= 0 <= high else "a difference"
+            told += f"; macro F1: {judged}, {pair['macro_f1_difference']:+.3f} ({low:+.3f} to {high:+.3f})"
         screen.print(printable(told), markup=False, soft_wrap=True)
 
 
-def _comparison_cells(row: dict[str, Any]) -> list[tuple[str, str]]:
-    accuracy, macro_f1, speed = row["accuracy_interval"], row["macro_f1_interval"], row["photos_per_second"]
+def _comparison_cells(row: dict[str, Any], *, by_class: bool) -> list[tuple[str, str]]:
+    low, high = row["accuracy_interval"]
+    accuracy = [("accuracy %", f"{100 * row['accuracy']:.1f}"), ("  95 %", f"{100 * low:.1f}–{100 * high:.1f}")]
+    low, high = row["macro_f1_interval"]
+    alike = [
+        ("macro F1", f"{row['macro_f1']:.3f}"),
+        ("  95 %", f"{low:.3f}–{high:.3f}"),
+        ("balanced %", f"{100 * row['balanced_accuracy']:.1f}"),
+    ]
+    speed = row["photos_per_second"]
     return [
         ("model", row["model"]),
-        ("accuracy %", f"{100 * row['accuracy']:.1f}"),
-        ("  95 %", f"{100 * accuracy[0]:.1f}–{100 * accuracy[1]:.1f}"),
-        ("macro F1", f"{row['macro_f1']:.3f}"),
-        ("  95 %", f"{macro_f1[0]:.3f}–{macro_f1[1]:.3f}"),
-        ("balanced %", f"{100 * row['balanced_accuracy']:.1f}"),
+        *(alike + accuracy if by_class else accuracy + alike),
         ("log loss", f"{row['log_loss']:.3f}"),
         ("test photos", str(row["photos"])),
         ("size px", str(row["size"])),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
 import shutil
@@ -20,6 +19,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.metrics import f1_score
 from torch import nn
 
 import pati
@@ -29,6 +29,7 @@ from pati.errors import PatiError
 from pati.models import Net, Options, build
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
+from tests.conftest import write_shapes
 
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
 
@@ -133,17 +134,42 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_macro_f1_resampled() -> None:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(4, (300,), generator=generator)
-    logits = 2 * torch.eye(4)[labels] + torch.randn(300, 4, generator=generator)
-    low, high = macro_f1_interval(logits, labels)
-    score = metrics.macro_f1(logits, labels)
-    assert low < score < high
-    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(score * (1 - score) / 300), rel=0.3)
-    assert macro_f1_interval(logits, labels) == (low, high)
-    everything = torch.arange(300)
-    assert comparison._macro_f1(logits.argmax(1)[everything], labels, 4) == pytest.approx(score, abs=1e-6)
+def test_macro_f1_interval_equals_a_slow_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [100, 60, 25])
+    answers, others = (np.where(generator.random(185) < share, labels, (labels + 1) % 3) for share in (0.85, 0.7))
+    low, high = macro_f1_interval(labels, answers, others, 3)
+    drawn = []
+    for _ in range(1000):
+        chosen = np.concatenate([generator.choice(part, len(part)) for part in np.split(np.arange(185), [100, 160])])
+        one, two = (f1_score(labels[chosen], part[chosen], average="macro") for part in (answers, others))
+        drawn.append(one - two)
+    np.testing.assert_allclose((low, high), np.percentile(drawn, [2.5, 97.5]), atol=0.015)
+    assert low < f1_score(labels, answers, average="macro") - f1_score(labels, others, average="macro") < high
+    assert macro_f1_interval(labels, answers, answers, 3) == (0, 0)
+    monkeypatch.setattr(comparison, "_CELLS", 185 * 30)
+    np.testing.assert_allclose(macro_f1_interval(labels, answers, others, 3), (low, high), atol=0.015)
+
+
+def test_uneven_classes_lead_with_scores_by_class(tmp_path: Path) -> None:
+    data = write_shapes(tmp_path / "data", per_class=60, classes=("circle", "square"))
+    write_shapes(tmp_path / "data", per_class=15, classes=("triangle",))
+    runs = []
+    for balance in ("none", "sampling"):
+        recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, balance=balance)
+        runs.append(pipeline.train(data, recipe, out=tmp_path / balance).run.folder)
+    document = pati.compare(runs)
+    assert document["by_class"]
+    (pair,) = document["pairs"]
+    first, second = document["runs"]
+    assert pair["macro_f1_difference"] == first["macro_f1"] - second["macro_f1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pati", "compare", *map(str, runs), "--out", str(tmp_path / "c.svg")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.index("macro F1") < done.stdout.index("accuracy %")
+    assert "macro F1: no difference can be told" in done.stdout or "macro F1: a difference" in done.stdout
+    assert "test macro F1 with 95 % interval" in (tmp_path / "c.svg").read_text()
 
 
 def test_cost_by_hand_and_without_touching_the_net() -> None:
@@ -173,7 +199,7 @@ def test_the_same_answers_are_no_difference(trained: Path, tmp_path: Path) -> No
     stored = json.loads((trained / "metrics.json").read_text())["test"]
     for row in document["runs"]:
         assert row["accuracy"] == stored["accuracy"]
-        assert row["macro_f1_interval"][0] <= stored["macro_f1"] <= row["macro_f1_interval"][1]
+        assert row["macro_f1_interval"] == stored["macro_f1_interval"]
         assert row["parameters"] == sum(weight.numel() for weight in pati.load(trained).net.parameters())
         assert row["photos_per_second"] > 0
 

@@ -47,11 +47,26 @@ def test_focal_loss_by_hand() -> None:
     assert loss(logits, sure, gamma=2).item() == pytest.approx(-(0.1**2) * math.log(0.9))
     assert loss(logits, unsure, gamma=2).item() == pytest.approx(-(0.9**2) * math.log(0.1))
     half = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
-    expected = -0.5 * 0.1**2 * math.log(0.9) - 0.5 * 0.9**2 * math.log(0.1)
+    expected = -0.5 * 0.4**2 * math.log(0.9) - 0.5 * 0.4**2 * math.log(0.1)
     assert loss(logits, half, gamma=2).item() == pytest.approx(expected)
     assert loss(logits, sure, gamma=2, label_smoothing=1.0).item() == pytest.approx(expected)
     weighted = loss(logits, unsure, gamma=2, weights=torch.tensor([1.0, 3.0])).item()
     assert weighted == pytest.approx(-3 * 0.9**2 * math.log(0.1))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.05, 0.3])
+def test_the_least_loss_lies_at_the_target(gamma: float, smoothing: float) -> None:
+    classes = 17
+    target = F.one_hot(torch.tensor([0]), classes).double()
+    own = torch.linspace(0.2, 0.999, 800, dtype=torch.float64)
+    found = []
+    for share in own:
+        row = torch.full((1, classes), (1 - share.item()) / (classes - 1), dtype=torch.float64)
+        row[0, 0] = share
+        found.append(loss(row.log(), target, label_smoothing=smoothing, gamma=gamma).item())
+    at_target = 1 - smoothing + smoothing / classes
+    assert own[int(torch.tensor(found).argmin())].item() == pytest.approx(min(at_target, 0.999), abs=0.002)
 
 
 def test_focal_loss_comes_near_cross_entropy_as_gamma_vanishes() -> None:

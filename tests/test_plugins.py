@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import os
 import re
@@ -385,6 +386,17 @@ def test_only_the_command_line_and_python_users_load_plugins() -> None:
 
 
 # What is wrong with other kinds -------------------------------------------------------
+
+
+def test_a_factory_may_compute_with_what_it_makes(plugin: Path, shapes: Path, tmp_path: Path) -> None:
+    rates = "    rates = [rate.item() for rate in torch.linspace(0, 0.1, 2)]\n"
+    (line,) = (line for line in DOCUMENTED.splitlines() if line.startswith("    stages = nn.Sequential("))
+    plugin.write_text("import torch\n" + DOCUMENTED.replace(line, rates + line))
+    pati.load_plugin(plugin)
+    made = pati.train(shapes, dataclasses.replace(QUICK, epochs=1), out=tmp_path / "run")
+    again = pati.load(tmp_path / "run")
+    photo = np.asarray(draw("circle", 1, 32))
+    assert again.predict(photo) == made.predict(photo)
 
 
 def loaded(path: Path, kind: str, body: str, *, head: str = "") -> None:

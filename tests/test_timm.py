@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +103,14 @@ def test_without_timm_the_hint_says_how_to_install_it(monkeypatch: pytest.Monkey
     with pytest.raises(PatiError, match="not installed") as caught:
         models.build("timm/resnet18", 2)
     assert "pip install timm" in caught.value.hint
+
+
+def test_a_timm_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    with pytest.raises(PatiError, match="torchvision::nms does not exist"):
+        models.build("timm/resnet18", 2)
 
 
 def test_the_family_is_listed_and_mistyped_names_are_answered() -> None:

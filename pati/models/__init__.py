@@ -67,8 +67,13 @@ def _try_out(name: str, net: object, classes: int, size: int) -> None:
 
 def smallest_size(name: str) -> int:
     """Side in px of the smallest photos that a net of this name can be built for."""
-    with torch.device("meta"):
+    with without_memory(name):
         return models[name](2, Options(size=1)).minimum_size
 
 
-__all__ = ["Factory", "Net", "Options", "build", "channels_last", "folded", "models", "smallest_size"]
+def without_memory(name: str) -> torch.device:
+    """Where to build a net of this name whose weights don't matter; a user's factory may compute with what it makes."""
+    return torch.device("meta" if models.plugin(name) is None else "cpu")
+
+
+__all__ = ["Factory", "Net", "Options", "build", "channels_last", "folded", "models", "smallest_size", "without_memory"]

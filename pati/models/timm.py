@@ -31,8 +31,16 @@ def timm(name: str) -> Factory:
     """Any convolutional net of timm, untrained, by its name there; needs `pip install timm`."""
     try:
         import timm as library
-    except ImportError:
-        raise PatiError(f"timm/{name} needs timm, which is not installed", "install it: pip install timm") from None
+    except ModuleNotFoundError as error:
+        missing = error.name or "timm"
+        raise PatiError(
+            f"timm/{name} needs {missing}, which is not installed", f"install it: pip install {missing}"
+        ) from None
+    except (ImportError, RuntimeError, OSError) as error:  # of a torchvision made for another torch
+        raise PatiError(
+            f"timm can't be imported: {error}",
+            "it needs torchvision; install the one made for this torch, or leave timm out",
+        ) from None
     known = library.list_models()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)

@@ -349,23 +349,32 @@ def _explanation_page(explanation: Explanation, limit: int) -> bytes:
     return _png(figure)
 
 
-def comparison(runs: Sequence[dict[str, Any]], *, format: str) -> bytes:
-    """Accuracy with its 95 % interval, and minutes of training, a line a run; `format` is png or svg."""
+def comparison(runs: Sequence[dict[str, Any]], *, by_class: bool, format: str) -> bytes:
+    """Accuracy, or macro F1 if `by_class`, with its 95 % interval, and minutes of training, a line a run; `format` is
+    png or svg."""
     places = np.arange(len(runs))[::-1]  # the first one on top
-    accuracy = 100 * np.array([row["accuracy"] for row in runs])
-    reach = np.abs(100 * np.array([row["accuracy_interval"] for row in runs]).T - accuracy)
+    name, scale, digits = ("macro_f1", 1, 3) if by_class else ("accuracy", 100, 1)
+    score = scale * np.array([row[name] for row in runs])
+    reach = np.abs(scale * np.array([row[f"{name}_interval"] for row in runs]).T - score)
     minutes = [row["training_seconds"] / 60 for row in runs]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9, 1.2 + 0.45 * len(runs)), layout="constrained")
         scores, times = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [3, 2]})
-        scores.errorbar(accuracy, places, xerr=reach, fmt="o", color=BLUE, markersize=6, capsize=4)
-        for value, place in zip(accuracy, places, strict=True):
+        scores.errorbar(score, places, xerr=reach, fmt="o", color=BLUE, markersize=6, capsize=4)
+        for value, place in zip(score, places, strict=True):
             scores.annotate(
-                f"{value:.1f}", (value, place), (0, 6), textcoords="offset points", ha="center", color=BLUE, fontsize=9
+                f"{value:.{digits}f}",
+                (value, place),
+                (0, 6),
+                textcoords="offset points",
+                ha="center",
+                color=BLUE,
+                fontsize=9,
             )
         scores.set_yticks(places, [f"{row['name']}\n{row['model']}" for row in runs])
         scores.set_ylim(-0.6, len(runs) - 0.3)
-        scores.set_title("test accuracy with 95 % interval (%)", loc="left", fontsize=10)
+        title = "test macro F1 with 95 % interval" if by_class else "test accuracy with 95 % interval (%)"
+        scores.set_title(title, loc="left", fontsize=10)
         bars = times.barh(places, minutes, height=0.35, color=ORANGE)
         times.bar_label(bars, [f"{value:.1f}" for value in minutes], padding=4, fontsize=9, color=ORANGE)
         times.set_title("training (minutes)", loc="left", fontsize=10)
