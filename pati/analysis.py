@@ -5,21 +5,21 @@ Answers that were given once are measured again and again here; no photo of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import calibration, corruptions, curves, metrics, slices, suspects
+from pati import calibration, curves, metrics, slices, suspects
 from pati.calibration import RISK, Calibration
-from pati.classifier import Classifier
 from pati.data.manifest import Entry
 
 POINTS = 200  # of a curve: more can't be seen
 MOST_CURVES = 60  # classes: with more, each has too few photos to draw
 MOST_SUSPECTS = 24
+MOST_SLICED = 5000  # photos: their pixels are read once more
 
 
 def of_answers(kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
@@ -90,36 +90,25 @@ def _some(count: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(np.int64))
 
 
-def sliced(entries: Sequence[Entry], pixels: NDArray[np.uint8], right: NDArray[np.bool_]) -> dict[str, Any]:
-    """Accuracy by properties of the photos; `pixels` as the net sees them."""
-    width, height = (np.array([getattr(entry, name) for entry in entries], np.float64) for name in ("width", "height"))
+def sliced(
+    entries: Sequence[Entry], photos: Callable[[int], NDArray[np.uint8]], right: Sequence[bool]
+) -> dict[str, Any]:
+    """Accuracy by properties of the photos, of `MOST_SLICED` of them, evenly spread, where there are more.
+
+    `photos` gives each one by its number, as the net sees it, `uint8 (size, size, 3)`.
+    """
+    chosen = np.unique(
+        np.linspace(0, len(entries) - 1, min(len(entries), MOST_SLICED)).round().astype(np.int64)
+    ).tolist()
+    width, height = (np.array([float(getattr(entries[n], side)) for n in chosen]) for side in ("width", "height"))
+    hits = np.array([right[n] for n in chosen], bool)
     properties = {
         "size": np.sqrt(width * height),
         "aspect": width / np.maximum(height, 1),
-        "brightness": slices.brightness(pixels),
-        "sharpness": slices.sharpness(pixels),
+        "brightness": slices.brightness(photos(n) for n in chosen),
+        "sharpness": slices.sharpness(photos(n) for n in chosen),
     }
-    return {name: slices.parts(values, right) for name, values in properties.items()}
-
-
-def robustness(made: Classifier, pixels: NDArray[np.uint8], labels: torch.Tensor) -> dict[str, Any]:
-    """Accuracy on photos `uint8 (N, size, size, 3)` of the validation split, undamaged and damaged."""
-
-    def accuracy(photos: NDArray[np.uint8]) -> dict[str, Any]:
-        hits = int((made.logits(torch.from_numpy(photos)).argmax(1) == labels).sum())
-        return {"accuracy": hits / len(labels), "interval": list(metrics.wilson(hits, len(labels)))}
-
-    return {
-        "photos": len(labels),
-        "undamaged": accuracy(pixels),
-        "kinds": {
-            kind: [
-                {"strength": strength, **accuracy(corruptions.corrupted(pixels, kind, level))}
-                for level, strength in enumerate(strengths)
-            ]
-            for kind, (_, strengths) in corruptions.CORRUPTIONS.items()
-        },
-    }
+    return {"photos": len(chosen), "by": {name: slices.parts(values, hits) for name, values in properties.items()}}
 
 
 def suspected(

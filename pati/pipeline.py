@@ -292,9 +292,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     made.calibration = Calibration.of(outputs["validation"]["logits"], outputs["validation"]["labels"])
     document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {
         "balance": evened,
-        "analysis": analysis.of_answers(
-            made.calibration, outputs["test"]["logits"], outputs["test"]["labels"], found.classes
-        ),
+        "analysis": _analysed(made.calibration, found, ready.packed, outputs),
     }
     made.facts = classifier.facts(
         recipe=recipe,
@@ -425,6 +423,23 @@ def _measure(
     }
 
 
+def _analysed(kept: Calibration, found: Manifest, packed: Pack, outputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the answers are worth (see `analysis`), without scoring anything again."""
+    splits = {name: found.of_split(name) for name in ("validation", "test")}
+    logits, labels = (outputs["test"][part] for part in ("logits", "labels"))
+    rows = packed.of(splits["test"])
+    everyone = [torch.cat([outputs[name][part] for name in splits]) for part in ("logits", "labels")]
+    return {
+        **analysis.of_answers(kept, logits, labels, found.classes),
+        "slices": analysis.sliced(
+            splits["test"], lambda number: packed.pixels[rows[number]], (logits.argmax(1) == labels).tolist()
+        ),
+        "suspects": analysis.suspected(
+            [*splits["validation"], *splits["test"]], *everyone, kept.temperature, found.classes
+        ),
+    }
+
+
 def _report(
     run: Run,
     made: Classifier,
@@ -440,7 +455,10 @@ def _report(
     examples = [
         (test[index], made.explain(np.ascontiguousarray(photo))) for index, photo in zip(shown, pixels, strict=True)
     ]
-    report.write(run, found, recipe, document, run.rows("epoch"), examples)
+    by_path = {entry.path: entry for entry in found.kept}
+    suspicious = [by_path[row["path"]] for row in document["analysis"]["suspects"]["first"]]
+    pictures = list(packed.pixels[packed.of(suspicious)]) if suspicious else []
+    report.write(run, found, recipe, document, run.rows("epoch"), examples, pictures)
 
 
 def _read(run: Run, recipe: Recipe, listen: Listen) -> Result:

@@ -5,6 +5,7 @@ Functions of numbers alone: a property `float64 (N,)` of each photo and whether 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,15 @@ FEW = 30  # photos: a part with fewer tells little
 Floats = NDArray[np.float64]
 
 
-def brightness(pixels: NDArray[np.uint8]) -> Floats:
-    """Mean grey of photos `uint8 (N, H, W, 3)`, from 0 to 1, `(N,)`."""
-    return np.array([_grey(photo).mean() / 255 for photo in pixels])
+def brightness(photos: Iterable[NDArray[np.uint8]]) -> Floats:
+    """Mean grey of photos `uint8 (H, W, 3)`, from 0 to 1, `(N,)`."""
+    return np.array([_grey(photo).mean() / 255 for photo in photos])
 
 
-def sharpness(pixels: NDArray[np.uint8]) -> Floats:
+def sharpness(photos: Iterable[NDArray[np.uint8]]) -> Floats:
     """Standard deviation of the grey values' Laplacian, from 0 on, `(N,)`: low where a photo is blurred, or empty."""
     found = []
-    for photo in pixels:
+    for photo in photos:
         grey = _grey(photo) / 255
         middle = grey[1:-1, 1:-1]
         found.append((grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle).std())

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pati import files
 from pati.classifier import Explanation
@@ -21,7 +23,7 @@ from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
 from pati.run import Run
 
-SECONDS = 3.0  # what writing a report takes on a slow machine; the planner sets it aside
+SECONDS = 5.0  # what writing a report takes on a slow machine; the planner sets it aside
 
 
 def pick_examples(logits: torch.Tensor, labels: torch.Tensor, count: int = 6) -> list[int]:
@@ -42,8 +44,9 @@ def write(
     document: dict[str, Any],
     epochs: Sequence[dict[str, Any]],
     examples: Sequence[tuple[Entry, Explanation]],
+    suspicious: Sequence[NDArray[np.uint8]],
 ) -> None:
-    """Write report.html and the figures of a scored run."""
+    """Write report.html and the figures of a scored run. `suspicious`: the photos of the suspects, in their order."""
     found, classes = document["analysis"], document["classes"]
     make: dict[str, Callable[[dict[str, str]], str]] = {
         "curves": lambda words: figures.curves(epochs, words),
@@ -99,6 +102,10 @@ def write(
         notes=[printable(note) for note in manifest.notes],
         figures=drawn,
         gallery=gallery,
+        suspects=[
+            row | {"picture": base64.b64encode(figures.thumbnail(photo)).decode(), "path": printable(row["path"])}
+            for row, photo in zip(found["suspects"]["first"], suspicious, strict=True)
+        ],
         printable=printable,
     )
     files.write_text(run.report, page)

@@ -288,8 +288,12 @@ def blended(explanation: Explanation, opacity: float = 0.5) -> NDArray[np.uint8]
 
 def overlay(explanation: Explanation, side: int = 128) -> bytes:
     """A small JPEG of photo and overlay next to each other, for the report's gallery."""
-    pair = np.concatenate([explanation.photo, blended(explanation)], 1)
-    picture = Image.fromarray(pair)
+    return thumbnail(np.concatenate([explanation.photo, blended(explanation)], 1), side)
+
+
+def thumbnail(photo: NDArray[np.uint8], side: int = 128) -> bytes:
+    """A small JPEG of a photo `uint8 (H, W, 3)`, at most `side` high."""
+    picture = Image.fromarray(photo)
     picture.thumbnail((2 * side, side))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)

@@ -49,6 +49,24 @@ WORDS: dict[str, dict[str, str]] = {
         "false_rate": "false alarms",
         "roc_area": "Area under ROC",
         "average_precision": "Average precision",
+        "slices": "Which photos it gets wrong",
+        "slices_text": "Accuracy on the test photos by their properties, in parts of about equal count; brightness and "
+        "sharpness are those that the net sees. Parts whose interval lies far from the others' deserve a look.",
+        "slice_size": "Size (side in px)",
+        "slice_aspect": "Width over height",
+        "slice_brightness": "Brightness (0 to 1)",
+        "slice_sharpness": "Sharpness",
+        "slice_few": "few photos: tells little",
+        "slices_same": "the same for all photos",
+        "suspects": "Labels that are likely wrong",
+        "suspects_text": "Photos of the validation and test splits, none of which was trained on, that the model is "
+        "confident belong to another class (confident learning), the most suspect first. Some are mistakes of the "
+        "model: look before you change a label.",
+        "suspects_none": "None found.",
+        "suspects_count": "photos of",
+        "label": "label",
+        "label_probability": "probability of the label",
+        "split": "split",
         "curves": "Learning curves",
         "curves_text": "Validation accuracy is measured at the size trained at the time. Training figures are those of "
         "augmented photos; one that is mixed from two counts as the class of which it holds most.",
@@ -158,6 +176,24 @@ WORDS: dict[str, dict[str, str]] = {
         "false_rate": "yanlış alarm",
         "roc_area": "ROC altındaki alan",
         "average_precision": "Ortalama kesinlik",
+        "slices": "Hangi fotoğraflarda yanılıyor",
+        "slices_text": "Test fotoğraflarının özelliklerine göre doğruluk, yaklaşık eşit sayıda parçada; parlaklık ve "
+        "keskinlik ağın gördüğü gibi ölçülür. Aralığı ötekilerden uzak kalan parçalara bakmaya değer.",
+        "slice_size": "Boyut (kenar, px)",
+        "slice_aspect": "En / boy",
+        "slice_brightness": "Parlaklık (0–1)",
+        "slice_sharpness": "Keskinlik",
+        "slice_few": "az fotoğraf: pek bir şey söylemez",
+        "slices_same": "bütün fotoğraflarda aynı",
+        "suspects": "Yanlış olması olası etiketler",
+        "suspects_text": "Doğrulama ve test bölümlerinin eğitimde kullanılmayan fotoğraflarından, modelin güvenle başka "
+        "sınıftan saydıkları (confident learning), en şüphelisi başta. Bazıları modelin yanlışıdır: etiketi "
+        "değiştirmeden önce bakın.",
+        "suspects_none": "Bulunmadı.",
+        "suspects_count": "fotoğraf; bakılan:",
+        "label": "etiket",
+        "label_probability": "etiketin olasılığı",
+        "split": "bölüm",
         "curves": "Öğrenme eğrileri",
         "curves_text": "Doğrulama doğruluğu, o sırada eğitilen boyutta ölçülür. Eğitim değerleri, veri artırma "
         "uygulanmış fotoğraflarla ölçülür; iki fotoğrafın karışımı, en çok hangi sınıfı içeriyorsa o sınıftan sayılır.",
