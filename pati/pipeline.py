@@ -428,14 +428,14 @@ def _analysed(kept: Calibration, found: Manifest, packed: Pack, outputs: dict[st
     splits = {name: found.of_split(name) for name in ("validation", "test")}
     logits, labels = (outputs["test"][part] for part in ("logits", "labels"))
     rows = packed.of(splits["test"])
-    everyone = [torch.cat([outputs[name][part] for name in splits]) for part in ("logits", "labels")]
+    all_logits, all_labels = (torch.cat([outputs[name][part] for name in splits]) for part in ("logits", "labels"))
     return {
         **analysis.of_answers(kept, logits, labels, found.classes),
         "slices": analysis.sliced(
             splits["test"], lambda number: packed.pixels[rows[number]], (logits.argmax(1) == labels).tolist()
         ),
         "suspects": analysis.suspected(
-            [*splits["validation"], *splits["test"]], *everyone, kept.temperature, found.classes
+            [*splits["validation"], *splits["test"]], all_logits, all_labels, kept.temperature, found.classes
         ),
     }
 

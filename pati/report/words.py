@@ -186,8 +186,8 @@ WORDS: dict[str, dict[str, str]] = {
         "slice_few": "az fotoğraf: pek bir şey söylemez",
         "slices_same": "bütün fotoğraflarda aynı",
         "suspects": "Yanlış olması olası etiketler",
-        "suspects_text": "Doğrulama ve test bölümlerinin eğitimde kullanılmayan fotoğraflarından, modelin güvenle başka "
-        "sınıftan saydıkları (confident learning), en şüphelisi başta. Bazıları modelin yanlışıdır: etiketi "
+        "suspects_text": "Doğrulama ve test bölümlerinin eğitimde kullanılmayan fotoğraflarından, modelin güvenle "
+        "başka sınıftan saydıkları (confident learning), en şüphelisi başta. Bazıları modelin yanlışıdır: etiketi "
         "değiştirmeden önce bakın.",
         "suspects_none": "Bulunmadı.",
         "suspects_count": "fotoğraf; bakılan:",
