@@ -267,7 +267,7 @@ class Study:
         return next((trial for trial in self.finished() if "default" in trial.user_attrs), None)
 
     def row(self, trial: FrozenTrial | None) -> dict[str, Any] | None:
-        """A trial as plain values; `values` are its recipe's in the searched fields, `idle` those that do nothing in it."""
+        """A trial as plain values; `values` are its recipe's in the searched fields, `idle` those without effect."""
         if trial is None:
             return None
         recipe = self.recipe(trial)
