@@ -29,7 +29,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from bench.command import commit, measured
-from bench.runs import KEPT, trained
+from bench.runs import KEPT, facts, trained
 from pati import pipeline
 from pati.data.manifest import Entry
 from pati.machine import cores
@@ -49,7 +49,8 @@ MINUTES = 10
 GPU_SIZE, GPU_BATCH = 128, 256
 
 FOLDS = 5
-PACE = ("--epochs", 10, "--size", 64)
+EPOCHS = 10
+PACE = ("--epochs", EPOCHS, "--size", 64)
 SHAPE = "width=1"
 PLAIN = ("label_smoothing=0", "brightness=0", "crop=1")  # nothing that regularises but the horizontal flip
 
@@ -93,7 +94,8 @@ BALANCING: dict[str, tuple[str, ...]] = {
 }
 
 TRIALS = 30
-TUNED_SEEDS = range(5)
+TUNED_SEEDS = 3  # a fold
+JUDGE = 1  # the fold that judges the trials: the one after the first
 
 RESAMPLES = 10_000
 
@@ -150,38 +152,46 @@ def balancing() -> dict[str, Any]:
 
 
 def tuned() -> dict[str, Any]:
-    """A search judged by the second fold; its recipe against the default on the first one, some seeds each.
+    """A search on one fold, judged by another; its recipe against the default on all folds but the judge, whose photos
+    are the only ones that chose anything.
 
     And against the default for as long as the tuned one takes: smaller steps alone cost time.
     """
-    table, folder = fold_tables(validated=True)[0], KEPT / "tune"
-    choices = (table, "--group-by", "sender", "--set", SHAPE)
-    cost = _searched(folder, *choices, *PACE, "--trials", TRIALS)
+    folder, choices = KEPT / "tune", ("--group-by", "sender", "--set", SHAPE)
+    cost = _searched(folder, fold_tables(validated=True)[0], *choices, *PACE, "--trials", TRIALS)
+    found = json.loads((folder / "tune.json").read_text())["recipe"]
+    changed = {
+        name: value for name, value in Recipe.read(folder / "best.json").to_json().items() if value != found[name]
+    }
+    settings = tuple(f"{name}={value}" for name, value in changed.items())
+    tables = [table for number, table in enumerate(fold_tables()) if number != JUDGE] * TUNED_SEEDS
 
     rows: dict[str, dict[str, Any]] = {}
     pooled: dict[str, Pooled] = {}
 
-    def scored(name: str, *more: object) -> None:
-        made = [trained(f"{name}-{seed}", *choices, *more, "--seed", seed) for seed in TUNED_SEEDS]
-        pooled[name] = Pooled.of([run for run, _ in made], [table] * len(made))
-        seconds = min(row["training_seconds"] for _, row in made)  # other programs can only make it slower
-        rows[name] = pooled[name].scores() | {"epochs": made[0][1]["epochs"], "training_seconds": round(seconds, 1)}
+    def scored(name: str, settings: Sequence[str], epochs: int) -> None:
+        with ThreadPoolExecutor(cores()) as workers:
+            made = [workers.submit(_fold, table, seed, settings, epochs) for seed, table in enumerate(tables)]
+        pooled[name] = Pooled.of([run.result() for run in made], tables)
+        # Other programs can only make a training slower.
+        seconds = min(facts(run.result())["training_seconds"] for run in made)
+        rows[name] = pooled[name].scores() | {"epochs": epochs, "training_seconds": round(seconds, 1)}
 
-    scored("default", *PACE)
-    scored("tuned", *PACE, "--recipe", folder / "best.json")
-    longer = round(rows["default"]["epochs"] * rows["tuned"]["training_seconds"] / rows["default"]["training_seconds"])
-    scored("default for as long", "--epochs", longer, *PACE[2:])
+    scored("default", (), EPOCHS)
+    scored("tuned", settings, EPOCHS)
+    longer = round(EPOCHS * rows["tuned"]["training_seconds"] / rows["default"]["training_seconds"])
+    scored("default for as long", (), longer)
     for name in ("tuned", "default for as long"):
         rows[name] |= {"difference": pooled[name].difference(pooled["default"])}
-    best, default = (Recipe.read(path).to_json() for path in (folder / "best.json", KEPT / "default-0" / "recipe.json"))
     return {
-        "command": f"pati tune FOLD.csv --group-by sender --set {SHAPE} {' '.join(map(str, PACE))} --trials {TRIALS}",
+        "command": f"pati tune FOLD.csv {' '.join(choices)} {' '.join(map(str, PACE))} --trials {TRIALS}",
         "search": cost,
-        "changed": {name: value for name, value in best.items() if value != default[name]},
+        "changed": changed,
         "rows": rows,
         "tuned_against_as_long": pooled["tuned"].difference(pooled["default for as long"]),
-        "photos": len(pooled["tuned"].labels) // len(TUNED_SEEDS),
-        "seeds": len(TUNED_SEEDS),
+        "photos": len(pooled["tuned"].labels) // TUNED_SEEDS,
+        "folds": FOLDS - 1,
+        "seeds": TUNED_SEEDS,
     }
 
 
@@ -220,10 +230,10 @@ def _compared(tried: Mapping[str, Sequence[str]], against: Mapping[str, str], *,
     return {"command": command, "folds": FOLDS, "seeds": seeds, "photos": photos, "senders": senders, "rows": rows}
 
 
-def _fold(table: Path, seed: int, settings: Sequence[str]) -> Path:
+def _fold(table: Path, seed: int, settings: Sequence[str], epochs: int = EPOCHS) -> Path:
     """The run of one training, whose table says which fold is the test."""
-    slug = "-".join(["fold", str(seed), *(text.replace("=", "-") for text in settings)])
-    choices = ("--group-by", "sender", *PACE, "--seed", seed, "--set", SHAPE, *settings)
+    slug = "-".join([table.stem, str(seed), str(epochs), *(text.replace("=", "-") for text in settings)])
+    choices = ("--group-by", "sender", "--epochs", epochs, *PACE[2:], "--seed", seed, "--set", SHAPE, *settings)
     return trained(slug, table, *choices, cache=(KEPT / "cache").resolve(), threads=1)[0]
 
 

@@ -368,7 +368,7 @@ def searched(name: str) -> str:
         told = _told(row["difference"]) if "difference" in row else ""
         lines.append(f"| {recipe} | {row['epochs']} | {row['training_seconds']:.0f} s | {scores} | {told} |")
     changed = ", ".join(f"`{field}={plain(value)}`" for field, value in result["changed"].items())
-    photos = f"{result['photos']:,} photos, {result['seeds']} seeds each"
+    photos = f"{result['photos']:,} photos (folds: {result['folds']}), {result['seeds']} seeds a fold"
     took = f"the search took {result['search']['seconds'] / 60:.0f} min"
     return "\n".join(
         [

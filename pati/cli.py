@@ -236,6 +236,9 @@ def lr_find(
     *,
     model: str | None = None,
     size: int | None = None,
+    seed: int | None = None,
+    group_by: str | None = None,
+    balance: str | None = None,
     recipe: str | None = None,
     set_: Assignments = None,
     out: Path = Path("lr-find.png"),
@@ -255,6 +258,12 @@ def lr_find(
         A name from `pati list models`.
     size
         Side of the square that the net sees, in pixels.
+    seed
+        Decides weights, order and augmentation; the split has a seed of its own (split_seed).
+    group_by
+        CSV column whose equal values must stay in one split.
+    balance
+        How rare classes are made to count: auto, or a method of the recipe's field balance.
     recipe
         A JSON file as a run's recipe.json, or a name from `pati list presets`.
     set_
@@ -271,7 +280,8 @@ def lr_find(
 
     if out.suffix.lower() != ".png" or out.is_dir():
         raise PatiError(f"--out wants the name of a PNG file, got {out}", "for example --out lr-find.png")
-    chosen = _chosen(recipe, set_, None, None, {"model": model, "size": size})
+    named = {"model": model, "size": size, "seed": seed, "group_by": group_by, "balance": balance}
+    chosen = _chosen(recipe, set_, None, None, named)
     columns = _columns(path_column, label_column, split_column)
     with _watch() as listen:
         ready = pipeline.prepare(data, chosen, columns=columns, listen=listen)
@@ -301,7 +311,9 @@ def tune(
     model: str | None = None,
     size: int | None = None,
     out: Path | None = None,
+    seed: int | None = None,
     group_by: str | None = None,
+    balance: str | None = None,
     recipe: str | None = None,
     set_: Assignments = None,
     search: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
@@ -333,8 +345,12 @@ def tune(
         Side of the square that the net sees, in pixels.
     out
         The search's folder; tune/NAME if left out. One that holds this search already is gone on with.
+    seed
+        Decides weights, order, augmentation and what is tried; the split has a seed of its own (split_seed).
     group_by
         CSV column whose equal values must stay in one split.
+    balance
+        How rare classes are made to count in the recipe to start from: auto, or a method of its field balance.
     recipe
         The recipe to start from: a JSON file as a run's recipe.json, or a name from `pati list presets`.
     set_
@@ -348,7 +364,8 @@ def tune(
     seconds = None if budget is None else _seconds(budget)
     if data is None:
         others = (
-            epochs, trial_budget, model, size, group_by, recipe, set_, search, path_column, label_column, split_column,
+            epochs, trial_budget, model, size, seed, group_by, balance, recipe, set_, search,
+            path_column, label_column, split_column,
         )  # fmt: skip
         if out is None:
             raise PatiError(
@@ -362,7 +379,8 @@ def tune(
             document = search_for.resume(out, trials=trials, budget=seconds, started=STARTED, listen=listen)
     else:
         pace = None if trial_budget is None else _seconds(trial_budget, "--trial-budget")
-        chosen = _chosen(recipe, set_, epochs, pace, {"model": model, "size": size, "group_by": group_by})
+        named = {"model": model, "size": size, "seed": seed, "group_by": group_by, "balance": balance}
+        chosen = _chosen(recipe, set_, epochs, pace, named)
         columns = _columns(path_column, label_column, split_column)
         with _watch() as listen:
             document = search_for.tune(

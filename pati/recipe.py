@@ -36,14 +36,16 @@ def _choice(
     search: tuple[int | float | str | bool, ...] = (),
     log: bool = False,
     relative: bool = False,
+    where: tuple[str, tuple[str, ...]] | None = None,
 ) -> Any:
     """A field with what is known of it.
 
     `search` is where `pati tune` may look for a better value: two numbers are a range, anything else is a choice of
     values. `log`: each tenfold of the range is as likely as another. `relative`: the range is in multiples of the
-    recipe's own value, for fields whose right size depends on other fields.
+    recipe's own value, for fields whose right size depends on other fields. `where`: another field and those of its
+    values with which this one does anything.
     """
-    metadata = {"help": help, "low": low, "high": high, "among": among}
+    metadata = {"help": help, "low": low, "high": high, "among": among, "where": where}
     return field(default=default, metadata=metadata | {"search": search, "log": log, "relative": relative})
 
 
@@ -169,10 +171,20 @@ class Recipe:
         search=("none", "sampling", "weights", "effective", "focal", "logits", "augment"),
     )
     balance_power: float = _choice(
-        0.5, "how far balance evens the classes out: 0 not at all, 1 fully, more beyond", low=0, high=2, search=(0, 1.5)
+        0.5,
+        "how far sampling, weights, logits and augment even the classes out: 0 not at all, 1 fully, more beyond",
+        low=0,
+        high=2,
+        search=(0, 1.5),
+        where=("balance", ("sampling", "weights", "logits", "augment")),
     )
     focal_gamma: float = _choice(
-        2.0, "how little sure answers count when balance is focal", low=0, high=10, search=(0.5, 5)
+        2.0,
+        "how little sure answers count when balance is focal",
+        low=0,
+        high=10,
+        search=(0.5, 5),
+        where=("balance", ("focal",)),
     )
     effective_beta: float = _choice(
         0.999,
@@ -284,6 +296,12 @@ def field_named(name: str) -> dataclasses.Field[Any]:
         f"a recipe has no field {name!r}",
         f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(known)}",
     )
+
+
+def does_anything(name: str, recipe: Recipe) -> bool:
+    """Whether another value of the field `name` would make another run, by what the recipe says in other fields."""
+    where = field_named(name).metadata["where"]
+    return where is None or getattr(recipe, where[0]) in where[1]
 
 
 def _parse(text: str) -> Any:

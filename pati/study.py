@@ -26,7 +26,7 @@ from typing import Any
 from pati import files
 from pati.data.sources import Columns
 from pati.errors import PatiError
-from pati.recipe import Recipe
+from pati.recipe import Recipe, does_anything
 
 try:
     import optuna
@@ -267,7 +267,7 @@ class Study:
         return next((trial for trial in self.finished() if "default" in trial.user_attrs), None)
 
     def row(self, trial: FrozenTrial | None) -> dict[str, Any] | None:
-        """A trial as plain values; `values` are its recipe's in the fields that are searched."""
+        """A trial as plain values; `values` are its recipe's in the searched fields, `idle` those without effect."""
         if trial is None:
             return None
         recipe = self.recipe(trial)
@@ -280,6 +280,7 @@ class Study:
             "seconds": trial.user_attrs.get("seconds"),
             "default": "default" in trial.user_attrs,
             "values": {name: getattr(recipe, name) for name in self.settings.space},
+            "idle": [name for name in self.settings.space if not does_anything(name, recipe)],
         }
 
     def rows(self) -> list[dict[str, Any]]:
@@ -334,7 +335,9 @@ class Study:
         values = self._own() if best is None else best.params
         if len(self.finished()) >= RANDOM_TRIALS and lot.random() < ALL_CHANGED:
             return {}
-        for name in lot.sample([*values], min(len(values), lot.choice(CHANGED))):
+        known = dataclasses.replace(self.settings.recipe, **values)
+        able = [name for name in values if does_anything(name, known)] or [*values]
+        for name in lot.sample(able, min(len(able), lot.choice(CHANGED))):
             where, value = self.settings.space[name], values[name]
             values = {other: kept for other, kept in values.items() if other != name}
             if isinstance(where, CategoricalDistribution):

@@ -473,7 +473,9 @@ def show_search(document: dict[str, Any]) -> None:
     if default is not None and default["value"] is not None:
         print(f"default:  {SCORES[score]} {scored(score, default['value'])}, trial {default['number']}")
     changed = {
-        name: value for name, value in best["values"].items() if default is None or value != default["values"][name]
+        name: value
+        for name, value in best["values"].items()
+        if name not in best["idle"] and (default is None or value != default["values"][name])
     }
     for name, value in changed.items():
         print(f"          {name} {plain(value)}" + (f" ({plain(default['values'][name])})" if default else ""))

@@ -6,9 +6,10 @@ a net, a recipe and a plan; what happens to its reports is the caller's business
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -175,10 +176,11 @@ def train(
                 interval = max(CHECKPOINT_SECONDS, saving / CHECKPOINT_SHARE)
 
         try:
-            outputs = logits_of(
-                net, watched, preprocess,
-                device=device, precision=recipe.precision or "float32", size=state.size, stopped=stopped,
-            )  # fmt: skip
+            with _averaged(net, average):
+                outputs = logits_of(
+                    net, watched, preprocess,
+                    device=device, precision=recipe.precision or "float32", size=state.size, stopped=stopped,
+                )  # fmt: skip
         except Interrupted:
             save()
             raise
@@ -273,6 +275,19 @@ def _move_average(average: dict[str, torch.Tensor], net: Net, horizons: float) -
             average[name].lerp_(value, share)
         else:
             average[name].copy_(value)
+
+
+@contextlib.contextmanager
+def _averaged(net: Net, average: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Inside, the net has the averaged weights, if there are any: they are the ones that will be kept."""
+    own = {name: value.clone() for name, value in net.state_dict().items()} if average else {}
+    if average:
+        net.load_state_dict(average)
+    try:
+        yield
+    finally:
+        if average:
+            net.load_state_dict(own)
 
 
 def _part(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

@@ -194,7 +194,22 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_lr_find(shapes: Path, tmp_path: Path) -> None:
-    arguments = ["lr-find", shapes, "--size", "32", "--set", "width=0.25", "batch=16", "--steps", "60", "--json"]
+    arguments = [
+        "lr-find",
+        shapes,
+        "--size",
+        "32",
+        "--set",
+        "width=0.25",
+        "batch=16",
+        "--steps",
+        "60",
+        "--seed",
+        "3",
+        "--balance",
+        "auto",
+        "--json",
+    ]
     done = pati(*arguments, "--out", tmp_path / "curve.png")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)

@@ -14,6 +14,7 @@ from pati import checkpoint, models, plan
 from pati import training as loop
 from pati.data.loader import Samples, order
 from pati.errors import Interrupted, PatiError
+from pati.evaluate import logits_of
 from pati.metrics import macro_f1
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
@@ -130,10 +131,17 @@ def test_seeds_vary_the_training(tmp_path: Path) -> None:
 
 
 def test_averaged_weights_are_the_final_ones(tmp_path: Path) -> None:
-    plain, _ = run(tmp_path / "a")
-    averaged, _ = run(tmp_path / "b", dataclasses.replace(RECIPE, averaging=0.2))
+    plain, rows = run(tmp_path / "a")
+    averaged, averaged_rows = run(tmp_path / "b", dataclasses.replace(RECIPE, averaging=0.2))
     assert not same(plain, averaged)
     tensors, _, _ = checkpoint.newest(tmp_path / "b", owner="test")
+    net = models.build(RECIPE.model or "", 3, models.Options(width=0.25, dropout=0.3, size=32))
+    for weights, epochs in ((plain, rows), (averaged, averaged_rows)):  # what an epoch says is of what will be kept
+        net.load_state_dict(weights)
+        outputs = logits_of(net, VALIDATION, Preprocess(size=32), device=CPU, size=32)
+        assert torch.nn.functional.cross_entropy(outputs, VALIDATION.targets).item() == pytest.approx(
+            epochs[-1]["validation_loss"], rel=1e-5
+        )
     assert same(averaged, loop._part(tensors, "average"))
     assert same(plain, loop._part(tensors, "net"))  # averaging watches, it doesn't steer
 
