@@ -55,6 +55,8 @@ def test_stored_predictions_are_the_models(trained: Path) -> None:
         logits = stored["test_logits"]
         assert stored["test_sha256"].tolist() == [entry.sha256 for entry in found.of_split("test")]
         assert stored["test_labels"].tolist() == found.targets(found.of_split("test"))
+    assert classifier.calibration is not None
+    logits = logits / classifier.calibration.temperature
     expected = np.exp(logits - logits.max(1, keepdims=True))
     np.testing.assert_allclose(answers, expected / expected.sum(1, keepdims=True), atol=1e-5)
 
