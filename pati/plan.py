@@ -109,11 +109,11 @@ class Plan:
 
         `spent` seconds of training so far, `steps` in all. What is left of the schedule is spread evenly over the time
         that is left; where the machine has become `slowness` times slower, the work after training will take longer
-        too.
+        too. Half of the time is for training in any case: a moment's stall must not end a run.
         """
         done = max(before, steps / (self.epochs * steps_per_epoch))
         if self.seconds is not None:
-            left = self.seconds - spent - self.after * (slowness - 1)
+            left = self.seconds - spent - min(self.after * (slowness - 1), self.seconds / 2)
             done = max(done, before + (1 - before) * taken / (taken + left) if left > 0 else 1.0)
         return min(1.0, done)
 

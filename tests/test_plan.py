@@ -161,6 +161,19 @@ def test_a_slowed_machine_leaves_more_for_what_follows() -> None:
     assert spent + 2 * paced.after == pytest.approx(110, abs=2)  # as long as training and rest were given together
 
 
+def test_a_moments_stall_does_not_end_a_run() -> None:
+    paced = Plan(batch=8, sizes=(32,), validated=10, epochs=200, seconds=45.0, after=7.0)
+    progress, spent = 0.0, 0.0
+    for taken, slowness in ((0.5, 1.0), (5.0, 8.0), *[(0.5, 1.5)] * 200):  # one step takes ten times as long
+        spent += taken
+        before = progress
+        progress = paced.progress(progress, steps=1, steps_per_epoch=1000, taken=taken, spent=spent, slowness=slowness)
+        assert progress - before < 0.25 or progress == 1
+        if progress >= 1:
+            break
+    assert 38 < spent <= 45
+
+
 def test_a_run_by_budget_ends_early_where_more_epochs_cannot_help() -> None:
     paced = Plan(batch=8, sizes=(32,), validated=10, epochs=3, seconds=1000, after=5)
     progress, spent = advance(paced, [1.0] * 1000, steps_per_epoch=10)
