@@ -513,7 +513,7 @@ def test_a_trial_that_cant_be_trained_counts_and_the_search_goes_on(
     document = search(data, tmp_path / "search", trials=4)
     assert [row["state"] for row in document["trials"]] == ["complete", "failed", "failed", "complete"]
     assert [row["why"] for row in document["trials"]][:2] == [None, "this width can't be"]
-    assert "memory is too small for this net and these photos, 16 in" in document["trials"][2]["why"]
+    assert "memory is too small for this net and these photos" in document["trials"][2]["why"]
     page = (tmp_path / "search" / "report.html").read_text(encoding="utf-8")
     assert WORDS["tr"]["failed"] in page
 
