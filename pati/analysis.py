@@ -85,9 +85,9 @@ def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]
     return rows
 
 
-def _some(count: int) -> NDArray[np.int64]:
-    """Places of at most `POINTS` of a curve's points, its ends among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(np.int64))
+def _some(count: int, most: int = POINTS) -> NDArray[np.int64]:
+    """At most `most` of `count` numbers, evenly spread, the ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def sliced(
@@ -97,9 +97,7 @@ def sliced(
 
     `photos` gives each one by its number, as the net sees it, `uint8 (size, size, 3)`.
     """
-    chosen = np.unique(
-        np.linspace(0, len(entries) - 1, min(len(entries), MOST_SLICED)).round().astype(np.int64)
-    ).tolist()
+    chosen = _some(len(entries), MOST_SLICED).tolist()
     width, height = (np.array([float(getattr(entries[n], side)) for n in chosen]) for side in ("width", "height"))
     hits = np.array([right[n] for n in chosen], bool)
     properties = {
@@ -124,7 +122,6 @@ def suspected(
             "label": classes[int(labels[index])],
             "answer": classes[int(probabilities[index].argmax())],
             "label_probability": float(probabilities[index, int(labels[index])]),
-            "sha256": entries[index].sha256,
         }
         for index in order.tolist()
         if believed[index]

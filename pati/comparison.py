@@ -28,8 +28,6 @@ from pati.models.counting import cost_of
 from pati.recipe import Recipe
 from pati.run import Run
 
-RESAMPLES = 2000
-_CELLS = 4_000_000  # of an array of resamples: memory stays bounded
 ALPHA = 0.05  # a smaller p is called a difference
 MOST_EACH_WITH_EACH = 4  # more runs are compared with the first one only
 
@@ -280,14 +278,10 @@ def macro_f1_interval(
 
     Percentiles of a bootstrap that draws photos within each class, the same ones for both (Efron and Tibshirani, 1993).
     """
-    generator, chunk = np.random.default_rng(seed), max(1, _CELLS // len(labels))
-    drawn = []
-    for start in range(0, RESAMPLES, chunk):
-        times = np.zeros((min(chunk, RESAMPLES - start), len(labels)))
-        for index in np.unique(labels):
-            place = np.flatnonzero(labels == index)
-            times[:, place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), len(times))
-        drawn.append(_macro_f1(times, labels, answers, classes) - _macro_f1(times, labels, others, classes))
+    drawn = [
+        _macro_f1(times, labels, answers, classes) - _macro_f1(times, labels, others, classes)
+        for times in metrics.resampled(labels, resamples=metrics.RESAMPLES, seed=seed)
+    ]
     low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
     return float(low), float(high)
 

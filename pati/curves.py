@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pati.metrics import resampled
+
 RESAMPLES = 1000
-_CELLS = 4_000_000  # of an array of resamples: memory stays bounded
 
 Floats = NDArray[np.float64]
 
@@ -52,15 +53,7 @@ def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curv
 
     hits, false = counted(np.ones((1, len(scores))))
     areas = _areas(hits, false)
-    generator = np.random.default_rng(seed)
-    chunk = max(1, _CELLS // len(scores))
-    drawn: list[tuple[Floats, Floats]] = []
-    for start in range(0, RESAMPLES, chunk):
-        times = np.zeros((min(chunk, RESAMPLES - start), len(scores)))
-        for part in (truth, ~truth):
-            count = int(part.sum())
-            times[:, part] = generator.multinomial(count, np.full(count, 1 / count), len(times))
-        drawn.append(_areas(*counted(times)))
+    drawn = [_areas(*counted(times)) for times in resampled(truth, resamples=RESAMPLES, seed=seed)]
     (roc, average), (roc_drawn, average_drawn) = areas, map(np.concatenate, zip(*drawn, strict=True))
     return Curve(
         false_rate=false[0] / false[0, -1],

@@ -7,7 +7,7 @@ files, nets or splits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ Metric = Callable[[torch.Tensor, torch.Tensor], float]
 metrics: Registry[Metric] = Registry("metric")
 
 RESAMPLES = 2000
+_CELLS = 4_000_000  # of an array of resamples
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
 
 
@@ -106,6 +107,20 @@ def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np
         "f1": f1,
     }
     return {name: np.percentile(values, [2.5, 97.5], 0).T for name, values in drawn_scores.items()}
+
+
+def resampled(labels: NDArray[Any], *, resamples: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+    """How often each photo counts when photos are drawn anew within each class, `(B, N)`, `resamples` rows in all.
+
+    In parts, so that memory stays bounded.
+    """
+    generator, part = np.random.default_rng(seed), max(1, _CELLS // len(labels))
+    places = [np.flatnonzero(labels == index) for index in np.unique(labels)]
+    for start in range(0, resamples, part):
+        times = np.zeros((min(part, resamples - start), len(labels)))
+        for place in places:
+            times[:, place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), len(times))
+        yield times
 
 
 def mean_interval(values: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float]:

@@ -519,7 +519,7 @@ def score(
         raise PatiError(f"none of the {len(rows)} photos could be read")
     # The logarithm of probabilities is as good as logits: they differ by a constant a photo, and the temperature.
     heat = 1.0 if made.calibration is None else made.calibration.temperature
-    tensor = heat * torch.tensor(logits, dtype=torch.float64).clamp_min(1e-30).log()
+    tensor = heat * torch.tensor(logits, dtype=torch.float64).clamp_min(1e-300).log()
     document = metrics.summary(tensor, torch.tensor(labels), made.classes) | {"unreadable": unreadable}
     document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
     if data is None and split == "test":

@@ -147,7 +147,7 @@ def test_macro_f1_interval_equals_a_slow_bootstrap(monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose((low, high), np.percentile(drawn, [2.5, 97.5]), atol=0.015)
     assert low < f1_score(labels, answers, average="macro") - f1_score(labels, others, average="macro") < high
     assert macro_f1_interval(labels, answers, answers, 3) == (0, 0)
-    monkeypatch.setattr(comparison, "_CELLS", 185 * 30)
+    monkeypatch.setattr(metrics, "_CELLS", 185 * 30)
     np.testing.assert_allclose(macro_f1_interval(labels, answers, others, 3), (low, high), atol=0.015)
 
 

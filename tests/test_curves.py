@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from pati import curves
+from pati import curves, metrics
 
 
 @given(st.integers(0, 10_000), st.integers(2, 60), st.booleans())
@@ -67,7 +67,7 @@ def test_memory_stays_bounded_with_the_same_result(monkeypatch: pytest.MonkeyPat
     positive = generator.random(50) < 0.5
     scores = generator.normal(positive, 1)
     whole = curves.curve(scores, positive)
-    monkeypatch.setattr(curves, "_CELLS", 50 * 7)
+    monkeypatch.setattr(metrics, "_CELLS", 50 * 7)
     parts = curves.curve(scores, positive)
     assert whole is not None
     assert parts is not None
