@@ -388,7 +388,7 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
         balanced = f"balanced accuracy {100 * document['balanced_accuracy']:.1f} %"
         screen.print(f"{macro}, {balanced}, {accuracy}", soft_wrap=True)
     else:
-        screen.print(f"{accuracy}, {macro}")
+        screen.print(f"{accuracy}, {macro}", soft_wrap=True)
 
 
 def show_result(run: Run, metrics: dict[str, Any]) -> None:
