@@ -67,6 +67,9 @@ REGULARISERS: dict[str, tuple[str, ...]] = {
     "TrivialAugment": ("policy=trivial",),
     "RandAugment": ("policy=randaugment",),
     "weight averaging": ("averaging=0.1",),
+    "early stopping, patience 2": ("patience=2",),
+    "cosine": ("schedule=cosine",),
+    "linear": ("schedule=linear",),
     "weight decay 0.01, under muon": ("weight_decay=0.01",),
     "L2 0.0005, under muon": ("l2=0.0005",),
     "SGD": ("optimizer=sgd",),
@@ -75,8 +78,17 @@ REGULARISERS: dict[str, tuple[str, ...]] = {
     "AdamW": ("optimizer=adamw",),
     "weight decay 0.05, under AdamW": ("optimizer=adamw", "weight_decay=0.05"),
     "L2 0.0005, under AdamW": ("optimizer=adamw", "l2=0.0005"),
+    **{f"SGD at {rate}": ("optimizer=sgd", f"learning_rate={rate}") for rate in (0.05, 0.2)},
+    **{f"AdamW at {rate}": ("optimizer=adamw", f"learning_rate={rate}") for rate in (0.002, 0.004)},
+    "pati-deep": ("model=pati-deep",),
+    **{f"drop-path {rate} in pati-deep": ("model=pati-deep", f"drop_path={rate}") for rate in (0.1, 0.3)},
 }
-AGAINST = {name: base for base in ("SGD", "AdamW") for name in REGULARISERS if name.endswith(f"under {base}")}
+AGAINST = {
+    name: base
+    for base in ("SGD", "AdamW", "pati-deep")
+    for name in REGULARISERS
+    if name.endswith((f"under {base}", f"in {base}"))
+}
 BALANCING: dict[str, tuple[str, ...]] = {
     "none": ("balance=none",),
     **{
@@ -143,7 +155,7 @@ def families_gpu() -> dict[str, Any]:
 
 def regularisers() -> dict[str, Any]:
     """Each regulariser's macro F1 on clothing against the recipe without it."""
-    return _compared(REGULARISERS, AGAINST, seeds=1)
+    return _compared(REGULARISERS, AGAINST, seeds=3)
 
 
 def balancing() -> dict[str, Any]:
