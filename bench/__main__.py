@@ -18,9 +18,12 @@
     families_gpu
                 the same for 15 and 60 epochs on one GPU; in miniature where there is none
     balancing   balancing methods on clothing, five folds, three seeds each, against none
+    focal       focal loss in the same way
     regularisers
-                regularisers on clothing, five folds, each against the recipe without it
-    tuned       a search's recipe against the default on clothing, five seeds
+                regularisers on clothing, five folds, three seeds each, against the recipe without them
+    optimisers  optimisers, their rates, schedules, early stopping and drop-path in the same way
+    decays      weight decay and L2 under each optimiser, one seed
+    tuned       a search's recipe against the default on clothing, four folds, three seeds each
     originals   the 400 originals against their 180-px copies, and prediction speed
     kills       kill -9 in each phase of a run by epochs on photos, resumed
     many_kills  100 kill -9 of runs on drawn pictures, at random moments and while files are written
@@ -68,7 +71,10 @@ MEASUREMENTS = {
     "families": study.families,
     "families_gpu": study.families_gpu,
     "balancing": study.balancing,
+    "focal": study.focal,
     "regularisers": study.regularisers,
+    "optimisers": study.optimisers,
+    "decays": study.decays,
     "tuned": study.tuned,
     "originals": runs.originals,
     "kills": kills.kills,

@@ -67,9 +67,19 @@ REGULARISERS: dict[str, tuple[str, ...]] = {
     "TrivialAugment": ("policy=trivial",),
     "RandAugment": ("policy=randaugment",),
     "weight averaging": ("averaging=0.1",),
-    "early stopping, patience 2": ("patience=2",),
+}
+OPTIMISERS: dict[str, tuple[str, ...]] = {
+    "default": (),
     "cosine": ("schedule=cosine",),
     "linear": ("schedule=linear",),
+    "early stopping, patience 2": ("patience=2",),
+    **{f"SGD at {rate}": ("optimizer=sgd", f"learning_rate={rate}") for rate in (0.05, 0.1, 0.2)},
+    **{f"AdamW at {rate}": ("optimizer=adamw", f"learning_rate={rate}") for rate in (0.001, 0.002, 0.004)},
+    "pati-deep": ("model=pati-deep",),
+    **{f"drop-path {rate} in pati-deep": ("model=pati-deep", f"drop_path={rate}") for rate in (0.1, 0.3)},
+}
+DECAYS: dict[str, tuple[str, ...]] = {
+    "default": (),
     "weight decay 0.01, under muon": ("weight_decay=0.01",),
     "L2 0.0005, under muon": ("l2=0.0005",),
     "SGD": ("optimizer=sgd",),
@@ -78,15 +88,11 @@ REGULARISERS: dict[str, tuple[str, ...]] = {
     "AdamW": ("optimizer=adamw",),
     "weight decay 0.05, under AdamW": ("optimizer=adamw", "weight_decay=0.05"),
     "L2 0.0005, under AdamW": ("optimizer=adamw", "l2=0.0005"),
-    **{f"SGD at {rate}": ("optimizer=sgd", f"learning_rate={rate}") for rate in (0.05, 0.2)},
-    **{f"AdamW at {rate}": ("optimizer=adamw", f"learning_rate={rate}") for rate in (0.002, 0.004)},
-    "pati-deep": ("model=pati-deep",),
-    **{f"drop-path {rate} in pati-deep": ("model=pati-deep", f"drop_path={rate}") for rate in (0.1, 0.3)},
 }
 AGAINST = {
     name: base
     for base in ("SGD", "AdamW", "pati-deep")
-    for name in REGULARISERS
+    for name in (*OPTIMISERS, *DECAYS)
     if name.endswith((f"under {base}", f"in {base}"))
 }
 BALANCING: dict[str, tuple[str, ...]] = {
@@ -102,8 +108,8 @@ BALANCING: dict[str, tuple[str, ...]] = {
         for power in (1, 0.5)
     },
     "effective numbers": ("balance=effective",),
-    "focal loss": ("balance=focal",),
 }
+FOCAL: dict[str, tuple[str, ...]] = {"none": ("balance=none",), "focal loss": ("balance=focal",)}
 
 TRIALS = 30
 TUNED_SEEDS = 3  # a fold
@@ -155,12 +161,27 @@ def families_gpu() -> dict[str, Any]:
 
 def regularisers() -> dict[str, Any]:
     """Each regulariser's macro F1 on clothing against the recipe without it."""
-    return _compared(REGULARISERS, AGAINST, seeds=3)
+    return _compared(REGULARISERS, {}, seeds=3)
+
+
+def optimisers() -> dict[str, Any]:
+    """Macro F1 on clothing with other optimisers, rates and schedules, and of early stopping and drop-path."""
+    return _compared(OPTIMISERS, AGAINST, seeds=3)
+
+
+def decays() -> dict[str, Any]:
+    """Macro F1 on clothing with weight decay and L2 under each optimiser, against it without them."""
+    return _compared(DECAYS, AGAINST, seeds=1)
 
 
 def balancing() -> dict[str, Any]:
     """Each balancing method's macro F1 on clothing against none."""
     return _compared(BALANCING, {}, seeds=3)
+
+
+def focal() -> dict[str, Any]:
+    """The same of focal loss."""
+    return _compared(FOCAL, {}, seeds=3)
 
 
 def tuned() -> dict[str, Any]:

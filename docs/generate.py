@@ -393,7 +393,10 @@ def study() -> str:
         "families": families,
         "families_gpu": on_gpu,
         "balancing": compared,
+        "focal": compared,
         "regularisers": compared,
+        "optimisers": compared,
+        "decays": compared,
         "tuned": searched,
     }
     for name in re.findall(r"^<!-- (\w+) -->$", text, re.M):

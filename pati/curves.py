@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pati.metrics import resampled
+from pati.metrics import resampled, wilson
 
 RESAMPLES = 1000
 
@@ -38,6 +38,8 @@ def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curv
     """The curve of one class; None unless there are photos of it and others.
 
     Intervals: percentiles of a bootstrap that draws within the class and within the rest (Efron and Tibshirani, 1993).
+    Of a perfect ranking every draw is perfect too: there they are those of as many right answers as there are photos
+    of the class, or of the rest where these are fewer (Wilson).
     """
     if positive.all() or not positive.any():
         return None
@@ -55,14 +57,16 @@ def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curv
     areas = _areas(hits, false)
     drawn = [_areas(*counted(times)) for times in resampled(truth, resamples=RESAMPLES, seed=seed)]
     (roc, average), (roc_drawn, average_drawn) = areas, map(np.concatenate, zip(*drawn, strict=True))
+    fewer = int(min(truth.sum(), (~truth).sum()))
+    perfect = wilson(fewer, fewer) if roc[0] == 1 else None
     return Curve(
         false_rate=false[0] / false[0, -1],
         recall=hits[0] / hits[0, -1],
         precision=_precision(hits, false)[0],
         roc_area=float(roc[0]),
-        roc_interval=_middle(roc_drawn),
+        roc_interval=perfect or _middle(roc_drawn),
         average_precision=float(average[0]),
-        average_precision_interval=_middle(average_drawn),
+        average_precision_interval=perfect or _middle(average_drawn),
     )
 
 

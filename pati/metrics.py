@@ -75,7 +75,7 @@ def per_class(counts: torch.Tensor) -> list[dict[str, Any]]:
     return rows
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
+def wilson(hits: float, count: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson, 1927): keeps inside 0..1 and holds for small counts."""
     if count == 0:
         return 0.0, 1.0

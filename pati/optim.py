@@ -18,8 +18,8 @@ from pati.recipe import Recipe
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised, for convolution kernels, whose norms are kept.
 
-    The update of a kernel, seen as a matrix (out, in·h·w), is replaced by the nearest matrix
-    with all singular values near 1 (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/),
+    The update of a kernel, seen as a matrix (out, in·h·w), is replaced by one with the same directions
+    and singular values near 1 (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/),
     so that every direction learns at one pace. Before each step the kernel is brought back to the
     norm that it began with. The rate is for one of norm √out, and the step of any other the same
     share of it: where batch norm follows, its scale says nothing; where none does, as in ConvNeXt's
@@ -53,8 +53,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:
     """The matrix with its singular values brought near 1, by a quintic Newton-Schulz iteration.
 
-    The coefficients trade exactness (values end within about 0.7..1.2) for few steps; they
-    are those of the Muon reference.
+    The coefficients are those of the Muon reference, which trade exactness for few steps. With three, values from
+    0.02 of the matrix's norm up end within 0.68 and 1.21; smaller ones are raised up to 41-fold and end below.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
@@ -101,11 +101,15 @@ class Optimizers:
         if self._muon and kernels:
             self._parts.append(Muon(kernels, momentum=momentum))
 
+    def rate(self, progress: float) -> float:
+        """The learning rate at `progress` in 0..1 of the run."""
+        assert self._recipe.learning_rate is not None
+        return self._recipe.learning_rate * schedules[self._recipe.schedule](progress, self._recipe.warmup)
+
     def step(self, progress: float) -> None:
         """One update at `progress` in 0..1 of the run, then clear the gradients."""
-        assert self._recipe.learning_rate is not None
         factor = schedules[self._recipe.schedule](progress, self._recipe.warmup)
-        self.update(self._recipe.learning_rate * factor, self._recipe.vector_learning_rate * factor)
+        self.update(self.rate(progress), self._recipe.vector_learning_rate * factor)
 
     def update(self, learning_rate: float, vector_learning_rate: float) -> None:
         """One update at these rates, then clear the gradients; see `Recipe` for what each is the rate of."""

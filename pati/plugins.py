@@ -91,7 +91,10 @@ def blamed(plugin: str) -> Iterator[None]:
         if isinstance(error, PatiError):
             raise PatiError(f"{where}: {error.message}", error.hint) from error
         what = traceback.format_exception_only(error)[-1].strip()
-        raise PatiError(f"{where}: {what}", "mend the file, or leave --plugin out") from error
+        hint = "mend the file, or leave --plugin out"
+        if isinstance(error, ModuleNotFoundError):
+            hint = "a plugin is one file: it can import installed packages, not files beside it"
+        raise PatiError(f"{where}: {what}", hint) from error
 
 
 def state() -> dict[str, Any]:

@@ -77,6 +77,24 @@ class Preprocess:
         canvas.paste(image.resize(inner, Image.Resampling.BILINEAR), offset)
         return np.asarray(canvas)
 
+    def place(self, width: int, height: int, box: tuple[float, float, float, float]) -> tuple[float, ...]:
+        """A box (left, top, right, bottom) in the pixels of a photo of this size -> in those of the fitted square.
+
+        It may reach beyond the square where the photo is cropped.
+        """
+        if self.resize == "stretch" or height == width:
+            across, down, left, top = self.size / width, self.size / height, 0.0, 0.0
+        elif self.resize == "crop":
+            across = down = self.size / min(height, width)
+            left, top = ((self.size - side * across) / 2 for side in (width, height))
+        else:
+            scale = self.size / max(height, width)
+            inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+            across, down = inner[0] / width, inner[1] / height
+            left, top = ((self.size - side) // 2 for side in inner)
+        x1, y1, x2, y2 = box
+        return (x1 * across + left, y1 * down + top, x2 * across + left, y2 * down + top)
+
     def __call__(self, photo: Photo) -> NDArray[np.uint8]:
         """Photo -> `uint8 (size, size, 3)`; raises `decode.Unreadable`."""
         return self.fit(self.photo(photo))

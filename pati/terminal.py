@@ -68,7 +68,8 @@ class Watch:
         self._screen = console()
         self._bar: Progress | None = None
         self._live: Live | None = None
-        self._table = _epoch_table()
+        self._by_class = False
+        self._table = _epoch_table(by_class=False)
         self._drawn = 0.0
 
     def __call__(self, event: dict[str, Any]) -> None:
@@ -141,6 +142,7 @@ class Watch:
 
     def _on_balance(self, event: dict[str, Any]) -> None:
         if event["by_class"]:
+            self._by_class, self._table = True, _epoch_table(by_class=True)
             more = ""
             if event["method"] == "none" and event["advised"] != "none":
                 more = f"; --balance {event['advised']} would make the rare ones count"
@@ -206,7 +208,7 @@ class Watch:
         self._show(event)
 
     def _on_epoch(self, event: dict[str, Any]) -> None:
-        cells = _epoch_cells(event)
+        cells = _epoch_cells(event, by_class=self._by_class)
         self._table.add_row(*cells)
         if self._screen.is_terminal:
             self._show(None)
@@ -228,14 +230,15 @@ class Watch:
         self._live.update(view, refresh=True)
 
 
-def _epoch_table() -> Table:
+def _epoch_table(*, by_class: bool) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("epoch", "px", "train loss", "train %", "valid loss", "valid %", "photos/s", "time", "left"):
+    macro = ["valid F1"] if by_class else []
+    for name in ("epoch", "px", "train loss", "train %", "valid loss", "valid %", *macro, "photos/s", "time", "left"):
         table.add_column(name, justify="right")
     return table
 
 
-def _epoch_cells(row: dict[str, Any]) -> list[str]:
+def _epoch_cells(row: dict[str, Any], *, by_class: bool) -> list[str]:
     return [
         str(row["epoch"]),
         str(row["size"]),
@@ -243,6 +246,7 @@ def _epoch_cells(row: dict[str, Any]) -> list[str]:
         f"{100 * row['train_accuracy']:.1f}",
         f"{row['validation_loss']:.3f}",
         f"{100 * row['validation_accuracy']:.1f}",
+        *([f"{row['validation_macro_f1']:.3f}"] if by_class else []),
         f"{row['photos_per_second']:.0f}",
         duration(row["seconds"]),
         duration(row["left"]),
@@ -385,7 +389,8 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
     low, high = document["macro_f1_interval"]
     macro = f"macro F1 {document['macro_f1']:.3f} ({low:.3f} to {high:.3f})"
     if document.get("balance", {}).get("by_class"):
-        balanced = f"balanced accuracy {100 * document['balanced_accuracy']:.1f} %"
+        low, high = (100 * end for end in document["balanced_accuracy_interval"])
+        balanced = f"balanced accuracy {100 * document['balanced_accuracy']:.1f} % ({low:.1f} to {high:.1f} %)"
         screen.print(f"{macro}, {balanced}, {accuracy}", soft_wrap=True)
     else:
         screen.print(f"{accuracy}, {macro}", soft_wrap=True)

@@ -206,6 +206,7 @@ def train(
                 "validation_loss": validation_loss,
                 "validation_accuracy": (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
                 "validation_macro_f1": validation_f1,
+                "learning_rate": optimizers.rate(state.progress),
                 "left": plan.left(state.progress, state.seconds),
                 "photos_per_second": state.seen / max(state.epoch_seconds, 1e-9),
                 "seconds": state.seconds,

@@ -50,6 +50,15 @@ def test_intervals_equal_a_slow_bootstrap() -> None:
         assert mine[1] - mine[0] > 0.02
 
 
+def test_a_perfect_ranking_is_not_taken_for_certain() -> None:
+    positive = np.arange(40) < 10
+    found = curves.curve(positive.astype(np.float64), positive)
+    assert found is not None
+    assert found.roc_area == found.average_precision == 1
+    for low, high in (found.roc_interval, found.average_precision_interval):
+        assert (low, high) == pytest.approx((10 / (10 + 1.959964**2), 1))
+
+
 def test_intervals_hold_the_true_area_about_as_often_as_they_say() -> None:
     # Two normal distributions, one standard deviation apart: the area is the normal distribution function at 1/√2.
     held = 0

@@ -12,7 +12,8 @@ from pati.report.words import LANGUAGES, WORDS
 EPOCHS = [
     {
         "epoch": number, "train_loss": 0.9 - 0.011 * number, "validation_loss": 0.95 - 0.012 * number,
-        "train_accuracy": 0.9, "validation_accuracy": 0.91,
+        "train_accuracy": 0.9, "validation_accuracy": 0.91, "validation_macro_f1": 0.85, "learning_rate": 0.1 / number,
+        "photos_per_second": 900.0,
     }
     for number in range(1, 9)
 ]  # fmt: skip
@@ -20,10 +21,17 @@ EPOCHS = [
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_ticks_have_the_languages_decimal_mark(language: str) -> None:
-    texts = re.findall(r">([\d.,]+)</text>", figures.curves(EPOCHS, WORDS[language]))
+    texts = re.findall(r">([\d.,]+)</text>", figures.curves(EPOCHS, WORDS[language], by_class=False))
     mark, other = (".", ",") if language == "en" else (",", ".")
     assert any(mark in text for text in texts)
     assert not any(other in text for text in texts)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_macro_f1_is_drawn_where_classes_count_alike(language: str) -> None:
+    words = WORDS[language]
+    for by_class in (True, False):
+        assert (words["macro_f1"] in figures.curves(EPOCHS, words, by_class=by_class)) == by_class
 
 
 @pytest.mark.parametrize("values", [[0.9, 0.91, 0.92, 0.93, 0.2], [0.9, 0.91], [0.5]])

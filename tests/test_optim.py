@@ -17,12 +17,25 @@ def test_orthogonalised_brings_singular_values_near_one(shape: tuple[int, int]) 
     torch.manual_seed(0)
     matrix = torch.randn(shape)
     values = torch.linalg.svdvals(orthogonalised(matrix, steps=5))
-    assert values.min() > 0.5
-    assert values.max() < 1.3
+    assert values.min() > 0.68
+    assert values.max() < 1.21
     # The directions are the matrix's own: U·Vᵀ of its singular value decomposition.
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
     near = orthogonalised(matrix, steps=5)
     assert F.cosine_similarity(near.flatten(), (u @ v).flatten(), dim=0) > 0.95
+
+
+def test_three_steps_bring_all_but_small_singular_values_near_one() -> None:
+    shares = torch.logspace(-4, 0, 200, dtype=torch.float64)
+    shares /= shares.norm()
+    u, _ = torch.linalg.qr(torch.randn(200, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    near = orthogonalised(u @ torch.diag(shares) @ u.T)
+    values = torch.diagonal(u.T @ near @ u)  # in the order of the shares
+    assert ((values > 0.68) & (values < 1.21))[shares >= 0.02].all()
+    small = shares < 0.002
+    torch.testing.assert_close(
+        values[small] / shares[small], torch.full_like(values[small], 3.4445**3), rtol=0.01, atol=0
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0])

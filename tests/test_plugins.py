@@ -203,6 +203,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     "syntax": ("x = 1\ndef f(:\n", "line 2: SyntaxError"),
     "an exception": ("x = 1\n\nx / 0\n", "line 3: ZeroDivisionError"),
     "an import": ("import no_such_package\n", "line 1: ModuleNotFoundError: No module named 'no_such_package'"),
+    "a file beside it": ("import helper\n", "line 1: ModuleNotFoundError: No module named 'helper'"),
     "an exit": ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
     "no text": ("\0", "null bytes"),
     "a taken name": (
@@ -219,11 +220,13 @@ def test_broken_plugins_say_where_and_leave_nothing(tmp_path: Path, kind: str) -
     source, told = BROKEN[kind]
     path = tmp_path / "broken.py"
     path.write_text(source)
+    (tmp_path / "helper.py").write_text("")
     known, modules = list(models), set(sys.modules)
     with pytest.raises(PatiError) as caught:
         pati.load_plugin(path)
     assert "the plugin broken.py" in caught.value.message
     assert told in caught.value.message
+    assert ("one file" in caught.value.hint) == ("ModuleNotFound" in told)
     assert list(models) == known
     assert not [name for name in set(sys.modules) - modules if name.startswith("_pati_plugin")]
     path.write_text(DOCUMENTED)  # mended

@@ -9,7 +9,7 @@ Input: for photos of 64 px or more the paper's stem (3×3, stride 2), 32 px at l
 
 What differs from the paper: the rates of dropout and of stochastic depth come from the recipe (the paper has 0.2 to
 0.3 and 0.2), and the norms keep PyTorch's momentum and epsilon, which suit short training. Reference of the figures:
-torchvision.
+torchvision, which publishes B2's at 288 px, not at the paper's 260.
 """
 
 from __future__ import annotations

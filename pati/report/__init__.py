@@ -49,7 +49,7 @@ def write(
     """Write report.html and the figures of a scored run. `suspicious`: the photos of the suspects, in their order."""
     found, classes = document["analysis"], document["classes"]
     make: dict[str, Callable[[dict[str, str]], str]] = {
-        "curves": lambda words: figures.curves(epochs, words),
+        "curves": lambda words: figures.curves(epochs, words, by_class=document["balance"]["by_class"]),
         "confusion": lambda words: figures.confusion(document["test"]["confusion"], classes, words),
         "reliability": lambda words: figures.reliability(found["calibration"], words),
         "risk_coverage": lambda words: figures.risk_coverage(found["calibration"], words),

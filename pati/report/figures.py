@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
@@ -54,34 +55,50 @@ class _Decimals(ScalarFormatter):
         return str(super().__call__(value, position)).replace(".", self._mark)
 
 
-def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str]) -> str:
-    """Loss and accuracy over the epochs as one SVG."""
+def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str], *, by_class: bool) -> str:
+    """Loss, accuracy, learning rate and speed over the epochs as one SVG; `by_class`: with the macro F1 on validation
+    photos."""
+    at = [row["epoch"] for row in epochs]
+    parts = [("train", words["training"], BLUE), ("validation", words["validation"], ORANGE)]
+    macro = [("validation_macro_f1", words["macro_f1"], GREEN)] if by_class else []
+    panels: list[tuple[str, float, list[tuple[str, str, str]]]] = [
+        (words["loss"], 1, [(f"{part}_loss", name, colour) for part, name, colour in parts]),
+        (
+            f"{words['accuracy']} (%)",
+            100,
+            [*((f"{part}_accuracy", name, colour) for part, name, colour in parts), *macro],
+        ),
+        (words["learning_rate"], 1, [("learning_rate", "", BLUE)]),
+        (words["speed"], 1, [("photos_per_second", "", BLUE)]),
+    ]
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(8, 3))
-        for place, quantity, title in ((1, "loss", words["loss"]), (2, "accuracy", words["accuracy"])):
-            axes = figure.add_subplot(1, 2, place)
-            scale = 100 if quantity == "accuracy" else 1
-            at = [row["epoch"] for row in epochs]
-            ends = (
-                {part: scale * epochs[-1][f"{part}_{quantity}"] for part in ("train", "validation")} if epochs else {}
-            )
-            for part, colour in (("train", BLUE), ("validation", ORANGE)):
-                axes.plot(
-                    at, [scale * row[f"{part}_{quantity}"] for row in epochs], color=colour, marker="o", markersize=3
-                )
-                if ends:
-                    name = words["training" if part == "train" else "validation"]
-                    above = ends[part] == max(ends.values())
-                    offset = (6, 7 if above else -7)  # labels keep apart where the curves meet
-                    place_at = (at[-1], ends[part])
-                    axes.annotate(name, place_at, offset, textcoords="offset points", color=colour, va="center")
+        figure = Figure(figsize=(8, 5.4))
+        for place, (title, scale, lines) in enumerate(panels, start=1):
+            axes = figure.add_subplot(2, 2, place)
+            for key, _, colour in lines:
+                values = [scale * row[key] for row in epochs]
+                axes.plot(at, values, color=colour, marker="o", markersize=3)
+            if epochs and len(lines) > 1:
+                _name_ends(axes, at[-1], [(scale * epochs[-1][key], name, colour) for key, name, colour in lines])
             axes.set_xlabel(words["epoch"])
-            axes.set_title(title + (" (%)" if quantity == "accuracy" else ""), loc="left", fontsize=10)
+            axes.set_title(title, loc="left", fontsize=10)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.yaxis.set_major_formatter(_Decimals(words))
             axes.margins(x=0.05)
-        figure.subplots_adjust(wspace=0.55)
+            if len(lines) == 1:
+                axes.set_ylim(bottom=0)
+        figure.subplots_adjust(wspace=0.55, hspace=0.5)
         return _svg(figure)
+
+
+def _name_ends(axes: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Names at the right ends of lines: `(y, name, colour)`. They keep apart where the lines meet."""
+    low, high = axes.get_ylim()
+    height = 0.08 * (high - low)  # of a line of text
+    lowest = -math.inf
+    for y, name, colour in sorted(ends):
+        lowest = max(y, lowest + height)
+        axes.annotate(name, (x, lowest), (6, 0), textcoords="offset points", color=colour, va="center")
 
 
 def learning_rates(

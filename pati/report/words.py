@@ -71,6 +71,10 @@ WORDS: dict[str, dict[str, str]] = {
         "curves_text": "Validation accuracy is measured at the size trained at the time. Training figures are those of "
         "augmented photos; one that is mixed from two counts as the class of which it holds most.",
         "epoch": "epoch",
+        "every_epoch": "Every epoch",
+        "learning_rate": "Learning rate",
+        "speed": "Photos a second",
+        "time": "time (s)",
         "loss": "Loss",
         "training": "training",
         "validation": "validation",
@@ -198,6 +202,10 @@ WORDS: dict[str, dict[str, str]] = {
         "curves_text": "Doğrulama doğruluğu, o sırada eğitilen boyutta ölçülür. Eğitim değerleri, veri artırma "
         "uygulanmış fotoğraflarla ölçülür; iki fotoğrafın karışımı, en çok hangi sınıfı içeriyorsa o sınıftan sayılır.",
         "epoch": "dönem",
+        "every_epoch": "Bütün dönemler",
+        "learning_rate": "Öğrenme oranı",
+        "speed": "Saniyede fotoğraf",
+        "time": "süre (sn)",
         "loss": "Kayıp",
         "training": "eğitim",
         "validation": "doğrulama",

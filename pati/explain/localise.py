@@ -1,0 +1,105 @@
+"""Where do explanations lie? Measured against boxes that a person drew, and against maps that know no net.
+
+Knows tensors only: maps `(N, H, W)` on the same grid as boxes `(N, 4)`: left, top, right and bottom in its pixels,
+not whole numbers. A pixel is as much in a box as its area is. Results are one number a photo, `float64 (N,)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pati import metrics
+from pati.explain.cams import Explainer
+from pati.explain.checks import BASELINES, enlarged
+from pati.models.blocks import Net
+
+BRIGHT = 0.5  # of a map's highest value: what counts as marked
+
+
+def inside(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """How much of each pixel's area lies in the box, `float64 (N, H, W)`."""
+    left, top, right, bottom = boxes.double().T
+
+    def covered(low: torch.Tensor, high: torch.Tensor, count: int) -> torch.Tensor:
+        start = torch.arange(count, dtype=torch.float64, device=boxes.device)
+        return (torch.minimum(high[:, None], start + 1) - torch.maximum(low[:, None], start)).clamp(0, 1)
+
+    return covered(top, bottom, height)[:, :, None] * covered(left, right, width)[:, None, :]
+
+
+def pointing(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """The pointing game: 1 where the map's highest pixel lies in the box, else 0 (Zhang et al., 2016,
+    https://arxiv.org/abs/1608.00507). The pixel's middle decides; among equals the share of them."""
+    height, width = maps.shape[1:]
+    left, top, right, bottom = boxes.double().T[:, :, None]
+    down, across = (torch.arange(side, device=maps.device) + 0.5 for side in (height, width))
+    hit = ((down > top) & (down < bottom))[:, :, None] & ((across > left) & (across < right))[:, None, :]
+    peaks = (maps == maps.amax((1, 2), keepdim=True)).double()
+    shares: torch.Tensor = (peaks * hit).sum((1, 2)) / peaks.sum((1, 2))
+    return shares
+
+
+def energy(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """The share of the map's sum that lies in the box (Wang et al., 2020, https://arxiv.org/abs/1910.01279).
+
+    Of an empty map, the box's share of the area.
+    """
+    whole = maps.double().sum((1, 2))
+    part = (maps.double() * inside(boxes, *maps.shape[1:])).sum((1, 2))
+    return torch.where(whole > 0, part / torch.where(whole > 0, whole, 1), area(maps, boxes))
+
+
+def area(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """The box's share of the area: what `energy` would be of a map that is even all over."""
+    return inside(boxes, *maps.shape[1:]).mean((1, 2))
+
+
+def overlap(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Intersection over union of the box and the pixels of at least `BRIGHT` of the map's highest value."""
+    peak = maps.amax((1, 2), keepdim=True)
+    marked = ((maps >= BRIGHT * peak) & (peak > 0)).double()
+    box = inside(boxes, *maps.shape[1:])
+    both = (marked * box).sum((1, 2))
+    return both / (marked.sum((1, 2)) + box.sum((1, 2)) - both)
+
+
+MEASURES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "pointing": pointing,
+    "energy": energy,
+    "overlap": overlap,
+}
+
+
+def localised(
+    net: Net, methods: dict[str, Explainer], images: torch.Tensor, classes: torch.Tensor, boxes: torch.Tensor
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Each measure of each method and of the baselines on these photos; maps are enlarged to the images' size."""
+    found = {}
+    for name, explain in (methods | BASELINES).items():
+        maps = enlarged(explain(net, images, classes), images)
+        found[name] = {measure: how(maps, boxes).cpu() for measure, how in MEASURES.items()}
+    return found
+
+
+def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
+    """What `localised` gave as plain values: means with 95 % intervals over photos, and how far above each baseline."""
+    result: dict[str, Any] = {}
+    for name, measures in found.items():
+        result[name] = {}
+        for measure, values in measures.items():
+            row: dict[str, Any] = mean(values)
+            if measure == "pointing":  # a share of photos, which may be all of them
+                row["interval"] = list(metrics.wilson(float(values.sum()), len(values)))
+            if name not in BASELINES:
+                row["against"] = {other: mean(values - found[other][measure]) for other in BASELINES}
+            result[name][measure] = row
+    return result
+
+
+def mean(values: torch.Tensor) -> dict[str, Any]:
+    """The mean over photos and its 95 % interval."""
+    numbers = values.double().cpu().numpy()
+    return {"mean": float(numbers.mean()), "interval": list(metrics.mean_interval(numbers))}
