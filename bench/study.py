@@ -73,10 +73,10 @@ OPTIMISERS: dict[str, tuple[str, ...]] = {
     "cosine": ("schedule=cosine",),
     "linear": ("schedule=linear",),
     "early stopping, patience 2": ("patience=2",),
-    **{f"SGD at {rate}": ("optimizer=sgd", f"learning_rate={rate}") for rate in (0.05, 0.1, 0.2)},
-    **{f"AdamW at {rate}": ("optimizer=adamw", f"learning_rate={rate}") for rate in (0.001, 0.002, 0.004)},
     "pati-deep": ("model=pati-deep",),
     **{f"drop-path {rate} in pati-deep": ("model=pati-deep", f"drop_path={rate}") for rate in (0.1, 0.3)},
+    **{f"SGD at {rate}": ("optimizer=sgd", f"learning_rate={rate}") for rate in (0.05, 0.1, 0.2)},
+    **{f"AdamW at {rate}": ("optimizer=adamw", f"learning_rate={rate}") for rate in (0.001, 0.002, 0.004)},
 }
 DECAYS: dict[str, tuple[str, ...]] = {
     "default": (),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pati import calibration, curves, metrics, slices, suspects
 from pati.calibration import RISK, Calibration
 from pati.data.manifest import Entry
+from pati.scope import ODD
 
 POINTS = 200  # of a curve: more can't be seen
 MOST_CURVES = 60  # classes: with more, each has too few photos to draw
@@ -22,16 +23,24 @@ MOST_SUSPECTS = 24
 MOST_SLICED = 5000  # photos: their pixels are read once more
 
 
-def of_answers(kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def of_answers(
+    kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, familiarity: torch.Tensor, classes: Sequence[str]
+) -> dict[str, Any]:
     """What the test split's answers tell by themselves."""
-    return {"calibration": calibrated(kept, logits, labels), "curves": curves_of(logits, labels, classes)}
+    return {"calibration": calibrated(kept, logits, labels, familiarity), "curves": curves_of(logits, labels, classes)}
 
 
-def calibrated(kept: Calibration, logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
-    """How far confidence can be believed, before and after the temperature, and what is answered at which risk."""
+def calibrated(
+    kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, familiarity: torch.Tensor
+) -> dict[str, Any]:
+    """How far confidence can be believed, before and after the temperature, and what is answered at which risk.
+
+    Answered are photos that are sure enough and not odd (see `scope`).
+    """
     confidence, right = calibration.confidences(logits, labels, kept.temperature)
     threshold = kept.threshold()
-    answered = confidence >= threshold
+    odd = (familiarity <= ODD).numpy()
+    answered = (confidence >= threshold) & ~odd
     count, hits = int(answered.sum()), int(right[answered].sum())
     _, coverage, risk = calibration.risk_coverage(confidence, right)
     some = _some(len(coverage))
@@ -42,6 +51,7 @@ def calibrated(kept: Calibration, logits: torch.Tensor, labels: torch.Tensor) ->
         "after": _reliability(logits, labels, kept.temperature),
         "risk": RISK,
         "threshold": min(threshold, 1.0),
+        "odd": float(odd.mean()),
         "coverage": count / len(labels),
         "coverage_interval": list(metrics.wilson(count, len(labels))),
         "answered_accuracy": hits / count if count else None,
@@ -88,6 +98,27 @@ def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]
 def _some(count: int, most: int = POINTS) -> NDArray[np.int64]:
     """At most `most` of `count` numbers, evenly spread, the ends among them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def outside(familiarity: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> dict[str, Any]:
+    """How well photos from elsewhere are told from the test photos: of these the familiarity, of `strange` ones too,
+    and whether each of the latter is answered as unsure.
+
+    `roc_area`: how often a photo from elsewhere is the less familiar one of the two.
+    """
+    scores = -torch.cat([strange, familiarity]).double().numpy()
+    found = curves.curve(scores, np.arange(len(scores)) < len(strange))
+    assert found is not None, "there are photos of both kinds"
+    odd = int((strange <= ODD).sum())
+    return {
+        "photos": len(strange),
+        "roc_area": found.roc_area,
+        "roc_interval": list(found.roc_interval),
+        "odd": odd / len(strange),
+        "odd_interval": list(metrics.wilson(odd, len(strange))),
+        "unsure": sum(unsure) / len(strange),
+        "unsure_interval": list(metrics.wilson(sum(unsure), len(strange))),
+    }
 
 
 def sliced(

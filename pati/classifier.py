@@ -29,18 +29,20 @@ from safetensors.torch import save as serialised
 from pati import decode, files, machine, plugins
 from pati.calibration import RISK, Calibration
 from pati.errors import PatiError
-from pati.evaluate import BATCH, batch_logits
+from pati.evaluate import BATCH, batch_answers, batch_logits
 from pati.explain.cams import explainers
 from pati.machine import cores
 from pati.models import Net, Options, channels_last, folded, models, without_memory
 from pati.preprocess import Photo, Preprocess
 from pati.recipe import field_named
+from pati.scope import ODD, SIZES, Scope
 
 FORMAT = 2
 KIND = "pati-model"
 _LARGEST_HEADER = 10_000_000
 _NO_CHECKSUM = "0" * 64  # stands in the header while the checksum of the whole file is taken
 _TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors names them
+_SCOPE = "scope."  # before the names of its tensors in a model file
 _BATCH = 64  # photos decoded while as many are answered
 
 
@@ -48,7 +50,9 @@ _BATCH = 64  # photos decoded while as many are answered
 class Prediction:
     """The answer for one photo; `error` is set, and the rest empty, where it could not be read.
 
-    `label` is the likeliest class; `unsure`: not likely enough to be answered (see `Classifier.predict`).
+    `label` is the likeliest class; `unsure`: not likely enough to be answered, or the photo is `odd`: unlike those
+    that were trained on (see `Classifier.predict`). `familiarity`: the share of photos of that kind that are as odd;
+    not a number where the model doesn't know.
     """
 
     path: str
@@ -57,6 +61,8 @@ class Prediction:
     probabilities: dict[str, float]
     error: str = ""
     unsure: bool = False
+    odd: bool = False
+    familiarity: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -101,9 +107,10 @@ class Classifier:
         mirror: bool,
         facts: dict[str, Any],
         calibration: Calibration | None = None,
+        scope: Scope | None = None,
     ) -> None:
         """`mirror`: average over the mirror image. `facts`: JSON about model and training, see `save`. Without a
-        `calibration` probabilities are the softmax of the logits, and no answer is unsure."""
+        `calibration` probabilities are the softmax of the logits, and without that or a `scope` no answer is unsure."""
         self.net = channels_last(net).eval()
         self._device = next(net.parameters()).device
         # The net that answers; the other one explains.
@@ -113,6 +120,7 @@ class Classifier:
         self.mirror = mirror
         self.facts = facts
         self.calibration = calibration
+        self.scope = scope
 
     # Predicting ----------------------------------------------------------------------
 
@@ -127,7 +135,7 @@ class Classifier:
 
         One photo that can't be read raises `UnreadablePhoto`; in a list it gets a row with `error`. `risk`: the share
         of wrong answers that is put up with (default: 1 %); answers less sure than that asks for, by the validation
-        photos, are marked `unsure`.
+        photos, are marked `unsure`, and so are photos odder than nearly all of these.
         """
         if isinstance(photos, list | tuple):
             return list(self.predict_stream(photos, risk=risk))
@@ -170,28 +178,52 @@ class Classifier:
         self, results: list[tuple[str, NDArray[np.uint8] | None, str]], threshold: float
     ) -> Iterator[Prediction]:
         readable = [pixels for _, pixels, _ in results if pixels is not None]
-        probabilities = iter(self.probabilities(np.stack(readable)).tolist() if readable else [])
+        names = [name for name, pixels, _ in results if pixels is not None]
+        predictions = iter(self._predictions(names, np.stack(readable), threshold) if readable else [])
         for name, pixels, error in results:
-            if pixels is None:
-                yield Prediction(name, "", math.nan, {}, error)
-            else:
-                yield self._prediction(name, next(probabilities), threshold)
+            yield Prediction(name, "", math.nan, {}, error) if pixels is None else next(predictions)
 
-    def _prediction(self, name: str, row: list[float], threshold: float) -> Prediction:
-        best = max(range(len(row)), key=row.__getitem__)
-        named = dict(zip(self.classes, row, strict=True))
-        return Prediction(name, self.classes[best], row[best], named, unsure=row[best] < threshold)
+    def _predictions(self, names: Sequence[str], pixels: NDArray[np.uint8], threshold: float) -> Iterator[Prediction]:
+        logits, moments = self.answers(torch.tensor(pixels))
+        probabilities, familiar = self.calibrated(logits), self.familiarity(logits, moments)
+        for name, row, share in zip(names, probabilities.tolist(), familiar.tolist(), strict=True):
+            best = max(range(len(row)), key=row.__getitem__)
+            odd = share <= ODD
+            unsure = odd or row[best] < threshold
+            named = dict(zip(self.classes, row, strict=True))
+            yield Prediction(name, self.classes[best], row[best], named, unsure=unsure, odd=odd, familiarity=share)
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Preprocessed pixels `uint8 (N, size, size, 3)` -> calibrated probabilities `float64 (N, K)`."""
+        return self.calibrated(self.logits(torch.tensor(pixels)))
+
+    def calibrated(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits `(N, K)` -> probabilities `float64 (N, K)`."""
         heat = 1.0 if self.calibration is None else self.calibration.temperature
-        return (self.logits(torch.tensor(pixels)).double() / heat).softmax(1)
+        return (logits.double() / heat).softmax(1)
+
+    def familiarity(self, logits: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
+        """What `answers` gave -> the share of photos of the kind trained on that are as odd, `float64 (N,)`.
+
+        Not numbers where the model doesn't know.
+        """
+        if self.scope is None:
+            return torch.full((len(logits),), math.nan, dtype=torch.float64)
+        return self.scope.familiarity(moments, self.calibrated(logits).max(1).values)
 
     @torch.inference_mode()
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Preprocessed pixels `uint8 (N, size, size, 3)` -> logits `float32 (N, K)`, on the CPU."""
         batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
         return torch.cat([batch_logits(self._ready, images, mirror=self.mirror).cpu() for images in batches])
+
+    @torch.inference_mode()
+    def answers(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same logits, and the moments `(N, D)` by which `familiarity` tells what is in scope, on the CPU."""
+        batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
+        parts = [batch_answers(self._ready, images, mirror=self.mirror) for images in batches]
+        logits, moments = (torch.cat([part.cpu() for part in side]) for side in zip(*parts, strict=True))
+        return logits, moments
 
     # Explaining ----------------------------------------------------------------------
 
@@ -211,7 +243,7 @@ class Classifier:
         except decode.Unreadable as error:
             raise UnreadablePhoto(photo, str(error)) from None
         fitted = self.preprocess.fit(shown)
-        answer = self._prediction(_name(photo), self.probabilities(fitted[None])[0].tolist(), self._threshold(None))
+        (answer,) = self._predictions([_name(photo)], fitted[None], self._threshold(None))
         asked = label or answer.label
         images = self.preprocess.normalise(torch.tensor(fitted[None]).to(self._device))
         maps = explainer(net, images, torch.tensor([self.classes.index(asked)]).to(self._device))
@@ -239,9 +271,11 @@ class Classifier:
             "preprocess": self.preprocess.to_json(),
             "mirror": self.mirror,
             "calibration": None if self.calibration is None else self.calibration.to_json(),
+            "scope": None if self.scope is None else self.scope.sizes(),
             **self.facts,
         }
-        tensors = {name: value.cpu().contiguous() for name, value in self.net.state_dict().items()}
+        known = {} if self.scope is None else {_SCOPE + name: value for name, value in self.scope.tensors().items()}
+        tensors = {name: value.cpu().contiguous() for name, value in (self.net.state_dict() | known).items()}
         data = serialised(tensors, {"pati": json.dumps(document), "sha256": _NO_CHECKSUM})
         checksum = hashlib.sha256(data).hexdigest()
         files.write_bytes(Path(path), data.replace(_checksum_field(_NO_CHECKSUM), _checksum_field(checksum), 1))
@@ -277,15 +311,21 @@ class Classifier:
             mirror = bool(document["mirror"])
             kept = document.get("calibration")  # older files have none
             calibration = None if kept is None else Calibration.from_json(kept)
+            sizes = document.get("scope")
+            shapes = {} if sizes is None else Scope.shapes(*(int(sizes[name]) for name in SIZES))
         except KeyError as error:
             raise PatiError(f"{path} lacks {error.args[0]!r} in its header", "it is not a whole pati model") from None
         except (TypeError, ValueError, OverflowError) as error:
             raise PatiError(f"the header of {path} can't be read: {error}") from None
-        _check_tensors(path, net, header, start)
-        net.load_state_dict(_tensors(path, header), assign=True)
-        taken = ("kind", "format", "classes", "preprocess", "mirror", "calibration")
+        expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in net.state_dict().items()}
+        expected |= {_SCOPE + name: (shape, torch.float32) for name, shape in shapes.items()}
+        _check_tensors(path, expected, header, start)
+        tensors = _tensors(path, header)
+        scope = Scope(**{name: tensors.pop(_SCOPE + name) for name in shapes}) if shapes else None
+        net.load_state_dict(tensors, assign=True)
+        taken = ("kind", "format", "classes", "preprocess", "mirror", "calibration", "scope")
         facts = {key: value for key, value in document.items() if key not in taken}
-        return cls(net, preprocess, classes, mirror=mirror, facts=facts, calibration=calibration)
+        return cls(net, preprocess, classes, mirror=mirror, facts=facts, calibration=calibration, scope=scope)
 
 
 def facts(*, recipe: Any, metrics: dict[str, Any], manifest_hash: str, versions: dict[str, str]) -> dict[str, Any]:
@@ -375,23 +415,24 @@ def _empty_net(name: str, classes: int, options: Options) -> Net:
         return models[name](classes, options)
 
 
-def _check_tensors(path: Path, net: Net, header: dict[str, Any], start: int) -> None:
+def _check_tensors(
+    path: Path, expected: dict[str, tuple[tuple[int, ...], torch.dtype]], header: dict[str, Any], start: int
+) -> None:
     """Names, shapes, types and the file's size, by the header alone: no tensor is read for a file that lies."""
-    expected = net.state_dict()
     table = {name: entry for name, entry in header.items() if name != "__metadata__"}
     missing, extra = sorted(expected.keys() - table.keys()), sorted(table.keys() - expected.keys())
     if missing or extra:
         what = f"lacks {missing[0]!r}" if missing else f"has an unknown tensor {extra[0]!r}"
         raise PatiError(f"{path} {what}", "it was made by another version, or is not whole")
-    for name, tensor in expected.items():
-        shape, kind = list(tensor.shape), _TYPES[tensor.dtype]
+    for name, (sides, dtype) in expected.items():
+        shape, kind = list(sides), _TYPES[dtype]
         found = table[name] if isinstance(table[name], dict) else {}
         if found.get("shape") != shape or found.get("dtype") != kind:
             raise PatiError(
                 f"{path}: {name} is {found.get('dtype')} {found.get('shape')}, expected {kind} {shape}",
                 "it was made by another version, or is not whole",
             )
-    size = start + sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
+    size = start + sum(math.prod(sides) * dtype.itemsize for sides, dtype in expected.values())
     if path.stat().st_size != size:
         raise PatiError(
             f"{path} has {path.stat().st_size:,} bytes, expected {size:,}", "it is not whole: copy it again"

@@ -410,6 +410,7 @@ def evaluate(
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
+    outside: str | None = None,
     json: Json = False,
 ) -> None:
     """Score a run's model on one of its splits, or on another labelled set.
@@ -422,9 +423,22 @@ def evaluate(
         Which of the run's splits, test if left out; scoring that one again is counted and said.
     data
         Another folder, archive, CSV or known name with the same classes.
+    outside
+        A folder, archive or known name of photos of something else: how well are they told from the test photos?
+        The figures also go into the run's report.
     """
     from pati import pipeline, terminal
 
+    if outside is not None:
+        if any(choice is not None for choice in (split, data, path_column, label_column, split_column)):
+            raise PatiError("--outside shows the model photos of something else", "leave the other options out")
+        with _watch() as listen:
+            found = pipeline.outside(run, outside, listen=listen)
+        if json:
+            _print_json(found)
+        else:
+            terminal.show_outside(found)
+        return
     columns = _columns(path_column, label_column, split_column)
     if data is not None and split is not None:
         raise PatiError("--split is of the run's own data, --data is another set", "give one of the two")

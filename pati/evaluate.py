@@ -10,6 +10,7 @@ from pati.data.loader import Samples
 from pati.errors import Interrupted
 from pati.models import Net
 from pati.preprocess import Preprocess, shrunk
+from pati.scope import moments
 
 BATCH = 128
 
@@ -49,3 +50,14 @@ def batch_logits(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tor
     if mirror:
         logits = (logits + net(images.flip(3))) / 2
     return logits.float()
+
+
+def batch_answers(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same logits, and the moments `(N, D)` that `scope` compares: of all stages but the last."""
+    seen = [images]
+    for stage in net.stages:
+        seen.append(stage(seen[-1]))
+    logits: torch.Tensor = net.head(seen[-1])
+    if mirror:
+        logits = (logits + net(images.flip(3))) / 2
+    return logits.float(), moments(seen[1 : max(2, len(seen) - 1)])

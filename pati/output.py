@@ -20,18 +20,21 @@ def table(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
     for row in predictions:
         label = row.label + "?" * row.unsure
         answer = f"{label:{width}}  {100 * row.confidence:5.1f} %" if not row.error else f"{'–':{width}}  {'':7}"
-        print(f"{answer}  {printable(row.path)}{f'  ({row.error})' if row.error else ''}")
+        note = row.error or "unlike the photos trained on" * row.odd
+        print(f"{answer}  {printable(row.path)}{f'  ({note})' if note else ''}")
 
 
 def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    """One JSON array, an object a line: path, prediction, unsure, confidence, probabilities, error."""
+    """One JSON array, an object a line: path, prediction, unsure, odd, confidence, familiarity and the like."""
     before = "["
     for row in predictions:
         document = {
             "path": row.path,
             "prediction": row.label or None,
             "unsure": None if row.error else row.unsure,
+            "odd": None if row.error else row.odd,
             "confidence": None if math.isnan(row.confidence) else row.confidence,
+            "familiarity": None if math.isnan(row.familiarity) else row.familiarity,
             "probabilities": row.probabilities or None,
             "error": row.error or None,
         }
@@ -41,16 +44,17 @@ def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> Non
 
 
 def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    """Columns path, prediction, unsure (yes or no), confidence, one a class in class order, error."""
+    """Columns path, prediction, unsure and odd (yes or no), confidence, one a class in class order, error."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "prediction", "unsure", "confidence", *classes, "error"])
+    writer.writerow(["path", "prediction", "unsure", "odd", "confidence", *classes, "error"])
     for row in predictions:
         path = row.path.encode("utf-8", "replace").decode("utf-8")
         if row.error:
-            writer.writerow([path, "", "", "", *[""] * len(classes), row.error])
+            writer.writerow([path, "", "", "", "", *[""] * len(classes), row.error])
         else:
             numbers = [f"{row.probabilities[name]:.6f}" for name in classes]
-            writer.writerow([path, row.label, ("no", "yes")[row.unsure], f"{row.confidence:.6f}", *numbers, ""])
+            flags = [("no", "yes")[flag] for flag in (row.unsure, row.odd)]
+            writer.writerow([path, row.label, *flags, f"{row.confidence:.6f}", *numbers, ""])
 
 
 writers: dict[str, Writer] = {"table": table, "json": json_array, "csv": comma_separated}

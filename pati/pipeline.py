@@ -36,6 +36,7 @@ from pati import (
     plan,
     plugins,
     report,
+    scope,
     threads,
 )
 from pati.calibration import Calibration
@@ -52,6 +53,7 @@ from pati.plan import Plan
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.run import Run, versions
+from pati.scope import Scope
 from pati.speed import of_reading, of_training
 from pati.training import train as train_net
 
@@ -288,8 +290,8 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         )
     listen({"kind": "stage", "name": "score"})
     made = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
-    outputs = _score(run, made, found, validation, testing)
-    made.calibration = Calibration.of(outputs["validation"]["logits"], outputs["validation"]["labels"])
+    outputs = _score(run, made, found, training, validation, testing)
+    assert made.calibration is not None, "learnt by the scoring"
     document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {
         "balance": evened,
         "analysis": _analysed(made.calibration, found, ready.packed, outputs),
@@ -348,7 +350,8 @@ def _plan(
     if recipe.budget is not None:
         # What comes after training is timed now: the scoring, and the report.
         one = _seconds_a_photo(untrained, validation)
-        after = 1.1 * one * (len(validation) + testing) + report.SECONDS
+        scored = len(validation) + testing + min(len(training), scope.PHOTOS)
+        after = 1.1 * one * scored + report.SECONDS
         seconds = recipe.budget - (time.monotonic() - started) - after
         if seconds < 0.2 * recipe.budget:
             needed = (recipe.budget - seconds) / 0.8
@@ -380,31 +383,41 @@ def _seconds_a_photo(made: Classifier, data: Samples) -> float:
 
 
 def _score(
-    run: Run, made: Classifier, found: Manifest, validation: Samples, testing: Samples
-) -> dict[str, dict[str, Any]]:
-    """Logits and labels of validation and test by the final weights: the one scoring of the test split."""
+    run: Run, made: Classifier, found: Manifest, training: Samples, validation: Samples, testing: Samples
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Logits and labels of validation and test by the final weights, and how familiar the test photos are: the one
+    scoring of the test split. What the classifier knows of its own confidence and scope is learnt before that.
+    """
+    logits, moments = _answers(made, validation)
+    outputs = {"validation": {"logits": logits, "labels": validation.targets.argmax(1)}}
+    made.calibration = Calibration.of(**outputs["validation"])
+    usual = _answers(made, training.some(scope.PHOTOS))[1]
+    made.scope = Scope.of(usual, moments, made.calibrated(logits).max(1).values)
     if run.predictions.exists():  # scored before the run was stopped: not a second time
         run.update(test_scored=max(1, int(run.read_state()["test_scored"])), stage="scored")
         with np.load(run.predictions, allow_pickle=False) as stored:
-            return {
-                name: {
-                    "logits": torch.from_numpy(stored[f"{name}_logits"]),
-                    "labels": torch.from_numpy(stored[f"{name}_labels"]),
-                }
-                for name in ("validation", "test")
+            outputs["test"] = {
+                name: torch.from_numpy(stored[f"test_{name}"]) for name in ("logits", "labels", "familiarity")
             }
-    outputs: dict[str, dict[str, Any]] = {}
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for name, data in (("validation", validation), ("test", testing)):
-        logits = torch.cat([made.logits(pixels) for pixels, _ in data.in_order(evaluate.BATCH)])
-        labels = data.targets.argmax(1)
-        outputs[name] = {"logits": logits, "labels": labels}
-        arrays |= {f"{name}_logits": logits.numpy(), f"{name}_labels": labels.numpy()}
-        arrays[f"{name}_sha256"] = np.array([entry.sha256 for entry in found.of_split(name)])
+        return outputs
+    logits, moments = _answers(made, testing)
+    outputs["test"] = {
+        "logits": logits,
+        "labels": testing.targets.argmax(1),
+        "familiarity": made.familiarity(logits, moments),
+    }
+    arrays = {f"{split}_{name}": value.numpy() for split, part in outputs.items() for name, value in part.items()}
+    digests = {f"{split}_sha256": np.array([entry.sha256 for entry in found.of_split(split)]) for split in outputs}
     with files.atomic(run.predictions) as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, **arrays, **digests)  # type: ignore[arg-type]
     run.update(test_scored=1, stage="scored")
     return outputs
+
+
+def _answers(made: Classifier, data: Samples) -> tuple[torch.Tensor, torch.Tensor]:
+    parts = [made.answers(pixels) for pixels, _ in data.in_order(evaluate.BATCH)]
+    logits, moments = (torch.cat(side) for side in zip(*parts, strict=True))
+    return logits, moments
 
 
 def _measure(
@@ -426,11 +439,11 @@ def _measure(
 def _analysed(kept: Calibration, found: Manifest, packed: Pack, outputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What the answers are worth (see `analysis`), without scoring anything again."""
     splits = {name: found.of_split(name) for name in ("validation", "test")}
-    logits, labels = (outputs["test"][part] for part in ("logits", "labels"))
+    logits, labels, familiarity = (outputs["test"][part] for part in ("logits", "labels", "familiarity"))
     rows = packed.of(splits["test"])
     all_logits, all_labels = (torch.cat([outputs[name][part] for name in splits]) for part in ("logits", "labels"))
     return {
-        **analysis.of_answers(kept, logits, labels, found.classes),
+        **analysis.of_answers(kept, logits, labels, familiarity, found.classes),
         "slices": analysis.sliced(
             splits["test"], lambda number: packed.pixels[rows[number]], (logits.argmax(1) == labels).tolist()
         ),
@@ -528,6 +541,36 @@ def score(
             run.update(test_scored=count)
         document["test_scored"] = count
     return document
+
+
+def outside(folder: str | Path, data: str | Path, *, listen: Listen = _silent) -> dict[str, Any]:
+    """Show a run's model photos of something else: how well does it tell them from its test photos?
+
+    `data`: as for training; its classes don't matter. The result is kept in the run, for its report.
+    """
+    run = Run.open(folder)
+    made = Classifier.load(run.folder)
+    if made.scope is None:
+        raise PatiError("this model knows nothing of its scope", "train it again with this version of pati")
+    with np.load(run.predictions, allow_pickle=False) as stored:
+        familiarity = torch.from_numpy(stored["test_familiarity"])
+    source = _find(data, Recipe(), Columns())
+    place, rows = places.at(source.root), [(item.path, item.label, "") for item in source.items]
+    listen({"kind": "stage", "name": "score", "photos": len(rows)})
+    answers = []
+    for done, answer in enumerate(made.predict_stream(_photos(place, rows)), start=1):
+        listen({"kind": "audit", "done": done, "total": len(rows)})
+        if not answer.error:
+            answers.append(answer)
+    if not answers:
+        raise PatiError(f"none of the {len(rows)} photos could be read")
+    strange = torch.tensor([answer.familiarity for answer in answers], dtype=torch.float64)
+    document = analysis.outside(familiarity, strange, [answer.unsure for answer in answers])
+    with run.alone():
+        kept = json.loads(run.metrics.read_text(encoding="utf-8"))
+        kept.setdefault("outside", {})[source.name] = document
+        files.write_json(run.metrics, kept)
+    return {"data": source.name, **document}
 
 
 def _photos(place: Place, rows: list[tuple[str, str, str]]) -> Iterator[bytes | Refused]:

@@ -396,6 +396,19 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
         screen.print(f"{accuracy}, {macro}", soft_wrap=True)
 
 
+def show_outside(document: dict[str, Any]) -> None:
+    """Photos from elsewhere against the test photos, on stdout."""
+    low, high = document["roc_interval"]
+    print(
+        f"{document['photos']} photos of {printable(document['data'])}: the less familiar of one of them and a test "
+        f"photo is theirs in {100 * document['roc_area']:.1f} % of pairs (95 % interval {100 * low:.1f} to "
+        f"{100 * high:.1f} %)"
+    )
+    for key, told in (("odd", "called unlike the photos trained on"), ("unsure", "answered as unsure, with these")):
+        low, high = document[f"{key}_interval"]
+        print(f"{100 * document[key]:.1f} % are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
+
+
 def show_result(run: Run, metrics: dict[str, Any]) -> None:
     """The end of a training on stdout: scores, where things lie, what to try."""
     show_scores(metrics["test"] | {"balance": metrics.get("balance", {})}, console(stderr=False))

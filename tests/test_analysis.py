@@ -32,7 +32,8 @@ def kept() -> Calibration:
 
 def test_calibration_section(kept: Calibration) -> None:
     logits, labels = answers(2)
-    found = analysis.calibrated(kept, logits, labels)
+    familiarity = torch.rand(600, generator=torch.Generator().manual_seed(5), dtype=torch.float64) / 10
+    found = analysis.calibrated(kept, logits, labels, familiarity)
     assert found["temperature"] == pytest.approx(HEAT, rel=0.1)
     for part, heat in (("before", 1.0), ("after", kept.temperature)):
         probabilities = (logits.double() / heat).softmax(1).numpy()
@@ -46,7 +47,10 @@ def test_calibration_section(kept: Calibration) -> None:
         assert found[part]["error"] == pytest.approx(error)
     assert found["after"]["error"] < found["before"]["error"] / 2
     confidence = (logits.double() / kept.temperature).softmax(1).max(1).values.numpy()
-    answered = confidence >= kept.threshold()
+    odd = familiarity.numpy() <= 0.01
+    assert found["odd"] == odd.mean()
+    assert 0.05 < odd.mean() < 0.2
+    answered = (confidence >= kept.threshold()) & ~odd
     right = (logits.argmax(1) == labels).numpy()
     assert found["coverage"] == answered.mean()
     assert found["answered_accuracy"] == right[answered].mean()
@@ -57,10 +61,24 @@ def test_calibration_section(kept: Calibration) -> None:
     assert len(found["coverages"]) <= analysis.POINTS
 
 
+def test_photos_from_elsewhere() -> None:
+    generator = np.random.default_rng(0)
+    usual, strange = generator.random(300), generator.random(200) ** 3
+    unsure = [value <= 0.3 for value in strange]
+    found = analysis.outside(torch.from_numpy(usual), torch.from_numpy(strange), unsure)
+    assert found["roc_area"] == pytest.approx(roc_auc_score([0] * 300 + [1] * 200, -np.concatenate([usual, strange])))
+    assert found["roc_interval"][0] < found["roc_area"] < found["roc_interval"][1]
+    assert found["odd"] == (strange <= 0.01).mean()
+    assert found["odd_interval"] == list(wilson(int((strange <= 0.01).sum()), 200))
+    assert found["unsure"] == np.mean(unsure)
+    assert found["unsure_interval"] == list(wilson(sum(unsure), 200))
+    assert found["photos"] == 200
+
+
 def test_a_risk_that_cannot_be_had_answers_nothing() -> None:
     logits, labels = answers(3)
     kept = Calibration(1.0, ((0.2, 0.1),), 600)
-    found = analysis.calibrated(kept, logits, labels)
+    found = analysis.calibrated(kept, logits, labels, torch.ones(len(labels)))
     assert (found["coverage"], found["answered_accuracy"], found["threshold"]) == (0, None, 1.0)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -92,6 +93,10 @@ def test_save_and_load_are_exact(trained: Path, photo: Path, tmp_path: Path) -> 
     assert again.facts == classifier.facts
     assert again.mirror == classifier.mirror
     assert again.calibration == classifier.calibration
+    assert again.scope is not None
+    assert classifier.scope is not None
+    for name, value in again.scope.tensors().items():
+        assert torch.equal(value, classifier.scope.tensors()[name])
     for name, value in classifier.net.state_dict().items():
         assert torch.equal(value, again.net.state_dict()[name])
     assert again.predict(photo) == classifier.predict(photo)
@@ -135,6 +140,32 @@ def test_a_model_without_calibration_is_read_and_says_what_it_lacks(trained: Pat
     np.testing.assert_allclose(probabilities(old.predict(photo)), expected)
     with pytest.raises(PatiError, match="knows nothing of its risks"):
         old.predict(photo, risk=0.1)
+
+
+def test_odd_photos_are_unsure(trained: Path, photo: Path) -> None:
+    classifier = pati.load(trained)
+    assert classifier.scope is not None
+    assert classifier.calibration is not None
+    classifier.calibration = dataclasses.replace(classifier.calibration, thresholds=((0.0, 0.0),))
+    count = 1000
+    nearest, surest = torch.zeros(count), torch.full((count,), 1.1)
+    farthest, least_sure = torch.full((count,), 1e9), torch.zeros(count)
+    for distances, confidences, odd in ((nearest, surest, True), (farthest, least_sure, False)):
+        classifier.scope = dataclasses.replace(classifier.scope, distances=distances, confidences=confidences)
+        answer = classifier.predict(photo)
+        assert (answer.odd, answer.unsure) == (odd, odd)
+        assert answer.familiarity == pytest.approx(1.0 if not odd else (1 + 2 * math.log(count + 1)) / (count + 1) ** 2)
+
+
+def test_a_model_without_a_scope_is_read_and_finds_nothing_odd(trained: Path, photo: Path, tmp_path: Path) -> None:
+    made = pati.load(trained)
+    made.scope = None
+    made.save(tmp_path / "old.safetensors")
+    old = pati.load(tmp_path / "old.safetensors")
+    assert old.scope is None
+    answer, before = old.predict(photo), pati.load(trained).predict(photo)
+    assert (answer.odd, answer.label, answer.confidence) == (False, before.label, before.confidence)
+    assert math.isnan(answer.familiarity)
 
 
 def test_explanations(trained: Path, photo: Path) -> None:
@@ -187,6 +218,12 @@ def edited(source: Path, target: Path, change: Callable[[dict[str, Any], dict[st
         (lambda d, t: d["calibration"].update(thresholds=[[0.1, 2]]), "can't be read"),
         (lambda d, t: d["calibration"].update(thresholds=[0.1]), "can't be read"),
         (lambda d, t: d["calibration"].pop("photos"), "lacks 'photos'"),
+        (lambda d, t: d["scope"].pop("features"), "lacks 'features'"),
+        (lambda d, t: d["scope"].update(features=10**12), "can't be read"),
+        (lambda d, t: d["scope"].update(directions=0), "can't be read"),
+        (lambda d, t: d["scope"].update(quantiles=d["scope"]["quantiles"] - 1), "scope.distances is F32"),
+        (lambda d, t: d.pop("scope"), "unknown tensor 'scope."),
+        (lambda d, t: t.pop("scope.rest"), "lacks 'scope.rest'"),
         (lambda d, t: t.pop(next(iter(t))), "lacks '"),
         (lambda d, t: t.update(extra=torch.zeros(2)), "unknown tensor 'extra'"),
         (lambda d, t: t.update({"head.3.bias": torch.zeros(7)}), "[7]"),
@@ -349,4 +386,6 @@ def test_single_bit_flips_are_found(trained: Path, tmp_path: Path) -> None:
 
 def test_model_file_is_plain_safetensors(trained: Path) -> None:
     data = io.BytesIO((trained / "model.safetensors").read_bytes()).getvalue()
-    assert set(safetensors.torch.load(data)) == set(pati.load(trained).net.state_dict())
+    made = pati.load(trained)
+    assert made.scope is not None
+    assert set(safetensors.torch.load(data)) == {*made.net.state_dict(), *(f"scope.{n}" for n in made.scope.tensors())}

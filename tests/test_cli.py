@@ -151,17 +151,19 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
     done = pati("predict", tmp_path / "run", shapes / "circle", bad, "--format", "csv")
     rows = list(csv.reader(io.StringIO(done.stdout)))
     assert done.returncode == 0
-    assert rows[0] == ["path", "prediction", "unsure", "confidence", "circle", "square", "triangle", "error"]
+    assert rows[0] == ["path", "prediction", "unsure", "odd", "confidence", "circle", "square", "triangle", "error"]
     assert len(rows) == 32
     assert [Path(row[0]).stem for row in rows[1:31]] == [str(number) for number in range(30)]
     assert rows[31][0] == str(bad)
     assert rows[31][-1] == "empty"
     for row in rows[1:31]:
-        assert row[2] in ("yes", "no")
-        assert float(row[3]) == max(map(float, row[4:7]))
+        assert {row[2], row[3]} <= {"yes", "no"}
+        assert row[2] == "yes" or row[3] == "no"  # an odd photo is answered as unsure
+        assert float(row[4]) == max(map(float, row[5:8]))
     for risk, share in (("0.99", "no"), ("2", "")):
         done = pati("predict", tmp_path / "run", shapes / "circle", "--format", "csv", "--risk", risk)
-        assert {row[2] for row in list(csv.reader(io.StringIO(done.stdout)))[1:]} == {share} - {""}
+        rows = list(csv.reader(io.StringIO(done.stdout)))[1:]
+        assert {row[2] for row in rows if row[3] == "no"} == {share} - {""}
         assert (done.returncode == 0) == bool(share)
 
     listed = f"{shapes}/circle/1.jpg\n{shapes}/square/2.jpg\n"
@@ -191,6 +193,14 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
     done = pati("eval", tmp_path / "run", "--split", "validation", "--json")
     assert "accuracy" in json.loads(done.stdout)
     assert "scored 2 times" in pati("eval", tmp_path / "run").stderr
+
+    done = pati("eval", tmp_path / "run", "--outside", shapes)
+    assert done.returncode == 0, done.stderr
+    assert "90 photos of shapes" in done.stdout
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["outside"]["shapes"]
+    assert found["photos"] == 90
+    assert found["roc_interval"][0] <= found["roc_area"] <= found["roc_interval"][1]
+    assert pati("eval", tmp_path / "run", "--outside", shapes, "--split", "test").returncode == 1
 
 
 def test_lr_find(shapes: Path, tmp_path: Path) -> None:

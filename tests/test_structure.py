@@ -26,7 +26,7 @@ FLOORS = (
     {"analysis"},
     {"training", "evaluate", "classifier"},
     {"plan", "speed", "run", "checkpoint"},
-    {"calibration", "curves", "slices", "suspects", "corruptions"},
+    {"calibration", "scope", "curves", "slices", "suspects", "corruptions"},
     {"explain", "models", "augment", "mixing", "metrics", "optim", "losses", "balance", "data", "machine", "threads"},
     {"preprocess"},
     {"decode", "recipe", "files", "plugins"},

@@ -31,8 +31,10 @@ def folded(net: Net, dtype: torch.dtype) -> Net:
     for module in copied.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.float()  # its statistics don't bear rounding
-    stages = nn.Sequential(_To(dtype), copied.stages, _To(torch.float32))
-    return channels_last(Net(stages, copied.head, minimum_size=net.minimum_size))
+    stages = list(copied.stages)
+    stages[0] = nn.Sequential(_To(dtype), stages[0])
+    stages[-1] = nn.Sequential(stages[-1], _To(torch.float32))
+    return channels_last(Net(nn.Sequential(*stages), copied.head, minimum_size=net.minimum_size))
 
 
 class _To(nn.Module):

@@ -40,6 +40,15 @@ WORDS: dict[str, dict[str, str]] = {
         "unsure_text": "Photos whose confidence lies below the threshold are answered as unsure. It was chosen on the "
         "validation photos so that, among the answered, at most this share is wrong:",
         "unsure_none": "No threshold keeps to this share on the validation photos: every answer counts as unsure.",
+        "odd": "Odd test photos",
+        "odd_text": "Photos odder than 99 % of the validation photos, by what the net’s stages see and how sure the "
+        "answer is, are answered as unsure too.",
+        "outside": "Shown something else",
+        "outside_text": "Photos of other things, against the test photos. The net knows nothing of what they show: "
+        "what looks like its training photos and is answered surely passes as one of them.",
+        "outside_area": "Less familiar than a test photo",
+        "outside_odd": "called odd",
+        "outside_unsure": "answered as unsure",
         "threshold": "Threshold",
         "curves_title": "ROC and precision-recall",
         "curves_words": "Each class against all others, by its probability; areas have 95 % intervals by a bootstrap "
@@ -171,6 +180,15 @@ WORDS: dict[str, dict[str, str]] = {
         "unsure_text": "Güveni eşiğin altında kalan fotoğraflar “emin değil” diye yanıtlanır. Eşik, yanıtlananların "
         "en çok şu kadarı yanlış olsun diye doğrulama fotoğraflarında seçildi:",
         "unsure_none": "Doğrulama fotoğraflarında hiçbir eşik bu oranı tutturamıyor: her yanıt “emin değil” sayılır.",
+        "odd": "Alışılmadık test fotoğrafları",
+        "odd_text": "Ağın katmanlarının gördüğüne ve yanıtın ne kadar emin olduğuna göre doğrulama fotoğraflarının "
+        "%99’undan daha alışılmadık olanlar da “emin değil” diye yanıtlanır.",
+        "outside": "Başka şeyler gösterilince",
+        "outside_text": "Başka şeylerin fotoğrafları, test fotoğraflarına karşı. Ağ, onlarda ne olduğunu bilmez: "
+        "eğitim fotoğraflarına benzeyen ve emin yanıtlanan her şey onlardan biri sayılır.",
+        "outside_area": "Test fotoğrafından daha az tanıdık",
+        "outside_odd": "alışılmadık denen",
+        "outside_unsure": "“emin değil” diye yanıtlanan",
         "threshold": "Eşik",
         "curves_title": "ROC ve kesinlik-duyarlılık",
         "curves_words": "Her sınıf, olasılığına göre, bütün ötekilere karşı; alanların %95 güven aralıkları sınıf ve "
