@@ -156,28 +156,37 @@ def imputed(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """The chosen pixels replaced by the weighted mean of their neighbours, all at once, and a little noise: unlike a
     grey patch, that leaves no shape to recognise (ROAD: Rong et al., 2022, https://arxiv.org/abs/2202.00449).
     """
-    filled = _smooth(images.double(), chosen)
     noise = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
-    return torch.where(chosen[:, None], filled.to(images) + NOISE * noise, images)
+    return torch.where(chosen[:, None], _smooth(images, chosen) + NOISE * noise, images)
 
 
-def _smooth(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Solves by conjugate gradients: direct neighbours weigh twice as much as diagonal ones."""
-    weights = torch.tensor([[1.0, 2, 1], [2, 0, 2], [1, 2, 1]]).to(images).expand(3, 1, 3, 3)
+def _smooth(images: torch.Tensor, chosen: torch.Tensor, *, closeness: float = 1e-5) -> torch.Tensor:
+    """Chosen pixels as the mean of their neighbours, where direct ones weigh twice as much as diagonal ones.
+
+    By conjugate gradients, begun from the same at half the size, until the squared error is `closeness` of the hole's:
+    what is left is a fifth of `NOISE`, and exactness would take ten times as long.
+    """
     inside = chosen[:, None]
 
     def near(values: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(values, weights, padding=1, groups=3)
+        # [[1, 2, 1], [2, 0, 2], [1, 2, 1]] is the product of two (1, 2, 1), less 4 in the middle.
+        tall = F.pad(values, (0, 0, 1, 1))
+        sums = F.pad(tall[:, :, :-2] + 2 * tall[:, :, 1:-1] + tall[:, :, 2:], (1, 1))
+        return sums[..., :-2] + 2 * sums[..., 1:-1] + sums[..., 2:] - 4 * values
 
-    degree = near(torch.ones_like(images))
+    degree = near(torch.ones_like(images[:1, :1]))
 
     def dot(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
         return (one * two).sum((2, 3), keepdim=True)
 
-    found = torch.where(inside, 0, images)
-    residual = torch.where(inside, near(found), 0)
+    known = torch.where(inside, 0, images)
+    residual = torch.where(inside, near(known), 0)
+    limit = closeness * dot(residual, residual / degree)
+    found = known
+    if min(images.shape[2:]) >= 8:
+        found = torch.where(inside, _from_half(images, chosen), images)
+        residual = torch.where(inside, near(found) - degree * found, 0)
     step, size = residual / degree, dot(residual, residual / degree)
-    limit = 1e-8 * size
     for _ in range(1000):
         if (size <= limit).all():
             break
@@ -190,6 +199,15 @@ def _smooth(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         step = residual / degree + torch.where(size > 0, new / torch.where(size > 0, size, 1), 0) * step
         size = new
     return found
+
+
+def _from_half(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The same images smoothed at half the size, back at their own."""
+    known = (~chosen[:, None]).to(images)
+    share = F.avg_pool2d(known, 2, ceil_mode=True, count_include_pad=False)
+    means = F.avg_pool2d(known * images, 2, ceil_mode=True, count_include_pad=False) / share.clamp_min(1e-9)
+    smoothed = _smooth(means, share[:, 0] == 0)  # a start need not be closer
+    return F.interpolate(smoothed, images.shape[2:], mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()
