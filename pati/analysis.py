@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pati import calibration, curves, metrics, slices, suspects
 from pati.calibration import RISK, Calibration
+from pati.corruptions import CORRUPTIONS, corrupted
 from pati.data.manifest import Entry
 from pati.scope import ODD
 
@@ -98,6 +99,38 @@ def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]
 def _some(count: int, most: int = POINTS) -> NDArray[np.int64]:
     """At most `most` of `count` numbers, evenly spread, the ends among them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def robustness(
+    answers: Callable[[torch.Tensor], torch.Tensor], photos: NDArray[np.uint8], labels: torch.Tensor
+) -> dict[str, Any]:
+    """Accuracy on photos `uint8 (N, size, size, 3)` damaged in every way of `corruptions`, at its three strengths.
+
+    `answers`: photos to logits. `lost`: how much of the accuracy, on the same photos.
+    """
+
+    def right(some: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return (answers(torch.from_numpy(some)).argmax(1) == labels).double().numpy()
+
+    def row(hits: NDArray[np.float64]) -> dict[str, Any]:
+        return {"accuracy": float(hits.mean()), "interval": list(metrics.wilson(float(hits.sum()), len(hits)))}
+
+    before = right(photos)
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for kind, (_, strengths) in CORRUPTIONS.items():
+        kinds[kind] = []
+        for level, strength in enumerate(strengths):
+            after = right(corrupted(photos, kind, level))
+            lost = before - after
+            kinds[kind].append(
+                {
+                    "strength": strength,
+                    **row(after),
+                    "lost": float(lost.mean()),
+                    "lost_interval": list(metrics.mean_interval(lost)),
+                }
+            )
+    return {"photos": len(photos), "undamaged": row(before), "kinds": kinds}
 
 
 def outside(familiarity: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> dict[str, Any]:

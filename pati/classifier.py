@@ -254,6 +254,11 @@ class Classifier:
         peak = float(raw.max())
         return Explanation(shown, raw / peak if peak > 0 else raw, asked, peak, answer)
 
+    def asked(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Preprocessed pixels -> what explainers take: normalised images and the class that each is answered as."""
+        images = self.preprocess.normalise(pixels.to(self._device))
+        return images, self.logits(pixels).argmax(1).to(self._device)
+
     def _cut(self, stage: int | None) -> Net:
         stages = len(self.net.stages)
         if stage is not None and not 1 <= stage <= stages:

@@ -459,17 +459,43 @@ def evaluate(
         )
 
 
+@app.command(name="report")
+def report_(run: Path, /, *, lang: Literal["en", "tr"] = "en", json: Json = False) -> None:
+    """Write a run's report anew, more thoroughly measured than in training. Its photos must be where they were.
+
+    Parameters
+    ----------
+    run
+        A run's folder.
+    lang
+        The language shown first; the page has a switch.
+    """
+    from pati import pipeline
+
+    with _watch() as listen:
+        made, document = pipeline.report_again(run, language=lang, listen=listen)
+    if json:
+        _print_json(document)
+    else:
+        print(made.report)
+
+
 @app.command
 def explain(
     model: Path,
     /,
     *photos: Path,
     label: Annotated[str | None, Parameter(name=["--class", "--label"])] = None,
-    method: str = "grad-cam",
+    method: str | None = None,
     stage: int | None = None,
     out: Path | None = None,
+    check: Annotated[bool, Parameter(negative="")] = False,
+    boxes: Path | None = None,
+    json: Json = False,
 ) -> None:
     """Draw where the model found its reasons: photo, map, overlay and probabilities as a PNG each.
+
+    Or, with --check or --boxes, put such maps to the test.
 
     Parameters
     ----------
@@ -480,12 +506,20 @@ def explain(
     label
         The class to explain; the predicted one if left out.
     method
-        A name from `pati list explainers`.
+        A name from `pati list explainers`; grad-cam if left out, and with --boxes all of them.
     stage
         The net's stage to look at, from 1 on; the last one if left out.
     out
         Folder for the pictures; beside where you are if left out.
+    check
+        Draw nothing: check on these photos and folders (100 photos at most) whether the maps depend on what the net has
+        learnt, and whether they point at what its answer rests on better than maps that know no net.
+    boxes
+        Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in them?
     """
+    if check or boxes is not None:
+        _test_explanations(model, photos, method, boxes, {"class": label, "stage": stage, "out": out}, json=json)
+        return
     from pati.classifier import Classifier, UnreadablePhoto
     from pati.files import write_bytes
     from pati.report import figures
@@ -497,7 +531,7 @@ def explain(
     written: set[Path] = set()
     for photo in photos:
         try:
-            explanation = classifier.explain(photo, label=label, method=method, stage=stage)
+            explanation = classifier.explain(photo, label=label, method=method or "grad-cam", stage=stage)
         except UnreadablePhoto as error:
             fail(error)
             continue
@@ -512,6 +546,41 @@ def explain(
         print(f"{target}  {answer.label} {100 * answer.confidence:.1f} %")
     if not written:
         raise PatiError("none of the photos could be read", "the lines above say why")
+
+
+def _test_explanations(
+    model: Path,
+    photos: tuple[Path, ...],
+    method: str | None,
+    boxes: Path | None,
+    others: dict[str, object],
+    *,
+    json: bool,
+) -> None:
+    from pati import evidence, terminal
+    from pati.classifier import Classifier
+    from pati.explain.cams import explainers
+    from pati.inputs import expand
+
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise PatiError(f"--{given[0]} is for drawing, --check and --boxes draw nothing", "leave it out")
+    classifier = Classifier.load(model)
+    if boxes is None:
+        found = [Path(item) for item in expand([*map(str, photos)], []) if isinstance(item, str)]
+        document = evidence.checked(classifier, found, method or "grad-cam")
+    elif photos:
+        raise PatiError("--boxes names the photos itself", "leave the others out")
+    else:
+        methods = [method] if method else list(explainers)
+        with terminal.bar("explaining", unit="photos") as progress:
+            document = evidence.located(classifier, evidence.boxes(boxes), methods, progress=progress)
+    if json:
+        _print_json(document)
+    elif boxes is None:
+        terminal.show_checked(document, terminal.console(stderr=False))
+    else:
+        terminal.show_located(document, terminal.console(stderr=False))
 
 
 @app.command

@@ -36,6 +36,7 @@ from pati import (
     plan,
     plugins,
     report,
+    results,
     scope,
     threads,
 )
@@ -291,11 +292,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     listen({"kind": "stage", "name": "score"})
     made = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
     outputs = _score(run, made, found, training, validation, testing)
-    assert made.calibration is not None, "learnt by the scoring"
-    document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {
-        "balance": evened,
-        "analysis": _analysed(made.calibration, found, ready.packed, outputs),
-    }
+    document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {"balance": evened}
     made.facts = classifier.facts(
         recipe=recipe,
         metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},
@@ -304,9 +301,14 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     )
     made.save(run.model)
     listen({"kind": "stage", "name": "report"})
+    probes = results.probed(
+        made, found, ready.packed, seconds=recipe.budget and results.SHARE * recipe.budget,
+        trained=state.epoch * len(training),
+    )  # fmt: skip
+    document["analysis"] = results.analysed(made, found, ready.packed, outputs) | probes
     document["seconds"]["command"] = round(time.monotonic() - started, 1)
     files.write_json(run.metrics, document)
-    _report(run, made, found, ready.packed, recipe, document, outputs)
+    results.write(run, made, found, ready.packed, recipe, document, outputs)
     run.update(stage="done", versions=versions())
     return Result(run, made, document)
 
@@ -351,7 +353,7 @@ def _plan(
         # What comes after training is timed now: the scoring, and the report.
         one = _seconds_a_photo(untrained, validation)
         scored = len(validation) + testing + min(len(training), scope.PHOTOS)
-        after = 1.1 * one * scored + report.SECONDS
+        after = 1.1 * one * scored + report.SECONDS + results.SHARE * recipe.budget
         seconds = recipe.budget - (time.monotonic() - started) - after
         if seconds < 0.2 * recipe.budget:
             needed = (recipe.budget - seconds) / 0.8
@@ -436,44 +438,6 @@ def _measure(
     }
 
 
-def _analysed(kept: Calibration, found: Manifest, packed: Pack, outputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What the answers are worth (see `analysis`), without scoring anything again."""
-    splits = {name: found.of_split(name) for name in ("validation", "test")}
-    logits, labels, familiarity = (outputs["test"][part] for part in ("logits", "labels", "familiarity"))
-    rows = packed.of(splits["test"])
-    all_logits, all_labels = (torch.cat([outputs[name][part] for name in splits]) for part in ("logits", "labels"))
-    return {
-        **analysis.of_answers(kept, logits, labels, familiarity, found.classes),
-        "slices": analysis.sliced(
-            splits["test"], lambda number: packed.pixels[rows[number]], (logits.argmax(1) == labels).tolist()
-        ),
-        "suspects": analysis.suspected(
-            [*splits["validation"], *splits["test"]], all_logits, all_labels, kept.temperature, found.classes
-        ),
-    }
-
-
-def _report(
-    run: Run,
-    made: Classifier,
-    found: Manifest,
-    packed: Pack,
-    recipe: Recipe,
-    document: dict[str, Any],
-    outputs: dict[str, dict[str, Any]],
-) -> None:
-    test = found.of_split("test")
-    shown = report.pick_examples(outputs["test"]["logits"], outputs["test"]["labels"])
-    pixels = packed.pixels[packed.of([test[index] for index in shown])]
-    examples = [
-        (test[index], made.explain(np.ascontiguousarray(photo))) for index, photo in zip(shown, pixels, strict=True)
-    ]
-    by_path = {entry.path: entry for entry in found.kept}
-    suspicious = [by_path[row["path"]] for row in document["analysis"]["suspects"]["first"]]
-    pictures = list(packed.pixels[packed.of(suspicious)]) if suspicious else []
-    report.write(run, found, recipe, document, run.rows("epoch"), examples, pictures)
-
-
 def _read(run: Run, recipe: Recipe, listen: Listen) -> Result:
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
     listen({"kind": "finished"})
@@ -541,6 +505,33 @@ def score(
             run.update(test_scored=count)
         document["test_scored"] = count
     return document
+
+
+def report_again(folder: str | Path, *, language: str = "en", listen: Listen = _silent) -> tuple[Run, dict[str, Any]]:
+    """Write a finished run's report anew from what it keeps and its photos, more thoroughly measured than in training.
+
+    No test photo is scored: the answers are those that were given. Returns the run and the document of metrics.json.
+    """
+    run = Run.open(folder)
+    recipe, state = Recipe.read(run.recipe), run.read_state()
+    made = Classifier.load(run.folder)
+    if made.calibration is None or made.scope is None:
+        raise PatiError("this run is of an older pati, which kept less", "train it again with this version")
+    with run.alone():
+        found, packed = _audited(_find(state["data"], recipe, Columns(**state["columns"])), recipe, listen, run)
+        with np.load(run.predictions, allow_pickle=False) as stored:
+            parts = {"validation": ("logits", "labels"), "test": ("logits", "labels", "familiarity")}
+            outputs = {
+                split: {name: torch.from_numpy(stored[f"{split}_{name}"]) for name in names}
+                for split, names in parts.items()
+            }
+        listen({"kind": "stage", "name": "report"})
+        document = json.loads(run.metrics.read_text(encoding="utf-8"))
+        document["analysis"] = results.analysed(made, found, packed, outputs) | results.probed(made, found, packed)
+        document["test_scored"] = int(state["test_scored"])
+        files.write_json(run.metrics, document)
+        results.write(run, made, found, packed, recipe, document, outputs, language=language)
+    return run, document
 
 
 def outside(folder: str | Path, data: str | Path, *, listen: Listen = _silent) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class Run:
         return self.folder / "report.html"
 
     @property
+    def card(self) -> Path:
+        return self.folder / "model-card.md"
+
+    @property
     def figures(self) -> Path:
         return self.folder / "figures"
 

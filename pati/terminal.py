@@ -396,6 +396,73 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
         screen.print(f"{accuracy}, {macro}", soft_wrap=True)
 
 
+_MAPS = {"centre": "a blob in the middle", "edges": "edges", "random": "noise"}
+
+
+def show_checked(document: dict[str, Any], screen: Console) -> None:
+    """Checks of explanations: what was measured, and what it says in words."""
+    last, method = document["forgetting"][-1], document["method"]
+    told = {
+        True: "the maps change when the net forgets what it has learnt",
+        False: "FAILED: the maps stay nearly the same when the net forgets what it has learnt; they say nothing of it",
+    }.get(document["depends"], "whether the maps change when the net forgets can't be told from so few photos")
+    screen.print(f"{method} on {document['photos']} photos: {told} (likeness {_spread(last)})", soft_wrap=True)
+    screen.print(f"likeness of the maps of a photo and of the same moved: {_spread(document['steadiness'])}")
+    table = Table("", method, *_MAPS.values(), box=None, pad_edge=False)
+    for name, row in document["measures"].items():
+        good = "high" if row["high_is_good"] else "low"
+        table.add_row(f"{name} ({good} is good)", *(f"{row[key]['mean']:.3f}" for key in ("method", *_MAPS)))
+    screen.print(table)
+    for name, row in document["measures"].items():
+        for other, words in _MAPS.items():
+            verdict = {True: "better than", False: "WORSE than"}.get(row["against"][other]["better"])
+            screen.print(
+                f"{name}: {verdict or 'no difference can be told to'} {words} ({_spread(row['against'][other])})",
+                soft_wrap=True,
+            )
+    _unreadable(document, screen)
+
+
+def show_located(document: dict[str, Any], screen: Console) -> None:
+    """Maps against boxes: each measure with its interval, and how far above a blob in the middle."""
+    screen.print(f"{document['photos']} photos; the boxes hold {_percent(document['area'])} of the area")
+    heads = ("peak in the box %", "energy in the box %", "overlap (IoU)")
+    table = Table("", *heads, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, row in document["methods"].items():
+        cells = [_percent(row["pointing"]), _percent(row["energy"]), _spread(row["overlap"])]
+        table.add_row(_MAPS.get(name, name), *cells)
+    screen.print(table)
+    for name, row in document["methods"].items():
+        if name in _MAPS:
+            continue
+        told = []
+        for measure in ("pointing", "energy", "overlap"):
+            gain = row[measure]["against"]["centre"]
+            low, high = gain["interval"]
+            verdict = "more" if low > 0 else "less" if high < 0 else "no difference can be told"
+            told.append(f"{measure} {verdict} ({_spread(gain, sign=True)})")
+        screen.print(f"{name} against a blob in the middle: {', '.join(told)}", soft_wrap=True)
+    _unreadable(document, screen)
+
+
+def _spread(row: dict[str, Any], *, sign: bool = False) -> str:
+    low, high = row["interval"]
+    form = "+.3f" if sign else ".3f"
+    return f"{row['mean']:{form}}, {low:{form}} to {high:{form}}"
+
+
+def _percent(row: dict[str, Any]) -> str:
+    low, high = (100 * end for end in row["interval"])
+    return f"{100 * row['mean']:.1f} % ({low:.1f} to {high:.1f} %)"
+
+
+def _unreadable(document: dict[str, Any], screen: Console) -> None:
+    if document["unreadable"]:
+        screen.print(f"note: {document['unreadable']} files could not be read and are not counted")
+
+
 def show_outside(document: dict[str, Any]) -> None:
     """Photos from elsewhere against the test photos, on stdout."""
     low, high = document["roc_interval"]

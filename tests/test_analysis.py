@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, log_loss, r
 
 from pati import analysis
 from pati.calibration import Calibration
+from pati.corruptions import CORRUPTIONS, corrupted
 from pati.data.manifest import Entry
 from pati.metrics import wilson
 
@@ -59,6 +60,30 @@ def test_calibration_section(kept: Calibration) -> None:
     assert found["coverages"][-1] == 1
     assert found["accuracies"][-1] == pytest.approx(accuracy_score(labels, logits.argmax(1)))
     assert len(found["coverages"]) <= analysis.POINTS
+
+
+def test_robustness_is_scored_on_the_damaged_photos() -> None:
+    """A "net" that answers by brightness alone: only what changes that can lead it astray."""
+    generator = np.random.default_rng(0)
+    labels = torch.arange(60) % 2
+    photos = (generator.integers(60, 90, (60, 16, 16, 3)) + 50 * labels.numpy()[:, None, None, None]).astype(np.uint8)
+
+    def answers(pixels: torch.Tensor) -> torch.Tensor:
+        light = pixels.float().mean((1, 2, 3))
+        return torch.stack([100 - light, light - 100], 1)
+
+    found = analysis.robustness(answers, photos, labels)
+    assert found["undamaged"] == {"accuracy": 1.0, "interval": list(wilson(60, 60))}
+    assert set(found["kinds"]) == set(CORRUPTIONS)
+    for kind, rows in found["kinds"].items():
+        for level, row in enumerate(rows):
+            right = (answers(torch.from_numpy(corrupted(photos, kind, level))).argmax(1) == labels).double()
+            assert row["accuracy"] == right.mean().item()
+            assert row["interval"] == list(wilson(int(right.sum()), 60))
+            assert row["lost"] == pytest.approx(1 - right.mean().item())
+            assert row["lost_interval"][0] <= row["lost"] <= row["lost_interval"][1]
+    assert found["kinds"]["blur"][2]["lost"] == 0
+    assert found["kinds"]["brightness"][2]["lost"] > 0.2
 
 
 def test_photos_from_elsewhere() -> None:

@@ -21,6 +21,7 @@ FLOORS = (
     {"tune"},
     {"study"},
     {"pipeline", "showcase"},
+    {"results", "evidence"},
     {"comparison", "lr_find"},
     {"report"},
     {"analysis"},

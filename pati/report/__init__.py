@@ -45,8 +45,11 @@ def write(
     epochs: Sequence[dict[str, Any]],
     examples: Sequence[tuple[Entry, Explanation]],
     suspicious: Sequence[NDArray[np.uint8]],
+    *,
+    language: str = "en",
 ) -> None:
-    """Write report.html and the figures of a scored run. `suspicious`: the photos of the suspects, in their order."""
+    """Write report.html and the figures of a scored run. `suspicious`: the photos of the suspects, in their order;
+    `language`: the one shown first."""
     found, classes = document["analysis"], document["classes"]
     make: dict[str, Callable[[dict[str, str]], str]] = {
         "curves": lambda words: figures.curves(epochs, words, by_class=document["balance"]["by_class"]),
@@ -54,6 +57,8 @@ def write(
         "reliability": lambda words: figures.reliability(found["calibration"], words),
         "risk_coverage": lambda words: figures.risk_coverage(found["calibration"], words),
     }
+    if "robustness" in found:
+        make["robustness"] = lambda words: figures.robustness(found["robustness"], words)
     if found["curves"]:
         make["roc"] = lambda words: figures.roc_and_precision(found["curves"], words)
     drawn = {name: {language: draw(WORDS[language]) for language in LANGUAGES} for name, draw in make.items()}
@@ -77,8 +82,9 @@ def write(
             run.figures / "explanations.png", figures.sheet([e for _, e in examples], [i.label for i, _ in examples])
         )
     kept = manifest.kept
-    page = _page(
+    page = _filled(
         "report.html.jinja",
+        language=language,
         source=printable(manifest.source),
         document=document,
         recipe=recipe.to_json(),
@@ -109,6 +115,42 @@ def write(
         printable=printable,
     )
     files.write_text(run.report, page)
+    files.write_text(run.card, _card(run, manifest, recipe, document))
+
+
+def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any]) -> str:
+    """The model card: what the model is for, what it was made of, what it is worth, and what it can't do."""
+    found = document["analysis"]
+    damage = found.get("robustness")
+    at_worst = [{"kind": kind, "lost": rows[-1]["lost"]} for kind, rows in damage["kinds"].items()] if damage else []
+    counts = Counter(entry.split for entry in manifest.kept)
+    return _filled(
+        "card.md.jinja",
+        markup=False,
+        name=run.folder.resolve().name,
+        file=str(run.model),
+        classes=[printable(name) for name in document["classes"]],
+        source=printable(manifest.source),
+        kept=len(manifest.kept),
+        seen=len(manifest.entries),
+        counts=counts,
+        group=recipe.group_by,
+        recipe=recipe,
+        epochs=document["epochs"],
+        minutes=document["seconds"]["training"] / 60,
+        scored=document.get("test_scored", 1),
+        balance=document["balance"],
+        test=document["test"],
+        worst=min(document["test"]["per_class"], key=lambda row: float(row["recall"])),
+        calibration=found["calibration"],
+        outside=document.get("outside", {}),
+        damage=damage,
+        hardest=max(at_worst, key=lambda row: float(row["lost"]), default=None),
+        suspects=found["suspects"]["count"],
+        manifest=document["manifest"],
+        versions=document["versions"],
+        percent=lambda share: f"{100 * share:.1f} %",
+    )
 
 
 def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
@@ -127,8 +169,9 @@ def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
             if document["importance"]
         },
     }
-    page = _page(
+    page = _filled(
         "search.html.jinja",
+        language="en",
         source=printable(document["source"]),
         document=document,
         states=Counter(row["state"] for row in trials),
@@ -139,11 +182,11 @@ def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
     files.write_text(path, page)
 
 
-def _page(template: str, **values: Any) -> str:
-    """A template of this package as HTML; each page also knows the words."""
+def _filled(template: str, *, markup: bool = True, **values: Any) -> str:
+    """A template of this package, as HTML with `markup`, with these values; each one also knows the words."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pati.report", ""),
-        autoescape=True,
+        autoescape=markup,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
