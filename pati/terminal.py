@@ -426,12 +426,15 @@ def show_checked(document: dict[str, Any], screen: Console) -> None:
 def show_located(document: dict[str, Any], screen: Console) -> None:
     """Maps against boxes: each measure with its interval, and how far above a blob in the middle."""
     screen.print(f"{document['photos']} photos; the boxes hold {_percent(document['area'])} of the area")
-    heads = ("peak in the box %", "energy in the box %", "overlap (IoU)")
-    table = Table("", *heads, box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("", "peak in it %", "energy in it %", "overlap (IoU) %", box=None, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
+        column.justify = "right" if column.header else "left"
     for name, row in document["methods"].items():
-        cells = [_percent(row["pointing"]), _percent(row["energy"]), _spread(row["overlap"])]
+        cells = []
+        for measure in ("pointing", "energy", "overlap"):
+            low, high = (100 * end for end in row[measure]["interval"])
+            cells.append(f"{100 * row[measure]['mean']:.1f} ({low:.1f}–{high:.1f})")
         table.add_row(_MAPS.get(name, name), *cells)
     screen.print(table)
     for name, row in document["methods"].items():
