@@ -119,6 +119,7 @@ def check(
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
+    decisions: Path | None = None,
     json: Json = False,
 ) -> None:
     """Audit a data set: bad files, duplicates, classes, sizes, and the split. Changes nothing in it.
@@ -131,6 +132,8 @@ def check(
         Where to write the manifest, one line a file.
     group_by
         CSV column whose equal values must stay in one split.
+    decisions
+        A CSV of photos to keep, drop or relabel: columns path, sha256 (as in the manifest), decision, new_label.
     """
     from pati import pipeline, terminal
     from pati.data.manifest import is_manifest
@@ -140,7 +143,7 @@ def check(
         raise PatiError(f"--out {out} would overwrite something else", "name another file")
     columns = _columns(path_column, label_column, split_column)
     with _watch() as listen:
-        found = pipeline.check(data, Recipe(group_by=group_by), columns=columns, listen=listen)
+        found = pipeline.check(data, Recipe(group_by=group_by), columns=columns, decisions=decisions, listen=listen)
     found.write(out)
     if json:
         _print_json(terminal.check_document(found))
@@ -168,6 +171,7 @@ def train(
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
+    decisions: Path | None = None,
     json: Json = False,
 ) -> None:
     """Train from scratch: audit, split, train, score the test split once, report.
@@ -196,6 +200,8 @@ def train(
         A JSON file as a run's recipe.json, or a name from `pati list presets`.
     set_
         field=value of the recipe, any number of them.
+    decisions
+        A CSV of photos to keep, drop or relabel, as for `pati check`; the photos themselves stay as they are.
     resume
         A run's folder: go on where it stopped. Takes no other choices.
     """
@@ -203,7 +209,7 @@ def train(
 
     choices = (
         data, budget, epochs, model, size, out, seed, group_by, balance, recipe, set_, path_column, label_column,
-        split_column,
+        split_column, decisions,
     )  # fmt: skip
     if resume is not None:
         if any(choice is not None for choice in choices):
@@ -220,7 +226,9 @@ def train(
         chosen = _chosen(recipe, set_, epochs, seconds, common)
         columns = _columns(path_column, label_column, split_column)
         with _watch() as listen:
-            result = pipeline.train(data, chosen, out=out, columns=columns, started=STARTED, listen=listen)
+            result = pipeline.train(
+                data, chosen, out=out, columns=columns, decisions=decisions, started=STARTED, listen=listen
+            )
     from pati import terminal
 
     if json:

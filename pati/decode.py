@@ -51,6 +51,7 @@ REASONS = {
     "unsupported": f"not one of the formats {', '.join(FORMATS)}; convert it",
     "truncated": "the file ends too early; copy it again from where it came",
     "damaged": "the file can't be decoded; copy it again from where it came",
+    "dropped": "left out by a decision of yours (--decisions)",
 }
 FLAGS = {
     "corrupt-data": "decodes, but the decoder met corrupt data",
@@ -61,6 +62,8 @@ FLAGS = {
     "tiny": "a side under 16 px",
     "narrow": "one side over 8 times the other",
     "solid": "one colour all over",
+    "relabelled": "has the class of a decision of yours (--decisions), not its folder's",
+    "confirmed": "you decided to keep it as it is (--decisions)",
 }
 
 

@@ -43,6 +43,7 @@ from pati import (
 from pati.calibration import Calibration
 from pati.classifier import Classifier, Refused
 from pati.data import audit, loader, pack, places, sources
+from pati.data.decisions import read as decisions_in
 from pati.data.loader import Samples
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.pack import Pack
@@ -104,9 +105,16 @@ def _silent(event: dict[str, Any]) -> None:
     """Listens to nothing."""
 
 
-def check(data: str | Path, recipe: Recipe, *, columns: Columns = Columns(), listen: Listen = _silent) -> Manifest:
+def check(
+    data: str | Path,
+    recipe: Recipe,
+    *,
+    columns: Columns = Columns(),
+    decisions: Path | None = None,
+    listen: Listen = _silent,
+) -> Manifest:
     """Audit and split, without training. The manifest may be one that can't be trained on."""
-    source = _find(data, recipe, columns)
+    source = _find(data, recipe, columns, decisions)
     listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
     findings = audit.read_all(source, progress=_audit_progress(listen))
     listen({"kind": "stage", "name": "split"})
@@ -119,17 +127,21 @@ def train(
     *,
     out: Path | None = None,
     columns: Columns = Columns(),
+    decisions: Path | None = None,
     started: float | None = None,
     listen: Listen = _silent,
 ) -> Result:
-    """Train from scratch and score the test split once. `started` (`time.monotonic`) begins the budget."""
+    """Train from scratch and score the test split once. `started` (`time.monotonic`) begins the budget; `decisions`: a
+    CSV of what a person decided of single photos (see `pati.data.decisions`)."""
     started = time.monotonic() if started is None else started
-    source = _find(data, recipe, columns)
+    source = _find(data, recipe, columns, decisions)
     recipe, speed = _settled(source, recipe)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, source.name.split(".")[0])
     with _resumable(run), run.alone(), threads.restored():
         run.begin(recipe, {"data": where, "columns": asdict(columns), "speed": round(speed, 1)} | plugins.state())
+        if decisions is not None:
+            files.write_bytes(run.decisions, decisions.read_bytes())
         return _go(run, source, recipe, started, listen)
 
 
@@ -157,15 +169,24 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
     with _resumable(run), run.alone(), threads.restored():
         if run.read_state()["stage"] == "done":  # its photos may be gone by now
             return _read(run, recipe, listen)
-        return _go(run, _find(state["data"], recipe, Columns(**state["columns"])), recipe, started, listen)
+        return _go(run, _source_of(run, recipe), recipe, started, listen)
 
 
-def _find(data: str | Path, recipe: Recipe, columns: Columns) -> Source:
+def _source_of(run: Run, recipe: Recipe) -> Source:
+    """The data of a run, with the decisions that it began with."""
+    state = run.read_state()
+    decided = run.decisions if run.decisions.exists() else None
+    return _find(state["data"], recipe, Columns(**state["columns"]), decided)
+
+
+def _find(data: str | Path, recipe: Recipe, columns: Columns, decided: Path | None = None) -> Source:
     if recipe.group_by is not None:
         columns = dataclasses.replace(columns, group=recipe.group_by)
     source = sources.find(data, columns)
     if not source.items:
         raise PatiError(f"no photo found in {source.root}", "expected one folder a class with photos in it, or a CSV")
+    if decided is not None:
+        source = dataclasses.replace(source, decisions=decisions_in(decided, source.classes))
     return source
 
 
@@ -518,7 +539,7 @@ def report_again(folder: str | Path, *, language: str = "en", listen: Listen = _
     if made.calibration is None or made.scope is None:
         raise PatiError("this run is of an older pati, which kept less", "train it again with this version")
     with run.alone():
-        found, packed = _audited(_find(state["data"], recipe, Columns(**state["columns"])), recipe, listen, run)
+        found, packed = _audited(_source_of(run, recipe), recipe, listen, run)
         with np.load(run.predictions, allow_pickle=False) as stored:
             parts = {"validation": ("logits", "labels"), "test": ("logits", "labels", "familiarity")}
             outputs = {

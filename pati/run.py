@@ -42,6 +42,10 @@ class Run:
         return self.folder / "manifest.jsonl"
 
     @property
+    def decisions(self) -> Path:
+        return self.folder / "decisions.csv"
+
+    @property
     def log(self) -> Path:
         return self.folder / "log.jsonl"
 
@@ -110,7 +114,7 @@ class Run:
             raise PatiError(
                 f"{self.folder} holds a run already", f"go on with it: {again}; or name another folder with --out"
             )
-        own = {self.recipe, self.state, self.manifest, self.log} if self.recipe.exists() else set()
+        own = {self.recipe, self.state, self.manifest, self.decisions, self.log} if self.recipe.exists() else set()
         here = [path for path in self.folder.glob("*") if path.name != LOCK]
         strange = sorted(path.name for path in here if path not in own and not files.is_unfinished(path))
         if strange:

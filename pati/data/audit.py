@@ -23,6 +23,7 @@ import numpy as np
 import pati
 from pati import decode
 from pati.data import duplicates, places
+from pati.data.decisions import Decision, unmet
 from pati.data.manifest import Entry, Manifest, class_order, join, with_split
 from pati.data.sources import Item, Source
 from pati.data.worker import Finding, Target, quarantined, receive, send, unpack_findings
@@ -184,7 +185,10 @@ class _Process:
 
 def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Manifest:
     """Findings -> manifest: duplicates joined, split drawn."""
-    entries = [_entry(item, finding) for item, finding in zip(source.items, findings, strict=True)]
+    entries = [
+        _entry(item, finding, source.decisions.get(item.path))
+        for item, finding in zip(source.items, findings, strict=True)
+    ]
     comparable = [
         index
         for index, finding in enumerate(findings)
@@ -193,7 +197,7 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
     # Exact copies share a thumbnail: compare each content once.
     unique = list({findings[index].sha256: index for index in reversed(comparable)}.values())[::-1]
     near: list[tuple[int, int]] = []
-    notes = source.notes
+    notes = source.notes + unmet(source.decisions, {entry.path: entry.sha256 for entry in entries})
     if unique:
         pairs, passed_over = duplicates.near_duplicates(np.stack([findings[index].thumb for index in unique]))
         near = [(unique[i], unique[j]) for i, j in pairs]
@@ -206,6 +210,9 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
         test=recipe.test,
         given=source.presplit,
     )
+    changed = sum(entry.split == "test" and "relabelled" in entry.flags for entry in entries)
+    if changed:
+        notes += (f"{changed} labels of test photos were changed by decisions: a model's score on them is not blind",)
     settings = {
         "seed": recipe.split_seed,
         "validation": recipe.validation,
@@ -216,7 +223,16 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
     return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, notes)
 
 
-def _entry(item: Item, finding: Finding) -> Entry:
+def _entry(item: Item, finding: Finding, decision: Decision | None) -> Entry:
     status = "quarantined" if finding.reason else "flagged" if finding.flags else "kept"
     facts = {field.name: getattr(finding, field.name) for field in dataclasses.fields(Finding) if field.name != "thumb"}
-    return Entry(item.path, item.label, status, group=item.group, split=item.split, **facts)
+    entry = Entry(item.path, item.label, status, group=item.group, split=item.split, **facts)
+    if decision is None or decision.sha256 != entry.sha256 or not entry.kept:
+        return entry
+    if decision.action == "drop":
+        return dataclasses.replace(entry, status="quarantined", reason="dropped")
+    if decision.action == "relabel" and decision.label != entry.label:
+        detail = f"was {entry.label}"
+        flags = (*entry.flags, "relabelled")
+        return dataclasses.replace(entry, status="flagged", label=decision.label, detail=detail, flags=flags)
+    return dataclasses.replace(entry, flags=(*entry.flags, "confirmed"))

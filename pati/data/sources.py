@@ -11,12 +11,13 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pati.data import places
 from pati.data.archives import is_archive, unpacked
+from pati.data.decisions import Decision
 from pati.data.places import Folder, Place, Zip
 from pati.decode import is_photo_name, is_system_file
 from pati.errors import PatiError
@@ -48,7 +49,7 @@ class Source:
 
     `mirrored`: a photo and its mirror image mean the same, so flips are a sound
     augmentation (false for digits). `turned`: so do small turns. `presplit`: the user's
-    own train/val/test folders or CSV column rule.
+    own train/val/test folders or CSV column rule. `decisions`: the user's, by path.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Source:
     turned: bool = True
     presplit: bool = False
     notes: tuple[str, ...] = ()
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
