@@ -17,7 +17,7 @@ from tests.conftest import write_shapes
 # A checkpoint every step, and slow enough that each phase can be hit.
 RUNNER = """
 import sys, time
-import pati.training, pati.pipeline, pati.files, pati.data.audit
+import pati.training, pati.results, pati.files, pati.data.audit
 pati.training.CHECKPOINT_SECONDS, pati.training.CHECKPOINT_SHARE = 0.0, float("inf")
 
 def slowed(module, name, seconds):
@@ -35,7 +35,7 @@ if phase == "pack":
 if phase == "checkpoint":
     slowed(pati.files.os, "fsync", 0.05)
 if phase == "final":
-    slowed(pati.pipeline, "_report", 5.0)
+    slowed(pati.results, "write", 5.0)
 from pati.cli import main
 main()
 """
