@@ -31,6 +31,7 @@
     bit_flips   1,000 single bits flipped in model files and checkpoints
     fuzz        a million damaged photos, 200,000 model files, guided by coverage (needs the extra [fuzz])
     suites      the tests that stand for promises in docs/robustness.md
+    labels      200 training labels flipped on purpose, found by `pati clean --folds 3 --budget 15m`
     copies      near-duplicates planted in photos: found, and kept in one split
     startup     seconds of `pati --help`
 
@@ -50,7 +51,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import bad_files, copies, cost, fuzzing, gpu, inference, keras, kills, many_kills, runs, study, suites
+from bench import (
+    bad_files,
+    copies,
+    cost,
+    fuzzing,
+    gpu,
+    inference,
+    keras,
+    kills,
+    labels,
+    many_kills,
+    runs,
+    study,
+    suites,
+)
 from bench.command import commit
 
 RESULTS = Path(__file__).parent / "results"
@@ -83,6 +98,7 @@ MEASUREMENTS = {
     "bit_flips": fuzzing.bit_flips,
     "fuzz": fuzzing.fuzz,
     "suites": suites.suites,
+    "labels": labels.labels,
     "copies": copies.copies,
     "startup": runs.startup,
 }

@@ -27,7 +27,10 @@ from pati.models.counting import cost_of
 from pati.terminal import plain
 
 HERE = Path(__file__).parent
-VERBS = ("fetch", "check", "train", "eval", "explain", "predict", "compare", "tune", "lr-find", "show-augment", "list")
+VERBS = (
+    "fetch", "check", "train", "eval", "report", "explain", "predict", "compare", "clean", "tune", "lr-find",
+    "show-augment", "list",
+)  # fmt: skip
 
 
 def help_of(*words: str) -> str:

@@ -44,7 +44,7 @@ def calibrated(
     answered = (confidence >= threshold) & ~odd
     count, hits = int(answered.sum()), int(right[answered].sum())
     _, coverage, risk = calibration.risk_coverage(confidence, right)
-    some = _some(len(coverage))
+    some = spread(len(coverage), POINTS)
     return {
         "temperature": kept.temperature,
         "validation_photos": kept.photos,
@@ -80,7 +80,7 @@ def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]
         found = curves.curve(probabilities[:, number], (labels == number).numpy())
         if found is None:
             continue
-        some = _some(len(found.recall))
+        some = spread(len(found.recall), POINTS)
         rows.append(
             {
                 "class": name,
@@ -96,13 +96,17 @@ def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]
     return rows
 
 
-def _some(count: int, most: int = POINTS) -> NDArray[np.int64]:
+def spread(count: int, most: int) -> NDArray[np.int64]:
     """At most `most` of `count` numbers, evenly spread, the ends among them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def robustness(
-    answers: Callable[[torch.Tensor], torch.Tensor], photos: NDArray[np.uint8], labels: torch.Tensor
+    answers: Callable[[torch.Tensor], torch.Tensor],
+    photos: NDArray[np.uint8],
+    labels: torch.Tensor,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Accuracy on photos `uint8 (N, size, size, 3)` damaged in every way of `corruptions`, at its three strengths.
 
@@ -117,9 +121,11 @@ def robustness(
 
     before = right(photos)
     kinds: dict[str, list[dict[str, Any]]] = {}
+    total = 1 + sum(len(strengths) for _, strengths in CORRUPTIONS.values())
     for kind, (_, strengths) in CORRUPTIONS.items():
         kinds[kind] = []
         for level, strength in enumerate(strengths):
+            progress(1 + sum(map(len, kinds.values())), total)
             after = right(corrupted(photos, kind, level))
             lost = before - after
             kinds[kind].append(
@@ -130,6 +136,7 @@ def robustness(
                     "lost_interval": list(metrics.mean_interval(lost)),
                 }
             )
+    progress(total, total)
     return {"photos": len(photos), "undamaged": row(before), "kinds": kinds}
 
 
@@ -161,7 +168,7 @@ def sliced(
 
     `photos` gives each one by its number, as the net sees it, `uint8 (size, size, 3)`.
     """
-    chosen = _some(len(entries), MOST_SLICED).tolist()
+    chosen = spread(len(entries), MOST_SLICED).tolist()
     width, height = (np.array([float(getattr(entries[n], side)) for n in chosen]) for side in ("width", "height"))
     hits = np.array([right[n] for n in chosen], bool)
     properties = {

@@ -421,7 +421,7 @@ def evaluate(
     outside: str | None = None,
     json: Json = False,
 ) -> None:
-    """Score a run's model on one of its splits, or on another labelled set.
+    """Score a run's model on one of its splits, or on another labelled set, with a report in the run's folder.
 
     Parameters
     ----------
@@ -433,7 +433,7 @@ def evaluate(
         Another folder, archive, CSV or known name with the same classes.
     outside
         A folder, archive or known name of photos of something else: how well are they told from the test photos?
-        The figures also go into the run's report.
+        The run keeps the figures; `pati report` shows them.
     """
     from pati import pipeline, terminal
 
@@ -465,6 +465,10 @@ def evaluate(
             f"note: this test split has now been scored {document['test_scored']} times; "
             "choices made by its score make the score too good"
         )
+    if document["trained_on"]:
+        terminal.say(f"warning: {document['trained_on']} of these photos were trained on, so the score is too good")
+    if "report" in document:
+        terminal.say(f"report: {document['report']}")
 
 
 @app.command(name="report")
@@ -526,8 +530,11 @@ def explain(
         Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in them?
     """
     if check or boxes is not None:
-        _test_explanations(model, photos, method, boxes, {"class": label, "stage": stage, "out": out}, json=json)
+        others: dict[str, object] = {"class": label, "stage": stage, "out": out}
+        _test_explanations(model, photos, method, boxes, others, check=check, json=json)
         return
+    if json:
+        raise PatiError("--json is for --check and --boxes", "leave it out: pictures are drawn as PNGs")
     from pati.classifier import Classifier, UnreadablePhoto
     from pati.files import write_bytes
     from pati.report import figures
@@ -563,6 +570,7 @@ def _test_explanations(
     boxes: Path | None,
     others: dict[str, object],
     *,
+    check: bool,
     json: bool,
 ) -> None:
     from pati import evidence, terminal
@@ -570,13 +578,16 @@ def _test_explanations(
     from pati.explain.cams import explainers
     from pati.inputs import expand
 
+    if check and boxes is not None:
+        raise PatiError("--check looks at photos, --boxes at a CSV of them", "give one of the two")
     given = [name for name, value in others.items() if value is not None]
     if given:
         raise PatiError(f"--{given[0]} is for drawing, --check and --boxes draw nothing", "leave it out")
     classifier = Classifier.load(model)
     if boxes is None:
         found = [Path(item) for item in expand([*map(str, photos)], []) if isinstance(item, str)]
-        document = evidence.checked(classifier, found, method or "grad-cam")
+        with terminal.bar("checking", unit="steps") as progress:
+            document = evidence.checked(classifier, found, method or "grad-cam", progress=progress)
     elif photos:
         raise PatiError("--boxes names the photos itself", "leave the others out")
     else:
@@ -589,6 +600,51 @@ def _test_explanations(
         terminal.show_checked(document, terminal.console(stderr=False))
     else:
         terminal.show_located(document, terminal.console(stderr=False))
+
+
+@app.command
+def clean(
+    data: str,
+    run: Path,
+    /,
+    *,
+    folds: int = 0,
+    budget: str | None = None,
+    out: Path | None = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    json: Json = False,
+) -> None:
+    """List photos to look at: labels that are likely wrong, pictures in two classes, odd ones. Touches none of them.
+
+    A table and a page to decide in; `pati train --decisions` follows.
+
+    Parameters
+    ----------
+    data
+        The run's data, or other photos of its classes.
+    run
+        A run's folder. Its net judges the photos that it has not trained on.
+    folds
+        Judge the training photos too, by so many trainings, each on the others: 3 is usual.
+    budget
+        Time for the whole command with --folds, such as 15m; without it each training takes as long as the run's.
+    out
+        Folder for table and page; clean in the run's folder if left out. Decisions in it are kept.
+    """
+    from pati import cleaning, terminal
+
+    seconds = None if budget is None else _seconds(budget)
+    columns = _columns(path_column, label_column, split_column)
+    with _watch() as listen:
+        document = cleaning.clean(
+            data, run, folds=folds, budget=seconds, columns=columns, out=out, started=STARTED, listen=listen
+        )
+    if json:
+        _print_json(document)
+    else:
+        terminal.show_clean(document)
 
 
 @app.command

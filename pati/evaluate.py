@@ -54,10 +54,13 @@ def batch_logits(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tor
 
 def batch_answers(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """The same logits, and the moments `(N, D)` that `scope` compares: of all stages but the last."""
-    seen = [images]
-    for stage in net.stages:
-        seen.append(stage(seen[-1]))
-    logits: torch.Tensor = net.head(seen[-1])
+    values, parts = images, []
+    told = max(1, len(net.stages) - 1)  # a net of one stage has no other
+    for number, stage in enumerate(net.stages):
+        values = stage(values)
+        if number < told:
+            parts.append(moments(values))
+    logits: torch.Tensor = net.head(values)
     if mirror:
         logits = (logits + net(images.flip(3))) / 2
-    return logits.float(), moments(seen[1 : max(2, len(seen) - 1)])
+    return logits.float(), torch.cat(parts, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from pati import decode
+from pati.analysis import spread
 from pati.classifier import Classifier
 from pati.data.sources import COLUMNS
 from pati.errors import PatiError
 from pati.explain import checks, localise
 from pati.explain.cams import explainers
+from pati.files import read_csv
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 AT_ONCE = 32
@@ -34,13 +35,19 @@ class Boxed:
     box: tuple[float, float, float, float]
 
 
-def checked(made: Classifier, photos: Sequence[Path], method: str) -> dict[str, Any]:
+def checked(
+    made: Classifier,
+    photos: Sequence[Path],
+    method: str,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
     """`checks.checked` of a method on these photos, for the class that each is answered as.
 
     On `MOST` of them, evenly spread, where there are more. With `unreadable`, the number of those passed over.
     """
     pixels = []
-    some = np.linspace(0, len(photos) - 1, min(len(photos), MOST)).round().astype(int)
+    some = spread(len(photos), MOST)
     for photo in [photos[number] for number in some]:
         try:
             pixels.append(made.preprocess(photo))
@@ -49,18 +56,13 @@ def checked(made: Classifier, photos: Sequence[Path], method: str) -> dict[str, 
     if len(pixels) < FEWEST:
         raise PatiError(f"{len(pixels)} photos can be read", f"at least {FEWEST} are needed: intervals are over photos")
     images, classes = made.asked(torch.from_numpy(np.stack(pixels)))
-    found = checks.checked(made.net, explainers[method], images, classes)
+    found = checks.checked(made.net, explainers[method], images, classes, progress=progress)
     return {"method": method, "unreadable": len(some) - len(pixels), **found}
 
 
 def boxes(table: Path) -> list[Boxed]:
     """The rows of a CSV with a photo's path, relative to it, and xmin, ymin, xmax, ymax. Raises `PatiError`."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header, rows = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PatiError(f"can't read {table}: {error}", "it should be a UTF-8 CSV with a header line") from None
+    header, rows = read_csv(table)
     named = next((name for name in header if name.strip().lower() in COLUMNS["path"]), None)
     lacking = [name for name in SIDES if name not in header]
     if named is None or lacking:
@@ -124,6 +126,6 @@ def located(
     return {
         "photos": len(pixels),
         "unreadable": len(rows) - len(pixels),
-        "area": localise.mean(localise.inside(box, side, side).mean((1, 2))),
+        "area": checks.mean(localise.inside(box, side, side).mean((1, 2))),
         "methods": localise.compared(joined),
     }

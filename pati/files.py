@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import glob
 import hashlib
@@ -147,6 +148,17 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a UTF-8 CSV that a person gave; raises `PatiError` for anything else."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            return list(reader.fieldnames or []), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        told = error.strerror if isinstance(error, OSError) else error
+        raise PatiError(f"can't read {path}: {told}", "it should be a UTF-8 CSV with a header line") from None
+
+
 def sha256_file(path: Path) -> str:
     """Hex digest of a file's bytes, read in blocks."""
     with path.open("rb") as file:
@@ -160,6 +172,15 @@ def cache_folder() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "pati"
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name is valid text: on some systems it may be any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def printable(path: str) -> str:

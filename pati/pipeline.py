@@ -145,9 +145,16 @@ def train(
         return _go(run, source, recipe, started, listen)
 
 
-def prepare(data: str | Path, recipe: Recipe, *, columns: Columns = Columns(), listen: Listen = _silent) -> Prepared:
+def prepare(
+    data: str | Path,
+    recipe: Recipe,
+    *,
+    columns: Columns = Columns(),
+    decisions: Path | None = None,
+    listen: Listen = _silent,
+) -> Prepared:
     """Everything that comes before training, without a run's folder: settle, audit, split, pack."""
-    source = _find(data, recipe, columns)
+    source = _find(data, recipe, columns, decisions)
     recipe, speed = _settled(source, recipe)
     return _prepared(*_audited(source, recipe, listen), recipe, speed)
 
@@ -372,7 +379,7 @@ def _plan(
     seconds, after = None, 0.0
     if recipe.budget is not None:
         # What comes after training is timed now: the scoring, and the report.
-        one = _seconds_a_photo(untrained, validation)
+        one = seconds_a_photo(untrained, validation)
         scored = len(validation) + testing + min(len(training), scope.PHOTOS)
         after = 1.1 * one * scored + report.SECONDS + results.SHARE * recipe.budget
         seconds = recipe.budget - (time.monotonic() - started) - after
@@ -397,7 +404,8 @@ def _plan(
     return made
 
 
-def _seconds_a_photo(made: Classifier, data: Samples) -> float:
+def seconds_a_photo(made: Classifier, data: Samples) -> float:
+    """What an answer takes on this machine, timed on a batch."""
     pixels, _ = data.at(torch.arange(min(evaluate.BATCH, len(data))))
     made.logits(pixels)  # the first time is slower
     at = time.monotonic()
@@ -473,12 +481,13 @@ def score(
     columns: Columns = Columns(),
     listen: Listen = _silent,
 ) -> dict[str, Any]:
-    """Score a run's model on one of its splits, or on another labelled set.
+    """Score a run's model on one of its splits, or on another labelled set, and write a page about it.
 
-    A further scoring of the test split is counted in the run, and said.
+    A further scoring of the test split is counted in the run, and said in its report.
     """
     run = Run.open(folder)
-    made = Classifier.load(run.folder)
+    made, found = Classifier.load(run.folder), Manifest.read(run.manifest)
+    trained_on = 0
     if data is not None:
         source = _find(data, Recipe(), columns)
         unknown = sorted(set(source.classes) - set(made.classes))
@@ -487,13 +496,14 @@ def score(
                 f"{data} has classes that the model does not know: {', '.join(unknown[:5])}",
                 f"the model's classes: {', '.join(made.classes)}",
             )
-        place, rows = places.at(source.root), [(item.path, item.label, "") for item in source.items]
+        name, place, rows = source.name, places.at(source.root), [(item.path, item.label, "") for item in source.items]
         counts = Counter(item.label for item in source.items)
+        known = {entry.sha256 for entry in found.of_split("train")}
+        trained_on = sum(pack.hash_now(place, path) in known for path, _, _ in rows)
     else:
-        found = Manifest.read(run.manifest)
         if split not in ("train", "validation", "test"):
             raise PatiError(f"there is no split {split!r}", "expected train, validation or test")
-        place = places.at(Path(found.root))
+        name, place = split, places.at(Path(found.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
         counts = Counter(entry.label for entry in found.of_split("train"))
     listen({"kind": "stage", "name": "score", "photos": len(rows)})
@@ -503,38 +513,48 @@ def score(
             f"{len(changed)} photos changed or are gone since the run, for example {changed[0]}",
             "put them back as they were, or score another set with --data",
         )
-    logits, labels, unreadable = [], [], 0
-    for done, ((_, label, _), prediction) in enumerate(
+    answers, labels, paths = [], [], []
+    for done, ((path, label, _), answer) in enumerate(
         zip(rows, made.predict_stream(_photos(place, rows)), strict=True), start=1
     ):
         listen({"kind": "audit", "done": done, "total": len(rows)})
-        if prediction.error:
-            unreadable += 1
-            continue
-        logits.append([prediction.probabilities[name] for name in made.classes])
-        labels.append(made.classes.index(label))
+        if not answer.error:
+            answers.append(answer)
+            labels.append(made.classes.index(label))
+            paths.append(path)
     if not labels:
         raise PatiError(f"none of the {len(rows)} photos could be read")
-    # The logarithm of probabilities is as good as logits: they differ by a constant a photo, and the temperature.
-    heat = 1.0 if made.calibration is None else made.calibration.temperature
-    tensor = heat * torch.tensor(logits, dtype=torch.float64).clamp_min(1e-300).log()
-    document = metrics.summary(tensor, torch.tensor(labels), made.classes) | {"unreadable": unreadable}
-    document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
+    document: dict[str, Any] = {"unreadable": len(rows) - len(labels), "trained_on": trained_on}
     if data is None and split == "test":
         with run.alone():
-            count = int(run.read_state()["test_scored"]) + 1
-            run.update(test_scored=count)
-        document["test_scored"] = count
+            document["test_scored"] = int(run.read_state()["test_scored"]) + 1
+            run.update(test_scored=document["test_scored"])
+    document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
+    listen({"kind": "stage", "name": "report"})
+    page = run.folder / "eval" / f"{name}.html"
+    about = {"data": name, "kind": "split" if data is None else "data", "model": str(run.model)}
+    document = results.scored(
+        made, page, answers, torch.tensor(labels), paths, lambda number: place.read(paths[number]),
+        document | about | {"manifest": found.hash()},
+    )  # fmt: skip
+    if "test_scored" in document:
+        try:
+            report_again(folder, thorough=False)
+        except PatiError as error:
+            listen({"kind": "warning", "text": f"{run.report} still tells of one scoring: {error.message}"})
     return document
 
 
-def report_again(folder: str | Path, *, language: str = "en", listen: Listen = _silent) -> tuple[Run, dict[str, Any]]:
-    """Write a finished run's report anew from what it keeps and its photos, more thoroughly measured than in training.
+def report_again(
+    folder: str | Path, *, language: str = "en", thorough: bool = True, listen: Listen = _silent
+) -> tuple[Run, dict[str, Any]]:
+    """Write a finished run's report anew from what it keeps and its photos; `thorough`: measured on more of them than
+    in training.
 
     No test photo is scored: the answers are those that were given. Returns the run and the document of metrics.json.
     """
     run = Run.open(folder)
-    recipe, state = Recipe.read(run.recipe), run.read_state()
+    recipe = Recipe.read(run.recipe)
     made = Classifier.load(run.folder)
     if made.calibration is None or made.scope is None:
         raise PatiError("this run is of an older pati, which kept less", "train it again with this version")
@@ -548,9 +568,13 @@ def report_again(folder: str | Path, *, language: str = "en", listen: Listen = _
             }
         listen({"kind": "stage", "name": "report"})
         document = json.loads(run.metrics.read_text(encoding="utf-8"))
-        document["analysis"] = results.analysed(made, found, packed, outputs) | results.probed(made, found, packed)
-        document["test_scored"] = int(state["test_scored"])
-        files.write_json(run.metrics, document)
+        if thorough:
+            document["analysis"] = results.analysed(made, found, packed, outputs) | results.probed(
+                made, found, packed, progress=lambda what, done, total: listen(
+                    {"kind": "audit", "what": what, "done": done, "total": total}
+                ),
+            )  # fmt: skip
+            files.write_json(run.metrics, document)
         results.write(run, made, found, packed, recipe, document, outputs, language=language)
     return run, document
 

@@ -7,19 +7,22 @@ on validation photos, on as many as there is time for.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import analysis, report
-from pati.classifier import Classifier
+from pati import analysis, metrics, report
+from pati.classifier import Classifier, Prediction
 from pati.data.manifest import Manifest
 from pati.data.pack import Pack
 from pati.explain import checks
 from pati.explain.cams import explainers
+from pati.preprocess import Photo
 from pati.recipe import Recipe
 from pati.run import Run
 
@@ -52,23 +55,33 @@ def analysed(made: Classifier, found: Manifest, packed: Pack, outputs: Answers) 
 
 
 def probed(
-    made: Classifier, found: Manifest, packed: Pack, *, seconds: float | None = None, trained: int | None = None
+    made: Classifier,
+    found: Manifest,
+    packed: Pack,
+    *,
+    seconds: float | None = None,
+    trained: int | None = None,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Robustness and the checks of explanations on validation photos; what there is no time for is left out.
 
     On as many as fit into `seconds`; else, so that a run by epochs is the same everywhere, on as many as suit the
-    number of photos `trained` on; without either, on `DAMAGED` and `EXPLAINED`.
+    number of photos `trained` on; without either, on `DAMAGED` and `EXPLAINED`. `progress` hears what is measured and
+    how far it is, done of total.
     """
     entries = found.of_split("validation")
     labels = torch.tensor(found.targets(entries))
     rows = packed.of(entries)
 
     def robustness(numbers: NDArray[np.int64]) -> dict[str, Any]:
-        return analysis.robustness(made.logits, packed.pixels[rows[numbers]], labels[numbers])
+        return analysis.robustness(
+            made.logits, packed.pixels[rows[numbers]], labels[numbers], progress=partial(progress, "robustness")
+        )
 
     def explanations(numbers: NDArray[np.int64]) -> dict[str, Any]:
         images, classes = made.asked(torch.from_numpy(packed.pixels[rows[numbers]]))
-        return {"method": METHOD, **checks.checked(made.net, explainers[METHOD], images, classes)}
+        told = partial(progress, "explanations")
+        return {"method": METHOD, **checks.checked(made.net, explainers[METHOD], images, classes, progress=told)}
 
     done: dict[str, Any] = {}
     tasks: dict[str, tuple[Callable[[NDArray[np.int64]], dict[str, Any]], int]] = {
@@ -82,7 +95,7 @@ def probed(
         elif trained is not None:
             count = min(count, trained // _EPOCH_PHOTOS[name])
         if count >= FEWEST[name]:
-            done[name] = measure(_spread(len(entries), count))
+            done[name] = measure(analysis.spread(len(entries), count))
     return done
 
 
@@ -90,13 +103,34 @@ def _affordable(measure: Callable[[NDArray[np.int64]], dict[str, Any]], seconds:
     """Photos that can be measured in this time, the trial of a few that tells it included."""
     few = min(4, count)
     at = time.monotonic()
-    measure(_spread(count, few))
+    measure(analysis.spread(count, few))
     taken = time.monotonic() - at
     return int((seconds - taken) / (taken / few))
 
 
-def _spread(count: int, some: int) -> NDArray[np.int64]:
-    return np.linspace(0, count - 1, some).round().astype(np.int64)
+def scored(
+    made: Classifier,
+    page: Path,
+    answers: Sequence[Prediction],
+    labels: torch.Tensor,
+    paths: Sequence[str],
+    photo: Callable[[int], Photo],
+    document: dict[str, Any],
+) -> dict[str, Any]:
+    """A later scoring: the `document` about it with the scores, and a page of them where the model's confidence is
+    calibrated. `answers`, `labels` `(N,)` and `paths` by photo; `photo` gives each one by its number."""
+    # The logarithm of probabilities is as good as logits: they differ by a constant a photo, and the temperature.
+    heat = 1.0 if made.calibration is None else made.calibration.temperature
+    probabilities = torch.tensor([list(answer.probabilities.values()) for answer in answers], dtype=torch.float64)
+    logits = heat * probabilities.clamp_min(1e-300).log()
+    scores = metrics.summary(logits, labels, made.classes)
+    if made.calibration is not None:
+        familiarity = torch.tensor([answer.familiarity for answer in answers], dtype=torch.float64)
+        analysis_of = analysis.of_answers(made.calibration, logits, labels, familiarity, made.classes)
+        about = document | {"scores": scores, "analysis": analysis_of, "classes": list(made.classes)}
+        report.write_scores(page, about, explained(made, logits, labels, paths, photo))
+        document = document | {"report": str(page)}
+    return scores | document
 
 
 def write(
@@ -112,12 +146,22 @@ def write(
 ) -> None:
     """The report and its figures. `document`: that of metrics.json; `language`: the one shown first."""
     test = found.of_split("test")
-    shown = report.pick_examples(outputs["test"]["logits"], outputs["test"]["labels"])
-    pixels = packed.pixels[packed.of([test[index] for index in shown])]
-    examples = [
-        (test[index], made.explain(np.ascontiguousarray(photo))) for index, photo in zip(shown, pixels, strict=True)
-    ]
+    rows = packed.of(test)
+    examples = explained(
+        made, outputs["test"]["logits"], outputs["test"]["labels"],
+        [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
+    )  # fmt: skip
     by_path = {entry.path: entry for entry in found.kept}
     suspicious = [by_path[row["path"]] for row in document["analysis"]["suspects"]["first"]]
     pictures = list(packed.pixels[packed.of(suspicious)]) if suspicious else []
     report.write(run, found, recipe, document, run.rows("epoch"), examples, pictures, language=language)
+
+
+def explained(
+    made: Classifier, logits: torch.Tensor, labels: torch.Tensor, paths: Sequence[str], photo: Callable[[int], Photo]
+) -> list[report.Example]:
+    """The photos that a report shows, with their explanations; `photo` gives each one by its number."""
+    return [
+        report.Example(group, paths[number], made.classes[int(labels[number])], made.explain(photo(number)))
+        for group, number in report.pick_examples(made.calibrated(logits), labels)
+    ]

@@ -12,7 +12,6 @@ surely stays in scope, whatever it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 import torch
@@ -26,13 +25,10 @@ _LEAST = 0.01  # of a feature's usual value: below, its logarithm would be noise
 _MOST = 8.0  # standard deviations: beyond, a feature counts no more
 
 
-def moments(stages: Iterable[torch.Tensor]) -> torch.Tensor:
-    """What stages give, `(N, C, H, W)` each -> every channel's mean size and standard deviation, `float32 (N, D)`."""
-    parts = []
-    for values in stages:
-        values = values.float()
-        parts += [values.abs().mean((2, 3)), values.std((2, 3), correction=0)]
-    return torch.cat(parts, 1)
+def moments(values: torch.Tensor) -> torch.Tensor:
+    """What a stage gives, `(N, C, H, W)` -> its channels' mean sizes, then standard deviations, `float32 (N, 2C)`."""
+    values = values.float()
+    return torch.cat([values.abs().mean((2, 3)), values.std((2, 3), correction=0)], 1)
 
 
 @dataclass(frozen=True, eq=False)

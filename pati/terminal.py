@@ -97,12 +97,16 @@ class Watch:
             "score": "scoring",
             "split": "splitting",
             "report": "writing the report",
+            "look": "looking at {photos} photos",
         }
         say(said[event["name"]].format(photos=event.get("photos")))
 
     def _on_audit(self, event: dict[str, Any]) -> None:
         if self._bar is None:
-            columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            what = {"robustness": "damaged photos", "explanations": "explanations"}.get(
+                event.get("what", ""), "reading"
+            )
+            columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=self._screen, transient=True, disable=not self._screen.is_terminal)
             self._bar.start()
             self._bar.add_task("", total=event["total"])
@@ -199,6 +203,12 @@ class Watch:
             f"trial {trial['number']}: {came}, {ahead}, {duration(trial['seconds'])}; "
             f"{count} done, {duration(event['left'])} left: {'the recipe itself' if trial['default'] else values}"
         )
+
+    def _on_fold(self, event: dict[str, Any]) -> None:
+        self.close()
+        self._table = _epoch_table(by_class=self._by_class)
+        pace = f" for {duration(event['seconds'])}" if event["seconds"] else ""
+        say(f"training {event['number']} of {event['folds']}: on {event['photos']} photos{pace}, to judge the others")
 
     def _on_step(self, event: dict[str, Any]) -> None:
         now = time.monotonic()
@@ -477,6 +487,28 @@ def show_outside(document: dict[str, Any]) -> None:
     for key, told in (("odd", "called unlike the photos trained on"), ("unsure", "answered as unsure, with these")):
         low, high = document[f"{key}_interval"]
         print(f"{100 * document[key]:.1f} % are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
+
+
+def show_clean(document: dict[str, Any]) -> None:
+    """What `pati clean` found, on stdout: counts, where the lists lie, what to do."""
+    counts = document["counts"]
+    for why, told in (
+        ("two-classes", "show a picture that is in two classes"),
+        ("label", "have a label that is likely wrong"),
+        ("odd", "are the least like the others"),
+    ):
+        print(f"{counts[why]:6} {told}")
+    of = f"{document['judged']} of {document['photos']} labels judged by nets that had not trained on the photo"
+    more = "; --folds 3 judges the training photos too, by three trainings" if document["unjudged"] else ""
+    print(of + ("" if document["folds"] else more))
+    if document["folds"]:
+        took = duration(sum(row["seconds"] for row in document["folds"]))
+        agreed = ", ".join(f"{100 * row['agreement']:.1f} %" for row in document["folds"])
+        print(f"{len(document['folds'])} trainings took {took}; they answer {agreed} of their photos as labelled")
+    if document["unlisted"]:
+        print(f"{document['unlisted']} photos are not listed: their names are not valid text")
+    print(f"table:    {document['table']}\npage:     {document['page']}")
+    print(f"Decide in either (keep, drop, relabel), then: {document['command']}")
 
 
 def show_result(run: Run, metrics: dict[str, Any]) -> None:

@@ -58,8 +58,8 @@ def test_decisions_are_followed(shapes: Path, decided: Path) -> None:
         assert entries[untouched] == {entry.path: entry for entry in plain.entries}[untouched]
     assert Counter(entry.label for entry in found.kept) == {"circle": 28, "square": 31, "triangle": 30}
     assert found.hash() != plain.hash()
-    assert "1 decisions are for photos that are not there, and are not followed" in found.notes
-    assert "1 decisions are for photos that have changed since, and are not followed" in found.notes
+    assert "decisions that are not followed, for photos that are not there: 1" in found.notes
+    assert "decisions that are not followed, for photos that have changed since: 1" in found.notes
     assert {path: digest(path) for path in shapes.rglob("*.jpg")} == before
 
 
@@ -105,7 +105,7 @@ def test_a_stopped_run_goes_on_with_its_decisions(
         ("path,sha256,decision,new_label\na,b,delete,\n", "line 2: decision 'delete'"),
         ("path,sha256,decision,new_label\na,b,relabel,Circle\n", "line 2: new_label 'Circle' is no class"),
         ("path,sha256,decision,new_label\na,b,keep,\na,b,drop,\n", "line 3: another decision for a"),
-        ("\xff", "can't read the decisions"),
+        ("\xff", "can't read"),
     ],
 )
 def test_wrong_decisions_are_told(tmp_path: Path, text: str, told: str) -> None:
@@ -119,5 +119,5 @@ def test_from_the_command_line(shapes: Path, decided: Path, tmp_path: Path, caps
     cli.app(words, result_action="return_value")
     found = json.loads(capsys.readouterr().out)
     assert [row["reason"] for row in found["quarantined"]] == ["dropped"]
-    with pytest.raises(PatiError, match="can't read the decisions"):
+    with pytest.raises(PatiError, match="can't read"):
         cli.app([*words[:3], str(tmp_path / "none.csv"), *words[4:]], result_action="return_value")

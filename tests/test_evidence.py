@@ -103,3 +103,7 @@ def test_from_the_command_line(trained: Path, table: Path, capsys: pytest.Captur
     assert "insertion (high is good)" in told
     with pytest.raises(PatiError, match="--class is for drawing"):
         cli.app(["explain", str(trained), shapes, "--check", "--class", "circle"], result_action="return_value")
+    for words, message in ((["--check", "--boxes", str(table)], "give one"), (["--json"], "--json is for")):
+        with pytest.raises(PatiError) as caught:
+            cli.app(["explain", str(trained), *words], result_action="return_value")
+        assert message in f"{caught.value.message} {caught.value.hint}"

@@ -18,6 +18,8 @@ from pati.classifier import Classifier
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.errors import PatiError
+from pati.report import GROUPS, pick_examples
+from tests.conftest import write_shapes
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_a_report_is_written_anew_without_scoring(trained: Path, tmp_path: Path,
     page = made.report.read_text(encoding="utf-8")
     assert f'<html lang="{language}" data-lang="{language}">' in page
     assert document["test"] == before["test"]
-    assert document["test_scored"] == 1
+    assert json.loads((run / "run.json").read_text())["test_scored"] == 1
     for name in ("calibration", "curves", "slices", "suspects"):
         assert document["analysis"][name] == before["analysis"][name], name
     assert json.loads((run / "metrics.json").read_text()) == json.loads(json.dumps(document))
@@ -97,9 +99,60 @@ def test_the_model_card_holds_the_reports_figures(trained: Path, tmp_path: Path)
 def test_a_second_scoring_is_told_in_the_report(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    assert "scored more than once" not in pipeline.report_again(run)[0].report.read_text()
-    assert pipeline.score(run)["test_scored"] == 2
-    assert "scored more than once" in pipeline.report_again(run)[0].report.read_text()
+    page, metrics = (run / "report.html").read_text(), (run / "metrics.json").read_bytes()
+    assert "scored more than once" not in page
+    document = pipeline.score(run)
+    assert document["test_scored"] == 2
+    for told in (run / "report.html", run / "eval" / "test.html"):
+        assert "scored more than once" in told.read_text()
+    assert (run / "metrics.json").read_bytes() == metrics
+    assert document["accuracy"] == json.loads(metrics)["test"]["accuracy"]
+    assert document["report"] == str(run / "eval" / "test.html")
+
+
+def test_another_set_gets_a_report_too(trained: Path, tmp_path: Path) -> None:
+    run, data = tmp_path / "run", tmp_path / "new.photos"
+    shutil.copytree(trained, run)
+    write_shapes(data, per_class=12, first=500)
+    before = (run / "report.html").read_bytes()
+    document = pipeline.score(run, data=data)
+    assert document["trained_on"] == 0
+    assert "test_scored" not in document
+    assert (run / "report.html").read_bytes() == before
+    page = Path(document["report"]).read_text(encoding="utf-8")
+    assert f"{100 * document['accuracy']:.1f}&nbsp;%" in page
+    assert "trained on (the same files)" not in page
+    assert not re.search(r"(src|href)=.https?:", page)
+
+
+def test_photos_that_were_trained_on_are_told(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    document = pipeline.score(run, data=trained.parent / "shapes")
+    assert document["trained_on"] == len(Manifest.read(run / "manifest.jsonl").of_split("train"))
+    assert "trained on (the same files)" in Path(document["report"]).read_text(encoding="utf-8")
+
+
+def test_examples_are_the_worst_the_least_sure_and_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probabilities = (3 * torch.randn(200, 4, generator=generator)).double().softmax(1)
+    labels = torch.randint(4, (200,), generator=generator)
+    chosen = pick_examples(probabilities, labels)
+    groups = {group: [number for name, number in chosen if name == group] for group in GROUPS}
+    assert all(len(numbers) == 6 for numbers in groups.values())
+    assert len({number for _, number in chosen}) == 18
+    sureness, wrong = probabilities.max(1).values, probabilities.argmax(1) != labels
+    assert wrong[groups["surest_mistakes"]].all()
+    assert sureness[groups["surest_mistakes"]].min() >= sureness[wrong].topk(6).values.min()
+    rest = torch.tensor([number for number in range(200) if number not in groups["surest_mistakes"]])
+    assert sureness[groups["least_sure"]].max() == sureness[rest].topk(6, largest=False).values.max()
+    assert not wrong[groups["others"]].any()
+
+
+def test_examples_of_few_photos() -> None:
+    labels = torch.tensor([0, 1])
+    assert pick_examples(torch.tensor([[0.9, 0.1], [0.4, 0.6]]), labels) == [("least_sure", 1), ("least_sure", 0)]
+    assert pick_examples(torch.tensor([[0.1, 0.9], [0.4, 0.6]]), labels) == [("surest_mistakes", 0), ("least_sure", 1)]
 
 
 def test_photos_that_are_gone_are_told(trained: Path, tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
     )
     changed = sum(entry.split == "test" and "relabelled" in entry.flags for entry in entries)
     if changed:
-        notes += (f"{changed} labels of test photos were changed by decisions: a model's score on them is not blind",)
+        notes += (f"test photos relabelled by decisions: {changed}; a score on them is not blind",)
     settings = {
         "seed": recipe.split_seed,
         "validation": recipe.validation,

@@ -1,17 +1,17 @@
 """What a person decided of single photos: keep, drop or relabel. The photos themselves are never touched.
 
-A CSV with a row a photo, as `pati clean` writes it: `path`, `sha256`, `decision` and, to relabel, `new_label`. A row
-without a decision says nothing yet; other columns are for the person.
+A CSV with a row a photo: `path` and `sha256` as in the manifest, `decision` and, to relabel, `new_label`. A row without
+a decision says nothing yet; other columns are for the person.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pati.errors import PatiError
+from pati.files import read_csv
 
 ACTIONS = ("keep", "drop", "relabel")
 
@@ -28,16 +28,13 @@ class Decision:
 def read(path: Path, classes: Iterable[str]) -> dict[str, Decision]:
     """The decisions in a CSV by the photos' paths; `classes`: those there are. Raises `PatiError` for a wrong row."""
     known = set(classes)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header, rows = reader.fieldnames or [], list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        told = error.strerror if isinstance(error, OSError) else error
-        raise PatiError(f"can't read the decisions {path}: {told}", "expected a CSV that `pati clean` wrote") from None
+    header, rows = read_csv(path)
     lacking = [name for name in ("path", "sha256", "decision") if name not in header]
     if lacking:
-        raise PatiError(f"{path} has no column {lacking[0]!r}", "expected a CSV that `pati clean` wrote")
+        raise PatiError(
+            f"{path} has no column {lacking[0]!r}",
+            "expected path and sha256 as in the manifest, decision, and new_label to relabel",
+        )
     found: dict[str, Decision] = {}
     for number, row in enumerate(rows, start=2):
         action, label = ((row.get(name) or "").strip() for name in ("decision", "new_label"))
@@ -59,5 +56,5 @@ def unmet(decisions: Mapping[str, Decision], digests: Mapping[str, str]) -> tupl
     """Notes on decisions that can't be followed; `digests`: the sha256 of each path that there is."""
     gone = sum(path not in digests for path in decisions)
     changed = sum(digests.get(path, made.sha256) != made.sha256 for path, made in decisions.items())
-    notes = ((gone, "are for photos that are not there"), (changed, "are for photos that have changed since"))
-    return tuple(f"{count} decisions {what}, and are not followed" for count, what in notes if count)
+    notes = ((gone, "are not there"), (changed, "have changed since"))
+    return tuple(f"decisions that are not followed, for photos that {what}: {count}" for count, what in notes if count)

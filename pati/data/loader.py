@@ -43,7 +43,11 @@ class Samples:
         """Itself, or `count` of its samples drawn once and for all."""
         if count >= len(self):
             return self
-        numbers = order(0, 0, len(self))[:count].sort().values
+        return self.take(order(0, 0, len(self))[:count].sort().values)
+
+    def take(self, numbers: torch.Tensor) -> Samples:
+        """The samples `numbers` `(B,)` alone."""
+        numbers = numbers.to(self.rows.device)
         return Samples(self.pixels, self.rows[numbers], self.targets[numbers])
 
     def in_order(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

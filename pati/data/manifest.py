@@ -207,21 +207,21 @@ def with_split(entries: Sequence[Entry], *, seed: int, validation: float, test: 
     """Entries with `split` set; `given` keeps the user's own and cuts what is missing from their train."""
     present = {entry.split for entry in entries if entry.kept} if given else set()
     open_entries = [entry for entry in entries if entry.kept and (not given or entry.split in (None, "train"))]
-    units = _units(open_entries)
+    found = units(open_entries)
     wanted = {"validation": validation, "test": test}
     shares = {name: 0.0 if name in present else share for name, share in wanted.items()}
     if given and all(share == 0 for share in shares.values()):
         return [dataclasses.replace(entry, split=entry.split or "train") for entry in entries]
-    drawn = split.assign([unit for unit, _ in units], seed=seed, **shares)
+    drawn = split.assign([unit for unit, _ in found], seed=seed, **shares)
     if given:
         # Coverage may have moved units into a split that the user made: those stay in train.
         drawn = {name: "train" if where in present else where for name, where in drawn.items()}
-    place = {entry.path: drawn[unit.identity] for unit, members in units for entry in members}
+    place = {entry.path: drawn[unit.identity] for unit, members in found for entry in members}
     return [dataclasses.replace(entry, split=place.get(entry.path, entry.split)) for entry in entries]
 
 
-def _units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:
-    """Duplicate groups joined with user groups."""
+def units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:
+    """Photos that must stay together, and the entries of each: duplicate groups joined with user groups."""
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -244,24 +244,16 @@ def _units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:
         top = root(key(entry))
         members[top].append(entry)
         names[top].add(f"group:{entry.group}" if entry.group is not None else key(entry))
-    units = []
+    found = []
     for top, group in members.items():
         counts = Counter(entry.label for entry in group)
-        units.append((split.Unit(min(names[top]), tuple(sorted(counts.items()))), group))
-    return units
+        found.append((split.Unit(min(names[top]), tuple(sorted(counts.items()))), group))
+    return found
 
 
 def class_order(entries: Iterable[Entry]) -> tuple[str, ...]:
     """Class names of the kept entries in natural order."""
     return tuple(sorted({entry.label for entry in entries if entry.kept}, key=natural))
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def require_trainable(manifest: Manifest) -> None:
@@ -281,7 +273,7 @@ def require_trainable(manifest: Manifest) -> None:
                 f"two classes differ only in case: {other!r} and {label!r}",
                 "on many systems they are one folder: merge them, or rename one",
             )
-    unnameable = [label for label in counts if not _is_text(label)]
+    unnameable = [label for label in counts if not files.is_text(label)]
     if unnameable:
         raise PatiError(
             f"the name of a class is not valid text: {unnameable[0]!a}",

@@ -50,6 +50,23 @@ def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) 
     return result
 
 
+def deal(units: Sequence[Unit], folds: int, *, seed: int) -> dict[str, int]:
+    """Unit identity -> its fold, 0..folds-1, about equally many units of each class in every one.
+
+    The units of a class, by the label of most of a unit's photos, are dealt out in turn, in an order drawn by hashes.
+    """
+    mostly: dict[str, list[str]] = defaultdict(list)
+    for unit in units:
+        label, _ = max(unit.labels, key=lambda pair: (pair[1], pair[0]))
+        mostly[label].append(unit.identity)
+    ordered = [
+        identity
+        for label in sorted(mostly)
+        for identity in sorted(mostly[label], key=lambda name: _position(seed, name))
+    ]
+    return {identity: number % folds for number, identity in enumerate(ordered)}
+
+
 def _position(seed: int, identity: str) -> float:
     digest = hashlib.sha256(f"{seed}\0{identity}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -258,41 +258,57 @@ MEASURES: dict[str, tuple[Callable[[Net, torch.Tensor, torch.Tensor, torch.Tenso
 }
 
 
-def checked(net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor) -> dict[str, Any]:
+def checked(
+    net: Net,
+    explain: Explainer,
+    images: torch.Tensor,
+    classes: torch.Tensor,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
     """All checks of a method on these photos, as plain values; each mean with its 95 % interval over photos.
 
     `depends`: whether the maps change when the net forgets: true, false, or None where it can't be told. `measures`:
     each measure's mean for the method and for the baselines, and how much better than each of them the method is;
     `better`: true, false or None, as before.
     """
+    total = len(MEASURES) * (1 + len(BASELINES)) + 2
+    progress(0, total)
     steps = forgetting(net, explain, images, classes)
-    forgotten = _mean(steps[-1])
+    forgotten = mean(steps[-1])
     low, high = forgotten["interval"]
     maps = {name: make(net, images, classes) for name, make in {"method": explain, **BASELINES}.items()}
-    measures = {}
+    measures: dict[str, Any] = {}
     for name, (measure, high_is_good) in MEASURES.items():
-        values = {which: measure(net, some, images, classes) for which, some in maps.items()}
+        values: dict[str, torch.Tensor] = {}
+        for which, some in maps.items():
+            progress(1 + len(measures) * len(maps) + len(values), total)
+            values[which] = measure(net, some, images, classes)
         sign = 1 if high_is_good else -1
         measures[name] = {
             "high_is_good": high_is_good,
-            **{which: _mean(some) for which, some in values.items()},
+            **{which: mean(some) for which, some in values.items()},
             "against": {which: _better(sign * (values["method"] - values[which])) for which in BASELINES},
         }
+    progress(total - 1, total)
+    steady = mean(steadiness(net, explain, images, classes))
+    progress(total, total)
     return {
         "photos": len(images),
-        "forgetting": [_mean(step) for step in steps],
+        "forgetting": [mean(step) for step in steps],
         "depends": True if high < SAME else False if low >= SAME else None,
-        "steadiness": _mean(steadiness(net, explain, images, classes)),
+        "steadiness": steady,
         "measures": measures,
     }
 
 
-def _mean(values: torch.Tensor) -> dict[str, Any]:
+def mean(values: torch.Tensor) -> dict[str, Any]:
+    """The mean over photos and its 95 % interval."""
     found = values.double().cpu().numpy()
     return {"mean": float(found.mean()), "interval": list(metrics.mean_interval(found))}
 
 
 def _better(gain: torch.Tensor) -> dict[str, Any]:
-    found = _mean(gain)
+    found = mean(gain)
     low, high = found["interval"]
     return found | {"better": True if low > 0 else False if high < 0 else None}

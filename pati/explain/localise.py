@@ -13,7 +13,7 @@ import torch
 
 from pati import metrics
 from pati.explain.cams import Explainer
-from pati.explain.checks import BASELINES, enlarged
+from pati.explain.checks import BASELINES, enlarged, mean
 from pati.models.blocks import Net
 
 BRIGHT = 0.5  # of a map's highest value: what counts as marked
@@ -97,9 +97,3 @@ def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
                 row["against"] = {other: mean(values - found[other][measure]) for other in BASELINES}
             result[name][measure] = row
     return result
-
-
-def mean(values: torch.Tensor) -> dict[str, Any]:
-    """The mean over photos and its 95 % interval."""
-    numbers = values.double().cpu().numpy()
-    return {"mean": float(numbers.mean()), "interval": list(metrics.mean_interval(numbers))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from pati import files
 from pati.classifier import Explanation
-from pati.data.manifest import Entry, Manifest
+from pati.data.manifest import Manifest
 from pati.decode import FLAGS, REASONS
 from pati.files import printable
 from pati.recipe import Recipe
@@ -23,18 +24,37 @@ from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
 from pati.run import Run
 
+Draw = Callable[[dict[str, str]], str]  # words of a language -> SVG
+
 SECONDS = 5.0  # what writing a report takes on a slow machine; the planner sets it aside
 
 
-def pick_examples(logits: torch.Tensor, labels: torch.Tensor, count: int = 6) -> list[int]:
-    """Numbers of `count` test photos that went worst and of `count` others, spread evenly."""
-    probabilities = logits.softmax(1)
-    wrong = probabilities.argmax(1) != labels
-    surest = torch.where(wrong, probabilities.max(1).values, -1.0).argsort(descending=True, stable=True)
-    worst = surest[: min(count, int(wrong.sum()))].tolist()
+@dataclass(frozen=True)
+class Example:
+    """An explained photo. `group`: a name of `GROUPS`; `truth`: its label."""
+
+    group: str
+    path: str
+    truth: str
+    explanation: Explanation
+
+
+GROUPS = ("surest_mistakes", "least_sure", "others")
+
+
+def pick_examples(probabilities: torch.Tensor, labels: torch.Tensor, count: int = 6) -> list[tuple[str, int]]:
+    """Of each of `GROUPS` at most `count` photos, by their numbers: those that went worst, the others that were least
+    sure, and of the rest that went well some evenly spread."""
+    sureness, answers = probabilities.max(1)
+    wrong = answers != labels
+    worst = torch.where(wrong, sureness, -1.0).argsort(descending=True, stable=True)[: min(count, int(wrong.sum()))]
+    rest = sureness.argsort(stable=True)
+    unsure = rest[~torch.isin(rest, worst)][:count]
     right = (~wrong).nonzero().flatten()
-    step = max(1, len(right) // count)
-    return [*worst, *right[::step][:count].tolist()]
+    right = right[~torch.isin(right, unsure)]
+    others = right[:: max(1, len(right) // count)][:count]
+    chosen = zip(GROUPS, (worst, unsure, others), strict=True)
+    return [(group, number) for group, numbers in chosen for number in numbers.tolist()]
 
 
 def write(
@@ -43,48 +63,31 @@ def write(
     recipe: Recipe,
     document: dict[str, Any],
     epochs: Sequence[dict[str, Any]],
-    examples: Sequence[tuple[Entry, Explanation]],
+    examples: Sequence[Example],
     suspicious: Sequence[NDArray[np.uint8]],
     *,
     language: str = "en",
 ) -> None:
-    """Write report.html and the figures of a scored run. `suspicious`: the photos of the suspects, in their order;
-    `language`: the one shown first."""
-    found, classes = document["analysis"], document["classes"]
-    make: dict[str, Callable[[dict[str, str]], str]] = {
-        "curves": lambda words: figures.curves(epochs, words, by_class=document["balance"]["by_class"]),
-        "confusion": lambda words: figures.confusion(document["test"]["confusion"], classes, words),
-        "reliability": lambda words: figures.reliability(found["calibration"], words),
-        "risk_coverage": lambda words: figures.risk_coverage(found["calibration"], words),
-    }
+    """Write report.html, model-card.md and the figures of a scored run. `suspicious`: the photos of the suspects, in
+    their order; `language`: the one shown first."""
+    found, by_class = document["analysis"], document["balance"]["by_class"]
+    more: dict[str, Draw] = {"curves": lambda words: figures.curves(epochs, words, by_class=by_class)}
     if "robustness" in found:
-        make["robustness"] = lambda words: figures.robustness(found["robustness"], words)
-    if found["curves"]:
-        make["roc"] = lambda words: figures.roc_and_precision(found["curves"], words)
-    drawn = {name: {language: draw(WORDS[language]) for language in LANGUAGES} for name, draw in make.items()}
-    for name, by_language in drawn.items():
+        more["robustness"] = lambda words: figures.robustness(found["robustness"], words)
+    answers = _answers(document["test"], found, document["classes"], examples, more, by_class=by_class)
+    for name, by_language in answers["figures"].items():
         files.write_text(run.figures / f"{name}.svg", by_language["en"])
-    gallery = []
-    for entry, explanation in examples:
-        picture = figures.overlay(explanation)
-        gallery.append(
-            {
-                "picture": base64.b64encode(picture).decode(),
-                "path": printable(entry.path),
-                "truth": entry.label,
-                "answer": explanation.prediction.label,
-                "confidence": explanation.prediction.confidence,
-                "right": entry.label == explanation.prediction.label,
-            }
-        )
     if examples:
         files.write_bytes(
-            run.figures / "explanations.png", figures.sheet([e for _, e in examples], [i.label for i, _ in examples])
+            run.figures / "explanations.png",
+            figures.sheet([item.explanation for item in examples], [item.truth for item in examples]),
         )
-    kept = manifest.kept
+    kept, scored = manifest.kept, int(run.read_state()["test_scored"])
     page = _filled(
         "report.html.jinja",
         language=language,
+        **answers,
+        scored=scored,
         source=printable(manifest.source),
         document=document,
         recipe=recipe.to_json(),
@@ -106,8 +109,6 @@ def write(
         ],
         leaks=len(manifest.leaks()),
         notes=[printable(note) for note in manifest.notes],
-        figures=drawn,
-        gallery=gallery,
         suspects=[
             row | {"picture": base64.b64encode(figures.thumbnail(photo)).decode(), "path": printable(row["path"])}
             for row, photo in zip(found["suspects"]["first"], suspicious, strict=True)
@@ -115,10 +116,66 @@ def write(
         printable=printable,
     )
     files.write_text(run.report, page)
-    files.write_text(run.card, _card(run, manifest, recipe, document))
+    files.write_text(run.card, _card(run, manifest, recipe, document, scored))
 
 
-def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any]) -> str:
+def write_scores(path: Path, document: dict[str, Any], examples: Sequence[Example], *, language: str = "en") -> None:
+    """Write the page of a later scoring, `document` of `pati.results.scored`."""
+    page = _filled(
+        "scores.html.jinja",
+        language=language,
+        source=printable(document["data"]),
+        document=document,
+        **_answers(
+            document["scores"], document["analysis"], document["classes"], examples, {},
+            by_class=document["balance"]["by_class"],
+        ),
+    )  # fmt: skip
+    files.write_text(path, page)
+
+
+def _answers(
+    scores: dict[str, Any],
+    analysis: dict[str, Any],
+    classes: Sequence[str],
+    examples: Sequence[Example],
+    more: dict[str, Draw],
+    *,
+    by_class: bool,
+) -> dict[str, Any]:
+    """What the pages have in common: numbers, figures (with `more` of them) and gallery of a set's answers."""
+    make: dict[str, Draw] = {
+        "confusion": lambda words: figures.confusion(scores["confusion"], classes, words),
+        "confusion_shares": lambda words: figures.confusion(scores["confusion"], classes, words, shares=True),
+        "reliability": lambda words: figures.reliability(analysis["calibration"], words),
+        "risk_coverage": lambda words: figures.risk_coverage(analysis["calibration"], words),
+        **more,
+    }
+    if analysis["curves"]:
+        make["roc"] = lambda words: figures.roc_and_precision(analysis["curves"], words)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for item in examples:
+        answer = item.explanation.prediction
+        rows.setdefault(item.group, []).append(
+            {
+                "picture": base64.b64encode(figures.overlay(item.explanation)).decode(),
+                "path": printable(item.path),
+                "truth": item.truth,
+                "answer": answer.label,
+                "confidence": answer.confidence,
+                "right": item.truth == answer.label,
+            }
+        )
+    return {
+        "scores": scores,
+        "analysis": analysis,
+        "by_class": by_class,
+        "figures": {name: {language: draw(WORDS[language]) for language in LANGUAGES} for name, draw in make.items()},
+        "gallery": rows,
+    }
+
+
+def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any], scored: int) -> str:
     """The model card: what the model is for, what it was made of, what it is worth, and what it can't do."""
     found = document["analysis"]
     damage = found.get("robustness")
@@ -138,7 +195,7 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any]
         recipe=recipe,
         epochs=document["epochs"],
         minutes=document["seconds"]["training"] / 60,
-        scored=document.get("test_scored", 1),
+        scored=scored,
         balance=document["balance"],
         test=document["test"],
         worst=min(document["test"]["per_class"], key=lambda row: float(row["recall"])),
@@ -178,6 +235,34 @@ def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
         minutes=sum(row["seconds"] or 0 for row in trials) / 60,
         figures=drawn,
         recipe=recipe.to_json(),
+    )
+    files.write_text(path, page)
+
+
+def write_review(
+    path: Path,
+    document: dict[str, Any],
+    items: Sequence[dict[str, Any]],
+    photos: Sequence[NDArray[np.uint8]],
+    classes: Sequence[str],
+    decided: Sequence[dict[str, str]],
+) -> None:
+    """Write the page of photos to look at: `document` and `items` of `pati.cleaning`, their `photos` in the same order;
+    `decided`: the decisions of before, which the page's own list keeps."""
+    pictured = [
+        item | {"picture": base64.b64encode(figures.thumbnail(photo)).decode(), "number": number}
+        for number, (item, photo) in enumerate(zip(items, photos, strict=True))
+    ]
+    page = _filled(
+        "review.html.jinja",
+        language="en",
+        source=printable(document["data"]),
+        document=document,
+        sections={why: [item for item in pictured if item["why"][0] == why] for why in document["counts"]},
+        items=items,
+        classes=classes,
+        decided=decided,
+        printable=printable,
     )
     files.write_text(path, page)
 

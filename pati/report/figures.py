@@ -121,20 +121,26 @@ def learning_rates(
         return _png(figure)
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], words: dict[str, str]) -> str:
-    """The confusion matrix with counts, coloured by share of the row, as SVG."""
+def confusion(
+    counts: Sequence[Sequence[int]], classes: Sequence[str], words: dict[str, str], *, shares: bool = False
+) -> str:
+    """The confusion matrix with counts, or with `shares` of the row in per cent, coloured by these, as SVG."""
     matrix = np.array(counts)
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    parts = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = max(2.8, 0.42 * len(classes))
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(side, side))
         axes = figure.add_subplot()
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
         # Zeros are left white; beyond 50 classes numbers would be too small to read.
         for row, column in np.argwhere(matrix if len(classes) <= 50 else np.zeros(0)):
-            dark = shares[row, column] > 0.5
-            colour = "white" if dark else "#222222"
-            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=9)
+            share = parts[row, column]
+            colour = "white" if share > 0.5 else "#222222"
+            # With many classes a decimal would run into the next cell.
+            text = f"{100 * share:.{0 if len(classes) > 6 else 1}f}" if shares else str(matrix[row, column])
+            axes.text(
+                column, row, text.replace(".", words["decimal"]), ha="center", va="center", color=colour, fontsize=9
+            )
         axes.set_xticks(
             range(len(classes)),
             classes,
@@ -144,6 +150,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], words: di
         axes.set_yticks(range(len(classes)), classes)
         axes.set_xlabel(words["predicted_class"])
         axes.set_ylabel(words["true_class"])
+        axes.set_title(words["row_shares" if shares else "photos"], loc="left", fontsize=10)
         axes.spines[:].set_visible(False)
         return _svg(figure)
 

@@ -21,13 +21,15 @@ WORDS: dict[str, dict[str, str]] = {
         "f1": "F1",
         "support": "Photos",
         "confusion": "Confusion matrix",
-        "confusion_text": "Rows: the true class; columns: the answer. Colour: share of the row.",
+        "confusion_text": "Rows: the true class; columns: the answer. First photos, then per cent of the row; colour: "
+        "the same share.",
+        "row_shares": "% of the row",
         "true_class": "true class",
         "predicted_class": "answer",
         "calibration": "Can the confidence be believed?",
         "calibration_text": "If the model is right as often as it is sure, the points lie on the dashed line. Each "
-        "point stands for the same number of test photos; bars are 95 % intervals. The temperature was fitted on the "
-        "validation photos, so the test photos may judge it.",
+        "point stands for the same number of photos; bars are 95 % intervals. The temperature was fitted on the run's "
+        "validation photos.",
         "calibration_before": "before",
         "calibration_after": "after temperature scaling",
         "calibration_error": "Expected calibration error",
@@ -59,7 +61,7 @@ WORDS: dict[str, dict[str, str]] = {
         "roc_area": "Area under ROC",
         "average_precision": "Average precision",
         "slices": "Which photos it gets wrong",
-        "slices_text": "Accuracy on the test photos by their properties, in parts of about equal count; brightness and "
+        "slices_text": "Accuracy by properties of the photos, in parts of about equal count; brightness and "
         "sharpness are those that the net sees. Parts whose interval lies far from the others' deserve a look.",
         "slice_size": "Size (side in px)",
         "slice_aspect": "Width over height",
@@ -75,8 +77,8 @@ WORDS: dict[str, dict[str, str]] = {
         "suspects_count": "photos of",
         "scored_again": "The test split has been scored more than once; what is chosen by its score makes the score "
         "too good. Times scored:",
-        "no_time": "Robustness, or how far the explanations can be believed, was not measured: there was too little "
-        "time or too few photos. To measure both:",
+        "no_time": "Robustness, or how far the explanations can be believed, was not measured: that takes time, and 20 "
+        "and 8 validation photos at least. With time to spare:",
         "robustness": "Damaged photos",
         "robustness_text": "Accuracy when photos are damaged in seven ways, each at three strengths; the dashed line "
         "is without damage. Validation photos:",
@@ -132,8 +134,17 @@ WORDS: dict[str, dict[str, str]] = {
         "train": "Train",
         "test": "Test",
         "examples": "What the model looks at",
-        "examples_text": "Grad-CAM of the answered class: yellow is where the reasons lie. First the surest mistakes, "
-        "then others, spread evenly over the test split.",
+        "examples_text": "Grad-CAM of the answered class: yellow is where the reasons lie. Each picture: the photo, "
+        "and the same under the map.",
+        "examples_surest_mistakes": "The surest mistakes",
+        "examples_least_sure": "The least sure",
+        "examples_others": "Others, answered rightly",
+        "scores_title": "Scores",
+        "scores_split": "A split of the run's own photos, scored by its final weights.",
+        "scores_data": "Other photos of the run's classes, scored by its final weights.",
+        "scores_trained_on": "Photos here that were trained on (the same files), which makes the score too good:",
+        "scores_unreadable": "Files that can't be read and are not counted:",
+        "scores_model": "Model",
         "truth": "truth",
         "answer": "answer",
         "data": "The data",
@@ -175,6 +186,26 @@ WORDS: dict[str, dict[str, str]] = {
         "search_importance_text": "Share of the score's variance that each field explains by itself (functional "
         "analysis of variance).",
         "search_importance_none": "Too few finished trials, or no difference between them, to tell.",
+        "review_title": "Photos to look at",
+        "review_text": "Decide what to do with each photo, or leave it undecided. The photos themselves stay as they "
+        "are: decisions are a list, which training follows.",
+        "review_how": "Save the list over decisions.csv in this page's folder, then train again:",
+        "review_judged": "Labels judged by a net that had not trained on the photo",
+        "review_folds": "Trainings",
+        "review_agreement": "photos that they answer as labelled",
+        "review_unjudged": "The training photos are judged with",
+        "review_save": "Save decisions.csv",
+        "review_decided": "decided",
+        "review_two-classes": "The same picture in two classes",
+        "review_two-classes_text": "Copies, or nearly, with different labels: at least one of them is wrong.",
+        "review_label": "Labels that are likely wrong",
+        "review_label_text": "The net is confident of another class (confident learning); the most suspect first. Some "
+        "are mistakes of the net.",
+        "review_odd": "The least like the others",
+        "review_odd_text": "What the net sees in them is farthest from its training photos. They may well be right.",
+        "review_shown": "Shown; decisions.csv lists all",
+        "review_keep": "keep",
+        "review_drop": "leave out",
         "percent": "{:.0f} %",
         "decimal": ".",
         "search_table": "All trials",
@@ -202,13 +233,15 @@ WORDS: dict[str, dict[str, str]] = {
         "f1": "F1",
         "support": "Fotoğraf",
         "confusion": "Karışıklık matrisi",
-        "confusion_text": "Satırlar: gerçek sınıf; sütunlar: verilen yanıt. Renk: satır içindeki pay.",
+        "confusion_text": "Satırlar: gerçek sınıf; sütunlar: verilen yanıt. Önce fotoğraf sayısı, sonra satırın "
+        "yüzdesi; renk: aynı pay.",
+        "row_shares": "satırın yüzdesi",
         "true_class": "gerçek sınıf",
         "predicted_class": "yanıt",
         "calibration": "Güven değerine inanılabilir mi?",
         "calibration_text": "Model, emin olduğu oranda haklıysa noktalar kesikli çizginin üstünde olur. Her nokta eşit "
-        "sayıda test fotoğrafını temsil eder; çubuklar %95 güven aralığıdır. Sıcaklık doğrulama fotoğraflarında "
-        "ayarlandı; bu yüzden test fotoğrafları onu yargılayabilir.",
+        "sayıda fotoğrafı temsil eder; çubuklar %95 güven aralığıdır. Sıcaklık, eğitimin doğrulama fotoğraflarında "
+        "ayarlandı.",
         "calibration_before": "önce",
         "calibration_after": "sıcaklık ölçeklemesinden sonra",
         "calibration_error": "Beklenen kalibrasyon hatası",
@@ -240,7 +273,7 @@ WORDS: dict[str, dict[str, str]] = {
         "roc_area": "ROC altındaki alan",
         "average_precision": "Ortalama kesinlik",
         "slices": "Hangi fotoğraflarda yanılıyor",
-        "slices_text": "Test fotoğraflarının özelliklerine göre doğruluk, yaklaşık eşit sayıda parçada; parlaklık ve "
+        "slices_text": "Fotoğrafların özelliklerine göre doğruluk, yaklaşık eşit sayıda parçada; parlaklık ve "
         "keskinlik ağın gördüğü gibi ölçülür. Aralığı ötekilerden uzak kalan parçalara bakmaya değer.",
         "slice_size": "Boyut (kenar, px)",
         "slice_aspect": "En / boy",
@@ -256,8 +289,8 @@ WORDS: dict[str, dict[str, str]] = {
         "suspects_count": "fotoğraf; bakılan:",
         "scored_again": "Test bölümü birden çok kez puanlandı; puanına bakılarak yapılan seçimler puanı olduğundan iyi "
         "gösterir. Puanlama sayısı:",
-        "no_time": "Sağlamlık ya da açıklamalara ne kadar inanılabileceği ölçülmedi: süre ya da fotoğraf çok azdı. "
-        "İkisini de ölçmek için:",
+        "no_time": "Sağlamlık ya da açıklamalara ne kadar inanılabileceği ölçülmedi: süre ister, ayrıca en az 20 ve 8 "
+        "doğrulama fotoğrafı. Süre olduğunda:",
         "robustness": "Bozulmuş fotoğraflar",
         "robustness_text": "Fotoğraflar yedi biçimde, her biri üç şiddette bozulduğunda doğruluk; kesikli çizgi "
         "bozulmamış hâlidir. Doğrulama fotoğrafı sayısı:",
@@ -309,8 +342,18 @@ WORDS: dict[str, dict[str, str]] = {
         "train": "Eğitim",
         "test": "Test",
         "examples": "Model nereye bakıyor",
-        "examples_text": "Verilen yanıt için Grad-CAM: gerekçeler sarı yerlerde. Önce en emin olunan yanlışlar, "
-        "sonra test bölümüne eşit aralıkla yayılmış başka örnekler.",
+        "examples_text": "Verilen yanıt için Grad-CAM: gerekçeler sarı yerlerde. Her resimde fotoğraf ve "
+        "haritanın altındaki hâli yan yana.",
+        "examples_surest_mistakes": "En emin olunan yanlışlar",
+        "examples_least_sure": "En kararsız kalınanlar",
+        "examples_others": "Doğru yanıtlanan başka örnekler",
+        "scores_title": "Puanlar",
+        "scores_split": "Eğitimin kendi verisinin bir bölümü, son ağırlıklarla puanlandı.",
+        "scores_data": "Aynı sınıflardan başka fotoğraflar, eğitimin son ağırlıklarıyla puanlandı.",
+        "scores_trained_on": "Bu fotoğraflardan, eğitimde kullanılmış olanlar (aynı dosyalar); puanı fazla iyi "
+        "gösterir:",
+        "scores_unreadable": "Okunamayan ve sayılmayan dosyalar:",
+        "scores_model": "Model",
         "truth": "gerçek",
         "answer": "yanıt",
         "data": "Veri",
@@ -352,6 +395,27 @@ WORDS: dict[str, dict[str, str]] = {
         "search_importance_text": "Puandaki varyansın, her alanın tek başına açıkladığı payı (fonksiyonel "
         "varyans çözümlemesi).",
         "search_importance_none": "Bunu söylemek için biten deneme çok az ya da aralarında fark yok.",
+        "review_title": "Bakılması gereken fotoğraflar",
+        "review_text": "Her fotoğraf için ne yapılacağına karar verin ya da onu kararsız bırakın. Fotoğrafların "
+        "kendisi değişmez: kararlar, eğitimin uyduğu bir listedir.",
+        "review_how": "Listeyi bu sayfanın klasöründeki decisions.csv dosyasının üzerine kaydedin, sonra yeniden "
+        "eğitin:",
+        "review_judged": "Etiketi, o fotoğrafla eğitilmemiş bir ağca değerlendirilenler",
+        "review_folds": "Eğitim sayısı",
+        "review_agreement": "etiketine uygun yanıtladıkları fotoğraflar",
+        "review_unjudged": "Eğitim fotoğraflarının değerlendirilmesi için:",
+        "review_save": "decisions.csv dosyasını kaydet",
+        "review_decided": "karar verildi",
+        "review_two-classes": "İki sınıfta birden bulunan resimler",
+        "review_two-classes_text": "Etiketleri farklı, birebir ya da çok benzer kopyalar: en az biri yanlış.",
+        "review_label": "Yanlış olması olası etiketler",
+        "review_label_text": "Ağ başka bir sınıftan emin (güvenli öğrenme); en kuşkulusu önce. Bazıları ağın kendi "
+        "yanlışıdır.",
+        "review_odd": "Ötekilere en az benzeyenler",
+        "review_odd_text": "Ağın bunlarda gördüğü, eğitim fotoğraflarına en uzak olanlar. Pekâlâ doğru olabilirler.",
+        "review_shown": "Gösterilen (hepsi decisions.csv içinde)",
+        "review_keep": "kalsın",
+        "review_drop": "çıkar",
         "percent": "%{:.0f}",
         "decimal": ",",
         "search_table": "Bütün denemeler",

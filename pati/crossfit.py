@@ -1,0 +1,118 @@
+"""Answers for training photos by nets that have not trained on them: k-fold cross-fitting.
+
+The training photos are dealt into folds, copies and groups together. For each fold a net of the recipe trains on the
+others and answers on it; the validation photos set its temperature. A folder keeps what is finished, and checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pati import evaluate, files, machine, metrics, pipeline, plan, threads
+from pati.calibration import Calibration
+from pati.classifier import Classifier
+from pati.data import manifest, split
+from pati.data.loader import Samples
+from pati.models import Net
+from pati.pipeline import Listen, Prepared
+from pati.training import State, train
+
+
+@dataclass(frozen=True)
+class Answers:
+    """For one fold: the `numbers` of its photos among the training ones, their `probabilities` `float64 (N, K)`, and
+    `facts` of the training: photos answered, epochs, seconds, and `agreement`, the share answered as they are labelled.
+    """
+
+    numbers: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    facts: dict[str, Any]
+
+
+class CrossFit:
+    """The folds of prepared data. `pace`: what the trainings depend on beside recipe and data, such as a budget."""
+
+    def __init__(self, ready: Prepared, folder: Path, folds: int, *, pace: Any, listen: Listen) -> None:
+        self._ready, self._folder, self._folds, self._pace, self._listen = ready, folder, folds, pace, listen
+        entries = ready.found.of_split("train")
+        units = manifest.units(entries)
+        dealt = split.deal([unit for unit, _ in units], folds, seed=ready.recipe.split_seed)
+        fold = {entry.path: dealt[unit.identity] for unit, members in units for entry in members}
+        self._fold_of = torch.tensor([fold[entry.path] for entry in entries])
+
+    def answers(self, fold: int, seconds: float | None, stopped: Callable[[], bool]) -> Answers:
+        """Train on all folds but `fold`, for `seconds` or by the recipe's epochs, and answer on it.
+
+        What was finished before is read; a training that was stopped goes on. Raises `Interrupted`.
+        """
+        ready, kept = self._ready, self._folder / f"{fold + 1}.npz"
+        owner = json.dumps([ready.found.hash(), ready.recipe.to_json(), self._folds, fold, self._pace])
+        inside = self._fold_of == fold
+        numbers = inside.nonzero().flatten()
+        if kept.exists():
+            with np.load(kept, allow_pickle=False) as stored:
+                if str(stored["owner"]) == owner:
+                    return Answers(numbers.numpy(), stored["probabilities"], json.loads(str(stored["facts"])))
+        rest, held = ready.training.take((~inside).nonzero().flatten()), ready.training.take(numbers)
+        self._listen(
+            {"kind": "fold", "number": fold + 1, "folds": self._folds, "photos": len(rest), "seconds": seconds}
+        )
+        checkpoints = self._folder / str(fold + 1)
+        net, state = self._trained(rest, checkpoints, owner, seconds, stopped)
+        made = self._classifier(net)
+        made.calibration = Calibration.of(_logits(made, ready.validation), _labels(ready.validation))
+        logits = _logits(made, held)
+        facts = {
+            "photos": len(held),
+            "epochs": state.epoch,
+            "seconds": round(state.seconds, 1),
+            "agreement": metrics.accuracy(logits, _labels(held)),
+        }
+        found = Answers(numbers.numpy(), made.calibrated(logits).numpy(), facts)
+        with files.atomic(kept) as file:
+            np.savez_compressed(
+                file, owner=np.array(owner), probabilities=found.probabilities, facts=np.array(json.dumps(facts))
+            )
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return found
+
+    def _trained(
+        self, rest: Samples, checkpoints: Path, owner: str, seconds: float | None, stopped: Callable[[], bool]
+    ) -> tuple[Net, State]:
+        ready, net = self._ready, self._ready.net()
+        pace = plan.make(
+            ready.recipe, photos=len(rest), validation=len(ready.validation), minimum_size=net.minimum_size,
+            seconds=seconds, after=0.0, speed=ready.speed,
+        )  # fmt: skip
+        with threads.restored(), machine.enough_memory(pace.batch):
+            state = train(
+                net, rest, ready.validation, ready.preprocess, ready.recipe, pace, checkpoints,
+                owner=owner, device=ready.device, stopped=stopped, log=self._listen,
+            )  # fmt: skip
+        return net, state
+
+    def answering_seconds(self) -> float:
+        """About what a net's answers for a fold and the validation photos take."""
+        photos = len(self._ready.training) / self._folds + len(self._ready.validation)
+        return photos * pipeline.seconds_a_photo(self._classifier(self._ready.net()), self._ready.validation)
+
+    def _classifier(self, net: Net) -> Classifier:
+        ready = self._ready
+        return Classifier(net, ready.preprocess, ready.found.classes, mirror=bool(ready.recipe.mirror), facts={})
+
+
+def _logits(made: Classifier, data: Samples) -> torch.Tensor:
+    return torch.cat([made.logits(pixels) for pixels, _ in data.in_order(evaluate.BATCH)])
+
+
+def _labels(data: Samples) -> torch.Tensor:
+    return data.targets.argmax(1).cpu()

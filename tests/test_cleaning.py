@@ -1,0 +1,305 @@
+"""`pati clean`: suspects are judged by nets that did not train on them, decisions are kept, no photo is touched."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pati import cleaning, cli, crossfit, pipeline
+from pati.crossfit import CrossFit
+from pati.data import decisions
+from pati.data.loader import Samples
+from pati.data.manifest import Manifest, units
+from pati.data.split import Unit, deal
+from pati.errors import Interrupted, PatiError
+from pati.pipeline import Prepared
+from pati.recipe import Recipe
+from pati.report.words import LANGUAGES, WORDS
+from tests.conftest import draw, jpeg, write_shapes
+
+RECIPE = Recipe(epochs=15, size=32, growth=(1.0,), width=0.5, split_seed=1)
+FLIPPED = ("square/c1.jpg", "square/c2.jpg", "square/c3.jpg", "square/c4.jpg")
+
+
+def silent(event: dict[str, Any]) -> None:
+    """Listens to nothing."""
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.jpg"))}
+
+
+def rows_of(run: Path) -> dict[str, dict[str, str]]:
+    with (run / "clean" / "decisions.csv").open(newline="", encoding="utf-8") as file:
+        return {row["path"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def dirty(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A folder with `shapes`, four circles of which lie among the squares and one picture in two classes, and a `run`
+    on them; read it, don't change it."""
+    base = tmp_path_factory.mktemp("dirty")
+    shapes = write_shapes(base / "shapes", per_class=60)
+    for path in FLIPPED:
+        (shapes / "circle" / path.removeprefix("square/c")).rename(shapes / path)
+    (shapes / "triangle" / "twin.jpg").write_bytes(jpeg(draw("circle", 10), 80))
+    pipeline.train(shapes, RECIPE, out=base / "run")
+    return base
+
+
+@pytest.fixture
+def copied(dirty: Path, tmp_path: Path) -> Path:
+    """The same shapes, and a run that may be changed."""
+    shutil.copytree(dirty / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def ready(dirty: Path) -> Prepared:
+    return pipeline.prepare(dirty / "shapes", Recipe.read(dirty / "run" / "recipe.json"))
+
+
+def test_deals_evenly_and_for_ever() -> None:
+    made = [Unit(f"{label}{number}", ((label, 1 + number % 3),)) for label in "abc" for number in range(10)]
+    dealt = deal(made, 3, seed=0)
+    assert Counter(dealt.values()) == {0: 10, 1: 10, 2: 10}
+    for label in "abc":
+        counts = Counter(fold for name, fold in dealt.items() if name.startswith(label))
+        assert sorted(counts.values()) == [3, 3, 4]
+    assert deal(made[::-1], 3, seed=0) == dealt
+    assert deal(made, 3, seed=1) != dealt
+
+
+def test_judges_have_not_trained_on_what_they_judge(
+    ready: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[int]] = []
+    train = crossfit.train
+
+    def watched(net: Any, training: Samples, *args: Any, **kwargs: Any) -> Any:
+        seen.append(set(training.rows.tolist()))
+        return train(net, training, *args, **kwargs)
+
+    monkeypatch.setattr(crossfit, "train", watched)
+    entries = ready.found.of_split("train")
+    cross = CrossFit(ready, tmp_path, 3, pace=None, listen=silent)
+    held: list[int] = []
+    for fold in range(3):
+        answers = cross.answers(fold, None, lambda: False)
+        mine = [entries[number] for number in answers.numbers]
+        assert seen[fold].isdisjoint(ready.packed.of(mine).tolist())
+        assert seen[fold] | set(ready.packed.of(mine).tolist()) == set(ready.packed.of(entries).tolist())
+        assert answers.probabilities.shape == (len(mine), 3)
+        assert np.allclose(answers.probabilities.sum(1), 1)
+        labels = ready.found.targets(mine)
+        assert answers.facts["agreement"] == pytest.approx((answers.probabilities.argmax(1) == labels).mean())
+        held += answers.numbers.tolist()
+        for _, members in units(entries):  # copies are together
+            inside = {entry.path for entry in members} & {entry.path for entry in mine}
+            assert len(inside) in (0, len(members))
+    assert sorted(held) == list(range(len(entries)))
+
+
+def test_finds_what_is_wrong(dirty: Path, copied: Path) -> None:
+    before = digests(dirty / "shapes")
+    document = cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)
+    assert digests(dirty / "shapes") == before
+    rows = rows_of(copied)
+    found = [path for path in FLIPPED if path in rows]
+    assert len(found) >= 3  # one may look too little like a circle to be believed
+    for path in found:
+        assert (rows[path]["why"], rows[path]["answer"], rows[path]["new_label"]) == ("label", "circle", "circle"), path
+        assert float(rows[path]["label_probability"]) < 0.5
+    for path in ("circle/10.jpg", "triangle/twin.jpg"):
+        assert rows[path]["why"].split()[0] == "two-classes"
+    assert all(row["decision"] == "" for row in rows.values())
+    suspected = [float(row["label_probability"]) for row in rows.values() if row["why"] == "label"]
+    assert suspected == sorted(suspected)
+    assert document["judged"] == document["photos"] == 181
+    assert document["unjudged"] == 0
+    assert document["counts"] == {
+        why: sum(why in row["why"].split() for row in rows.values()) for why in cleaning.REASONS
+    }
+    assert document["counts"]["odd"] == math.ceil(0.002 * 181)
+    training = len(Manifest.read(copied / "manifest.jsonl").of_split("train"))
+    assert sum(fold["photos"] for fold in document["folds"]) == training
+    assert all(fold["epochs"] == RECIPE.epochs and fold["seconds"] > 0 for fold in document["folds"])
+
+
+def test_without_folds_training_photos_are_not_judged(dirty: Path, copied: Path) -> None:
+    document = cleaning.clean(dirty / "shapes", copied, listen=silent)
+    found = Manifest.read(copied / "manifest.jsonl")
+    assert document["unjudged"] == len(found.of_split("train"))
+    split = {entry.path: entry.split for entry in found.kept}
+    rows = rows_of(copied)
+    assert all(split[path] != "train" for path, row in rows.items() if "label" in row["why"].split())
+    assert all(row["answer"] == "" for path, row in rows.items() if split[path] == "train")
+
+
+def test_the_runs_own_answers_stay_what_they_were(dirty: Path, copied: Path) -> None:
+    """Answers that the run keeps are read, not given again: changed ones are believed."""
+    with np.load(copied / "predictions.npz") as stored:
+        arrays = dict(stored)
+    others = (arrays["test_labels"] + 1) % 3
+    arrays["test_logits"] = 10 * np.eye(3, dtype=np.float32)[others]
+    np.savez(copied / "predictions.npz", **arrays)
+    cleaning.clean(dirty / "shapes", copied, listen=silent)
+    answers = {path: row["answer"] for path, row in rows_of(copied).items() if "label" in row["why"].split()}
+    found = Manifest.read(copied / "manifest.jsonl")
+    test = dict(zip([entry.path for entry in found.of_split("test")], others.tolist(), strict=True))
+    assert {path: found.classes[number] for path, number in test.items()}.items() <= answers.items()
+
+
+def test_decisions_are_followed_and_kept(dirty: Path, copied: Path) -> None:
+    first = cleaning.clean(dirty / "shapes", copied, folds=2, listen=silent)
+    table = copied / "clean" / "decisions.csv"
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    at = {name: number for number, name in enumerate(rows[0])}
+    wanted = {"square/c1.jpg": "relabel", "square/c2.jpg": "drop", "triangle/twin.jpg": "drop", "circle/10.jpg": "keep"}
+    for row in rows:
+        row[at["decision"]] = wanted.get(row[at["path"]], row[at["decision"]])
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    second = cleaning.clean(dirty / "shapes", copied, folds=2, listen=silent)
+    again = rows_of(copied)
+    assert {path: row["decision"] for path, row in again.items() if row["decision"]} == wanted
+    assert again["square/c1.jpg"]["new_label"] == "circle"
+    assert all(not again[path]["why"] for path in wanted)
+    assert second["decided"] == len(wanted)
+    assert second["counts"]["two-classes"] == 0 < first["counts"]["two-classes"]
+    assert second["photos"] == first["photos"] - 2
+    found = pipeline.check(dirty / "shapes", RECIPE, decisions=table)
+    entries = {entry.path: entry for entry in found.entries}
+    assert entries["square/c1.jpg"].label == "circle"
+    assert entries["square/c2.jpg"].reason == "dropped"
+    assert not any("not followed" in note for note in found.notes)
+    # A run that was trained with them goes on from there.
+    pipeline.train(dirty / "shapes", RECIPE, out=copied.parent / "second", decisions=table)
+    third = cleaning.clean(dirty / "shapes", copied.parent / "second", listen=silent)
+    assert third["decided"] == len(wanted)
+    assert (
+        decisions.read(copied.parent / "second" / "clean" / "decisions.csv", ("circle", "square", "triangle")).keys()
+        == wanted.keys()
+    )
+
+
+def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[int] = []
+    train = crossfit.train
+
+    def counted(*args: Any, stop: bool, **kwargs: Any) -> Any:
+        trained.append(1)
+        if stop and len(trained) == 2:
+            kwargs["stopped"] = lambda: True
+        return train(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(crossfit, "train", lambda *args, **kwargs: counted(*args, stop=True, **kwargs))
+        with pytest.raises(Interrupted, match="is kept"):
+            cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)
+    assert not (copied / "clean" / "decisions.csv").exists()
+    begun: list[dict[str, Any]] = []
+    trained.clear()
+    monkeypatch.setattr(crossfit, "train", lambda *args, **kwargs: counted(*args, stop=False, **kwargs))
+    resumed = cleaning.clean(
+        dirty / "shapes", copied, folds=3, listen=lambda e: begun.append(e) if e["kind"] == "begun" else None
+    )
+    assert len(trained) == 2  # the second and the third
+    assert [event["step"] for event in begun] == [1, 0]
+    table = (copied / "clean" / "decisions.csv").read_text()
+    shutil.rmtree(copied / "clean")
+    whole = cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)
+    assert (copied / "clean" / "decisions.csv").read_text() == table  # runs by epochs go on exactly
+    assert [fold["agreement"] for fold in whole["folds"]] == [fold["agreement"] for fold in resumed["folds"]]
+
+
+def test_finished_trainings_are_read_again(dirty: Path, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = cleaning.clean(dirty / "shapes", copied, folds=2, listen=silent)
+
+    def never(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(crossfit, "train", never)
+    assert cleaning.clean(dirty / "shapes", copied, folds=2, listen=silent)["folds"] == first["folds"]
+    with pytest.raises(AssertionError):
+        cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)
+
+
+def test_new_photos_are_judged_by_the_run(dirty: Path, copied: Path, tmp_path: Path) -> None:
+    other = write_shapes(tmp_path / "other", per_class=12, first=200)
+    (other / "triangle" / "wrong.jpg").write_bytes(jpeg(draw("square", 300)))
+    document = cleaning.clean(other, copied, out=tmp_path / "list", listen=silent)
+    assert document["judged"] == document["photos"] == 37
+    with (tmp_path / "list" / "decisions.csv").open(newline="") as file:
+        assert "triangle/wrong.jpg" in {row["path"] for row in csv.DictReader(file) if "label" in row["why"]}
+
+
+def test_keeps_a_budget_and_refuses_one_that_is_too_small(dirty: Path, copied: Path) -> None:
+    with pytest.raises(PatiError, match=r"leaves . s for each of 3 trainings") as caught:
+        cleaning.clean(dirty / "shapes", copied, folds=3, budget=2.0, listen=silent)
+    assert "--budget" in caught.value.hint
+    told: list[float] = []
+    document = cleaning.clean(
+        dirty / "shapes", copied, folds=2, budget=14.0,
+        listen=lambda event: told.append(event["seconds"]) if event["kind"] == "fold" else None,
+    )  # fmt: skip
+    assert sum(fold["seconds"] for fold in document["folds"]) < 14
+    assert len(told) == 2
+    assert all(0 < seconds < 7 for seconds in told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"folds": 1}, "--folds 1"),
+        ({"folds": 99}, "--folds 99"),
+        ({"budget": 60.0}, "--budget is the time for --folds"),
+        ({"folds": 3, "budget": math.nan}, "--budget is the time for --folds"),
+    ],
+)
+def test_wrong_choices_are_told(dirty: Path, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(PatiError, match=told):
+        cleaning.clean(dirty / "shapes", dirty / "run", **arguments, listen=silent)
+    assert not (dirty / "run" / "clean").exists()
+
+
+def test_other_classes_are_told(dirty: Path, tmp_path: Path) -> None:
+    other = write_shapes(tmp_path / "two", classes=("circle", "square"))
+    with pytest.raises(PatiError, match="has the classes circle, square"):
+        cleaning.clean(other, dirty / "run", out=tmp_path / "list", listen=silent)
+
+
+def test_the_page_shows_the_photos_and_holds_the_decisions(dirty: Path, copied: Path) -> None:
+    document = cleaning.clean(dirty / "shapes", copied, listen=silent)
+    page = Path(document["page"]).read_text(encoding="utf-8")
+    rows = rows_of(copied)
+    assert len(re.findall(r"<img src=.data:image/jpeg;base64,", page)) == len(rows)
+    assert not re.search(r"(src|href)=.https?:", page)
+    items = json.loads(re.search(r"const items = (\[.*?\]), before", page, re.S)[1])  # type: ignore[index]
+    assert [(item["path"], item["sha256"]) for item in items] == [(path, row["sha256"]) for path, row in rows.items()]
+    for language in LANGUAGES:
+        for why in cleaning.REASONS:
+            assert WORDS[language][f"review_{why}_text"] in page
+
+
+def test_from_the_command_line(dirty: Path, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["clean", str(dirty / "shapes"), str(copied)]
+    cli.app(words, result_action="return_value")
+    told = capsys.readouterr().out
+    assert "--folds 3 judges the training photos too" in told
+    assert f"pati train {dirty / 'shapes'} --decisions {copied / 'clean' / 'decisions.csv'}" in told
+    cli.app([*words, "--folds", "2", "--json"], result_action="return_value")
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["folds"]) == 2
+    assert document["unjudged"] == 0
