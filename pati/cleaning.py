@@ -260,7 +260,9 @@ def _table(rows: Sequence[Row], found: Manifest, decided: Mapping[str, Decision]
 def _write_page(
     page: Path, document: dict[str, Any], rows: Sequence[Row], ready: Prepared, decided: Mapping[str, Decision]
 ) -> None:
-    shown = [row for why in REASONS for row in [row for row in rows if row.why[0] == why][:MOST_SHOWN]]
+    by_reason = {why: [row for row in rows if row.why[0] == why] for why in REASONS}
+    totals = {why: len(some) for why, some in by_reason.items()}
+    shown = [row for some in by_reason.values() for row in some[:MOST_SHOWN]]
     items = [
         {
             "path": row.entry.path,
@@ -280,4 +282,4 @@ def _write_page(
         for path, made in decided.items()
         if is_text(path)
     ]
-    report.write_review(page, document, items, list(pixels), ready.found.classes, before)
+    report.write_review(page, document, items, list(pixels), ready.found.classes, before, totals)

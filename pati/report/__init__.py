@@ -246,9 +246,11 @@ def write_review(
     photos: Sequence[NDArray[np.uint8]],
     classes: Sequence[str],
     decided: Sequence[dict[str, str]],
+    totals: dict[str, int],
 ) -> None:
     """Write the page of photos to look at: `document` and `items` of `pati.cleaning`, their `photos` in the same order;
-    `decided`: the decisions of before, which the page's own list keeps."""
+    `decided`: the decisions of before, which the page's own list keeps; `totals`: photos to look at by first reason,
+    those that are not shown too."""
     pictured = [
         item | {"picture": base64.b64encode(figures.thumbnail(photo)).decode(), "number": number}
         for number, (item, photo) in enumerate(zip(items, photos, strict=True))
@@ -258,7 +260,8 @@ def write_review(
         language="en",
         source=printable(document["data"]),
         document=document,
-        sections={why: [item for item in pictured if item["why"][0] == why] for why in document["counts"]},
+        sections={why: [item for item in pictured if item["why"][0] == why] for why in totals},
+        totals=totals,
         items=items,
         classes=classes,
         decided=decided,

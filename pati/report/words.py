@@ -140,6 +140,7 @@ WORDS: dict[str, dict[str, str]] = {
         "examples_least_sure": "The least sure",
         "examples_others": "Others, answered rightly",
         "scores_title": "Scores",
+        "scores_result": "Result",
         "scores_split": "A split of the run's own photos, scored by its final weights.",
         "scores_data": "Other photos of the run's classes, scored by its final weights.",
         "scores_trained_on": "Photos here that were trained on (the same files), which makes the score too good:",
@@ -348,6 +349,7 @@ WORDS: dict[str, dict[str, str]] = {
         "examples_least_sure": "En kararsız kalınanlar",
         "examples_others": "Doğru yanıtlanan başka örnekler",
         "scores_title": "Puanlar",
+        "scores_result": "Sonuç",
         "scores_split": "Eğitimin kendi verisinin bir bölümü, son ağırlıklarla puanlandı.",
         "scores_data": "Aynı sınıflardan başka fotoğraflar, eğitimin son ağırlıklarıyla puanlandı.",
         "scores_trained_on": "Bu fotoğraflardan, eğitimde kullanılmış olanlar (aynı dosyalar); puanı fazla iyi "

@@ -1,0 +1,167 @@
+"""The pages in a browser: no request, no missing word, nothing that runs over; decisions are saved as a list."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pati import cleaning, pipeline
+from pati.data import decisions
+from pati.report.words import LANGUAGES, WORDS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PHONE, DESKTOP = 390, 1100  # px wide
+CSS = Path(pipeline.__file__).parent / "report" / "base.html.jinja"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: pages are opened in it")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@dataclass
+class Opened:
+    """A page, what it asked for, and what went wrong in it."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+def opened(browser: Browser, path: Path, *, width: int = DESKTOP, scheme: str = "light") -> Opened:
+    found = Opened(
+        browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, accept_downloads=True
+        ).new_page()
+    )
+    found.page.on("request", lambda request: found.requests.append(request.url))
+    found.page.on("pageerror", lambda error: found.errors.append(str(error)))
+    found.page.goto(path.as_uri())
+    return found
+
+
+@pytest.fixture(scope="module")
+def pages(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """All kinds of pages about a run: its report, a scoring, photos to look at."""
+    run = tmp_path_factory.mktemp("pages") / "run"
+    shutil.copytree(trained, run)
+    pipeline.outside(run, trained.parent / "shapes")
+    made, _ = pipeline.report_again(run)
+    scored = pipeline.score(run, split="validation")
+    cleaned = cleaning.clean(trained.parent / "shapes", run, folds=2, listen=lambda event: None)
+    return {"report": made.report, "scores": Path(scored["report"]), "review": Path(cleaned["page"])}
+
+
+@pytest.mark.parametrize("name", ["report", "scores", "review"])
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_pages_ask_for_nothing_and_fit(browser: Browser, pages: dict[str, Path], name: str, width: int) -> None:
+    found = opened(browser, pages[name], width=width)
+    for language in LANGUAGES:
+        found.page.evaluate("language => show(language)", language)
+        assert found.page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = [url for url in found.requests if not url.startswith("data:")]
+    assert outside == [pages[name].as_uri()]
+    assert found.errors == []
+    assert pages[name].stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("name", ["report", "scores", "review"])
+def test_each_language_is_complete(browser: Browser, pages: dict[str, Path], name: str) -> None:
+    page = opened(browser, pages[name]).page
+    texts = {}
+    for language in LANGUAGES:
+        assert page.evaluate("document.documentElement.lang") == language
+        texts[language] = page.inner_text("body")
+        assert page.locator("h2:visible").count() > 2
+        for heading in page.locator("h1, h2:visible, th:visible").all_inner_texts():
+            assert "undefined" not in heading
+        page.click("#switch")
+    assert page.evaluate("document.documentElement.lang") == LANGUAGES[0]  # it has gone round
+    for language in LANGUAGES:
+        (other,) = (words for each, words in WORDS.items() if each != language)
+        own = WORDS[language].values()
+        for sentence in other.values():
+            if len(sentence) > 40 and sentence not in own:
+                assert sentence not in texts[language]
+    assert page.locator("img:not([alt]), [role=img]:not([aria-label])").count() == 0
+
+
+def test_the_language_can_be_asked_for(browser: Browser, pages: dict[str, Path]) -> None:
+    page = browser.new_page()
+    page.goto(pages["report"].as_uri() + "#tr")
+    assert page.evaluate("document.documentElement.lang") == "tr"
+    assert page.locator("h2:visible").first.inner_text() == WORDS["tr"]["result"]
+
+
+def test_dark_is_dark(browser: Browser, pages: dict[str, Path]) -> None:
+    backgrounds = [
+        opened(browser, pages["report"], scheme=scheme).page.evaluate("getComputedStyle(document.body).backgroundColor")
+        for scheme in ("light", "dark")
+    ]
+    assert backgrounds == ["rgb(255, 255, 255)", "rgb(23, 24, 26)"]
+
+
+def test_decisions_are_saved_as_a_list(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
+    page = opened(browser, pages["review"]).page
+    boxes = page.locator(".choice")
+    assert boxes.count() >= 1
+    boxes.nth(0).locator("button[data-decision=relabel]").click()
+    label = boxes.nth(0).locator("select").input_value()
+    boxes.nth(0).locator("select").select_option(label)
+    for number in range(1, boxes.count()):
+        boxes.nth(number).locator("button[data-decision=drop]").click()
+    boxes.nth(0).locator("button[data-decision=relabel]").click()  # undone, and done again
+    boxes.nth(0).locator("button[data-decision=relabel]").click()
+    assert page.inner_text("#count") == str(boxes.count())
+    with page.expect_download() as waiting:
+        page.click("#save")
+    assert waiting.value.suggested_filename == "decisions.csv"
+    waiting.value.save_as(tmp_path / "decisions.csv")
+    with (pages["review"].parent / "decisions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    made = decisions.read(tmp_path / "decisions.csv", ("circle", "square", "triangle"))
+    assert made.keys() == {row["path"] for row in rows}
+    assert {path: decision.sha256 for path, decision in made.items()} == {row["path"]: row["sha256"] for row in rows}
+    assert made[rows[0]["path"]].label == label
+    assert {decision.action for path, decision in made.items() if path != rows[0]["path"]} <= {"drop"}
+
+
+def test_colours_are_told_apart() -> None:
+    """Text has a contrast of 4.5 and more to what is behind it (WCAG 2.2, level AA), in both themes."""
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w+)", line)) for line in CSS.read_text().splitlines() if "--ink:" in line
+    )
+    for theme in (light, dark):
+        for text in ("ink", "soft", "accent", "bad"):
+            for behind in ("page", "box"):
+                assert contrast(theme[text], theme[behind]) >= 4.5, (text, behind, theme)
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
