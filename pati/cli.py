@@ -502,6 +502,7 @@ def explain(
     stage: int | None = None,
     out: Path | None = None,
     check: Annotated[bool, Parameter(negative="")] = False,
+    shuffled_labels: Annotated[bool, Parameter(negative="")] = False,
     boxes: Path | None = None,
     json: Json = False,
 ) -> None:
@@ -526,13 +527,20 @@ def explain(
     check
         Draw nothing: check on these photos and folders (100 photos at most) whether the maps depend on what the net has
         learnt, and whether they point at what its answer rests on better than maps that know no net.
+    shuffled_labels
+        With --check, for a run's folder: also train a net of the run's recipe on its photos with the labels shuffled,
+        for as long as the run, and check whether the maps differ from that net's.
     boxes
         Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in them?
     """
     if check or boxes is not None:
         others: dict[str, object] = {"class": label, "stage": stage, "out": out}
-        _test_explanations(model, photos, method, boxes, others, check=check, json=json)
+        _test_explanations(
+            model, photos, method, boxes, others, check=check, shuffled_labels=shuffled_labels, json=json
+        )
         return
+    if shuffled_labels:
+        raise PatiError("--shuffled-labels is a part of --check", "give both")
     if json:
         raise PatiError("--json is for --check and --boxes", "leave it out: pictures are drawn as PNGs")
     from pati.classifier import Classifier, UnreadablePhoto
@@ -571,23 +579,34 @@ def _test_explanations(
     others: dict[str, object],
     *,
     check: bool,
+    shuffled_labels: bool,
     json: bool,
 ) -> None:
-    from pati import evidence, terminal
+    from pati import control, evidence, pipeline, terminal
     from pati.classifier import Classifier
     from pati.explain.cams import explainers
     from pati.inputs import expand
+    from pati.run import Run
 
     if check and boxes is not None:
         raise PatiError("--check looks at photos, --boxes at a CSV of them", "give one of the two")
+    if shuffled_labels and not check:
+        raise PatiError("--shuffled-labels is a part of --check", "give both")
     given = [name for name, value in others.items() if value is not None]
     if given:
         raise PatiError(f"--{given[0]} is for drawing, --check and --boxes draw nothing", "leave it out")
     classifier = Classifier.load(model)
+    if shuffled_labels:
+        Run.open(model)  # a mistake is told before minutes of checks
     if boxes is None:
         found = [Path(item) for item in expand([*map(str, photos)], []) if isinstance(item, str)]
         with terminal.bar("checking", unit="steps") as progress:
             document = evidence.checked(classifier, found, method or "grad-cam", progress=progress)
+        if shuffled_labels:
+            with _watch() as listen, pipeline.stoppable() as stopped:
+                document["shuffled_labels"] = control.shuffled_labels(
+                    model, found, method or "grad-cam", stopped=stopped, listen=listen
+                )
     elif photos:
         raise PatiError("--boxes names the photos itself", "leave the others out")
     else:

@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import evaluate, files, machine, metrics, pipeline, plan, threads
+from pati import evaluate, files, metrics, pipeline
 from pati.calibration import Calibration
 from pati.classifier import Classifier
 from pati.data import manifest, split
 from pati.data.loader import Samples
 from pati.models import Net
 from pati.pipeline import Listen, Prepared
-from pati.training import State, train
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,9 @@ class CrossFit:
             {"kind": "fold", "number": fold + 1, "folds": self._folds, "photos": len(rest), "seconds": seconds}
         )
         checkpoints = self._folder / str(fold + 1)
-        net, state = self._trained(rest, checkpoints, owner, seconds, stopped)
+        net, state = pipeline.fit(
+            ready, rest, checkpoints, owner=owner, seconds=seconds, stopped=stopped, log=self._listen
+        )
         made = self._classifier(net)
         made.calibration = Calibration.of(_logits(made, ready.validation), _labels(ready.validation))
         logits = _logits(made, held)
@@ -84,21 +85,6 @@ class CrossFit:
             )
         shutil.rmtree(checkpoints, ignore_errors=True)
         return found
-
-    def _trained(
-        self, rest: Samples, checkpoints: Path, owner: str, seconds: float | None, stopped: Callable[[], bool]
-    ) -> tuple[Net, State]:
-        ready, net = self._ready, self._ready.net()
-        pace = plan.make(
-            ready.recipe, photos=len(rest), validation=len(ready.validation), minimum_size=net.minimum_size,
-            seconds=seconds, after=0.0, speed=ready.speed,
-        )  # fmt: skip
-        with threads.restored(), machine.enough_memory(pace.batch):
-            state = train(
-                net, rest, ready.validation, ready.preprocess, ready.recipe, pace, checkpoints,
-                owner=owner, device=ready.device, stopped=stopped, log=self._listen,
-            )  # fmt: skip
-        return net, state
 
     def answering_seconds(self) -> float:
         """About what a net's answers for a fold and the validation photos take."""

@@ -46,6 +46,14 @@ def checked(
 
     On `MOST` of them, evenly spread, where there are more. With `unreadable`, the number of those passed over.
     """
+    pixels, unreadable = readable(made, photos)
+    images, classes = made.asked(torch.from_numpy(pixels))
+    found = checks.checked(made.net, explainers[method], images, classes, progress=progress)
+    return {"method": method, "unreadable": unreadable, **found}
+
+
+def readable(made: Classifier, photos: Sequence[Path]) -> tuple[NDArray[np.uint8], int]:
+    """The photos to check on, `MOST` evenly spread ones, as the net sees them, and how many of these can't be read."""
     pixels = []
     some = spread(len(photos), MOST)
     for photo in [photos[number] for number in some]:
@@ -55,9 +63,7 @@ def checked(
             continue
     if len(pixels) < FEWEST:
         raise PatiError(f"{len(pixels)} photos can be read", f"at least {FEWEST} are needed: intervals are over photos")
-    images, classes = made.asked(torch.from_numpy(np.stack(pixels)))
-    found = checks.checked(made.net, explainers[method], images, classes, progress=progress)
-    return {"method": method, "unreadable": len(some) - len(pixels), **found}
+    return np.stack(pixels), len(some) - len(pixels)
 
 
 def boxes(table: Path) -> list[Boxed]:

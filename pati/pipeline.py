@@ -57,6 +57,7 @@ from pati.recipe import Recipe
 from pati.run import Run, versions
 from pati.scope import Scope
 from pati.speed import of_reading, of_training
+from pati.training import State
 from pati.training import train as train_net
 
 Listen = Callable[[dict[str, Any]], None]
@@ -157,6 +158,42 @@ def prepare(
     source = _find(data, recipe, columns, decisions)
     recipe, speed = _settled(source, recipe)
     return _prepared(*_audited(source, recipe, listen), recipe, speed)
+
+
+def prepare_again(run: Run, recipe: Recipe, *, listen: Listen = _silent) -> Prepared:
+    """The same for the data of a run, as they were prepared for it."""
+    source = _source_of(run, recipe)
+    recipe, speed = _settled(source, recipe)
+    found, packed = _audited(source, recipe, listen)
+    _keep_manifest(run, found)
+    return _prepared(found, packed, recipe, speed)
+
+
+def fit(
+    ready: Prepared,
+    training: Samples,
+    checkpoints: Path,
+    *,
+    owner: str,
+    seconds: float | None,
+    stopped: Callable[[], bool],
+    log: Callable[[dict[str, Any]], None],
+) -> tuple[Net, State]:
+    """A fresh net trained on `training`, some of prepared data or like them, for `seconds` or by the recipe's epochs.
+
+    Goes on from a checkpoint of `owner`. Raises `Interrupted`, `Diverged`.
+    """
+    net = ready.net()
+    pace = plan.make(
+        ready.recipe, photos=len(training), validation=len(ready.validation), minimum_size=net.minimum_size,
+        seconds=seconds, after=0.0, speed=ready.speed,
+    )  # fmt: skip
+    with threads.restored(), machine.enough_memory(pace.batch):
+        state = train_net(
+            net, training, ready.validation, ready.preprocess, ready.recipe, pace, checkpoints,
+            owner=owner, device=ready.device, stopped=stopped, log=log,
+        )  # fmt: skip
+    return net, state
 
 
 def resume(folder: str | Path, *, started: float | None = None, listen: Listen = _silent) -> Result:

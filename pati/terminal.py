@@ -97,6 +97,7 @@ class Watch:
             "score": "scoring",
             "split": "splitting",
             "report": "writing the report",
+            "control": "training a net on shuffled labels, to compare with",
             "look": "looking at {photos} photos",
         }
         say(said[event["name"]].format(photos=event.get("photos")))
@@ -418,6 +419,13 @@ def show_checked(document: dict[str, Any], screen: Console) -> None:
     }.get(document["depends"], "whether the maps change when the net forgets can't be told from so few photos")
     screen.print(f"{method} on {document['photos']} photos: {told} (likeness {_spread(last)})", soft_wrap=True)
     screen.print(f"likeness of the maps of a photo and of the same moved: {_spread(document['steadiness'])}")
+    control = document.get("shuffled_labels")
+    if control:
+        told = {
+            True: "the maps change when the net is trained on shuffled labels",
+            False: "FAILED: the maps stay nearly the same when the net is trained on shuffled labels",
+        }.get(control["depends"], "whether the maps change when the net is trained on shuffled labels can't be told")
+        screen.print(f"{told} (likeness {_spread(control['likeness'])})", soft_wrap=True)
     table = Table("", method, *_MAPS.values(), box=None, pad_edge=False)
     for name, row in document["measures"].items():
         good = "high" if row["high_is_good"] else "low"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pati import balance, evaluate, files, machine, metrics, pipeline, plan, plugins, report, threads, training
+from pati import balance, evaluate, files, metrics, pipeline, plan, plugins, report
 from pati.classifier import Classifier
 from pati.data import sources
 from pati.data.sources import Columns
@@ -264,14 +264,10 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
                 raise _Poor
 
     try:
-        net = ready.net()
-        pace = _plan(ready, net.minimum_size)
-        with threads.restored(), machine.enough_memory(pace.batch):
-            training.train(
-                net, ready.training, ready.validation, ready.preprocess, recipe, pace,
-                study.checkpoints(trial), owner=f"{study.settings.manifest} {json.dumps(recipe.to_json())}",
-                device=ready.device, stopped=stopped, log=log,
-            )  # fmt: skip
+        net, _ = pipeline.fit(
+            ready, ready.training, study.checkpoints(trial), seconds=_training_seconds(ready),
+            owner=f"{study.settings.manifest} {json.dumps(recipe.to_json())}", stopped=stopped, log=log,
+        )  # fmt: skip
         at = time.monotonic()
         made = Classifier(net, ready.preprocess, ready.found.classes, mirror=bool(recipe.mirror), facts={})
         logits = torch.cat([made.logits(pixels) for pixels, _ in ready.validation.in_order(evaluate.BATCH)])
@@ -294,20 +290,8 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
         study.finish(trial, metrics.metrics[score](logits, labels), facts)
 
 
-def _plan(ready: Prepared, minimum_size: int) -> plan.Plan:
-    """A trial's pace: that of a run of the same recipe whose photos have been decoded already."""
-    return plan.make(
-        ready.recipe,
-        photos=len(ready.training),
-        validation=len(ready.validation),
-        minimum_size=minimum_size,
-        seconds=_training_seconds(ready),
-        after=0.0,
-        speed=ready.speed,
-    )
-
-
 def _training_seconds(ready: Prepared) -> float | None:
+    """A trial's pace: that of a run of the same recipe whose photos have been decoded already."""
     if ready.recipe.budget is None:
         return None
     return plan.training_seconds(ready.recipe.budget, photos=len(ready.found.entries), reading=0.0)

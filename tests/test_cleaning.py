@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pati import cleaning, cli, crossfit, pipeline
+from pati import cleaning, cli, pipeline
 from pati.crossfit import CrossFit
 from pati.data import decisions
 from pati.data.loader import Samples
@@ -84,13 +84,13 @@ def test_judges_have_not_trained_on_what_they_judge(
     ready: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[set[int]] = []
-    train = crossfit.train
+    train = pipeline.train_net
 
     def watched(net: Any, training: Samples, *args: Any, **kwargs: Any) -> Any:
         seen.append(set(training.rows.tolist()))
         return train(net, training, *args, **kwargs)
 
-    monkeypatch.setattr(crossfit, "train", watched)
+    monkeypatch.setattr(pipeline, "train_net", watched)
     entries = ready.found.of_split("train")
     cross = CrossFit(ready, tmp_path, 3, pace=None, listen=silent)
     held: list[int] = []
@@ -196,7 +196,7 @@ def test_decisions_are_followed_and_kept(dirty: Path, copied: Path) -> None:
 
 def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[int] = []
-    train = crossfit.train
+    train = pipeline.train_net
 
     def counted(*args: Any, stop: bool, **kwargs: Any) -> Any:
         trained.append(1)
@@ -205,13 +205,13 @@ def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest
         return train(*args, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(crossfit, "train", lambda *args, **kwargs: counted(*args, stop=True, **kwargs))
+        patched.setattr(pipeline, "train_net", lambda *args, **kwargs: counted(*args, stop=True, **kwargs))
         with pytest.raises(Interrupted, match="is kept"):
             cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)
     assert not (copied / "clean" / "decisions.csv").exists()
     begun: list[dict[str, Any]] = []
     trained.clear()
-    monkeypatch.setattr(crossfit, "train", lambda *args, **kwargs: counted(*args, stop=False, **kwargs))
+    monkeypatch.setattr(pipeline, "train_net", lambda *args, **kwargs: counted(*args, stop=False, **kwargs))
     resumed = cleaning.clean(
         dirty / "shapes", copied, folds=3, listen=lambda e: begun.append(e) if e["kind"] == "begun" else None
     )
@@ -230,7 +230,7 @@ def test_finished_trainings_are_read_again(dirty: Path, copied: Path, monkeypatc
     def never(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(crossfit, "train", never)
+    monkeypatch.setattr(pipeline, "train_net", never)
     assert cleaning.clean(dirty / "shapes", copied, folds=2, listen=silent)["folds"] == first["folds"]
     with pytest.raises(AssertionError):
         cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)

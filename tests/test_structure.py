@@ -19,7 +19,7 @@ FLOORS = (
     {"cli"},
     {"terminal", "catalogue", "output", "inputs", "api"},
     {"tune", "cleaning"},
-    {"study", "crossfit"},
+    {"study", "crossfit", "control"},
     {"pipeline", "showcase"},
     {"results", "evidence"},
     {"comparison", "lr_find"},

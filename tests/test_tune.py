@@ -352,7 +352,7 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
     left = sorted(out.glob("trials/1/step-*"))[-1].name
 
     begun: list[dict[str, Any]] = []
-    real = training.train
+    real = pipeline.train_net
 
     def spy(*arguments: Any, **options: Any) -> State:
         log = options.pop("log")
@@ -365,7 +365,7 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
         return real(*arguments, log=both, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", spy)
+        patch.setattr(pipeline, "train_net", spy)
         document = tune.resume(out, listen=lambda event: None)
     assert states(out) == {"COMPLETE": 3, "FAIL": 1}
     again = study.trials()

@@ -275,8 +275,6 @@ def checked(
     total = len(MEASURES) * (1 + len(BASELINES)) + 2
     progress(0, total)
     steps = forgetting(net, explain, images, classes)
-    forgotten = mean(steps[-1])
-    low, high = forgotten["interval"]
     maps = {name: make(net, images, classes) for name, make in {"method": explain, **BASELINES}.items()}
     measures: dict[str, Any] = {}
     for name, (measure, high_is_good) in MEASURES.items():
@@ -296,10 +294,16 @@ def checked(
     return {
         "photos": len(images),
         "forgetting": [mean(step) for step in steps],
-        "depends": True if high < SAME else False if low >= SAME else None,
+        "depends": depends(mean(steps[-1])),
         "steadiness": steady,
         "measures": measures,
     }
+
+
+def depends(alike: dict[str, Any]) -> bool | None:
+    """Whether maps depend on what was changed, by their likeness before and after: see `mean`; None if it is open."""
+    low, high = alike["interval"]
+    return True if high < SAME else False if low >= SAME else None
 
 
 def mean(values: torch.Tensor) -> dict[str, Any]:

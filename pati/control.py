@@ -1,0 +1,64 @@
+"""A control for explanations: a net of the same recipe, trained on the same photos with their labels shuffled.
+
+Its answers mean nothing, so maps that stay as they were say nothing of the classes (Adebayo et al., 2018,
+https://arxiv.org/abs/1810.03292).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pati import evidence, pipeline, plugins
+from pati.classifier import Classifier
+from pati.explain import checks
+from pati.explain.cams import explainers
+from pati.pipeline import Listen
+from pati.recipe import Recipe
+from pati.run import Run
+
+
+def shuffled_labels(
+    folder: str | Path, photos: Sequence[Path], method: str, *, stopped: Callable[[], bool], listen: Listen
+) -> dict[str, Any]:
+    """Train the control for as long as the run, and compare its maps with those of the run's net.
+
+    Returns the likeness of both maps of each photo, for the class that the run's net answers, with its interval;
+    `depends`: whether they differ (true, false, or None where it can't be told); and facts of the control's training.
+    Raises `Interrupted`.
+    """
+    run = Run.open(folder)
+    made, state = Classifier.load(folder), run.read_state()
+    plugins.require_same(state)
+    pixels, _ = evidence.readable(made, photos)
+    ready = pipeline.prepare_again(run, Recipe.read(run.recipe), listen=listen)
+    targets = ready.training.targets
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).to(targets.device)
+    training = dataclasses.replace(ready.training, targets=targets[order])
+    listen({"kind": "stage", "name": "control"})
+    last: dict[str, Any] = {}
+
+    def log(row: dict[str, Any]) -> None:
+        last.update(row if row["kind"] == "epoch" else {})
+        listen(row)
+
+    with tempfile.TemporaryDirectory() as checkpoints:
+        net, end = pipeline.fit(
+            ready, training, Path(checkpoints), owner="control", seconds=state["plan"]["seconds"],
+            stopped=stopped, log=log,
+        )  # fmt: skip
+    images, classes = made.asked(torch.from_numpy(pixels))
+    explain = explainers[method]
+    alike = checks.mean(checks.likeness(explain(made.net, images, classes), explain(net.eval(), images, classes)))
+    return {
+        "likeness": alike,
+        "depends": checks.depends(alike),
+        "epochs": end.epoch,
+        "seconds": round(end.seconds, 1),
+        "train_accuracy": last["train_accuracy"],
+    }

@@ -1,0 +1,84 @@
+"""The net on shuffled labels that explanations are compared with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pati import cli, control, pipeline
+from pati.data.loader import Samples
+from pati.errors import Interrupted, PatiError
+from pati.explain import checks
+from pati.explain.cams import explainers
+
+
+@pytest.fixture
+def photos(trained: Path) -> list[Path]:
+    return sorted((trained.parent / "shapes").rglob("1*.jpg"))
+
+
+def compared(trained: Path, photos: list[Path], method: str, *, stop: bool = False) -> dict[str, Any]:
+    return control.shuffled_labels(trained, photos, method, stopped=lambda: stop, listen=lambda event: None)
+
+
+def test_grad_cam_tells_of_the_labels_and_edges_do_not(
+    trained: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fair = compared(trained, photos, "grad-cam")
+    assert fair["depends"] is True
+    low, high = fair["likeness"]["interval"]
+    assert low < fair["likeness"]["mean"] < high
+    assert fair["epochs"] == 6
+    monkeypatch.setattr(control, "explainers", {"edges": checks.edges})
+    cheat = compared(trained, photos, "edges")
+    assert cheat["depends"] is False
+    assert cheat["likeness"]["mean"] > 0.999
+
+
+def test_the_control_learns_the_same_photos_with_shuffled_labels(
+    trained: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Samples] = []
+    train = pipeline.train_net
+
+    def watched(net: Any, training: Samples, *args: Any, **kwargs: Any) -> Any:
+        seen.append(training)
+        return train(net, training, *args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "train_net", watched)
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    found = compared(trained, photos, "grad-cam")
+    run = pipeline.Run.open(trained)
+    ready = pipeline.prepare_again(run, pipeline.Recipe.read(run.recipe))
+    (shuffled,) = seen
+    assert torch.equal(shuffled.rows, ready.training.rows)
+    assert torch.equal(shuffled.targets.sum(0), ready.training.targets.sum(0))
+    same = (shuffled.targets.argmax(1) == ready.training.targets.argmax(1)).float().mean()
+    assert same < 0.6
+    assert found["train_accuracy"] < 0.7
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_a_stop_is_heard(trained: Path, photos: list[Path]) -> None:
+    with pytest.raises(Interrupted):
+        compared(trained, photos, "grad-cam", stop=True)
+
+
+def test_from_the_command_line(trained: Path, photos: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["explain", str(trained), *map(str, photos[:12]), "--check", "--shuffled-labels"]
+    cli.app([*words, "--json"], result_action="return_value")
+    assert json.loads(capsys.readouterr().out)["shuffled_labels"]["depends"] in (True, None)
+    cli.app(words, result_action="return_value")
+    assert "trained on shuffled labels" in capsys.readouterr().out
+    with pytest.raises(PatiError, match="is a part of --check"):
+        cli.app([word for word in words if word != "--check"], result_action="return_value")
+    with pytest.raises(PatiError, match="not a run's folder"):
+        cli.app([words[0], str(trained / "model.safetensors"), *words[2:]], result_action="return_value")
+
+
+def test_methods_are_those_of_the_catalogue() -> None:
+    assert control.explainers is explainers
