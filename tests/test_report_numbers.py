@@ -1,0 +1,270 @@
+"""The numbers that a reader of a report sees, against scikit-learn, cleanlab and slow counting, from what a run keeps.
+
+Intervals by bootstrap, the corruptions and the checks of explanations have independent references of their own beside
+`test_metrics`, `test_curves`, `test_corruptions` and `test_explain_checks`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.special import softmax
+from scipy.stats import binomtest
+from sklearn import metrics as reference
+
+import pati
+from pati import pipeline
+from pati.data.manifest import Manifest
+from pati.recipe import Recipe
+from pati.report.words import WORDS
+from tests.conftest import SHAPES, write_shapes
+
+EN = WORDS["en"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A report, as a reader of English sees it, section by section, and what the run keeps."""
+
+    run: Path
+    sections: dict[str, str]
+    logits: NDArray[Any]
+    labels: NDArray[Any]
+    familiarity: NDArray[Any]
+    validation_logits: NDArray[Any]
+    validation_labels: NDArray[Any]
+    temperature: float
+    found: Manifest
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.found.classes
+
+    @property
+    def probabilities(self) -> NDArray[Any]:
+        return np.asarray(softmax(self.logits.astype(np.float64) / self.temperature, axis=1))
+
+    def rows(self, section: str) -> list[list[str]]:
+        """Cells of the section's tables."""
+        found = re.findall(r"<tr>(.*?)</tr>", self.sections[section], re.S)
+        return [[text(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S)] for row in found]
+
+
+def text(markup: str) -> str:
+    plain = re.sub(r"<span lang=\"tr\">.*?</span>", "", markup, flags=re.S)
+    plain = re.sub(r"</?(span|code)[^>]*>", "", plain)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", plain)).split())
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def wilson(hits: int, count: int) -> str:
+    found = binomtest(int(hits), int(count)).proportion_ci(method="wilson")
+    return f"{percent(found.low)} – {percent(found.high)}"
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Told:
+    base = tmp_path_factory.mktemp("told")
+    run, data = base / "run", write_shapes(base / "shapes", per_class=100)
+    for name, other in zip(SHAPES, SHAPES[1:] + SHAPES[:1], strict=True):  # some labels are wrong, so that it errs
+        for number in range(0, 100, 8):
+            (data / name / f"{number}.jpg").rename(data / other / f"from-{name}-{number}.jpg")
+    recipe = Recipe(epochs=8, batch=16, size=32, growth=(1.0,), width=0.5, validation=0.2, test=0.4)
+    assert 0.5 < pipeline.train(data, recipe, out=run).metrics["test"]["accuracy"] < 0.95
+    pipeline.outside(run, write_shapes(base / "strange", per_class=20, first=900))
+    page = pipeline.report_again(run)[0].report.read_text(encoding="utf-8")
+    sections = {}
+    for part in re.findall(r"<section>(.*?)</section>", page, re.S):
+        heading = re.search(r"<h2>(.*?)</h2>", part, re.S)
+        if heading:
+            sections[text(heading[1])] = part
+    made = pati.load(run)
+    assert made.calibration is not None
+    with np.load(run / "predictions.npz") as stored:
+        names = ("test_logits", "test_labels", "test_familiarity", "validation_logits", "validation_labels")
+        arrays = [stored[name] for name in names]
+    return Told(run, sections, *arrays, made.calibration.temperature, Manifest.read(run / "manifest.jsonl"))
+
+
+def test_scores(told: Told) -> None:
+    shown = text(told.sections[EN["result"]])
+    answers = told.logits.argmax(1)
+    hits, count = int((answers == told.labels).sum()), len(told.labels)
+    assert f"{EN['accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
+    assert f"{EN['macro_f1']} {reference.f1_score(told.labels, answers, average='macro'):.3f}" in shown
+    assert f"{EN['balanced_accuracy']}: {percent(reference.balanced_accuracy_score(told.labels, answers))}" in shown
+    assert (
+        f"{EN['log_loss']}: {reference.log_loss(told.labels, softmax(told.logits.astype(float), axis=1)):.3f}" in shown
+    )
+    assert f"{EN['photos']} {count}" in shown
+
+
+def test_each_class(told: Told) -> None:
+    answers = told.logits.argmax(1)
+    table = reference.precision_recall_fscore_support(told.labels, answers, zero_division=0)
+    for name, precision, recall, f1, support in zip(told.classes, *table, strict=True):
+        (row,) = [row for row in told.rows(EN["result"]) if row[0] == name]
+        assert [cell.split()[0] for cell in row[1:4]] == [f"{value:.3f}" for value in (precision, recall, f1)]
+        assert row[4] == str(support)
+        low, high = row[2].split()[1].split("–")
+        found = binomtest(round(recall * support), int(support)).proportion_ci(method="wilson")
+        assert (low, high) == (f"{found.low:.3f}", f"{found.high:.3f}")
+
+
+def test_confusion_matrix(told: Told) -> None:
+    counts = reference.confusion_matrix(told.labels, told.logits.argmax(1))
+    drawings = re.findall(r"<div lang=\"en\" role=\"img\".*?</svg>", told.sections[EN["confusion"]], re.S)
+    shares = counts / counts.sum(1, keepdims=True)
+    for drawing, cells in zip(
+        drawings, ([str(n) for n in counts[counts > 0]], [f"{100 * s:.1f}" for s in shares[counts > 0]]), strict=True
+    ):
+        texts = [text(part) for part in re.findall(r"<text[^>]*>.*?</text>", drawing, re.S)]
+        assert [part for part in texts if re.fullmatch(r"[\d.]+", part)] == cells
+
+
+def test_calibration(told: Told) -> None:
+    labels = told.labels
+    rows = {row[0]: row[1:] for row in told.rows(EN["calibration"])}
+    for name, heat in (("calibration_before", 1.0), ("calibration_after", told.temperature)):
+        probabilities = softmax(told.logits.astype(np.float64) / heat, axis=1)
+        confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+        order, error = sorted(range(len(labels)), key=lambda number: (confidence[number], number)), 0.0
+        bins = min(15, len(order))
+        larger = len(order) % bins  # the first bins hold one photo more
+        start = 0
+        for number in range(bins):
+            inside = order[start : start + len(order) // bins + (number < larger)]
+            start += len(inside)
+            error += abs(sum(confidence[i] for i in inside) - sum(right[i] for i in inside)) / len(order)
+        shown = [f"{heat:.2f}", f"{error:.3f}", f"{reference.log_loss(labels, probabilities):.3f}"]
+        assert rows[EN[name]] == shown
+
+
+def test_temperature_has_the_least_loss_on_validation_photos(told: Told) -> None:
+    def loss(logarithm: float) -> float:
+        probabilities = softmax(told.validation_logits.astype(np.float64) / np.exp(logarithm), axis=1)
+        total = reference.log_loss(told.validation_labels, probabilities, labels=range(3), normalize=False)
+        return float(total) + logarithm**2 / 2
+
+    grid = np.log(told.temperature) + np.linspace(-0.5, 0.5, 1001)
+    assert abs(grid[int(np.argmin([loss(value) for value in grid]))] - np.log(told.temperature)) < 1e-3
+
+
+def test_when_it_is_unsure(told: Told) -> None:
+    shown = text(told.sections[EN["unsure"]])
+    validation = softmax(told.validation_logits.astype(np.float64) / told.temperature, axis=1)
+    sure, right = validation.max(1), validation.argmax(1) == told.validation_labels
+    threshold = min(value for value in sure if (~right[sure >= value]).mean() <= 0.01)
+    confidence = told.probabilities.max(1)
+    odd = told.familiarity <= 0.01
+    answered = (confidence >= threshold) & ~odd
+    hits, count = int((told.probabilities.argmax(1) == told.labels)[answered].sum()), int(answered.sum())
+    assert f"{EN['threshold']} {percent(threshold)}" in shown
+    assert f"{EN['odd']}: {percent(odd.mean())}" in shown
+    assert f"{percent(count / len(answered))} {EN['interval']}: {wilson(count, len(answered))}" in shown
+    assert f"{EN['answered_accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
+
+
+def test_areas_under_curves(told: Told) -> None:
+    rows = {row[0]: row[1:] for row in told.rows(EN["curves_title"])}
+    raw = softmax(told.logits.astype(np.float64), axis=1)
+    for number, name in enumerate(told.classes):
+        own = told.labels == number
+        area = reference.roc_auc_score(own, raw[:, number])
+        average = reference.average_precision_score(own, raw[:, number])
+        assert (rows[name][0], rows[name][2]) == (f"{area:.3f}", f"{average:.3f}")
+
+
+def test_slices(told: Told) -> None:
+    entries = told.found.of_split("test")
+    right = told.logits.argmax(1) == told.labels
+    brightness = []
+    for entry in entries:
+        photo = Image.open(Path(told.found.root) / entry.path).resize((32, 32), Image.Resampling.BOX)
+        brightness.append(np.asarray(photo, np.float64) @ np.array([0.299, 0.587, 0.114]) / 255)
+    means = np.array([values.mean() for values in brightness])
+    rows, name = [], ""
+    for row in told.rows(EN["slices"]):
+        if len(row) == 5 and row[1]:
+            name = row[0] or name
+            rows += [row[1:]] if name == EN["slice_brightness"] else []
+    assert sum(int(row[1]) for row in rows) == len(entries)
+    for number, row in enumerate(rows):
+        # Their bounds are rounded to two digits: count the photos by rank.
+        start = sum(int(other[1]) for other in rows[:number])
+        inside = np.argsort(means, kind="stable")[start : start + int(row[1])]
+        low, high = (float(end) for end in row[0].split("–"))
+        assert (means[inside].min(), means[inside].max()) == pytest.approx((low, high), abs=0.02)
+        assert row[2].startswith(percent(right[inside].mean()))
+        assert row[3] == wilson(right[inside].sum(), len(inside))
+    (size,) = [row for row in told.rows(EN["slices"]) if row[0] == EN["slice_size"]]
+    assert size[1] == EN["slices_same"]
+
+
+def test_suspected_labels(told: Told) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from cleanlab.filter import find_label_issues
+
+        logits = np.concatenate([told.validation_logits, told.logits]).astype(np.float64)
+        labels = np.concatenate([told.validation_labels, told.labels])
+        probabilities = softmax(logits / told.temperature, axis=1)
+        order = find_label_issues(
+            labels, probabilities, filter_by="confident_learning", return_indices_ranked_by="self_confidence", n_jobs=1
+        )
+    entries = [*told.found.of_split("validation"), *told.found.of_split("test")]
+    shown = re.findall(r"<figcaption>.*?</figcaption>", told.sections[EN["suspects"]], re.S)
+    assert len(shown) == len(order)
+    for caption, number in zip(shown, order, strict=True):
+        assert entries[number].path in text(caption)
+        assert (
+            f"{EN['label']}: {told.classes[labels[number]]} {percent(probabilities[number, labels[number]])}"
+            in text(caption)
+        )
+
+
+def test_photos_from_elsewhere(told: Told) -> None:
+    row = told.rows(EN["outside"])[1]
+    answers = pati.load(told.run).predict(sorted((told.run.parent / "strange").rglob("*.jpg")))
+    strange = np.array([answer.familiarity for answer in answers])
+    area = reference.roc_auc_score(
+        np.r_[np.ones(len(strange)), np.zeros(len(told.familiarity))], -np.r_[strange, told.familiarity]
+    )
+    odd, unsure = (strange <= 0.01).sum(), sum(answer.unsure for answer in answers)
+    assert row[:2] == ["strange", str(len(strange))]
+    assert row[2].startswith(percent(area))
+    assert row[3:] == [f"{percent(n / len(strange))} {wilson(n, len(strange))}" for n in (odd, unsure)]
+
+
+def test_damaged_photos_and_explanations_are_those_kept(told: Told) -> None:
+    kept = json.loads((told.run / "metrics.json").read_text())["analysis"]
+    validation = told.validation_logits.argmax(1) == told.validation_labels
+    if "robustness" in kept:
+        rows = {row[0]: row[1:] for row in told.rows(EN["robustness"]) if row[0]}
+        assert kept["robustness"]["photos"] == len(validation)
+        assert rows[EN["undamaged"]][1:3] == [percent(validation.mean()), wilson(validation.sum(), len(validation))]
+    if "explanations" in kept:
+        rows = {row[0]: row[1:] for row in told.rows(EN["believable"])}
+        for name, measure in kept["explanations"]["measures"].items():
+            assert rows[EN[f"measure_{name}"]][0] == f"{measure['method']['mean']:.3f}"
+
+
+def test_counts_of_the_data(told: Told) -> None:
+    rows = {row[0]: row[1:] for row in told.rows(EN["data"])}
+    for name in told.classes:
+        assert sum(map(int, rows[name])) == 100
+    shown = text(told.sections[EN["data"]])
+    assert shown.startswith(f"{EN['data']} 300 {EN['data_text']}: 300.")
