@@ -31,6 +31,9 @@
     bit_flips   1,000 single bits flipped in model files and checkpoints
     fuzz        a million damaged photos, 200,000 model files, guided by coverage (needs the extra [fuzz])
     suites      the tests that stand for promises in docs/robustness.md
+    heads       maps of the 30-minute model against boxes of pets' heads (docs/trust.md)
+    checks      the checks of every method's maps, on 48 validation photos
+    outside     clothing and digits shown to the 30-minute model; what its confidence is worth
     labels      200 training labels flipped on purpose, found by `pati clean --folds 3 --budget 15m`
     copies      near-duplicates planted in photos: found, and kept in one split
     startup     seconds of `pati --help`
@@ -55,6 +58,7 @@ from bench import (
     bad_files,
     copies,
     cost,
+    explanations,
     fuzzing,
     gpu,
     inference,
@@ -98,6 +102,9 @@ MEASUREMENTS = {
     "bit_flips": fuzzing.bit_flips,
     "fuzz": fuzzing.fuzz,
     "suites": suites.suites,
+    "heads": explanations.heads,
+    "checks": explanations.checks,
+    "outside": explanations.outside,
     "labels": labels.labels,
     "copies": copies.copies,
     "startup": runs.startup,
