@@ -3,7 +3,7 @@
 docs/cli.md        help of every verb
 docs/reference.md  catalogues, recipe fields, reasons and flags of files
 docs/models.md     every net: its paper, its cost, and what is published of it
-README*.md, docs/robustness.md, docs/study.md: the tables between marks, from bench/results
+README*.md, docs/robustness.md, docs/study.md, docs/trust.md: the tables between marks, from bench/results
 """
 
 from __future__ import annotations
@@ -407,7 +407,138 @@ def study() -> str:
     return text
 
 
+PLAIN_MAPS = {"centre": "*a blob in the middle*", "edges": "*edges*", "random": "*noise*"}
+
+
+def _document(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((MEASURED / f"{name}.json").read_text())
+    return found
+
+
+def _per_cent(row: dict[str, Any]) -> str:
+    low, high = (100 * end for end in row["interval"])
+    return f"{100 * row['mean']:.1f} ({low:.1f}–{high:.1f})"
+
+
+def heads_table(subject: str) -> str:
+    """Maps against boxes of heads; bold where more, or less, than a blob in the middle."""
+    found = _document("heads")["result"][subject]
+    lines = ["| maps | peak in the box, % | energy in the box, % | overlap (IoU), % |", "|---|---|---|---|"]
+    for name, row in found["methods"].items():
+        cells = []
+        for measure in ("pointing", "energy", "overlap"):
+            low, high = row[measure].get("against", {}).get("centre", {"interval": (-1, 1)})["interval"]
+            cells.append(f"**{_per_cent(row[measure])}**" if low > 0 or high < 0 else _per_cent(row[measure]))
+        lines.append(f"| {PLAIN_MAPS.get(name, f'`{name}`')} | {' | '.join(cells)} |")
+    return "\n".join(
+        [*lines, "", f"{found['photos']} photos; the boxes hold {_per_cent(found['area'])} % of the area."]
+    )
+
+
+def heads(name: str) -> str:
+    """All pets, then one line for cats and dogs apart."""
+    document = _document(name)
+    row = document["result"]["model"]
+    low, high = row["interval"]
+    parts = []
+    for subject in ("cat", "dog"):
+        maps = document["result"][subject]["methods"]
+        gain = maps["grad-cam"]["pointing"]["against"]["centre"]
+        low_gain, high_gain = (100 * end for end in gain["interval"])
+        parts.append(
+            f"{subject}s ({document['result'][subject]['photos']}): {_per_cent(maps['grad-cam']['pointing'])} %, "
+            f"a blob {_per_cent(maps['centre']['pointing'])} %, {100 * gain['mean']:+.1f} "
+            f"({low_gain:+.1f} to {high_gain:+.1f})"
+        )
+    return "\n".join(
+        [
+            heads_table("all"),
+            "",
+            f"Grad-CAM's peak in the box, {'; '.join(parts)}.",
+            "",
+            f"The model: `pati train cats-vs-dogs --budget 30m --seed 0`, {100 * row['test_accuracy']:.1f} % "
+            f"({100 * low:.1f}–{100 * high:.1f} %) on its test split. {_foot(document)}",
+        ]
+    )
+
+
+def checks(name: str) -> str:
+    """What the checks say of every method."""
+    document = _document(name)
+    methods = document["result"]["methods"]
+    first = next(iter(methods.values()))
+    names = [f"{name} ({'high' if row['high_is_good'] else 'low'} is good)" for name, row in first["measures"].items()]
+    lines = [
+        f"| maps | likeness when forgotten | likeness when moved | {' | '.join(names)} |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method, row in methods.items():
+        cells = [f"{row['forgetting'][-1]['mean']:.2f}", f"{row['steadiness']['mean']:.2f}"]
+        for measure in row["measures"].values():
+            text = f"{measure['method']['mean']:.3f}"
+            beaten = all(gain["better"] for gain in measure["against"].values())
+            cells.append(f"**{text}**" if beaten else text)
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    for plain_map, label in PLAIN_MAPS.items():
+        values = (f"{row[plain_map]['mean']:.3f}" for row in first["measures"].values())
+        lines.append(f"| {label} | | | {' | '.join(values)} |")
+    return "\n".join(
+        [*lines, "", f"{first['photos']} validation photos of the same model; bold where better than all three maps "
+         f"that know no net. {_foot(document)}"]
+    )  # fmt: skip
+
+
+def outside(name: str) -> str:
+    """Photos of something else, and what confidence is worth."""
+    document = _document(name)
+    kept, lines = (
+        document["result"]["calibration"],
+        ["| shown | photos | AUROC | called odd | unsure |", "|---|---|---|---|---|"],
+    )
+    for what, row in document["result"]["outside"].items():
+        cells = []
+        for key, interval in (("roc_area", "roc_interval"), ("odd", "odd_interval"), ("unsure", "unsure_interval")):
+            low, high = row[interval]
+            digits = (f"{row[key]:.3f}", f"{low:.3f}–{high:.3f}") if key == "roc_area" else (
+                f"{100 * row[key]:.1f} %", f"{100 * low:.1f}–{100 * high:.1f}"
+            )  # fmt: skip
+            cells.append(f"{digits[0]} ({digits[1]})")
+        lines.append(f"| {what} | {row['photos']:,} | {' | '.join(cells)} |")
+    low, high = (100 * end for end in kept["answered_interval"])
+    own = (
+        f"Its own test photos: {100 * kept['coverage']:.1f} % are answered, {100 * kept['answered_accuracy']:.1f} % "
+        f"({low:.1f}–{high:.1f} %) of these rightly; {100 * kept['odd']:.1f} % are called odd. Expected calibration "
+        f"error (15 bins of equal count) {kept['error_before']:.3f} before and {kept['error_after']:.3f} after "
+        "temperature scaling."
+    )
+    return "\n".join([*lines, "", own, "", _foot(document)])
+
+
+def flipped(name: str) -> str:
+    """Labels flipped on purpose, and found."""
+    document = _document(name)
+    result = document["result"]
+    found = result["found_in_first"]
+    firsts = ", ".join(f"{found[count]} among the first {count}" for count in found if int(count) <= 400)
+    return (
+        f"{result['flipped']} of the 16,000 training labels of cats-vs-dogs flipped on purpose, a 5-minute run on them "
+        f"({100 * result['run']['test_accuracy']:.1f} %), then `pati clean --folds {result['folds']} --budget 15m`: "
+        f"of the {result['flipped']} flipped, {firsts} of the {result['listed']} training photos listed; "
+        f"{result['clean']['seconds'] / 60:.1f} min, {result['clean']['peak_gb']:.1f} GB. {_foot(document)}"
+    )
+
+
+def trust() -> str:
+    """docs/trust.md with its tables made anew."""
+    text = (HERE / "trust.md").read_text(encoding="utf-8")
+    for name, make in {"heads": heads, "checks": checks, "outside": outside, "labels": flipped}.items():
+        if f"<!-- {name} -->" in text:
+            text = _between(text, name, make(name))
+    return text
+
+
 PAGES = {
+    "trust.md": trust,
     "cli.md": cli,
     "reference.md": reference,
     "models.md": models_page,

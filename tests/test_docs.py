@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["cli.md", "reference.md", "models.md", "robustness.md", "study.md"])
+@pytest.mark.parametrize("name", ["cli.md", "reference.md", "models.md", "robustness.md", "study.md", "trust.md"])
 def test_generated_pages_are_current(name: str) -> None:
     code = (
         f"import generate, sys; sys.stdout.reconfigure(encoding='utf-8'); sys.stdout.write(generate.PAGES[{name!r}]())"
