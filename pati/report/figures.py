@@ -189,7 +189,8 @@ def risk_coverage(calibrated: dict[str, Any], words: dict[str, str]) -> str:
             point = (100 * calibrated["coverage"], 100 * calibrated["answered_accuracy"])
             axes.plot(*point, "o", color=ORANGE)
             label = words["threshold_point"]
-            axes.annotate(label, point, (-6, -12), textcoords="offset points", color=ORANGE, ha="right", va="top")
+            side, place = (-6, "right") if point[0] > 40 else (6, "left")
+            axes.annotate(label, point, (side, -12), textcoords="offset points", color=ORANGE, ha=place, va="top")
         axes.set_xlim(0, 101)
         # The few surest answers alone jump up and down.
         steady = accuracy[coverage >= min(5, coverage.max())]
