@@ -7,6 +7,7 @@ import csv
 import errno
 import glob
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -148,12 +149,20 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def csv_rows(text: str, *, tabs: bool = False) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a table's text; raises `csv.Error`. Cells end with a comma, or a tab; or a semicolon, as many
+    spreadsheets write where the comma is the decimal mark."""
+    first = text.partition("\n")[0]
+    mark = "\t" if tabs else ";" if first.count(";") > first.count(",") else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
+    return list(reader.fieldnames or []), list(reader)
+
+
 def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a UTF-8 CSV that a person gave; raises `PatiError` for anything else."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or []), list(reader)
+            return csv_rows(file.read())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         told = error.strerror if isinstance(error, OSError) else error
         raise PatiError(f"can't read {path}: {told}", "it should be a UTF-8 CSV with a header line") from None

@@ -114,6 +114,13 @@ def test_wrong_decisions_are_told(tmp_path: Path, text: str, told: str) -> None:
         decisions.read(tmp_path / "d.csv", ["circle", "square"])
 
 
+def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    table = tmp_path / "d.csv"
+    text = "path;sha256;why;decision;new_label\r\nsquare/1.jpg;ab;label;relabel;circle\r\nsquare/2.jpg;cd;odd;;\r\n"
+    table.write_text(text, encoding="utf-8-sig", newline="")
+    assert decisions.read(table, ["circle"]) == {"square/1.jpg": decisions.Decision("relabel", "ab", "circle")}
+
+
 def test_from_the_command_line(shapes: Path, decided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["check", str(shapes), "--decisions", str(decided), "--out", str(tmp_path / "m.jsonl"), "--json"]
     cli.app(words, result_action="return_value")

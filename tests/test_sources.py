@@ -76,6 +76,12 @@ def test_csv_alone(tmp_path: Path) -> None:
     assert [item.group for item in source.items] == ["f0", "f1", "f2", "f3"]
 
 
+def test_csv_with_semicolons(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text('path;label\na, b.jpg;"cat; small"\n')
+    (item,) = sources.open_path(tmp_path / "list.csv").items
+    assert (item.path, item.label) == ("a, b.jpg", "cat; small")
+
+
 def test_csv_with_named_columns_and_splits(tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("where,kind,part\na.jpg,x,train\nb.jpg,y,test\n")

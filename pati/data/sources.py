@@ -21,7 +21,7 @@ from pati.data.decisions import Decision
 from pati.data.places import Folder, Place, Zip
 from pati.decode import is_photo_name, is_system_file
 from pati.errors import PatiError
-from pati.files import cache_folder, scratch_folder, settle_folder
+from pati.files import cache_folder, csv_rows, scratch_folder, settle_folder
 from pati.registry import Registry
 
 SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
@@ -250,9 +250,7 @@ def _read_table(
     path = place.root / name
     try:
         with place.open(name) as binary, io.TextIOWrapper(binary, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            header = list(reader.fieldnames or [])
-            lines = list(reader)
+            header, lines = csv_rows(file.read(), tabs=path.suffix.lower() == ".tsv")
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         if not required and (columns == Columns() or not alone):
             return None  # some other program's table
