@@ -167,15 +167,18 @@ def test_when_it_is_unsure(told: Told) -> None:
     shown = text(told.sections[EN["unsure"]])
     validation = softmax(told.validation_logits.astype(np.float64) / told.temperature, axis=1)
     sure, right = validation.max(1), validation.argmax(1) == told.validation_labels
-    threshold = min(value for value in sure if (~right[sure >= value]).mean() <= 0.01)
+    threshold = min((value for value in sure if (~right[sure >= value]).mean() <= 0.01), default=2.0)
     confidence = told.probabilities.max(1)
     odd = told.familiarity <= 0.01
     answered = (confidence >= threshold) & ~odd
     hits, count = int((told.probabilities.argmax(1) == told.labels)[answered].sum()), int(answered.sum())
-    assert f"{EN['threshold']} {percent(threshold)}" in shown
+    assert f"{EN['threshold']} {percent(min(1.0, threshold))}" in shown
     assert f"{EN['odd']}: {percent(odd.mean())}" in shown
     assert f"{percent(count / len(answered))} {EN['interval']}: {wilson(count, len(answered))}" in shown
-    assert f"{EN['answered_accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
+    if count:
+        assert f"{EN['answered_accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
+    else:
+        assert EN["unsure_none"] in shown
 
 
 def test_areas_under_curves(told: Told) -> None:

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pati import pipeline, training, tune
+from pati import pipeline, tune
 from pati.data.loader import Samples
 from pati.data.sources import Columns
 from pati.errors import Diverged, Interrupted, PatiError
@@ -103,7 +103,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Recipe], lis
                 log(row | {"validation_accuracy": value, "validation_macro_f1": value})
             return State()
 
-        monkeypatch.setattr(training, "train", train)
+        monkeypatch.setattr(pipeline, "train_net", train)
         return seen
 
     return replace
