@@ -86,7 +86,9 @@ def clean(
         raise PatiError(f"--out {out} is a file, expected a folder")
     table, page = out / "decisions.csv", out / "review.html"
     earlier = next((path for path in (table, run.decisions) if path.exists()), None)
-    with _resumable(), pipeline.stoppable() as stopped, threads.restored():
+    out.mkdir(parents=True, exist_ok=True)
+    alone = files.locked(out / ".lock", f"another process is working on {out}")
+    with _resumable(), alone, pipeline.stoppable() as stopped, threads.restored():
         ready = pipeline.prepare(data, recipe, columns=columns, decisions=earlier, listen=listen)
         found, entries = ready.found, ready.found.kept
         if found.classes != made.classes:

@@ -7,6 +7,7 @@ others and answers on it; the validation photos set its temperature. A folder ke
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,8 +29,9 @@ from pati.pipeline import Listen, Prepared
 
 @dataclass(frozen=True)
 class Answers:
-    """For one fold: the `numbers` of its photos among the training ones, their `probabilities` `float64 (N, K)`, and
-    `facts` of the training: photos answered, epochs, seconds, and `agreement`, the share answered as they are labelled.
+    """For one fold: the `numbers` of its photos among the training ones; their `probabilities` `float64 (N, K)`, not
+    numbers where all photos of a class lie in it; and `facts` of the training: photos answered, epochs, seconds, and
+    `agreement`, the share answered as they are labelled.
     """
 
     numbers: NDArray[np.int64]
@@ -78,7 +80,10 @@ class CrossFit:
             "seconds": round(state.seconds, 1),
             "agreement": metrics.accuracy(logits, _labels(held)),
         }
-        found = Answers(numbers.numpy(), made.calibrated(logits).numpy(), facts)
+        probabilities = made.calibrated(logits).numpy()
+        taught = rest.targets.sum(0).cpu() > 0
+        probabilities[~taught[_labels(held)].numpy()] = math.nan  # of a class whose photos are all in this fold
+        found = Answers(numbers.numpy(), probabilities, facts)
         with files.atomic(kept) as file:
             np.savez_compressed(
                 file, owner=np.array(owner), probabilities=found.probabilities, facts=np.array(json.dumps(facts))

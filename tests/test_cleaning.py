@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import math
@@ -14,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from pati import cleaning, cli, pipeline
+from pati import cleaning, cli, files, pipeline
 from pati.crossfit import CrossFit
 from pati.data import decisions
 from pati.data.loader import Samples
@@ -108,6 +110,34 @@ def test_judges_have_not_trained_on_what_they_judge(
             inside = {entry.path for entry in members} & {entry.path for entry in mine}
             assert len(inside) in (0, len(members))
     assert sorted(held) == list(range(len(entries)))
+
+
+def test_a_class_that_a_judge_has_not_seen_is_not_judged(ready: Prepared, tmp_path: Path) -> None:
+    """All training photos but one of a class are taken away: the one left is in a fold that no net is taught by."""
+    entries = ready.found.of_split("train")
+    circles = [number for number, entry in enumerate(entries) if entry.label == "circle" and not entry.duplicate]
+    kept = [number for number, entry in enumerate(entries) if entry.label != "circle" or number == circles[0]]
+    left = {entries[number].path for number in kept}
+    few = dataclasses.replace(
+        ready.found,
+        entries=tuple(e for e in ready.found.entries if e.split != "train" or e.path in left),
+    )
+    cross = CrossFit(
+        dataclasses.replace(ready, found=few, training=ready.training.take(torch.tensor(kept))),
+        tmp_path, 2, pace=None, listen=silent,
+    )  # fmt: skip
+    unknown = {}
+    for fold in range(2):
+        answers = cross.answers(fold, None, lambda: False)
+        for number, row in zip(answers.numbers.tolist(), answers.probabilities, strict=True):
+            unknown[few.of_split("train")[number].path] = bool(np.isnan(row).all())
+    assert [path for path, open_ in unknown.items() if open_] == [entries[circles[0]].path]
+
+
+def test_two_processes_do_not_share_a_list(dirty: Path, copied: Path) -> None:
+    (copied / "clean").mkdir()
+    with files.locked(copied / "clean" / ".lock", ""), pytest.raises(PatiError, match="another process"):
+        cleaning.clean(dirty / "shapes", copied, listen=silent)
 
 
 def test_finds_what_is_wrong(dirty: Path, copied: Path) -> None:
