@@ -54,7 +54,9 @@ def shuffled_labels(
         )  # fmt: skip
     images, classes = made.asked(torch.from_numpy(pixels))
     explain = explainers[method]
-    alike = checks.mean(checks.likeness(explain(made.net, images, classes), explain(net.eval(), images, classes)))
+    alike = checks.mean(
+        checks.likeness(explain(made.net, images, classes), explain(net.eval().to(images.device), images, classes))
+    )
     return {
         "likeness": alike,
         "depends": checks.depends(alike),
