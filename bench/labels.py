@@ -34,12 +34,15 @@ def labels(budget: str = "5m", cleaning: str = "15m") -> dict[str, Any]:
         run = base / "run"
         trained = measured(base / "cache", "train", table, "--budget", budget, "--out", run, log=log) | facts(run)
         cost = measured(base / "cache", "clean", table, run, "--folds", FOLDS, "--budget", cleaning, log=log)
-        with (run / "clean" / "decisions.csv").open(newline="") as file:
+        with (run / "clean" / "decisions.csv").open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.DictReader(file) if "label" in row["why"].split() and row["split"] == "train"]
         ranked = [row["path"] for row in sorted(rows, key=lambda row: float(row["label_probability"]))]
         print(log.read_text()[-4000:])
     return {
         "flipped": FLIPPED,
+        "training_photos": len(training),
+        "budget": budget,
+        "cleaning_budget": cleaning,
         "folds": FOLDS,
         "run": trained,
         "clean": cost,

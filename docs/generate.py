@@ -519,12 +519,14 @@ def flipped(name: str) -> str:
     document = _document(name)
     result = document["result"]
     found = result["found_in_first"]
-    firsts = ", ".join(f"{found[count]} among the first {count}" for count in found if int(count) <= 400)
+    listed, run, took = result["listed"], result["run"], result["clean"]
+    firsts = [f"{count} among the first {first}" for first, count in found.items() if int(first) < listed]
     return (
-        f"{result['flipped']} of the 16,000 training labels of cats-vs-dogs flipped on purpose, a 5-minute run on them "
-        f"({100 * result['run']['test_accuracy']:.1f} %), then `pati clean --folds {result['folds']} --budget 15m`: "
-        f"of the {result['flipped']} flipped, {firsts} of the {result['listed']} training photos listed; "
-        f"{result['clean']['seconds'] / 60:.1f} min, {result['clean']['peak_gb']:.1f} GB. {_foot(document)}"
+        f"{result['flipped']} of the {result['training_photos']:,} training labels of cats-vs-dogs flipped on purpose, "
+        f"a run on them (`--budget {result['budget']}`: {100 * run['test_accuracy']:.1f} %), then `pati clean "
+        f"--folds {result['folds']} --budget {result['cleaning_budget']}`: of the flipped, {', '.join(firsts)}, "
+        f"{result['found_at_all']} among all {listed} training photos listed; {took['seconds'] / 60:.1f} min, "
+        f"{took['peak_gb']:.1f} GB. {_foot(document)}"
     )
 
 

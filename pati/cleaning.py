@@ -81,14 +81,15 @@ def clean(
     plugins.require_same(run.read_state())
     if made.scope is None:
         raise PatiError("this run is of an older pati, which kept less", "train it again with this version")
+    own = run.read_state()["data"] == (str(Path(data).resolve()) if Path(data).exists() else str(data))
+    if own and columns == Columns():
+        columns = Columns(**run.read_state()["columns"])
     out = out or run.folder / "clean"
-    if out.is_file():
-        raise PatiError(f"--out {out} is a file, expected a folder")
+    _require_apart(out, Path(data), run)
     table, page = out / "decisions.csv", out / "review.html"
-    earlier = next((path for path in (table, run.decisions) if path.exists()), None)
+    earlier = table if table.exists() else run.decisions if own and run.decisions.exists() else None
     out.mkdir(parents=True, exist_ok=True)
-    alone = files.locked(out / ".lock", f"another process is working on {out}")
-    with _resumable(), alone, pipeline.stoppable() as stopped, threads.restored():
+    with _resumable(), files.locked(out / ".lock", f"another process is working on {out}"):
         ready = pipeline.prepare(data, recipe, columns=columns, decisions=earlier, listen=listen)
         found, entries = ready.found, ready.found.kept
         if found.classes != made.classes:
@@ -96,25 +97,26 @@ def clean(
                 f"{data} has the classes {', '.join(found.classes)}",
                 f"expected those of the run: {', '.join(made.classes)}",
             )
-        decided = {} if earlier is None else decisions.read(earlier, made.classes)
+        cross = CrossFit(ready, out / "folds", folds, pace=budget, listen=listen) if folds else None
         listen({"kind": "stage", "name": "look", "photos": len(entries)})
         logits, distances = _looked(made, ready, listen)
         probabilities = _of_run(run, made, entries, logits)
         trainings = []
-        if folds:
-            cross = CrossFit(ready, out / "folds", folds, pace=budget, listen=listen)
+        if cross is not None:
             training = np.flatnonzero([entry.split == "train" for entry in entries])
             after = cross.answering_seconds()
-            for fold in range(folds):
-                seconds = _seconds(run, folds, fold, budget, started, after)
-                answers = cross.answers(fold, seconds, stopped)
-                probabilities[training[answers.numbers]] = answers.probabilities
-                trainings.append(answers.facts)
+            with pipeline.stoppable() as stopped, threads.restored():
+                for fold in range(folds):
+                    seconds = _seconds(run, folds, fold, budget, started, after)
+                    answers = cross.answers(fold, seconds, stopped)
+                    probabilities[training[answers.numbers]] = answers.probabilities
+                    trainings.append(answers.facts)
         listen({"kind": "stage", "name": "report"})
-        rows = _rows(found, probabilities, distances, decided)
+        before = Before.read(table if table.exists() else earlier, found)  # as a person has left it by now
+        rows = [row for row in _rows(found, probabilities, distances) if row.entry.path not in before.decided]
         listed = [row for row in rows if is_text(row.entry.path)]
-        files.write_text(table, _table(listed, found, decided))
         judged = int((~np.isnan(probabilities[:, 0])).sum())
+        again = ["train", str(data), *columns.options(), "--recipe", str(run.recipe), "--decisions", str(table)]
         document = {
             "data": found.source,
             "run": str(run.folder),
@@ -122,16 +124,29 @@ def clean(
             "judged": judged,
             "unjudged": len(entries) - judged,
             "folds": trainings,
-            "counts": {why: sum(why in row.why for row in listed) for why in REASONS},
-            "decided": len(decided),
+            "counts": {why: sum(row.why[0] == why for row in listed) for why in REASONS},
+            "decided": len(before.decided),
             "unlisted": len(rows) - len(listed),
             "table": str(table),
             "page": str(page),
-            "command": plugins.command("train", str(data), "--decisions", str(table)),
+            "command": plugins.command(*again),
             "manifest": found.hash(),
         }
-        _write_page(page, document, listed, ready, decided)
+        lines = [_line(row, before) for row in listed] + [before.rows[path] for path in before.decided]
+        files.write_bytes(table, _table(before.header, lines).encode("utf-8-sig"))  # the mark tells spreadsheets
+        _write_page(page, document, listed, before.header, lines, ready)
     return document | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def _require_apart(out: Path, data: Path, run: Run) -> None:
+    """Nothing is written among the user's photos, or over what the run was trained with."""
+    where = out.resolve()
+    if out.is_file():
+        raise PatiError(f"--out {out} is a file, expected a folder")
+    if where == run.folder.resolve():
+        raise PatiError(f"--out {out} is the run's folder itself", f"leave it out, and it is {run.folder / 'clean'}")
+    if data.is_dir() and where.is_relative_to(data.resolve()):
+        raise PatiError(f"{out} lies among the photos of {data}", "name a folder elsewhere with --out")
 
 
 @contextlib.contextmanager
@@ -188,7 +203,9 @@ def _seconds(run: Run, folds: int, fold: int, budget: float | None, started: flo
         needed = (budget - share * folds) / (1 - LEAST_SHARE)
         raise PatiError(
             f"a budget of {budget:.0f} s leaves {max(0.0, share):.0f} s for each of {folds} trainings",
-            f"give it --budget {needed / 60:.1f}m or more; what is finished is kept",
+            "the same command goes on with what is trained"
+            if fold
+            else f"give it --budget {math.ceil(needed / 6) / 10:.1f}m or more",
         )
     return share
 
@@ -196,8 +213,34 @@ def _seconds(run: Run, folds: int, fold: int, budget: float | None, started: flo
 # What to look at --------------------------------------------------------------------
 
 
-def _rows(found: Manifest, probabilities: Floats, distances: Floats, decided: Mapping[str, Decision]) -> list[Row]:
-    """Photos to look at that nobody has decided on: pictures in two classes, labels by suspicion, then odd ones."""
+@dataclass(frozen=True)
+class Before:
+    """What a decisions.csv holds already: its columns and ours, its rows by path, and those of their decisions that are
+    for the photos as they are now, or for photos that are not there."""
+
+    header: tuple[str, ...]
+    rows: dict[str, dict[str, str]]
+    decided: dict[str, Decision]
+
+    @classmethod
+    def read(cls, table: Path | None, found: Manifest) -> Before:
+        """Of `table`, or of nothing; raises `PatiError` for a wrong row."""
+        if table is None:
+            return cls(COLUMNS, {}, {})
+        header, rows = files.read_csv(table)
+        known = {entry.path: entry.sha256 for entry in found.entries}
+        decided = {
+            path: made
+            for path, made in decisions.read(table, found.classes).items()
+            if known.get(path, made.sha256) == made.sha256
+        }
+        # Of two rows for a photo, the one with the decision.
+        by_path = {row["path"]: row for row in sorted(rows, key=lambda row: bool((row["decision"] or "").strip()))}
+        return cls((*COLUMNS, *(name for name in header if name and name not in COLUMNS)), by_path, decided)
+
+
+def _rows(found: Manifest, probabilities: Floats, distances: Floats) -> list[Row]:
+    """Photos to look at: pictures in two classes, labels by suspicion, then odd ones."""
     entries, labels = found.kept, np.array(found.targets(found.kept))
     number = {entry.path: index for index, entry in enumerate(entries)}
     known = np.flatnonzero(~np.isnan(probabilities[:, 0]))
@@ -217,71 +260,65 @@ def _rows(found: Manifest, probabilities: Floats, distances: Floats, decided: Ma
     rows = []
     for index in dict.fromkeys(index for numbers in reasons.values() for index in numbers):
         entry, row = entries[index], probabilities[index]
-        if entry.path not in decided:
-            judged = not math.isnan(row[0])
-            rows.append(
-                Row(
-                    entry,
-                    tuple(why for why in REASONS if index in members[why]),
-                    found.classes[int(row.argmax())] if judged else "",
-                    float(row[labels[index]]),
-                )
+        rows.append(
+            Row(
+                entry,
+                tuple(why for why in REASONS if index in members[why]),
+                "" if math.isnan(row[0]) else found.classes[int(row.argmax())],
+                float(row[labels[index]]),
             )
+        )
     return rows
 
 
-def _table(rows: Sequence[Row], found: Manifest, decided: Mapping[str, Decision]) -> str:
-    """decisions.csv: a line a photo to look at, with the likely class as new label, then the decisions of before."""
+def _line(row: Row, before: Before) -> dict[str, str]:
+    """A photo's line in decisions.csv, still to be decided; what a person wrote beside it before stays."""
+    entry, kept = row.entry, before.rows.get(row.entry.path, {})
+    suggested = row.answer if row.answer != entry.label else ""
+    if kept.get("sha256") != entry.sha256:
+        kept = {}
+    return {name: kept.get(name) or "" for name in before.header} | {
+        "path": entry.path,
+        "sha256": entry.sha256,
+        "split": entry.split or "",
+        "label": entry.label,
+        "why": " ".join(row.why),
+        "answer": row.answer,
+        "label_probability": "" if math.isnan(row.label_probability) else f"{row.label_probability:.4f}",
+        "decision": "",
+        "new_label": kept.get("new_label") or suggested,
+    }
+
+
+def _table(header: Sequence[str], lines: Sequence[Mapping[str, str]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        entry = row.entry
-        probability = "" if math.isnan(row.label_probability) else f"{row.label_probability:.4f}"
-        suggested = row.answer if row.answer != entry.label else ""
-        writer.writerow(
-            [
-                entry.path,
-                entry.sha256,
-                entry.split,
-                entry.label,
-                " ".join(row.why),
-                row.answer,
-                probability,
-                "",
-                suggested,
-            ]
-        )
-    known = {entry.path: entry for entry in found.entries}
-    for path, made in decided.items():
-        split, label = (known[path].split or "", known[path].label) if path in known else ("", "")
-        writer.writerow([path, made.sha256, split, label, "", "", "", made.action, made.label])
+    writer = csv.DictWriter(text, header, restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(lines)
     return text.getvalue()
 
 
 def _write_page(
-    page: Path, document: dict[str, Any], rows: Sequence[Row], ready: Prepared, decided: Mapping[str, Decision]
+    page: Path,
+    document: dict[str, Any],
+    rows: Sequence[Row],
+    header: Sequence[str],
+    lines: Sequence[Mapping[str, str]],
+    ready: Prepared,
 ) -> None:
-    by_reason = {why: [row for row in rows if row.why[0] == why] for why in REASONS}
-    totals = {why: len(some) for why, some in by_reason.items()}
-    shown = [row for some in by_reason.values() for row in some[:MOST_SHOWN]]
+    """The page: `rows` are the first of `lines`, in their order."""
+    numbers = [n for why in REASONS for n in [n for n, row in enumerate(rows) if row.why[0] == why][:MOST_SHOWN]]
     items = [
         {
-            "path": row.entry.path,
-            "sha256": row.entry.sha256,
-            "split": row.entry.split,
-            "label": row.entry.label,
-            "group": row.entry.duplicate,
-            "why": row.why,
-            "answer": row.answer,
-            "label_probability": None if math.isnan(row.label_probability) else row.label_probability,
+            "line": number,
+            "path": rows[number].entry.path,
+            "label": rows[number].entry.label,
+            "why": rows[number].why[0],
+            "answer": rows[number].answer,
+            "label_probability": None if math.isnan(p := rows[number].label_probability) else p,
         }
-        for row in shown
+        for number in numbers
     ]
-    pixels = ready.packed.pixels[ready.packed.of([row.entry for row in shown])]
-    before = [
-        {"path": path, "sha256": made.sha256, "decision": made.action, "new_label": made.label}
-        for path, made in decided.items()
-        if is_text(path)
-    ]
-    report.write_review(page, document, items, list(pixels), ready.found.classes, before, totals)
+    pixels = ready.packed.pixels[ready.packed.of([rows[number].entry for number in numbers])]
+    plain = [[line.get(name) or "" for name in header] for line in lines]
+    report.write_review(page, document, header, plain, items, list(pixels), ready.found.classes)

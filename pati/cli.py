@@ -472,7 +472,7 @@ def evaluate(
 
 
 @app.command(name="report")
-def report_(run: Path, /, *, lang: Literal["en", "tr"] = "en", json: Json = False) -> None:
+def report_(run: Path, /, *, lang: Literal["en", "tr"] | None = None, json: Json = False) -> None:
     """Write a run's report anew, more thoroughly measured than in training. Its photos must be where they were.
 
     Parameters
@@ -480,7 +480,7 @@ def report_(run: Path, /, *, lang: Literal["en", "tr"] = "en", json: Json = Fals
     run
         A run's folder.
     lang
-        The language shown first; the page has a switch.
+        The language shown first, that of before if left out; the page has a switch.
     """
     from pati import pipeline
 
@@ -582,11 +582,10 @@ def _test_explanations(
     shuffled_labels: bool,
     json: bool,
 ) -> None:
-    from pati import control, evidence, pipeline, terminal
+    from pati import control, evidence, terminal
     from pati.classifier import Classifier
     from pati.explain.cams import explainers
     from pati.inputs import expand
-    from pati.run import Run
 
     if check and boxes is not None:
         raise PatiError("--check looks at photos, --boxes at a CSV of them", "give one of the two")
@@ -596,17 +595,14 @@ def _test_explanations(
     if given:
         raise PatiError(f"--{given[0]} is for drawing, --check and --boxes draw nothing", "leave it out")
     classifier = Classifier.load(model)
-    if shuffled_labels:
-        Run.open(model)  # a mistake is told before minutes of checks
     if boxes is None:
         found = [Path(item) for item in expand([*map(str, photos)], []) if isinstance(item, str)]
-        with terminal.bar("checking", unit="steps") as progress:
-            document = evidence.checked(classifier, found, method or "grad-cam", progress=progress)
+        more = {}
         if shuffled_labels:
-            with _watch() as listen, pipeline.stoppable() as stopped:
-                document["shuffled_labels"] = control.shuffled_labels(
-                    model, found, method or "grad-cam", stopped=stopped, listen=listen
-                )
+            with _watch() as listen:
+                more["shuffled_labels"] = control.shuffled_labels(model, found, method or "grad-cam", listen=listen)
+        with terminal.bar("checking", unit="steps") as progress:
+            document = evidence.checked(classifier, found, method or "grad-cam", progress=progress) | more
     elif photos:
         raise PatiError("--boxes names the photos itself", "leave the others out")
     else:

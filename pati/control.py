@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from pati import evidence, pipeline, plugins
 from pati.classifier import Classifier
+from pati.errors import Interrupted
 from pati.explain import checks
 from pati.explain.cams import explainers
 from pati.pipeline import Listen
@@ -23,9 +24,7 @@ from pati.recipe import Recipe
 from pati.run import Run
 
 
-def shuffled_labels(
-    folder: str | Path, photos: Sequence[Path], method: str, *, stopped: Callable[[], bool], listen: Listen
-) -> dict[str, Any]:
+def shuffled_labels(folder: str | Path, photos: Sequence[Path], method: str, *, listen: Listen) -> dict[str, Any]:
     """Train the control for as long as the run, and compare its maps with those of the run's net.
 
     Returns the likeness of both maps of each photo, for the class that the run's net answers, with its interval;
@@ -47,11 +46,14 @@ def shuffled_labels(
         last.update(row if row["kind"] == "epoch" else {})
         listen(row)
 
-    with tempfile.TemporaryDirectory() as checkpoints:
-        net, end = pipeline.fit(
-            ready, training, Path(checkpoints), owner="control", seconds=state["plan"]["seconds"],
-            stopped=stopped, log=log,
-        )  # fmt: skip
+    with tempfile.TemporaryDirectory() as checkpoints, pipeline.stoppable() as stopped:
+        try:
+            net, end = pipeline.fit(
+                ready, training, Path(checkpoints), owner="control", seconds=state["plan"]["seconds"],
+                stopped=stopped, log=log,
+            )  # fmt: skip
+        except Interrupted:
+            raise Interrupted("what the net on shuffled labels had learnt is not kept") from None
     images, classes = made.asked(torch.from_numpy(pixels))
     explain = explainers[method]
     alike = checks.mean(

@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import evaluate, files, metrics, pipeline
+from pati import files, metrics, pipeline
 from pati.calibration import Calibration
-from pati.classifier import Classifier
 from pati.data import manifest, split
 from pati.data.loader import Samples
-from pati.models import Net
+from pati.errors import PatiError
 from pati.pipeline import Listen, Prepared
 
 
@@ -40,12 +39,20 @@ class Answers:
 
 
 class CrossFit:
-    """The folds of prepared data. `pace`: what the trainings depend on beside recipe and data, such as a budget."""
+    """The folds of prepared data. `pace`: what the trainings depend on beside recipe and data, such as a budget.
+
+    Raises `PatiError` if there are too few photos for so many.
+    """
 
     def __init__(self, ready: Prepared, folder: Path, folds: int, *, pace: Any, listen: Listen) -> None:
         self._ready, self._folder, self._folds, self._pace, self._listen = ready, folder, folds, pace, listen
         entries = ready.found.of_split("train")
         units = manifest.units(entries)
+        if folds > len(units):
+            raise PatiError(
+                f"--folds {folds}, but the training photos are {len(units)} groups that must stay together",
+                f"expected at most {len(units)}",
+            )
         dealt = split.deal([unit for unit, _ in units], folds, seed=ready.recipe.split_seed)
         fold = {entry.path: dealt[unit.identity] for unit, members in units for entry in members}
         self._fold_of = torch.tensor([fold[entry.path] for entry in entries])
@@ -71,9 +78,9 @@ class CrossFit:
         net, state = pipeline.fit(
             ready, rest, checkpoints, owner=owner, seconds=seconds, stopped=stopped, log=self._listen
         )
-        made = self._classifier(net)
-        made.calibration = Calibration.of(_logits(made, ready.validation), _labels(ready.validation))
-        logits = _logits(made, held)
+        made = ready.classifier(net)
+        made.calibration = Calibration.of(pipeline.logits(made, ready.validation), _labels(ready.validation))
+        logits = pipeline.logits(made, held)
         facts = {
             "photos": len(held),
             "epochs": state.epoch,
@@ -94,15 +101,7 @@ class CrossFit:
     def answering_seconds(self) -> float:
         """About what a net's answers for a fold and the validation photos take."""
         photos = len(self._ready.training) / self._folds + len(self._ready.validation)
-        return photos * pipeline.seconds_a_photo(self._classifier(self._ready.net()), self._ready.validation)
-
-    def _classifier(self, net: Net) -> Classifier:
-        ready = self._ready
-        return Classifier(net, ready.preprocess, ready.found.classes, mirror=bool(ready.recipe.mirror), facts={})
-
-
-def _logits(made: Classifier, data: Samples) -> torch.Tensor:
-    return torch.cat([made.logits(pixels) for pixels, _ in data.in_order(evaluate.BATCH)])
+        return photos * pipeline.seconds_a_photo(self._ready.classifier(self._ready.net()), self._ready.validation)
 
 
 def _labels(data: Samples) -> torch.Tensor:

@@ -101,6 +101,11 @@ class Prepared:
         )
         return models.build(recipe.model, len(self.found.classes), options, seed=recipe.seed).to(self.device)
 
+    def classifier(self, net: Net) -> Classifier:
+        """The net as people hold it, knowing nothing yet of its confidence and scope."""
+        mirror = bool(self.recipe.mirror)
+        return Classifier(net, self.preprocess, self.found.classes, mirror=mirror, facts={})
+
 
 def _silent(event: dict[str, Any]) -> None:
     """Listens to nothing."""
@@ -320,9 +325,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     labels = validation.targets.argmax(1)
     chance = torch.randn(validation.targets.shape, generator=torch.Generator().manual_seed(0))
     metrics.summary(chance, labels, found.classes)  # a metric of a plugin that fails must do so before training
-    mirror = bool(recipe.mirror)
-    untrained = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
-    paced = _plan(run, recipe, untrained, training, validation, len(testing), started)
+    paced = _plan(run, recipe, ready.classifier(net), training, validation, len(testing), started)
     listen({"kind": "plan", "plan": paced, "train": len(training), "validation": len(validation), "test": len(testing)})
 
     def log(row: dict[str, Any]) -> None:
@@ -355,7 +358,7 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
             f"{least:.3f} after epoch {state.epoch - state.no_better}"
         )
     listen({"kind": "stage", "name": "score"})
-    made = Classifier(net, preprocess, found.classes, mirror=mirror, facts={})
+    made = ready.classifier(net)
     outputs = _score(run, made, found, training, validation, testing)
     document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {"balance": evened}
     made.facts = classifier.facts(
@@ -482,6 +485,11 @@ def _score(
     return outputs
 
 
+def logits(made: Classifier, data: Samples) -> torch.Tensor:
+    """A classifier's logits `float32 (N, K)` of all samples, on the CPU."""
+    return torch.cat([made.logits(pixels) for pixels, _ in data.in_order(evaluate.BATCH)])
+
+
 def _answers(made: Classifier, data: Samples) -> tuple[torch.Tensor, torch.Tensor]:
     parts = [made.answers(pixels) for pixels, _ in data.in_order(evaluate.BATCH)]
     logits, moments = (torch.cat(side) for side in zip(*parts, strict=True))
@@ -543,6 +551,7 @@ def score(
         name, place = split, places.at(Path(found.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
         counts = Counter(entry.label for entry in found.of_split("train"))
+        trained_on = len(rows) if split == "train" else 0
     listen({"kind": "stage", "name": "score", "photos": len(rows)})
     changed = [str(place.root / path) for path, _, digest in rows if digest and pack.hash_now(place, path) != digest]
     if changed:
@@ -568,8 +577,8 @@ def score(
             run.update(test_scored=document["test_scored"])
     document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
     listen({"kind": "stage", "name": "report"})
-    page = run.folder / "eval" / f"{name}.html"
-    about = {"data": name, "kind": "split" if data is None else "data", "model": str(run.model)}
+    page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}.html")
+    about = {"data": name, "kind": "data" if data is not None else split, "model": str(run.model)}
     document = results.scored(
         made, page, answers, torch.tensor(labels), paths, lambda number: place.read(paths[number]),
         document | about | {"manifest": found.hash()},
@@ -583,19 +592,24 @@ def score(
 
 
 def report_again(
-    folder: str | Path, *, language: str = "en", thorough: bool = True, listen: Listen = _silent
+    folder: str | Path, *, language: str | None = None, thorough: bool = True, listen: Listen = _silent
 ) -> tuple[Run, dict[str, Any]]:
     """Write a finished run's report anew from what it keeps and its photos; `thorough`: measured on more of them than
-    in training.
+    in training. `language`: the one shown first; that of before if left out.
 
     No test photo is scored: the answers are those that were given. Returns the run and the document of metrics.json.
     """
     run = Run.open(folder)
-    recipe = Recipe.read(run.recipe)
+    recipe, state = Recipe.read(run.recipe), run.read_state()
     made = Classifier.load(run.folder)
+    if state["stage"] != "done":
+        again = plugins.command("train", "--resume", str(run.folder))
+        raise PatiError(f"the run {run.folder} is not finished", f"go on with it: {again}")
     if made.calibration is None or made.scope is None:
         raise PatiError("this run is of an older pati, which kept less", "train it again with this version")
+    language = language or state.get("language", "en")
     with run.alone():
+        run.update(language=language)
         found, packed = _audited(_source_of(run, recipe), recipe, listen, run)
         with np.load(run.predictions, allow_pickle=False) as stored:
             parts = {"validation": ("logits", "labels"), "test": ("logits", "labels", "familiarity")}

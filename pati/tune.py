@@ -20,10 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from pati import balance, evaluate, files, metrics, pipeline, plan, plugins, report
-from pati.classifier import Classifier
+from pati import balance, files, metrics, pipeline, plan, plugins, report
 from pati.data import sources
 from pati.data.sources import Columns
 from pati.errors import Diverged, Interrupted, PatiError
@@ -269,8 +266,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
             owner=f"{study.settings.manifest} {json.dumps(recipe.to_json())}", stopped=stopped, log=log,
         )  # fmt: skip
         at = time.monotonic()
-        made = Classifier(net, ready.preprocess, ready.found.classes, mirror=bool(recipe.mirror), facts={})
-        logits = torch.cat([made.logits(pixels) for pixels, _ in ready.validation.in_order(evaluate.BATCH)])
+        logits = pipeline.logits(ready.classifier(net), ready.validation)
         labels = ready.validation.targets.argmax(1)
         loss = metrics.log_loss(logits, labels)
         if not math.isfinite(loss):
@@ -311,8 +307,6 @@ def _require_time(budget: float | None, photos: int) -> None:
 def _document(study: Study, ready: Prepared) -> dict[str, Any]:
     """The search as plain values, for report and --json."""
     settings, best = study.settings, study.folder / "best.json"
-    columns = (("path", settings.columns.path), ("label", settings.columns.label), ("split", settings.columns.split))
-    options = [part for name, value in columns if value is not None for part in (f"--{name}-column", value)]
     return {
         "folder": str(study.folder),
         "source": ready.found.source,
@@ -325,7 +319,7 @@ def _document(study: Study, ready: Prepared) -> dict[str, Any]:
         "trials": study.rows(),
         "recipe": str(best),
         "report": str(study.folder / "report.html"),
-        "command": plugins.command("train", settings.data, *options, "--recipe", str(best)),
+        "command": plugins.command("train", settings.data, *settings.columns.options(), "--recipe", str(best)),
         "seed": settings.recipe.seed,
         "manifest": settings.manifest,
         "versions": versions() | {"optuna": version("optuna")},

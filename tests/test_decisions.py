@@ -58,6 +58,7 @@ def test_decisions_are_followed(shapes: Path, decided: Path) -> None:
         assert entries[untouched] == {entry.path: entry for entry in plain.entries}[untouched]
     assert Counter(entry.label for entry in found.kept) == {"circle": 28, "square": 31, "triangle": 30}
     assert found.hash() != plain.hash()
+    assert any(note.startswith("photos left out by decisions: 1;") for note in found.notes)
     assert "decisions that are not followed, for photos that are not there: 1" in found.notes
     assert "decisions that are not followed, for photos that have changed since: 1" in found.notes
     assert {path: digest(path) for path in shapes.rglob("*.jpg")} == before

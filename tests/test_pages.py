@@ -63,10 +63,12 @@ def pages(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     """All kinds of pages about a run: its report, a scoring, photos to look at."""
     run = tmp_path_factory.mktemp("pages") / "run"
     shutil.copytree(trained, run)
+    dirty = shutil.copytree(trained.parent / "shapes", run.parent / "dirty")
+    shutil.copy(dirty / "circle" / "10.jpg", dirty / "triangle" / "twin.jpg")
     pipeline.outside(run, trained.parent / "shapes")
     made, _ = pipeline.report_again(run)
     scored = pipeline.score(run, split="validation")
-    cleaned = cleaning.clean(trained.parent / "shapes", run, folds=2, listen=lambda event: None)
+    cleaned = cleaning.clean(dirty, run, folds=2, listen=lambda event: None)
     return {"report": made.report, "scores": Path(scored["report"]), "review": Path(cleaned["page"])}
 
 
@@ -135,13 +137,37 @@ def test_decisions_are_saved_as_a_list(browser: Browser, pages: dict[str, Path],
         page.click("#save")
     assert waiting.value.suggested_filename == "decisions.csv"
     waiting.value.save_as(tmp_path / "decisions.csv")
-    with (pages["review"].parent / "decisions.csv").open(newline="", encoding="utf-8") as file:
+    with (pages["review"].parent / "decisions.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     made = decisions.read(tmp_path / "decisions.csv", ("circle", "square", "triangle"))
+    with (tmp_path / "decisions.csv").open(newline="", encoding="utf-8-sig") as file:
+        saved = list(csv.DictReader(file))
+    own = ("decision", "new_label")
+    assert [{**row, **dict.fromkeys(own)} for row in saved] == [{**row, **dict.fromkeys(own)} for row in rows]
     assert made.keys() == {row["path"] for row in rows}
     assert {path: decision.sha256 for path, decision in made.items()} == {row["path"]: row["sha256"] for row in rows}
     assert made[rows[0]["path"]].label == label
     assert {decision.action for path, decision in made.items() if path != rows[0]["path"]} <= {"drop"}
+
+
+def test_decisions_outlive_the_page_and_undecided_photos_stay_listed(
+    browser: Browser, pages: dict[str, Path], tmp_path: Path
+) -> None:
+    context = browser.new_context(accept_downloads=True)
+    for number, decision in ((0, "keep"), (1, "drop")):  # the page is closed in between
+        page = context.new_page()
+        page.goto(pages["review"].as_uri())
+        page.locator(".choice").nth(number).locator(f"button[data-decision={decision}]").click()
+        assert page.inner_text("#count") == str(number + 1)
+        if number == 0:
+            page.close()
+    with page.expect_download() as waiting:
+        page.click("#save")
+    waiting.value.save_as(tmp_path / "decisions.csv")
+    with (tmp_path / "decisions.csv").open(newline="", encoding="utf-8-sig") as file:
+        saved = list(csv.DictReader(file))
+    assert [row["decision"] for row in saved] == ["keep", "drop", *[""] * (len(saved) - 2)]
+    assert len(saved) == page.locator(".choice").count()
 
 
 def test_colours_are_told_apart() -> None:

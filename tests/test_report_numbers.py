@@ -255,14 +255,13 @@ def test_photos_from_elsewhere(told: Told) -> None:
 def test_damaged_photos_and_explanations_are_those_kept(told: Told) -> None:
     kept = json.loads((told.run / "metrics.json").read_text())["analysis"]
     validation = told.validation_logits.argmax(1) == told.validation_labels
-    if "robustness" in kept:
-        rows = {row[0]: row[1:] for row in told.rows(EN["robustness"]) if row[0]}
-        assert kept["robustness"]["photos"] == len(validation)
-        assert rows[EN["undamaged"]][1:3] == [percent(validation.mean()), wilson(validation.sum(), len(validation))]
-    if "explanations" in kept:
-        rows = {row[0]: row[1:] for row in told.rows(EN["believable"])}
-        for name, measure in kept["explanations"]["measures"].items():
-            assert rows[EN[f"measure_{name}"]][0] == f"{measure['method']['mean']:.3f}"
+    rows = {row[0]: row[1:] for row in told.rows(EN["robustness"]) if row[0]}
+    assert kept["robustness"]["photos"] == len(validation)
+    assert rows[EN["undamaged"]][1:3] == [percent(validation.mean()), wilson(validation.sum(), len(validation))]
+    rows = {row[0]: row[1:] for row in told.rows(EN["believable"])}
+    assert set(kept["explanations"]["measures"]) == {"insertion", "deletion", "road"}
+    for name, measure in kept["explanations"]["measures"].items():
+        assert rows[EN[f"measure_{name}"]][0] == f"{measure['method']['mean']:.3f}"
 
 
 def test_counts_of_the_data(told: Told) -> None:

@@ -133,6 +133,33 @@ def test_photos_that_were_trained_on_are_told(trained: Path, tmp_path: Path) -> 
     assert "trained on (the same files)" in Path(document["report"]).read_text(encoding="utf-8")
 
 
+def test_training_and_validation_photos_are_no_honest_test(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    document = pipeline.score(run, split="train")
+    assert document["trained_on"] == document["photos"]
+    document = pipeline.score(run, split="validation")
+    assert document["trained_on"] == 0
+    assert "fitted on these very photos" in Path(document["report"]).read_text(encoding="utf-8")
+
+
+def test_scoring_again_keeps_the_reports_language(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    pipeline.report_again(run, language="tr", thorough=False)
+    pipeline.score(run)
+    assert '<html lang="tr"' in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_unfinished_run_has_no_report_to_write_anew(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    pipeline.Run.open(run).update(stage="scored")
+    (run / "metrics.json").unlink()
+    with pytest.raises(PatiError, match="is not finished"):
+        pipeline.report_again(run)
+
+
 def test_examples_are_the_worst_the_least_sure_and_others() -> None:
     generator = torch.Generator().manual_seed(0)
     probabilities = (3 * torch.randn(200, 4, generator=generator)).double().softmax(1)

@@ -213,6 +213,9 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
     changed = sum(entry.split == "test" and "relabelled" in entry.flags for entry in entries)
     if changed:
         notes += (f"test photos relabelled by decisions: {changed}; a score on them is not blind",)
+    dropped = sum(entry.reason == "dropped" for entry in entries)
+    if dropped:
+        notes += (f"photos left out by decisions: {dropped}; where a model's mistakes chose them, no score is blind",)
     settings = {
         "seed": recipe.split_seed,
         "validation": recipe.validation,

@@ -76,6 +76,11 @@ class Columns:
     split: str | None = None
     group: str | None = None
 
+    def options(self) -> list[str]:
+        """What names them on the command line; a group's column is named by the recipe."""
+        named = (("path", self.path), ("label", self.label), ("split", self.split))
+        return [part for name, value in named if value is not None for part in (f"--{name}-column", value)]
+
 
 datasets: Registry[Callable[[Path | None], Source]] = Registry("dataset")
 

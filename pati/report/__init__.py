@@ -242,29 +242,27 @@ def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
 def write_review(
     path: Path,
     document: dict[str, Any],
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
     items: Sequence[dict[str, Any]],
     photos: Sequence[NDArray[np.uint8]],
     classes: Sequence[str],
-    decided: Sequence[dict[str, str]],
-    totals: dict[str, int],
 ) -> None:
-    """Write the page of photos to look at: `document` and `items` of `pati.cleaning`, their `photos` in the same order;
-    `decided`: the decisions of before, which the page's own list keeps; `totals`: photos to look at by first reason,
-    those that are not shown too."""
+    """Write the page to decide in: `document` of `pati.cleaning`; `header` and `lines`: the table, which the page saves
+    with its decisions; `items`: the lines that are shown, with their `photos` in the same order."""
     pictured = [
-        item | {"picture": base64.b64encode(figures.thumbnail(photo)).decode(), "number": number}
-        for number, (item, photo) in enumerate(zip(items, photos, strict=True))
+        item | {"picture": base64.b64encode(figures.thumbnail(photo)).decode()}
+        for item, photo in zip(items, photos, strict=True)
     ]
     page = _filled(
         "review.html.jinja",
         language="en",
         source=printable(document["data"]),
         document=document,
-        sections={why: [item for item in pictured if item["why"][0] == why] for why in totals},
-        totals=totals,
-        items=items,
+        sections={why: [item for item in pictured if item["why"] == why] for why in document["counts"]},
+        header=header,
+        lines=lines,
         classes=classes,
-        decided=decided,
         printable=printable,
     )
     files.write_text(path, page)

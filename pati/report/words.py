@@ -42,7 +42,7 @@ WORDS: dict[str, dict[str, str]] = {
         "unsure_text": "Photos whose confidence lies below the threshold are answered as unsure. It was chosen on the "
         "validation photos so that, among the answered, at most this share is wrong:",
         "unsure_none": "No threshold keeps to this share on the validation photos: every answer counts as unsure.",
-        "odd": "Odd test photos",
+        "odd": "Odd photos",
         "odd_text": "Photos odder than 99 % of the validation photos, by what the net’s stages see and how sure the "
         "answer is, are answered as unsure too.",
         "outside": "Shown something else",
@@ -143,6 +143,8 @@ WORDS: dict[str, dict[str, str]] = {
         "scores_result": "Result",
         "scores_split": "A split of the run's own photos, scored by its final weights.",
         "scores_data": "Other photos of the run's classes, scored by its final weights.",
+        "scores_fitted": "Temperature and threshold were fitted on these very photos, so they look better here than on "
+        "others.",
         "scores_trained_on": "Photos here that were trained on (the same files), which makes the score too good:",
         "scores_unreadable": "Files that can't be read and are not counted:",
         "scores_model": "Model",
@@ -188,7 +190,7 @@ WORDS: dict[str, dict[str, str]] = {
         "analysis of variance).",
         "search_importance_none": "Too few finished trials, or no difference between them, to tell.",
         "review_title": "Photos to look at",
-        "review_text": "Decide what to do with each photo, or leave it undecided. The photos themselves stay as they "
+        "review_text": "Decide what to do with each photo, or leave it for later. The photos themselves stay as they "
         "are: decisions are a list, which training follows.",
         "review_how": "Save the list over decisions.csv in this page's folder, then train again:",
         "review_judged": "Labels judged by a net that had not trained on the photo",
@@ -255,7 +257,7 @@ WORDS: dict[str, dict[str, str]] = {
         "unsure_text": "Güveni eşiğin altında kalan fotoğraflar “emin değil” diye yanıtlanır. Eşik, yanıtlananların "
         "en çok şu kadarı yanlış olsun diye doğrulama fotoğraflarında seçildi:",
         "unsure_none": "Doğrulama fotoğraflarında hiçbir eşik bu oranı tutturamıyor: her yanıt “emin değil” sayılır.",
-        "odd": "Alışılmadık test fotoğrafları",
+        "odd": "Alışılmadık fotoğraflar",
         "odd_text": "Ağın katmanlarının gördüğüne ve yanıtın ne kadar emin olduğuna göre doğrulama fotoğraflarının "
         "%99’undan daha alışılmadık olanlar da “emin değil” diye yanıtlanır.",
         "outside": "Başka şeyler gösterilince",
@@ -282,7 +284,7 @@ WORDS: dict[str, dict[str, str]] = {
         "slice_sharpness": "Keskinlik",
         "slice_few": "az fotoğraf: pek bir şey söylemez",
         "slices_same": "bütün fotoğraflarda aynı",
-        "suspects": "Yanlış olması olası etiketler",
+        "suspects": "Yanlış olabilecek etiketler",
         "suspects_text": "Doğrulama ve test bölümlerinin eğitimde kullanılmayan fotoğraflarından, modelin güvenle "
         "başka sınıftan saydıkları (confident learning), en şüphelisi başta. Bazıları modelin yanlışıdır: etiketi "
         "değiştirmeden önce bakın.",
@@ -352,7 +354,9 @@ WORDS: dict[str, dict[str, str]] = {
         "scores_result": "Sonuç",
         "scores_split": "Eğitimin kendi verisinin bir bölümü, son ağırlıklarla puanlandı.",
         "scores_data": "Aynı sınıflardan başka fotoğraflar, eğitimin son ağırlıklarıyla puanlandı.",
-        "scores_trained_on": "Bu fotoğraflardan, eğitimde kullanılmış olanlar (aynı dosyalar); puanı fazla iyi "
+        "scores_fitted": "Sıcaklık ve eşik bu fotoğraflarla ayarlandı; bu yüzden burada başka fotoğraflardakinden "
+        "daha iyi görünürler.",
+        "scores_trained_on": "Bu fotoğraflardan, eğitimde kullanılmış olanlar (aynı dosyalar); puanı olduğundan iyi "
         "gösterir:",
         "scores_unreadable": "Okunamayan ve sayılmayan dosyalar:",
         "scores_model": "Model",
@@ -398,11 +402,11 @@ WORDS: dict[str, dict[str, str]] = {
         "varyans çözümlemesi).",
         "search_importance_none": "Bunu söylemek için biten deneme çok az ya da aralarında fark yok.",
         "review_title": "Bakılması gereken fotoğraflar",
-        "review_text": "Her fotoğraf için ne yapılacağına karar verin ya da onu kararsız bırakın. Fotoğrafların "
+        "review_text": "Her fotoğraf için ne yapılacağına karar verin ya da karar vermeden geçin. Fotoğrafların "
         "kendisi değişmez: kararlar, eğitimin uyduğu bir listedir.",
         "review_how": "Listeyi bu sayfanın klasöründeki decisions.csv dosyasının üzerine kaydedin, sonra yeniden "
         "eğitin:",
-        "review_judged": "Etiketi, o fotoğrafla eğitilmemiş bir ağca değerlendirilenler",
+        "review_judged": "Etiketi, o fotoğrafla eğitilmemiş bir ağ tarafından değerlendirilenler",
         "review_folds": "Eğitim sayısı",
         "review_agreement": "etiketine uygun yanıtladıkları fotoğraflar",
         "review_unjudged": "Eğitim fotoğraflarının değerlendirilmesi için:",
@@ -410,14 +414,15 @@ WORDS: dict[str, dict[str, str]] = {
         "review_decided": "karar verildi",
         "review_two-classes": "İki sınıfta birden bulunan resimler",
         "review_two-classes_text": "Etiketleri farklı, birebir ya da çok benzer kopyalar: en az biri yanlış.",
-        "review_label": "Yanlış olması olası etiketler",
-        "review_label_text": "Ağ başka bir sınıftan emin (güvenli öğrenme); en kuşkulusu önce. Bazıları ağın kendi "
+        "review_label": "Yanlış olabilecek etiketler",
+        "review_label_text": "Ağ başka bir sınıftan emin (confident learning); en şüphelisi başta. Bazıları ağın kendi "
         "yanlışıdır.",
         "review_odd": "Ötekilere en az benzeyenler",
-        "review_odd_text": "Ağın bunlarda gördüğü, eğitim fotoğraflarına en uzak olanlar. Pekâlâ doğru olabilirler.",
+        "review_odd_text": "Ağın bunlarda gördükleri, eğitim fotoğraflarından en uzak olanlar. Pekâlâ doğru "
+        "olabilirler.",
         "review_shown": "Gösterilen (hepsi decisions.csv içinde)",
         "review_keep": "kalsın",
-        "review_drop": "çıkar",
+        "review_drop": "çıkarılsın",
         "percent": "%{:.0f}",
         "decimal": ",",
         "search_table": "Bütün denemeler",
