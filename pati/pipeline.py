@@ -532,7 +532,6 @@ def score(
     """
     run = Run.open(folder)
     made, found = Classifier.load(run.folder), Manifest.read(run.manifest)
-    trained_on = 0
     if data is not None:
         source = _find(data, Recipe(), columns)
         unknown = sorted(set(source.classes) - set(made.classes))
@@ -543,15 +542,12 @@ def score(
             )
         name, place, rows = source.name, places.at(source.root), [(item.path, item.label, "") for item in source.items]
         counts = Counter(item.label for item in source.items)
-        known = {entry.sha256 for entry in found.of_split("train")}
-        trained_on = sum(pack.hash_now(place, path) in known for path, _, _ in rows)
     else:
         if split not in ("train", "validation", "test"):
             raise PatiError(f"there is no split {split!r}", "expected train, validation or test")
         name, place = split, places.at(Path(found.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
         counts = Counter(entry.label for entry in found.of_split("train"))
-        trained_on = len(rows) if split == "train" else 0
     listen({"kind": "stage", "name": "score", "photos": len(rows)})
     changed = [str(place.root / path) for path, _, digest in rows if digest and pack.hash_now(place, path) != digest]
     if changed:
@@ -559,9 +555,17 @@ def score(
             f"{len(changed)} photos changed or are gone since the run, for example {changed[0]}",
             "put them back as they were, or score another set with --data",
         )
+    known, trained_on = {entry.sha256 for entry in found.of_split("train")}, 0
+
+    def looked_up() -> Iterator[bytes | Refused]:
+        nonlocal trained_on
+        for photo in _photos(place, rows):
+            trained_on += isinstance(photo, bytes) and hashlib.sha256(photo).hexdigest() in known
+            yield photo
+
     answers, labels, paths = [], [], []
     for done, ((path, label, _), answer) in enumerate(
-        zip(rows, made.predict_stream(_photos(place, rows)), strict=True), start=1
+        zip(rows, made.predict_stream(looked_up()), strict=True), start=1
     ):
         listen({"kind": "audit", "done": done, "total": len(rows)})
         if not answer.error:
