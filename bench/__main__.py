@@ -12,6 +12,7 @@
     inference   predictions in a second from packed pixels, against plain PyTorch and ONNX Runtime
     notebook    the bootcamp notebook's recipe in plain PyTorch, three epochs, on the same split (about half an hour)
     gpu         accuracy against seconds of training on one GPU; in miniature where there is none
+    shipped     candidates for the model in the package, side by side on one GPU; in miniature where there is none
     keras       Keras's example "image classification from scratch": one timed epoch, in an environment of its own
     demo_sets   clothing grouped by sender, and the built-in digits, with default choices
     families    seven families on cats-vs-dogs, ten minutes each (docs/study.md)
@@ -67,6 +68,7 @@ from bench import (
     labels,
     many_kills,
     runs,
+    shipped,
     study,
     suites,
 )
@@ -86,6 +88,7 @@ MEASUREMENTS = {
     "notebook": runs.notebook,
     "keras": keras.keras,
     "gpu": gpu.gpu,
+    "shipped": shipped.shipped,
     "demo_sets": runs.demo_sets,
     "families": study.families,
     "families_gpu": study.families_gpu,
