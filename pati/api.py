@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pati import comparison, pipeline
+from pati import comparison, included, pipeline
 from pati.classifier import Classifier
 from pati.recipe import Recipe
 
@@ -20,9 +20,12 @@ def train(data: str | Path, recipe: Recipe | None = None, *, out: str | Path | N
     return pipeline.train(data, recipe or Recipe(), out=Path(out) if out else None).classifier
 
 
-def load(path: str | Path) -> Classifier:
-    """The classifier in a model file or a run's folder. Runs no code from the file. Raises `PatiError`."""
-    return Classifier.load(path)
+def load(path: str | Path | None = None) -> Classifier:
+    """The classifier in a model file or a run's folder; without either, the one of cats and dogs that comes with pati.
+
+    Runs no code from the file. Raises `PatiError`.
+    """
+    return Classifier.load(path or included.model())
 
 
 def compare(runs: Sequence[str | Path], *, paired: bool = True) -> dict[str, Any]:

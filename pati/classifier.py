@@ -89,9 +89,10 @@ class Refused:
 
 
 class UnreadablePhoto(PatiError):
-    """A photo that can't be decoded; the message names the reason."""
+    """A photo that can't be decoded; the message names the `reason`, a code of `decode.REASONS` first."""
 
     def __init__(self, photo: Photo, reason: str) -> None:
+        self.reason = reason
         super().__init__(f"can't read {_name(photo)}: {reason}", decode.REASONS.get(reason.split(":")[0], ""))
 
 

@@ -138,6 +138,22 @@ def clean(
     return document | {"seconds": round(time.monotonic() - started, 1)}
 
 
+def decide(table: Path, path: str, action: str, label: str = "") -> None:
+    """Write a person's decision on one photo into decisions.csv; without an `action`, take it back.
+
+    `label`: the new one, for relabel. Raises `PatiError` where the table holds no such photo.
+    """
+    with files.locked(table.parent / ".lock", f"another process is working on {table.parent}", wait=True):
+        header, rows = files.read_csv(table)
+        found = [row for row in rows if row["path"] == path]
+        if not found:
+            raise PatiError(f"{table} does not list {path}", "make the list again: pati clean")
+        for row in found:
+            row["decision"] = action
+            row["new_label"] = label or row["new_label"]
+        files.write_bytes(table, _table(header, rows).encode("utf-8-sig"))
+
+
 def _require_apart(out: Path, data: Path, run: Run) -> None:
     """Nothing is written among the user's photos, or over what the run was trained with."""
     where = out.resolve()

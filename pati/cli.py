@@ -494,9 +494,7 @@ def report_(run: Path, /, *, lang: Literal["en", "tr"] | None = None, json: Json
 
 @app.command
 def explain(
-    model: Path,
-    /,
-    *photos: Path,
+    *paths: Path,
     label: Annotated[str | None, Parameter(name=["--class", "--label"])] = None,
     method: str | None = None,
     stage: int | None = None,
@@ -512,10 +510,9 @@ def explain(
 
     Parameters
     ----------
-    model
-        A model file or a run's folder.
-    photos
-        Photos to explain.
+    paths
+        A model file or a run's folder, then photos to explain. Without a model, the one of cats and dogs that comes
+        with pati answers.
     label
         The class to explain; the predicted one if left out.
     method
@@ -533,6 +530,10 @@ def explain(
     boxes
         Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in them?
     """
+    from pati.inputs import model_first
+
+    model, words = model_first([*map(str, paths)])
+    photos = tuple(map(Path, words))
     if check or boxes is not None:
         others: dict[str, object] = {"class": label, "stage": stage, "out": out}
         _test_explanations(
@@ -549,8 +550,8 @@ def explain(
     from pati.terminal import fail
 
     if not photos:
-        raise PatiError("pati explain wants at least one photo", f"for example: pati explain {model} cat.jpg")
-    classifier = Classifier.load(model)
+        raise PatiError("pati explain wants at least one photo", "for example: pati explain cat.jpg")
+    classifier = Classifier.load(_named(model))
     written: set[Path] = set()
     for photo in photos:
         try:
@@ -572,7 +573,7 @@ def explain(
 
 
 def _test_explanations(
-    model: Path,
+    model: Path | None,
     photos: tuple[Path, ...],
     method: str | None,
     boxes: Path | None,
@@ -594,6 +595,7 @@ def _test_explanations(
     given = [name for name, value in others.items() if value is not None]
     if given:
         raise PatiError(f"--{given[0]} is for drawing, --check and --boxes draw nothing", "leave it out")
+    model = _named(model)
     classifier = Classifier.load(model)
     if boxes is None:
         found = [Path(item) for item in expand([*map(str, photos)], []) if isinstance(item, str)]
@@ -702,8 +704,6 @@ def show_augment(
 
 @app.command
 def predict(
-    model: Path,
-    /,
     *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
     risk: float | None = None,
     format: Literal["table", "json", "csv"] = "table",
@@ -714,10 +714,9 @@ def predict(
 
     Parameters
     ----------
-    model
-        A model file or a run's folder.
     paths
-        Files, folders (searched through), patterns such as "*.jpg", or - for a list on stdin.
+        A model file or a run's folder, then files, folders (searched through), patterns such as "*.jpg", or - for a
+        list on stdin. Without a model, the one of cats and dogs that comes with pati answers.
     risk
         The share of wrong answers that is put up with, by the validation photos; 0.01 if left out. The rest is unsure.
     format
@@ -725,14 +724,15 @@ def predict(
     """
     from pati import output
     from pati.classifier import Classifier
-    from pati.inputs import expand
+    from pati.inputs import expand, model_first
 
-    if not paths:
-        raise PatiError("pati predict wants at least one photo", f"for example: pati predict {model} cat.jpg")
-    for path in paths:  # a lone hyphen is stdin, any other one is a mistyped option
+    model, photos = model_first(paths)
+    if not photos:
+        raise PatiError("pati predict wants at least one photo", "for example: pati predict cat.jpg")
+    for path in photos:  # a lone hyphen is stdin, any other one is a mistyped option
         if path.startswith("-") and path != "-" and not Path(path).exists():
             raise PatiError(f"unknown option {path}", "see pati predict --help; a file of that name is ./" + path)
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(_named(model))
     write = output.writers[format]
     failed = [0, 0]
 
@@ -741,7 +741,7 @@ def predict(
             failed[bool(prediction.error)] += 1
             yield prediction
 
-    write(counted(classifier.predict_stream(expand(paths, sys.stdin), risk=risk)), classifier.classes)
+    write(counted(classifier.predict_stream(expand(photos, sys.stdin), risk=risk)), classifier.classes)
     readable, unreadable = failed
     if not readable:
         what = f"none of the {unreadable} files could be read" if unreadable else "no file was found"
@@ -842,6 +842,16 @@ def _watch() -> Iterator[Watch]:
         yield watch
     finally:
         watch.close()
+
+
+def _named(model: Path | None) -> Path:
+    """The model to answer with: the included one, and saying so, where none was named."""
+    from pati import included
+    from pati.terminal import say
+
+    if model is None:
+        say(f"model: {included.NAME}, which comes with pati")
+    return model or included.model()
 
 
 def _columns(path: str | None, label: str | None, split: str | None) -> Columns:

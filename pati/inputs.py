@@ -1,4 +1,4 @@
-"""What `pati predict` is given -> photo paths, lazily and in order."""
+"""What `pati predict` is given -> the model, and photo paths, lazily and in order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,25 @@ from pati.classifier import Refused
 from pati.data.places import inside
 from pati.data.sources import natural
 from pati.decode import Unreadable, is_photo_name, is_system_file
+from pati.errors import PatiError
+
+
+def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The model that the first word names, if it names one, and the other words.
+
+    Raises `PatiError` where the first word is nothing that is there, nor named like a photo: a mistyped model must not
+    be answered for by another one.
+    """
+    if not words:
+        return None, []
+    first, rest = words[0], [*words[1:]]
+    if first.endswith(".safetensors") or any(
+        (Path(first) / name).exists() for name in ("recipe.json", "run.json", "model.safetensors")
+    ):
+        return Path(first), rest
+    if not (first.startswith("-") or os.path.lexists(first) or glob.has_magic(first) or is_photo_name(first)):
+        raise PatiError(f"{first} is not there", "expected a model file, a run's folder, or photos")
+    return None, [*words]
 
 
 def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str | Refused]:

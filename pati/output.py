@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import TextIO
 
 from pati.classifier import Prediction
 from pati.files import printable
@@ -43,9 +44,9 @@ def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> Non
     print("[]" if before == "[" else "]")
 
 
-def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
+def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str], to: TextIO | None = None) -> None:
     """Columns path, prediction, unsure and odd (yes or no), confidence, one a class in class order, error."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(to or sys.stdout, lineterminator="\n")
     writer.writerow(["path", "prediction", "unsure", "odd", "confidence", *classes, "error"])
     for row in predictions:
         path = row.path.encode("utf-8", "replace").decode("utf-8")

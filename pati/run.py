@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pati import files, plugins
+from pati import __version__, files, plugins
 from pati.errors import PatiError
 from pati.recipe import Recipe
 
@@ -77,11 +77,16 @@ class Run:
     def figures(self) -> Path:
         return self.folder / "figures"
 
+    @property
+    def job(self) -> Path:
+        """What the page keeps of the process that works on the run."""
+        return self.folder / "job"
+
     @classmethod
     def claim(cls, folder: Path | None, name: str) -> Run:
         """The folder of a run that is to begin; None picks runs/NAME-1, -2, … Raises `PatiError` if it can't be one."""
         if folder is None:
-            return cls(_claimed(name))
+            return cls(claimed(Path("runs"), name))
         if folder.is_file():
             raise PatiError(f"--out {folder} is a file, expected a folder")
         run = cls(folder)
@@ -115,7 +120,7 @@ class Run:
                 f"{self.folder} holds a run already", f"go on with it: {again}; or name another folder with --out"
             )
         own = {self.recipe, self.state, self.manifest, self.decisions, self.log} if self.recipe.exists() else set()
-        here = [path for path in self.folder.glob("*") if path.name != LOCK]
+        here = [path for path in self.folder.glob("*") if path.name != LOCK and path != self.job]
         strange = sorted(path.name for path in here if path not in own and not files.is_unfinished(path))
         if strange:
             raise PatiError(
@@ -184,12 +189,11 @@ class Run:
         files.write_text(self.log, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _claimed(name: str) -> Path:
-    """The first free folder runs/NAME-N, made by this call alone."""
-    base = Path("runs")
+def claimed(runs: Path, name: str) -> Path:
+    """The first free folder NAME-N in `runs`, made by this call alone."""
     number = 1
     while True:
-        folder = base / f"{name}-{number}"
+        folder = runs / f"{name}-{number}"
         try:
             folder.mkdir(parents=True)
             return folder
@@ -201,9 +205,9 @@ def _claimed(name: str) -> Path:
 
 def versions() -> dict[str, str]:
     """Versions of what decides a run's numbers, and the machine."""
-    names = ["pati", "torch", "numpy", "pillow", "simplejpeg", "safetensors"]
+    names = ["torch", "numpy", "pillow", "simplejpeg", "safetensors"]
     names += ["timm"] if importlib.util.find_spec("timm") else []  # its nets are its version's
-    found = {}
+    found = {"pati": __version__}  # its code may be run without being installed
     for name in names:
         try:
             found[name] = importlib.metadata.version(name)

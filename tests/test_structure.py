@@ -30,7 +30,7 @@ FLOORS = (
     {"calibration", "scope", "curves", "slices", "suspects", "corruptions"},
     {"explain", "models", "augment", "mixing", "metrics", "optim", "losses", "balance", "data", "machine", "threads"},
     {"preprocess"},
-    {"decode", "recipe", "files", "plugins"},
+    {"decode", "recipe", "files", "plugins", "included"},
     {"registry", "errors", "__init__"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

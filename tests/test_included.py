@@ -1,0 +1,69 @@
+"""The model that comes with pati: it answers where no other is named, and is as good as its card says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import pati
+from pati import included, pipeline
+from pati.data import places
+from pati.recipe import Recipe
+from tests.conftest import jpeg
+from tests.test_cli import pati as run
+
+
+def test_it_is_small_and_names_no_place_of_ours() -> None:
+    assert included.model().stat().st_size <= 10_000_000
+    card = included.card().read_text(encoding="utf-8")
+    made = pati.load()
+    assert made.classes == ("Cat", "Dog")
+    assert made.facts["manifest"] in card
+    scores = made.facts["metrics"]
+    low, high = (f"{100 * share:.1f} %" for share in scores["accuracy_interval"])
+    assert f"| accuracy | {100 * scores['accuracy']:.1f} % | {low} – {high} |" in card
+    assert "not installed" not in card + str(made.facts)
+
+
+def test_it_answers_where_no_model_is_named(tmp_path: Path) -> None:
+    chelsea = pytest.importorskip("skimage.data").chelsea()
+    photo = tmp_path / "chelsea.jpg"
+    photo.write_bytes(jpeg(Image.fromarray(chelsea)))
+    done = run("predict", photo, "--format", "csv")
+    assert done.returncode == 0
+    assert "cats-vs-dogs, which comes with pati" in done.stderr
+    named = run("predict", included.model(), photo, "--format", "csv")
+    assert named.stdout == done.stdout
+    assert "comes with pati" not in named.stderr
+    answer = pati.load().predict(photo)
+    assert answer.label == "Cat"
+    assert f"{answer.probabilities['Cat']:.6f}" in done.stdout
+    drawn = run("explain", photo, cwd=tmp_path)
+    assert drawn.returncode == 0
+    assert (tmp_path / "chelsea.explained.png").exists()
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_a_mistyped_model_is_not_answered_for(verb: str, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.touch()
+    done = run(verb, "runs/photos-7", photo)
+    assert done.returncode == 1
+    assert "error: runs/photos-7 is not there" in done.stderr
+
+
+@pytest.mark.slow
+def test_its_accuracy_on_the_test_split(photos: Callable[[str], Path]) -> None:
+    """The photos that it was tested on are found again by the split, and answered as well as its card says."""
+    photos("cats-vs-dogs")
+    made = pati.load()
+    found = pipeline.check("cats-vs-dogs", Recipe())
+    assert found.hash() == made.facts["manifest"]
+    entries, place = found.of_split("test"), places.at(Path(found.root))
+    answers = made.predict_stream(place.read(entry.path) for entry in entries)
+    right = sum(answer.label == entry.label for answer, entry in zip(answers, entries, strict=True))
+    assert right / len(entries) >= 0.975
+    assert abs(right / len(entries) - made.facts["metrics"]["accuracy"]) <= 0.002
