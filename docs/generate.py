@@ -29,7 +29,7 @@ from pati.terminal import plain
 HERE = Path(__file__).parent
 VERBS = (
     "fetch", "check", "train", "eval", "report", "explain", "predict", "compare", "clean", "tune", "lr-find",
-    "show-augment", "list",
+    "show-augment", "app", "list",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ ROOT = Path(pati.__file__).parent
 FLOORS = (
     {"__main__", "demo"},
     {"cli"},
+    {"app"},
     {"terminal", "catalogue", "output", "inputs", "api"},
     {"tune", "cleaning"},
     {"study", "crossfit", "control"},

@@ -1,0 +1,200 @@
+"""*Clean*: photos that a person should look at, one at a time; decisions go into a file that training follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from pati import cleaning, files
+from pati.app import jobs, parts
+from pati.app.gallery import photo_of, readable_root
+from pati.app.jobs import Order
+from pati.app.parts import percent, plain, say_photo, settings, t
+from pati.app.train_page import MINUTES, show_error, show_progress
+from pati.data.decisions import ACTIONS
+from pati.data.manifest import Entry, Manifest
+from pati.errors import PatiError
+from pati.recipe import Recipe
+from pati.run import Run
+
+FOLDS = 3
+# Streamlit keeps C and R for itself.
+KEYS = {"keep": "k", "drop": "d", "relabel": "n", "later": "l", "undo": "u"}
+COPIES = 4  # shown of the same picture
+
+
+def page() -> None:
+    """The page."""
+    st.title(t("clean_title"))
+    st.write(t("clean_text"))
+    runs = {run.folder.name: run for run in parts.finished(settings().runs)}
+    if not runs:
+        st.info(plain(t("results_none", runs=settings().runs)))
+        return
+    run = runs[st.selectbox(t("run"), list(runs), key="clean_run")]
+    found = jobs.job(run.folder, cleaning=True)
+    if found is not None and found.state == "running":
+        _live(run)
+        return
+    if found is not None and found.state == "failed":
+        show_error(PatiError(found.progress.get("error", ""), found.progress.get("hint", "")))
+    table = run.folder / "clean" / "decisions.csv"
+    if table.exists():
+        _decide(run, table)
+        with st.expander(t("clean_again")):
+            _make_list(run)
+    else:
+        _make_list(run)
+
+
+# The list -----------------------------------------------------------------------------
+
+
+def _make_list(run: Run) -> None:
+    st.caption(t("clean_list_text"))
+    folds = st.toggle(t("clean_folds"), key="clean_folds")
+    minutes = st.select_slider(t("budget"), MINUTES, value=10, key="clean_minutes") if folds else None
+    if not st.button(t("clean_list"), key="clean_list", type="primary"):
+        return
+    data = run.read_state()["data"]
+    order = Order(
+        "clean", str(run.folder), data, folds=FOLDS if folds else 0, budget=60.0 * minutes if minutes else None
+    )
+    try:
+        jobs.begin(order, settings().runs)
+    except PatiError as error:
+        show_error(error)
+    else:
+        st.rerun()
+
+
+@st.fragment(run_every=1.0)
+def _live(run: Run) -> None:
+    found = jobs.job(run.folder, cleaning=True)
+    if found is None or found.state != "running":
+        st.rerun()
+        return
+    show_progress(found)
+    if st.button(t("stop"), key="clean_stop"):
+        jobs.stop(run.folder, cleaning=True)
+    st.caption(t("survives"))
+
+
+# Deciding -----------------------------------------------------------------------------
+
+
+def _decide(run: Run, table: Path) -> None:
+    _, rows = files.read_csv(table)
+    found = _manifest(str(run.manifest), run.manifest.stat().st_mtime_ns)
+    later: list[str] = st.session_state.setdefault("clean_later_paths", [])
+    made: list[str] = st.session_state.setdefault("clean_made", [])
+    open_ = [row for row in rows if not row["decision"]]
+    decided = len(rows) - len(open_)
+    st.progress(decided / max(1, len(rows)), t("clean_decided", decided=decided, total=len(rows)))
+    # Those put off come last, in the order in which they were.
+    open_.sort(key=lambda row: later.index(row["path"]) + 1 if row["path"] in later else 0)
+    if open_:
+        _ask(run, table, open_[0], found)
+    else:
+        st.success(t("clean_done"))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        undo = st.button(t("clean_undo"), key="undo", shortcut=KEYS["undo"], disabled=not made)
+        if decided and st.button(t("clean_train"), key="clean_train", type="primary"):
+            _train(run, table)
+    if undo:
+        cleaning.decide(table, made.pop(), "")
+        st.rerun()
+    st.caption(t("clean_keys"))
+    st.caption(plain(t("clean_file", path=table)))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _manifest(path: str, changed: int) -> Manifest:
+    return Manifest.read(Path(path))
+
+
+def _ask(run: Run, table: Path, row: dict[str, str], found: Manifest) -> None:
+    """One photo, what speaks against its label, and the choices."""
+    entries = {entry.path: entry for entry in found.entries}
+    entry = entries.get(row["path"])
+    left, right = st.columns([3, 2], gap="large")
+    root = readable_root(found, settings())
+    with left:
+        _show(root, [entry] if entry else [], 420)
+        st.caption(plain(say_photo(row["path"])))
+    with right:
+        why = row["why"].split()[0] if row["why"] else "label"
+        parts.heading(t(f"clean_why_{why}"), t("clean_label", label=say_photo(row["label"])))
+        if row["answer"] and row["answer"] != row["label"]:
+            st.write(plain(t("clean_answer", answer=say_photo(row["answer"]))))
+        if row["label_probability"]:
+            st.write(plain(t("clean_probability", share=percent(float(row["label_probability"])))))
+        copies = [other for other in found.kept if entry and other.duplicate and other.duplicate == entry.duplicate]
+        copies = [other for other in copies if other.path != row["path"]][:COPIES]
+        if copies:
+            st.write(t("clean_copies"))
+            _show(root, copies, 160, captions=True)
+        action, label = _choices(row, found.classes)
+    if action == "later":
+        st.session_state["clean_later_paths"].append(row["path"])
+        st.rerun()
+    if action:
+        try:
+            cleaning.decide(table, row["path"], action, label)
+        except PatiError as error:
+            show_error(error)
+            return
+        st.session_state["clean_made"].append(row["path"])
+        st.rerun()
+
+
+def _show(root: Path | None, entries: Sequence[Entry], side: int, *, captions: bool = False) -> None:
+    for column, entry in zip(st.columns(max(1, len(entries)), wrap=False), entries, strict=False):
+        data = photo_of(root, entry)
+        pixels = None if data is None else parts.pixels_of(data)
+        with column:
+            if pixels is None:
+                st.info(t("gallery_gone"))
+            else:
+                parts.picture(parts.shown(pixels, 2 * side), say_photo(entry.path), side)
+            if captions:
+                st.caption(plain(f"{say_photo(entry.label)} · {say_photo(entry.path)}"))
+
+
+def _choices(row: dict[str, str], classes: Sequence[str]) -> tuple[str, str]:
+    """What was pressed: keep, drop, relabel or later, with the new label; empty for nothing."""
+    others = [name for name in classes if name != row["label"]]
+    suggested = row["new_label"] if row["new_label"] in others else others[0]
+    label = suggested
+    if len(others) > 1:
+        label = st.selectbox(
+            t("clean_relabel"), others, index=others.index(suggested), key=f"new {row['path']}", format_func=say_photo
+        )
+    words = {
+        "keep": t("clean_keep"),
+        "drop": t("clean_drop"),
+        "relabel": f"{t('clean_relabel')}: {say_photo(label)}",
+        "later": t("clean_later"),
+    }
+    with st.container(horizontal=True):
+        pressed = [
+            action
+            for action in (*ACTIONS, "later")
+            if st.button(plain(words[action]), key=f"decide-{action}", shortcut=KEYS[action])
+        ]
+    action = pressed[0] if pressed else ""
+    return action, label if action == "relabel" else ""
+
+
+def _train(run: Run, table: Path) -> None:
+    """Train again as the run was, following the decisions."""
+    state = run.read_state()
+    recipe = Recipe.read(run.recipe)
+    try:
+        folder = jobs.train(settings().runs, state["data"], recipe, columns=state["columns"], decisions=table)
+    except PatiError as error:
+        show_error(error)
+        return
+    st.switch_page(parts.page_named("train"), query_params={"run": folder.name})

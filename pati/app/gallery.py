@@ -1,0 +1,122 @@
+"""Photos of a run with the answers that it gave for them, and where it looked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+import torch
+
+from pati import decode
+from pati.app import parts
+from pati.app.parts import classifier, percent, plain, say_photo, t
+from pati.app.settings import Settings
+from pati.data import places
+from pati.data.manifest import Entry, Manifest
+from pati.report import figures
+from pati.run import Run
+
+SIDE = 200  # px
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A run's test photos and answers: `probabilities` `(N, K)` calibrated, `labels` and `answers` `(N,)`.
+
+    `root`: where the photos lie, or None where the page may not look or they are gone.
+    """
+
+    entries: list[Entry]
+    classes: tuple[str, ...]
+    probabilities: torch.Tensor
+    labels: torch.Tensor
+    root: Path | None
+
+    @property
+    def answers(self) -> torch.Tensor:
+        """The class answered for each."""
+        return self.probabilities.argmax(1)
+
+    def read(self, number: int) -> bytes | None:
+        """A photo's bytes."""
+        return photo_of(self.root, self.entries[number])
+
+
+def photo_of(root: Path | None, entry: Entry) -> bytes | None:
+    """A photo's bytes below `root`; None if it can't be read."""
+    if root is None:
+        return None
+    try:
+        return places.at(root).read(entry.path)
+    except decode.Unreadable:
+        return None
+
+
+def readable_root(found: Manifest, settings: Settings) -> Path | None:
+    """Where a manifest's photos lie, if they do and the page may look there."""
+    root = Path(found.root)
+    there = any(path.exists() for path in (root, *root.parents[:3]) if path != path.parent)
+    return root if there and settings.may_read(root) else None
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _tested(folder: str, changed: int, readable: Settings) -> Tested:
+    run = Run(Path(folder))
+    made = classifier(run.model)
+    found = Manifest.read(run.manifest)
+    entries = {entry.sha256: entry for entry in found.of_split("test")}
+    with np.load(run.predictions, allow_pickle=False) as stored:
+        logits, labels = (torch.from_numpy(stored[f"test_{name}"]) for name in ("logits", "labels"))
+        photos = [entries[digest] for digest in stored["test_sha256"].tolist()]
+    return Tested(photos, found.classes, made.calibrated(logits), labels.long(), readable_root(found, readable))
+
+
+def tested(folder: Path, readable: Settings) -> Tested:
+    """The run's test photos as it answered them."""
+    return _tested(str(folder), (folder / "predictions.npz").stat().st_mtime_ns, readable)
+
+
+def show(run: Run, found: Tested, numbers: Sequence[int], *, overlays: bool, key: str, page: int = 12) -> None:
+    """Photos by their numbers, `page` at a time, with truth and answer; `overlays`: under the map of the answer."""
+    if not len(numbers):
+        st.caption(t("gallery_none"))
+        return
+    if found.root is None:
+        st.info(t("gallery_gone"))
+        return
+    pages = -(-len(numbers) // page)
+    first = page * (st.number_input(t("page"), 1, pages, key=f"{key}-page") - 1) if pages > 1 else 0
+    some = list(numbers)[first : first + page]
+    with st.container(key=f"grid-{key}"):
+        for row in range(0, len(some), 4):
+            for column, number in zip(st.columns(4), some[row : row + 4], strict=False):
+                with column:
+                    _photo(run, found, number, overlays=overlays)
+
+
+def _photo(run: Run, found: Tested, number: int, *, overlays: bool) -> None:
+    entry, answer = found.entries[number], int(found.answers[number])
+    picture = _picture(str(run.model), str(found.root), entry, overlays=overlays)
+    if picture is None:
+        st.caption(t("gallery_gone"))
+        return
+    st.image(picture, alt=say_photo(entry.path), width="stretch")
+    truth, said = (say_photo(found.classes[index]) for index in (int(found.labels[number]), answer))
+    share = percent(float(found.probabilities[number, answer]))
+    st.caption(plain(t("truth_answer", truth=truth, answer=said, share=share)))
+
+
+@st.cache_data(max_entries=300, show_spinner=False)
+def _picture(model: str, root: str, entry: Entry, *, overlays: bool) -> bytes | None:
+    """A small JPEG."""
+    data = photo_of(Path(root), entry)
+    pixels = None if data is None else parts.pixels_of(data)
+    if pixels is None:
+        return None
+    pixels = parts.shown(pixels, 2 * SIDE)
+    if overlays:
+        pixels = parts.overlaid(classifier(Path(model)).explain(pixels), 0.5, 2 * SIDE)
+    return figures.thumbnail(pixels, SIDE)

@@ -1,0 +1,153 @@
+"""Trainings and cleanings started from the page: each a process of its own, which outlives the page and its server.
+
+What the process is doing stands in the folder `job` of what it works on (`progress.json`, `output.txt`); it holds a
+lock there while it lives, so that any page, also one opened later, can tell. One at a time in a folder of runs: two
+would halve each other, and neither would keep its budget.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pati import files
+from pati.errors import PatiError
+from pati.recipe import Recipe
+from pati.run import Run, claimed
+
+BEGIN_SECONDS = 15.0  # in which a process must have taken its lock
+NAME = "progress.json"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a process is asked to do: `action` train, resume or clean; `folder`: the run. The rest as for the verb."""
+
+    action: str
+    folder: str
+    data: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, str | None] = field(default_factory=dict)
+    decisions: str | None = None
+    folds: int = 0
+    budget: float | None = None
+
+    @property
+    def job(self) -> Path:
+        """The folder in which the process tells how far it is."""
+        return job_folder(Path(self.folder), cleaning=self.action == "clean")
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a run is getting on. `state`: running, stopped (can be gone on with), done, or failed.
+
+    `progress`: the newest thing the process said of itself, see `work.Progress`.
+    """
+
+    folder: Path
+    state: str
+    progress: dict[str, Any]
+
+
+def job_folder(run: Path, *, cleaning: bool = False) -> Path:
+    """Where the process tells of itself that trains the run, or looks through its photos."""
+    return run / "clean" / "job" if cleaning else Run(run).job
+
+
+def job(run: Path, *, cleaning: bool = False) -> Job | None:
+    """The job of a run, if the page started one."""
+    folder = job_folder(run, cleaning=cleaning)
+    if not (folder / NAME).exists():
+        return None
+    alive = _alive(folder)
+    try:
+        progress = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        progress = {}
+    ended = progress.get("ended")
+    if alive:
+        state = "running"
+    elif ended is None:
+        state = "stopped"  # killed, or the machine went off
+    else:
+        state = str(ended)
+    return Job(run, state, progress)
+
+
+def running(runs: Path) -> Job | None:
+    """The job that is at work in a folder of runs."""
+    for path in [*runs.glob(f"*/job/{NAME}"), *runs.glob(f"*/clean/job/{NAME}")]:
+        if _alive(path.parent):
+            cleaning = path.parents[1].name == "clean"
+            return job(path.parents[2] if cleaning else path.parents[1], cleaning=cleaning)
+    return None
+
+
+def begin(order: Order, runs: Path) -> None:
+    """Start the process and see it begin. Raises `PatiError` while another one is at work."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with files.locked(runs / ".begin.lock", "another training is being started", wait=True):
+        other = running(runs)
+        if other is not None:
+            raise PatiError(f"{other.folder.name} is being worked on", "wait for it, or stop it")
+        order.job.mkdir(parents=True, exist_ok=True)
+        files.write_json(order.job / NAME, {"stage": "begin", "at": time.time()})
+        with (order.job / "output.txt").open("wb") as output:
+            # A session of its own: neither a closed terminal nor the page's end reaches it.
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pati.app.work", json.dumps(asdict(order))],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + BEGIN_SECONDS
+        while not _alive(order.job) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def train(
+    runs: Path,
+    data: str,
+    recipe: Recipe,
+    *,
+    columns: dict[str, str | None] | None = None,
+    decisions: Path | None = None,
+) -> Path:
+    """Begin a training; returns its run's folder, which is new. Raises `PatiError`."""
+    folder = claimed(runs, Path(data).name.split(".")[0])
+    order = Order(
+        "train",
+        str(folder),
+        data,
+        recipe=recipe.to_json(),
+        columns=columns or {},
+        decisions=str(decisions) if decisions else None,
+    )
+    try:
+        begin(order, runs)
+    except PatiError:
+        folder.rmdir()
+        raise
+    return folder
+
+
+def stop(run: Path, *, cleaning: bool = False) -> None:
+    """Ask the process to keep its state and end; it does so after its step."""
+    found = job(run, cleaning=cleaning)
+    if found is not None and found.state == "running" and "process" in found.progress:
+        os.kill(found.progress["process"], signal.SIGTERM)
+
+
+def _alive(folder: Path) -> bool:
+    """Whether a process holds the job's lock."""
+    try:
+        with files.locked(folder / ".lock", "held"):
+            return False
+    except PatiError:
+        return True

@@ -1,0 +1,63 @@
+"""The script that Streamlit runs: the visitor's language, then the page they are on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import streamlit as st
+
+from pati.app import clean_page, results_page, style, train_page, try_page
+from pati.app.parts import language, settings, t
+from pati.app.words import NAMES
+
+ICON = Path(__file__).parent / "paw.png"
+PAGES = (
+    ("try", try_page.page, "photo_camera"),
+    ("train", train_page.page, "model_training"),
+    ("results", results_page.page, "monitoring"),
+    ("clean", clean_page.page, "cleaning_services"),
+)
+COOKIE = "pati_language"
+
+
+def first_language() -> str:
+    """That of the last visit, or that asked for at the start, or the browser's."""
+    before = st.context.cookies.get(COOKIE)
+    asked = before if before in NAMES else settings().language
+    return asked or ("tr" if (st.context.locale or "").startswith("tr") else "en")
+
+
+def remember() -> None:
+    """Keep the language for the next visit."""
+    cookie = f"{COOKIE}={language()};path=/;max-age=31536000;SameSite=Strict"
+    st.html(f"<script>document.cookie = {json.dumps(cookie)}</script>", unsafe_allow_javascript=True)
+
+
+def main() -> None:
+    """Every run of the script."""
+    st.set_page_config(page_title="pati", page_icon=str(ICON), layout="wide")
+    st.session_state.setdefault("language", first_language())
+    style.apply()
+    pages = st.session_state["pages"] = {
+        name: st.Page(show, title=t(name), icon=f":material/{icon}:", url_path=name, default=name == "try")
+        for name, show, icon in PAGES
+    }
+    chosen = st.navigation(list(pages.values()), position="hidden")
+    # Streamlit's own menu hides behind an arrow on a phone.
+    with st.container(key="menu", horizontal=True, vertical_alignment="center"):
+        for one in pages.values():
+            st.page_link(one)
+        st.segmented_control(
+            t("language"),
+            list(NAMES),
+            key="language",
+            required=True,
+            format_func=NAMES.__getitem__,
+            label_visibility="collapsed",
+        )
+    remember()
+    chosen.run()
+
+
+main()

@@ -1,0 +1,199 @@
+"""What the pages share: the visitor's language, models kept in memory, and pieces that are shown on several pages."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+from PIL import Image
+from streamlit.navigation.page import StreamlitPage
+
+from pati import decode
+from pati.app.settings import Settings
+from pati.app.words import WORDS
+from pati.classifier import Classifier, Explanation, Prediction
+from pati.decode import Unreadable
+from pati.files import read_json
+from pati.report import figures
+from pati.run import Run
+
+UPLOAD_MB = 50  # of one file
+SHOWN = 768  # px, the longer side of a photo as it is shown
+MODELS = 4  # kept in memory
+
+
+def settings() -> Settings:
+    """What the page was started with."""
+    return Settings.from_text(sys.argv[1])
+
+
+# Words --------------------------------------------------------------------------------
+
+
+def language() -> str:
+    """The visitor's."""
+    return str(st.session_state["language"])
+
+
+def t(key: str, **values: object) -> str:
+    """The sentence of that name in the visitor's language. Not marked up: names of files and classes are plain text."""
+    return WORDS[language()][key].format(**values)
+
+
+def number(value: float, digits: int = 1) -> str:
+    """With the language's decimal mark."""
+    text = f"{value:,.{digits}f}"
+    return text.translate(str.maketrans(",.", ".,")) if language() == "tr" else text
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as the number of per cents; never 100 where it is less."""
+    if share < 1:
+        share = min(share, 1 - 0.5 * 10 ** (-digits - 2) - 1e-9)
+    return number(100 * share, digits)
+
+
+def plain(text: str) -> str:
+    """Text that Streamlit would take for its markup, as it is: a file may be called *x* or [y](z)."""
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|~<>:$&" else letter for letter in text)
+
+
+def say_photo(name: str) -> str:
+    """A file's name as a person may read it: control characters and broken letters replaced."""
+    return "".join(letter if letter.isprintable() else "�" for letter in name)
+
+
+# Models -------------------------------------------------------------------------------
+
+
+@st.cache_resource(max_entries=MODELS, show_spinner=False)
+def _loaded(path: str, changed: int, size: int) -> Classifier:
+    return Classifier.load(path)
+
+
+def classifier(path: Path) -> Classifier:
+    """The classifier in a file, kept in memory as long as the file is the same."""
+    facts = path.stat()
+    return _loaded(str(path), facts.st_mtime_ns, facts.st_size)
+
+
+def finished(runs: Path) -> list[Run]:
+    """The finished runs in a folder, the newest first."""
+    found = [Run(path.parent) for path in runs.glob("*/metrics.json") if (path.parent / "model.safetensors").exists()]
+    done = [run for run in found if run.state.exists() and run.read_state()["stage"] == "done"]
+    return sorted(done, key=lambda run: run.metrics.stat().st_mtime, reverse=True)
+
+
+# Pictures -----------------------------------------------------------------------------
+
+
+def shown(photo: NDArray[np.uint8], side: int = SHOWN) -> NDArray[np.uint8]:
+    """The photo at most `side` px long: a phone's twelve million pixels would only be slow."""
+    if max(photo.shape[:2]) <= side:
+        return photo
+    image = Image.fromarray(photo)
+    image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(image)
+
+
+def overlaid(explanation: Explanation, opacity: float, side: int = SHOWN) -> NDArray[np.uint8]:
+    """The photo under its map, at most `side` px long."""
+    return figures.blended(replace(explanation, photo=shown(explanation.photo, side)), opacity)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """An encoded picture, to be downloaded."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def picture(pixels: NDArray[np.uint8], alt: str, width: int | None = None) -> None:
+    """Shows a picture as wide as there is room, but no wider than `width`, or than it is."""
+    st.image(pixels, output_format="JPEG", alt=alt, width=width or min(pixels.shape[1], SHOWN))
+
+
+def reason(code: str) -> str:
+    """Why a photo can't be read, in words; `code`: as in `decode.REASONS`, maybe with details after a colon."""
+    return t(f"reason_{code.split(':')[0]}")
+
+
+def pixels_of(place_bytes: bytes) -> NDArray[np.uint8] | None:
+    """Decoded for show; None for what can't be."""
+    try:
+        return decode.decode(place_bytes).pixels
+    except Unreadable:
+        return None
+
+
+# Answers ------------------------------------------------------------------------------
+
+
+def bars(answer: Prediction, most: int = 8) -> None:
+    """A bar for the probability of each class, the likeliest first."""
+    ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:most]
+    rows = "".join(
+        f'<div class="pati-bar"><span>{html.escape(say_photo(name))}</span>'
+        f'<span class="pati-track"><i style="width:{100 * share:.2f}%"></i></span>'
+        f"<b>{percent_sign(share)}</b></div>"
+        for name, share in ranked
+    )
+    st.html(f'<div class="pati-bars" role="list" aria-label="{html.escape(t("probabilities"))}">{rows}</div>')
+
+
+def percent_sign(share: float, digits: int = 1) -> str:
+    """As each language writes it: 98.4 % or %98,4."""
+    return f"%{percent(share, digits)}" if language() == "tr" else f"{percent(share, digits)} %"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[int] = ()) -> None:
+    """A plain table of text; `numbers`: its columns that are set to the right."""
+    kinds = [' class="n"' if column in numbers else "" for column in range(len(head))]
+    top = "".join(f"<th{kind}>{html.escape(str(cell))}</th>" for cell, kind in zip(head, kinds, strict=True))
+    lines = "".join(
+        "<tr>"
+        + "".join(f"<td{kind}>{html.escape(str(cell))}</td>" for cell, kind in zip(row, kinds, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    st.html(f'<div class="pati-scroll"><table class="pati-table"><tr>{top}</tr>{lines}</table></div>')
+
+
+def heading(head: str, small: str) -> None:
+    """A result in large letters, what belongs to it below."""
+    st.html(f'<div class="pati-verdict">{html.escape(head)}<small>{html.escape(small)}</small></div>')
+
+
+def scores_of(run: Run) -> dict[str, Any]:
+    """The document of a finished run's metrics.json."""
+    return dict(read_json(run.metrics))
+
+
+def report(run: Run) -> None:
+    """The run's report, in the visitor's language."""
+    text = run.report.read_text(encoding="utf-8")
+    first = re.compile(r'<html lang="\w+" data-lang="\w+">')
+    text = first.sub(f'<html lang="{language()}" data-lang="{language()}">', text, count=1)
+    # As a data URL it has an origin of its own: a report that somebody sent can't reach into the page.
+    st.iframe(f"data:text/html;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}", height=900)
+
+
+def page_named(name: str) -> StreamlitPage:
+    """One of the pages, to go to."""
+    found: StreamlitPage = st.session_state["pages"][name]
+    return found
+
+
+def recipe_of(run: Run) -> dict[str, Any]:
+    """The run's recipe as plain values."""
+    return dict(read_json(run.recipe))

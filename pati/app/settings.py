@@ -1,0 +1,61 @@
+"""What `pati app` was started with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pati import included
+from pati.errors import PatiError
+from pati.files import cache_folder
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`model`: the one that answers first; `runs`: where trainings lie; `root`: what the page may read.
+
+    `language`: None means the browser's. All paths are absolute.
+    """
+
+    model: Path
+    runs: Path
+    root: Path
+    language: str | None = None
+
+    @classmethod
+    def of(cls, where: Path | None, root: Path | None, language: str | None = None) -> Settings:
+        """`where`: a model file, a run's folder, or a folder of runs (default: runs/). Raises `PatiError`."""
+        model, runs = included.model(), Path("runs")
+        if where is not None:
+            if not where.exists():
+                raise PatiError(f"{where} is not there", "expected a model file, a run's folder, or a folder of runs")
+            if where.is_file() or (where / "recipe.json").exists():
+                model = where / "model.safetensors" if where.is_dir() else where
+                runs = where.parent if where.is_dir() else runs
+                if not model.is_file():
+                    raise PatiError(f"{where} holds no model", f"go on with it first: pati train --resume {where}")
+            else:
+                runs = where
+        root = root or Path()
+        if not root.is_dir():
+            raise PatiError(f"--root {root} is not a folder", "name the folder that holds the photos")
+        return cls(model.resolve(), runs.resolve(), root.resolve(), language)
+
+    def may_read(self, path: Path) -> bool:
+        """Whether `path`, links followed, lies where the page may look: the root, the runs, pati's known sets."""
+        from pati.data.sources import datasets, locate
+
+        known = [place for name in datasets if (place := locate(name)) is not None]
+        allowed = [self.root, self.runs, cache_folder(), *known]
+        return any(path.resolve().is_relative_to(place.resolve()) for place in allowed)
+
+    def to_text(self) -> str:
+        """For the page's command line."""
+        return json.dumps({name: str(value) if value else None for name, value in asdict(self).items()})
+
+    @classmethod
+    def from_text(cls, text: str) -> Settings:
+        """Inverse of `to_text`."""
+        values = json.loads(text)
+        return cls(Path(values["model"]), Path(values["runs"]), Path(values["root"]), values["language"])

@@ -1,0 +1,297 @@
+"""*Try*: photos in, answers out, with where the net looked."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from pati import included, output
+from pati.app import parts
+from pati.app.gallery import Tested, tested
+from pati.app.parts import classifier, percent, percent_sign, plain, reason, say_photo, settings, t
+from pati.classifier import Classifier, Prediction, UnreadablePhoto
+from pati.errors import PatiError
+from pati.explain.cams import explainers
+from pati.report import figures
+
+SOURCES = ("upload", "camera", "sample")
+PAGE = 24  # photos shown at once
+SAMPLES = 8  # test photos to pick from
+
+
+@dataclass(frozen=True)
+class Given:
+    """A photo that the visitor gave; `key` tells it from others in this session; `truth`: its label, if known."""
+
+    key: str
+    name: str
+    data: bytes
+    truth: str = ""
+
+
+def page() -> None:
+    """The page."""
+    st.title(t("try_title"))
+    st.write(t("try_text"))
+    model = _choose_model()
+    made = classifier(model)
+    _tell(model, made)
+    how = st.segmented_control(
+        t("source"),
+        SOURCES,
+        key="source",
+        default=SOURCES[0],
+        required=True,
+        format_func=lambda name: t(f"source_{name}"),
+        label_visibility="collapsed",
+    )
+    given = {"upload": _uploaded, "camera": _taken, "sample": _sampled}[how](model, made)
+    _forget_others({photo.key for photo in given})
+    if len(given) == 1:
+        _one(model, made, given[0])
+    elif given:
+        _many(model, made, given)
+
+
+# The model ----------------------------------------------------------------------------
+
+
+def _choose_model() -> Path:
+    """The one chosen: that of the start, the included one, or a finished run's."""
+    runs = {run.model: run.folder.name for run in parts.finished(settings().runs)}
+    first = settings().model
+    names = {first: first.parent.name if first.name == "model.safetensors" else first.stem, **runs}
+    names |= {included.model(): t("model_included")}
+    options = list(names)
+    wanted = st.session_state.pop("try_model", None)  # set by another page
+    if wanted is not None and Path(wanted) in names:
+        st.session_state["model"] = Path(wanted)
+    if st.session_state.get("model") not in options:
+        st.session_state["model"] = options[0]
+    if len(options) == 1:
+        return options[0]
+    return st.selectbox(t("model"), options, key="model", format_func=names.__getitem__)
+
+
+def _tell(model: Path, made: Classifier) -> None:
+    """What the model is worth, in one line."""
+    name = t("model_included") if model == included.model() else model.parent.name
+    scores = made.facts.get("metrics", {})
+    if "accuracy_interval" in scores:
+        low, high = (percent(share) for share in scores["accuracy_interval"])
+        values = {"accuracy": percent(scores["accuracy"]), "photos": scores["photos"], "low": low, "high": high}
+        text = t("model_facts", name=name, **values)
+    else:
+        text = t("model_plain", name=name, classes=", ".join(made.classes[:20]))
+    st.caption(plain(text))
+
+
+# Photos -------------------------------------------------------------------------------
+
+
+def _uploaded(model: Path, made: Classifier) -> list[Given]:
+    found = st.file_uploader(t("upload"), accept_multiple_files=True, key="upload")
+    return [Given(file.file_id, file.name, file.getvalue()) for file in found]
+
+
+def _taken(model: Path, made: Classifier) -> list[Given]:
+    shot = st.camera_input(t("camera"), key="camera")
+    return [Given(shot.file_id, shot.name, shot.getvalue())] if shot else []
+
+
+def _sampled(model: Path, made: Classifier) -> list[Given]:
+    samples = list(_samples(model))
+    if not samples:
+        st.info(t("sample_none"))
+        return []
+    st.caption(t("sample_test" if samples[0].truth else "sample_text"))
+    chosen = st.session_state.get("sample")
+    for row in range(0, len(samples), 4):
+        for number, (column, photo) in enumerate(
+            zip(st.columns(4, wrap=False), samples[row : row + 4], strict=False), row
+        ):
+            with column:
+                pixels = parts.pixels_of(photo.data)
+                if pixels is not None:
+                    parts.picture(parts.shown(pixels, 180), photo.name)
+                if st.button(t("ui_pick"), key=f"sample-{number}", width="stretch"):
+                    chosen = st.session_state["sample"] = photo.key
+    return [photo for photo in samples if photo.key == chosen]
+
+
+def _samples(model: Path) -> Iterator[Given]:
+    """Test photos of the model's run; for the included model, photos that a library carries."""
+    if model != included.model():
+        found = _tested(model)
+        if found is None:
+            return
+        numbers = range(0, len(found.entries), max(1, len(found.entries) // SAMPLES))[:SAMPLES]
+        for number in numbers:
+            entry, data = found.entries[number], found.read(number)
+            if data is not None:
+                yield Given(entry.sha256, entry.path, data, truth=entry.label)
+        return
+    library = importlib.util.find_spec("skimage")
+    folder = Path(next(iter(library.submodule_search_locations or ()), "")) / "data" if library else Path()
+    # All are in the public domain (CC0); the model should call the last two unsure, and does so for one of them.
+    for name, file in (("sample_cat", "chelsea.png"), ("sample_rocket", "rocket.jpg"), ("sample_coffee", "coffee.png")):
+        if (folder / file).is_file():
+            yield Given(file, t(name), (folder / file).read_bytes())
+
+
+def _tested(model: Path) -> Tested | None:
+    return tested(model.parent, settings()) if (model.parent / "predictions.npz").exists() else None
+
+
+# One photo ----------------------------------------------------------------------------
+
+
+def _one(model: Path, made: Classifier, photo: Given) -> None:
+    left, right = st.columns([3, 2], gap="large")
+    with right:
+        place = st.container()
+        label, method, stage, opacity = _asked(made)
+    try:
+        explanation = made.explain(photo.data, label=label, method=method, stage=stage)
+    except UnreadablePhoto as error:
+        with left:
+            st.error(plain(t("unreadable", name=say_photo(photo.name), reason=reason(error.reason))))
+        return
+    except PatiError as error:  # a net or a method of one's own that don't fit
+        with left:
+            st.error(plain(t("why_none", error=error.message)))
+        return
+    answer = explanation.prediction
+    with place:
+        verdict(made, answer, photo.truth)
+        parts.bars(answer)
+    asked = say_photo(explanation.label)
+    with left:
+        picture = parts.overlaid(explanation, opacity)
+        parts.picture(picture, t("alt_overlay", label=asked))
+        st.caption(plain(t("why_text" if explanation.peak > 0 else "why_empty", label=asked)))
+    with right, st.container(horizontal=True):
+        st.download_button(
+            t("download_overlay"),
+            lambda: parts.png(picture),
+            file_name="pati-overlay.png",
+            mime="image/png",
+            on_click="ignore",
+        )
+        _download_answers([(photo, answer)], made)
+
+
+def _asked(made: Classifier) -> tuple[str | None, str, int | None, float]:
+    """What to explain and how: class, method, stage, and the overlay's strength."""
+    with st.expander(t("why")):
+        opacity = st.slider(t("why_opacity"), 0.0, 1.0, 0.5, 0.05, key="opacity")
+        label = st.selectbox(
+            t("why_class"), [None, *made.classes], key="why_class",
+            format_func=lambda name: t("why_answer") if name is None else say_photo(name),
+        )  # fmt: skip
+        method = st.selectbox(t("why_method"), list(explainers), key="why_method")
+        stages = range(len(made.net.stages), 0, -1)
+        stage = st.selectbox(
+            t("why_stage"), list(stages), key="why_stage",
+            format_func=lambda number: t("why_stage_last", number=number) if number == stages[0] else str(number),
+        )  # fmt: skip
+    return label, method, None if stage == stages[0] else stage, opacity
+
+
+def verdict(made: Classifier, answer: Prediction, truth: str = "") -> None:
+    """The answer in words: a class, or that it is unsure and why."""
+    label, share = say_photo(answer.label), percent(answer.confidence)
+    if answer.unsure:
+        head = t("answer_unsure")
+        classes = ", ".join(map(say_photo, made.classes[:10]))
+        threshold = percent(made.calibration.threshold()) if made.calibration else "0"
+        key = "answer_unsure_odd" if answer.odd else "answer_unsure_doubt"
+        small = t(key, label=label, share=share, classes=classes, threshold=threshold)
+    else:
+        head, small = t("answer_is", label=label), t("answer_surely", share=share)
+    more = f" {t('answer_truth', label=say_photo(truth))}" if truth else ""
+    parts.heading(head, small + more)
+
+
+# Many photos --------------------------------------------------------------------------
+
+
+def _many(model: Path, made: Classifier, given: list[Given]) -> None:
+    answers = _answered(model, made, given)
+    counts = Counter("unreadable" if row.error else "unsure" if row.unsure else "answered" for row in answers)
+    st.write(t("many", **{name: counts[name] for name in ("answered", "unsure", "unreadable")}))
+    _download_answers(list(zip(given, answers, strict=True)), made)
+    pages = -(-len(given) // PAGE)
+    at = PAGE * (st.number_input(t("page"), 1, pages, key="many_page") - 1) if pages > 1 else 0
+    with st.container(key="grid-many"):
+        for start in range(at, min(at + PAGE, len(given)), 4):
+            row = range(start, min(start + 4, at + PAGE, len(given)))
+            for column, number in zip(st.columns(4), row, strict=False):
+                with column:
+                    _small(given[number], answers[number], number)
+    chosen = st.session_state.get("closer")
+    closer = next((photo for photo in given if photo.key == chosen), None)
+    if closer is not None:
+        st.divider()
+        _one(model, made, closer)
+
+
+def _small(photo: Given, answer: Prediction, number: int) -> None:
+    name = say_photo(photo.name)
+    if answer.error:
+        st.error(plain(t("unreadable", name=name, reason=reason(answer.error))))
+        return
+    st.image(_thumbnail(photo), alt=name, width="stretch")
+    doubt = f"{t('answer_unsure')}: " if answer.unsure else ""
+    st.caption(plain(f"{doubt}{say_photo(answer.label)} {percent_sign(answer.confidence)} · {name}"))
+    if st.button(t("look"), key=f"closer-{number}", width="stretch"):
+        st.session_state["closer"] = photo.key
+
+
+def _answered(model: Path, made: Classifier, given: list[Given]) -> list[Prediction]:
+    """Answers for all, those of earlier clicks kept; shows how far it is."""
+    kept: dict[tuple[str, str], Prediction] = st.session_state.setdefault("answers", {})
+    keys = [(f"{model} {made.facts.get('manifest')}", photo.key) for photo in given]
+    new = [photo for photo, key in zip(given, keys, strict=True) if key not in kept]
+    if new:
+        shown = st.progress(0.0)
+        stream = made.predict_stream(photo.data for photo in new)
+        for done, (photo, answer) in enumerate(zip(new, stream, strict=True), start=1):
+            kept[(keys[0][0], photo.key)] = answer
+            shown.progress(done / len(new), t("looking", done=done, total=len(new)))
+        shown.empty()
+    return [kept[key] for key in keys]
+
+
+def _thumbnail(photo: Given) -> bytes:
+    """A small picture of it, made once."""
+    kept: dict[str, bytes] = st.session_state.setdefault("thumbnails", {})
+    if photo.key not in kept:
+        pixels = parts.pixels_of(photo.data)
+        kept[photo.key] = b"" if pixels is None else figures.thumbnail(parts.shown(pixels, 320), 180)
+    return kept[photo.key]
+
+
+def _forget_others(keys: set[str]) -> None:
+    """Keep nothing of photos that are no longer there: a page may be open for weeks."""
+    answers, thumbnails = (st.session_state.get(name, {}) for name in ("answers", "thumbnails"))
+    for key in [key for key in answers if key[1] not in keys]:
+        del answers[key]
+    for key in [key for key in thumbnails if key not in keys]:
+        del thumbnails[key]
+
+
+def _download_answers(rows: list[tuple[Given, Prediction]], made: Classifier) -> None:
+    def text() -> str:
+        to = io.StringIO()
+        named = [Prediction(**{**vars(answer), "path": say_photo(photo.name)}) for photo, answer in rows]
+        output.comma_separated(named, made.classes, to)
+        return to.getvalue()
+
+    st.download_button(t("download_csv"), text, file_name="pati-answers.csv", mime="text/csv", on_click="ignore")

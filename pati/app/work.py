@@ -1,0 +1,107 @@
+"""The process behind the page's trainings: `python -m pati.app.work ORDER`, see `jobs`."""
+
+from __future__ import annotations
+
+import time
+
+STARTED = time.monotonic()  # a budget counts from here, before torch is imported
+
+import json  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from pati import files  # noqa: E402
+from pati.app.jobs import NAME, Order  # noqa: E402
+from pati.errors import Interrupted, PatiError  # noqa: E402
+
+SECONDS = 0.5  # between two notes of progress
+
+
+class Progress:
+    """Listens to the pipeline and keeps its newest word in a file, for the page to read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._last = path, 0.0
+        self._facts: dict[str, Any] = {"process": os.getpid(), "stage": "begin", "notes": []}
+        self._write()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """One event of the pipeline."""
+        kind = event["kind"]
+        if kind == "stage":
+            self._facts |= {"stage": event["name"], "done": 0, "total": event.get("photos")}
+        elif kind == "audit":
+            self._facts |= {"done": event["done"], "total": event["total"]}
+        elif kind == "plan":
+            self._facts |= {"stage": "train", "done": 0.0, "total": 1.0}
+        elif kind == "step":
+            self._facts |= {"done": event["progress"], "left": event["left"], "epoch": event["epoch"] + 1}
+        elif kind == "fold":
+            self._facts |= {"stage": "train", "fold": event["number"], "folds": event["folds"]}
+        elif kind in ("note", "warning"):
+            self._facts["notes"].append(event["text"])
+        if kind in ("stage", "plan", "note", "warning", "fold") or time.monotonic() - self._last > SECONDS:
+            self._write()
+
+    def end(self, how: str, error: PatiError | None = None) -> None:
+        """`how`: done, stopped or failed."""
+        self._facts["ended"] = how
+        if error is not None:
+            self._facts |= {"error": error.message, "hint": error.hint}
+        self._write()
+
+    def _write(self) -> None:
+        self._last = time.monotonic()
+        files.write_json(self._path, self._facts | {"at": time.time()})
+
+
+def main(order: Order) -> None:
+    """Do what is ordered, telling how far it is."""
+    with files.locked(order.job / ".lock", "held", wait=True):
+        progress = Progress(order.job / NAME)
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            _do(order, progress)
+        except (Interrupted, KeyboardInterrupt):
+            progress.end("stopped")
+        except PatiError as error:
+            progress.end("failed", error)
+        except OSError as error:
+            progress.end("failed", PatiError(": ".join(str(p) for p in (error.filename, error.strerror or error) if p)))
+        else:
+            progress.end("done")
+
+
+def _do(order: Order, progress: Progress) -> None:
+    from pati import cleaning, pipeline
+    from pati.data.sources import Columns
+    from pati.recipe import Recipe
+
+    folder = Path(order.folder)
+    if order.action == "resume":
+        pipeline.resume(folder, started=STARTED, listen=progress)
+    elif order.action == "clean":
+        cleaning.clean(
+            order.data, folder, folds=order.folds, budget=order.budget, started=STARTED, listen=progress
+        )  # fmt: skip
+    else:
+        pipeline.train(
+            order.data,
+            Recipe.from_json(order.recipe),
+            out=folder,
+            columns=Columns(**order.columns),
+            decisions=Path(order.decisions) if order.decisions else None,
+            started=STARTED,
+            listen=progress,
+        )
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main(Order(**json.loads(sys.argv[1])))
