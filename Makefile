@@ -1,6 +1,7 @@
 # demo   set up and train for about two minutes      test   everything, as CI does
 # check  lint, types, quick tests                    fix    format and mend lint
-# bench  the figures in docs (hours; see bench/)     docs   write the generated parts of docs anew
+# bench  the figures in docs (hours; see bench/)     docs   write the generated parts of docs and notebooks anew
+# site   the docs as pages, in build/site
 # fuzz   a million damaged photos, 200,000 model files (about half an hour)
 
 SHELL := /bin/bash
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PATI_MIRROR ?= $(abspath $(wildcard ../shared/data))
 export PATI_MIRROR
 
-.PHONY: demo test check fix bench docs fuzz clean
+.PHONY: demo test check fix bench docs site fuzz clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m pati.demo
@@ -38,6 +39,10 @@ bench: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python notebooks/write.py
+
+site: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'

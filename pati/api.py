@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,21 @@ from typing import Any
 from pati import comparison, included, pipeline
 from pati.classifier import Classifier
 from pati.recipe import Recipe
+from pati.terminal import Watch
 
 
-def train(data: str | Path, recipe: Recipe | None = None, *, out: str | Path | None = None) -> Classifier:
+def train(
+    data: str | Path, recipe: Recipe | None = None, *, out: str | Path | None = None, progress: bool = False
+) -> Classifier:
     """Train a classifier from scratch on a folder, archive, CSV or known set.
 
     `out` is the run's folder (default: the next free one in runs/); the report lies there,
-    and the scores are in the classifier's `facts`. Raises `PatiError`.
+    and the scores are in the classifier's `facts`. `progress` shows on stderr how far it is, as the command line does.
+    Raises `PatiError`.
     """
-    return pipeline.train(data, recipe or Recipe(), out=Path(out) if out else None).classifier
+    with contextlib.closing(Watch()) as watch:
+        listen = watch if progress else lambda event: None
+        return pipeline.train(data, recipe or Recipe(), out=Path(out) if out else None, listen=listen).classifier
 
 
 def load(path: str | Path | None = None) -> Classifier:

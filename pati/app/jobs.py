@@ -24,6 +24,7 @@ from pati.run import Run, claimed
 
 BEGIN_SECONDS = 15.0  # in which a process must have taken its lock
 NAME = "progress.json"
+_started: list[subprocess.Popen[bytes]] = []  # by this process, which must hear of their ends
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def job(run: Path, *, cleaning: bool = False) -> Job | None:
     folder = job_folder(run, cleaning=cleaning)
     if not (folder / NAME).exists():
         return None
+    _started[:] = [one for one in _started if one.poll() is None]
     alive = _alive(folder)
     try:
         progress = json.loads((folder / NAME).read_text(encoding="utf-8"))
@@ -106,6 +108,7 @@ def begin(order: Order, runs: Path) -> None:
                 [sys.executable, "-m", "pati.app.work", json.dumps(asdict(order))],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
+        _started.append(process)
         deadline = time.monotonic() + BEGIN_SECONDS
         while not _alive(order.job) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -184,7 +184,7 @@ def _one(model: Path, made: Classifier, photo: Given) -> None:
             mime="image/png",
             on_click="ignore",
         )
-        _download_answers([(photo, answer)], made)
+        _download_answers([(photo, answer)], made, key="csv-one")
 
 
 def _asked(made: Classifier) -> tuple[str | None, str, int | None, float]:
@@ -226,7 +226,7 @@ def _many(model: Path, made: Classifier, given: list[Given]) -> None:
     answers = _answered(model, made, given)
     counts = Counter("unreadable" if row.error else "unsure" if row.unsure else "answered" for row in answers)
     st.write(t("many", **{name: counts[name] for name in ("answered", "unsure", "unreadable")}))
-    _download_answers(list(zip(given, answers, strict=True)), made)
+    _download_answers(list(zip(given, answers, strict=True)), made, key="csv-many")
     pages = -(-len(given) // PAGE)
     at = PAGE * (st.number_input(t("page"), 1, pages, key="many_page") - 1) if pages > 1 else 0
     with st.container(key="grid-many"):
@@ -287,11 +287,13 @@ def _forget_others(keys: set[str]) -> None:
         del thumbnails[key]
 
 
-def _download_answers(rows: list[tuple[Given, Prediction]], made: Classifier) -> None:
+def _download_answers(rows: list[tuple[Given, Prediction]], made: Classifier, *, key: str) -> None:
     def text() -> str:
         to = io.StringIO()
         named = [Prediction(**{**vars(answer), "path": say_photo(photo.name)}) for photo, answer in rows]
         output.comma_separated(named, made.classes, to)
         return to.getvalue()
 
-    st.download_button(t("download_csv"), text, file_name="pati-answers.csv", mime="text/csv", on_click="ignore")
+    st.download_button(
+        t("download_csv"), text, file_name="pati-answers.csv", mime="text/csv", on_click="ignore", key=key
+    )

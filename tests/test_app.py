@@ -1,0 +1,501 @@
+"""The page of `pati app`, opened in a browser as a visitor would."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import string
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+import pati
+from pati import cleaning, pipeline
+from pati.app import jobs
+from pati.app.jobs import Order
+from pati.app.settings import Settings
+from pati.app.words import WORDS
+from pati.errors import PatiError
+from pati.recipe import Recipe
+from tests.conftest import draw, jpeg, write_shapes
+from tests.test_cli import pati as command
+from tests.test_pages import CHROMIUM, QUIET
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+HOSTILE = "<img src=x onerror=alert(1)>*b*"  # a class that must be shown as it is
+UPLOAD = '[data-testid="stFileUploaderDropzoneInput"]'
+SECONDS = 30_000  # milliseconds that a page may take
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: pages are opened in it")
+
+
+def silent(event: dict[str, object]) -> None:
+    """Listens to nothing."""
+
+
+# A server, and a browser --------------------------------------------------------------
+
+
+@dataclass
+class Served:
+    """A page being served, and the folder that it may read, with photos/ and runs/ in it."""
+
+    address: str
+    folder: Path
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("app")
+    photos = write_shapes(folder / "photos", per_class=40)
+    (photos / "square").rename(photos / HOSTILE)
+    (photos / "triangle" / "twin.jpg").write_bytes(jpeg(draw("circle", 10), 80))
+    (photos / "triangle" / "broken.jpg").write_bytes(b"\xff\xd8\xff" + bytes(200))
+    write_shapes(folder / "clean", per_class=30)
+    recipe = Recipe(epochs=4, size=32, growth=(1.0,), width=0.5, split_seed=1)
+    pipeline.train(photos, recipe, out=folder / "runs" / "first")
+    cleaning.clean(photos, folder / "runs" / "first", listen=silent)
+    port = free_port()
+    command = [sys.executable, "-m", "pati", "app", "--port", str(port), "--no-browser"]
+    with (folder / "app.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    for _ in range(200):
+        with socket.socket() as one:
+            if one.connect_ex(("localhost", port)) == 0:
+                break
+        time.sleep(0.1)
+    yield Served(f"http://localhost:{port}", folder)
+    process.terminate()
+    process.wait(20)
+    assert "Traceback" not in (folder / "app.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *CAMERA])
+        yield chromium
+        chromium.close()
+
+
+@dataclass
+class Visit:
+    """A browser's tab on the page, and what it asked for and went wrong in it."""
+
+    page: Page
+    address: str
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def go(self, where: str = "") -> None:
+        self.page.goto(f"{self.address}/{where}")
+        self.page.wait_for_selector("h1")
+
+    def see(self, text: str, timeout: int = SECONDS) -> None:
+        self.page.get_by_text(text).first.wait_for(timeout=timeout)
+
+    def press(self, key: str) -> None:
+        """The button of that name in the program."""
+        self.page.locator(f".st-key-{key} button:visible").first.click()
+
+    def choose(self, text: str) -> None:
+        one = self.page.get_by_role("radio", name=text, exact=True)
+        for _ in range(10):  # a click while the page is being written anew may be lost
+            one.click(force=True)
+            self.page.wait_for_timeout(500)
+            if one.get_attribute("aria-checked") == "true" or one.is_checked():
+                return
+
+    def pick(self, label: str, option: str) -> None:
+        """An option of a list, as by typing its first letters."""
+        box = self.page.get_by_role("combobox", name=label)
+        box.click()
+        box.press_sequentially(option)
+        self.page.get_by_role("option", name=option).first.wait_for()
+        box.press("Enter")
+        self.page.wait_for_timeout(1500)  # what stood there before goes piece by piece
+
+    def upload(self, *photos: Path) -> None:
+        self.page.set_input_files(UPLOAD, list(photos))
+
+
+@pytest.fixture
+def visit(browser: Browser, served: Served) -> Iterator[Visit]:
+    context = browser.new_context(
+        viewport={"width": 1100, "height": 900}, locale="en-US", accept_downloads=True, permissions=["camera"]
+    )
+    found = Visit(context.new_page(), served.address)
+    found.page.set_default_timeout(SECONDS)
+    found.page.on("request", lambda request: found.requests.append(request.url))
+    found.page.on("pageerror", lambda error: found.errors.append(str(error)))
+    found.page.on("dialog", lambda dialog: found.errors.append(f"dialog {dialog.message}"))
+    yield found
+    context.close()
+    elsewhere = [url for url in found.requests if not url.startswith((served.address, "data:", "blob:", "ws:"))]
+    assert not elsewhere, "the page asks for nothing beyond this machine"
+    assert not found.errors
+
+
+@pytest.fixture(scope="module")
+def chelsea(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = pytest.importorskip("skimage.data")
+    path = tmp_path_factory.mktemp("photo") / "chelsea.jpg"
+    path.write_bytes(jpeg(Image.fromarray(data.chelsea())))
+    return path
+
+
+# Trying -------------------------------------------------------------------------------
+
+
+@needs_chromium
+def test_a_photo_is_answered_as_by_command_line_and_python(visit: Visit, chelsea: Path, tmp_path: Path) -> None:
+    visit.go()
+    visit.upload(chelsea)
+    visit.see("This is Cat.")
+    bars = visit.page.locator(".pati-bar")
+    assert bars.count() == 2
+    answer = pati.load().predict(chelsea)
+    shown = dict(re.findall(r"(\w+)\s*([\d.]+) %", bars.first.inner_text() + "\n" + bars.last.inner_text()))
+    for name, share in answer.probabilities.items():
+        assert float(shown[name]) == pytest.approx(100 * share, abs=0.051)
+    overlay = visit.page.get_by_role("img", name="The photo under the map of reasons for Cat")
+    assert overlay.evaluate("image => image.naturalWidth") > 100
+    with visit.page.expect_download() as saved:
+        visit.page.get_by_role("button", name="Download the answers (CSV)").click()
+    saved.value.save_as(tmp_path / "answers.csv")
+    rows = list(csv.reader((tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()))
+    printed = command("predict", chelsea, "--format", "csv").stdout.splitlines()
+    assert rows[0] == printed[0].split(",")
+    assert rows[1][1:] == printed[1].split(",")[1:]
+    assert rows[1][0] == "chelsea.jpg"
+    with visit.page.expect_download() as saved:
+        visit.page.get_by_role("button", name="Download the overlay").click()
+    saved.value.save_as(tmp_path / "overlay.png")
+    with Image.open(tmp_path / "overlay.png") as overlaid, Image.open(chelsea) as photo:
+        assert overlaid.size == photo.size
+
+
+@needs_chromium
+def test_other_methods_stages_and_classes(visit: Visit, chelsea: Path) -> None:
+    visit.go()
+    visit.upload(chelsea)
+    visit.see("Yellow is where the reasons for Cat lie.")
+    visit.page.set_viewport_size({"width": 1100, "height": 1600})  # an open list closes when the page scrolls
+    visit.page.get_by_text("Where it looked", exact=True).click()
+    visit.page.wait_for_timeout(1000)
+    for label, option in (("Class to explain", "Dog"), ("Method", "layer-cam"), ("Stage of the net", "2")):
+        visit.pick(label, option)
+    visit.see("for Dog")
+    visit.see("This is Cat.")  # what is answered stays
+
+
+@needs_chromium
+def test_language_is_switched_and_remembered(visit: Visit, chelsea: Path) -> None:
+    visit.go()
+    visit.see("What is in the photo?")
+    visit.choose("Türkçe")
+    visit.see("Fotoğrafta ne var?")
+    visit.upload(chelsea)
+    visit.see("Yanıt: Cat.")
+    visit.page.wait_for_timeout(500)
+    visit.page.reload()
+    visit.see("Fotoğrafta ne var?")
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("<img src=x onerror=alert(1)>.jpg", b"\xff\xd8\xff" + bytes(300), "it is damaged"),
+        ("notes.jpg", b"just text", "no photo in a format that is known"),
+        ("empty.png", b"", "the file is empty"),
+        ("bomb.png", None, "larger than this page takes"),
+    ],
+)
+def test_a_bad_file_is_told_in_words(visit: Visit, tmp_path: Path, name: str, data: bytes | None, told: str) -> None:
+    bad = tmp_path / name
+    if data is None:  # 30,000 × 30,000 px in some kilobytes
+        Image.new("1", (30_000, 30_000)).save(bad)
+    else:
+        bad.write_bytes(data)
+    visit.go()
+    visit.upload(bad)
+    visit.see(told)
+    assert f"{name} can't be read" in visit.page.get_by_test_id("stAlert").inner_text()
+    visit.choose("Türkçe")
+    visit.see("okunamıyor")
+
+
+@needs_chromium
+def test_the_camera(visit: Visit) -> None:
+    visit.go()
+    visit.choose("Camera")
+    visit.page.wait_for_function("document.querySelector('video')?.readyState === 4")
+    visit.page.get_by_test_id("stCameraInputButton").click()
+    visit.page.locator(".pati-bars").wait_for()
+
+
+@needs_chromium
+def test_samples_are_the_runs_own_test_photos(visit: Visit) -> None:
+    visit.go()
+    visit.choose("Sample")
+    visit.press("sample-0")
+    visit.see("This is Cat.")
+    visit.pick("Model", "first")
+    visit.see("These are test photos of this run")
+    visit.press("sample-1")
+    visit.see("The photo's label")
+
+
+@needs_chromium
+def test_a_hundred_photos_at_once(visit: Visit, served: Served, tmp_path: Path) -> None:
+    photos = sorted((served.folder / "photos").rglob("*.jpg"))[:99]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff" + bytes(300))
+    visit.go()
+    visit.upload(*photos, broken)
+    visit.see("1 can't be read", timeout=60_000)
+    told = visit.page.get_by_text("answered,").inner_text()
+    answered, unsure, unreadable = map(int, re.findall(r"\d+", told))
+    assert answered + unsure == 99
+    assert unreadable == 1
+    visit.press("closer-3")
+    visit.page.locator(".pati-bars").wait_for()
+
+
+# Training -----------------------------------------------------------------------------
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
+    """One minute on a small folder: audit, start, see the curve move, reload, stop, go on, open the result."""
+    visit.go("train")
+    visit.pick("Folder with one folder a class", "photos")
+    visit.press("audit")
+    visit.see("groups of duplicates")
+    visit.see("The same picture in two classes: 1")
+    visit.page.get_by_text("Files set aside, and why: 1").click()
+    visit.see("it is damaged")
+    visit.see(HOSTILE)
+    visit.page.get_by_role("slider", name="Minutes for everything").focus()
+    visit.page.keyboard.press("ArrowLeft")
+    visit.page.wait_for_timeout(1000)
+    visit.press("begin")
+    curve = visit.page.locator(".st-key-curves img")
+    curve.wait_for()
+    first = curve.get_attribute("src")
+    visit.page.wait_for_function(
+        "before => document.querySelector('.st-key-curves img')?.getAttribute('src') !== before", arg=first
+    )
+    run = served.folder / "runs" / re.search(r"run=([\w-]+)", visit.page.url)[1]  # type: ignore[index]
+    assert json.loads((run / "recipe.json").read_text())["budget"] == 60
+    other = visit.page.context.new_page()
+    other.goto(f"{served.address}/train")
+    other.get_by_text(f"{run.name} is being worked on").wait_for()
+    other.close()
+    with pytest.raises(PatiError, match="is being worked on"):
+        jobs.train(served.folder / "runs", str(served.folder / "clean"), Recipe(epochs=1))
+    visit.page.reload()
+    visit.page.locator(".st-key-stop button").wait_for()
+    visit.press("stop")
+    visit.see("Its state is kept")
+    assert list((run / "checkpoints").iterdir())
+    visit.press("resume")
+    visit.see("test photos right", timeout=100_000)
+    frame = visit.page.frame_locator("iframe")
+    frame.get_by_text("Result on the test split").first.wait_for()
+    assert json.loads((run / "run.json").read_text())["test_scored"] == 1
+    visit.press("try_it")
+    visit.see("These are test photos") if visit.page.get_by_text("These are").count() else visit.see(run.name)
+
+
+@needs_chromium
+def test_what_lies_outside_is_not_read(visit: Visit, served: Served) -> None:
+    visit.go("train")
+    field = visit.page.get_by_role("combobox", name="Folder with one folder a class")
+    field.fill("../..")
+    field.press("Enter")
+    visit.see("lies outside of")
+
+
+def test_the_root_is_kept_to(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "secret")
+    kept = Settings.of(None, tmp_path / "root")
+    assert kept.may_read(tmp_path / "root" / "photos")
+    assert not kept.may_read(tmp_path / "root" / "link")
+    assert not kept.may_read(tmp_path / "root" / ".." / "secret")
+    assert Settings.from_text(kept.to_text()) == kept
+
+
+# Results ------------------------------------------------------------------------------
+
+
+@needs_chromium
+def test_a_cell_of_the_confusion_matrix_opens_its_photos(visit: Visit) -> None:
+    visit.go("results")
+    visit.pick("Training", "first")
+    cell = visit.page.locator(".st-key-cell-1-1 button:visible").first
+    count = int(cell.inner_text())
+    cell.click()
+    visit.see(f"circle answered as circle: {count} photos")
+    photos = visit.page.locator(".stMain [class*='st-key-grid'] img")
+    photos.first.wait_for()
+    visit.page.get_by_text("Show where it looked").click()
+    visit.page.wait_for_timeout(1500)
+    assert photos.count() == min(12, count)
+    visit.see(HOSTILE)  # as text
+
+
+# Cleaning -----------------------------------------------------------------------------
+
+
+@needs_chromium
+def test_decisions_by_click_and_key(visit: Visit, served: Served) -> None:
+    table = served.folder / "runs" / "first" / "clean" / "decisions.csv"
+
+    def decided() -> list[str]:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            return [row["decision"] for row in csv.DictReader(file) if row["decision"]]
+
+    total = len(table.read_text(encoding="utf-8-sig").splitlines()) - 1
+    visit.go("clean")
+    visit.pick("Training", "first")
+    visit.see("The same picture in two classes")
+    visit.see(f"0 of {total} decided")
+    visit.press("decide-keep")
+    visit.see(f"1 of {total} decided")
+    assert decided() == ["keep"]
+    visit.page.keyboard.press("d")
+    visit.see(f"2 of {total} decided")
+    assert sorted(decided()) == ["drop", "keep"]
+    visit.page.keyboard.press("u")
+    visit.see(f"1 of {total} decided")
+    assert decided() == ["keep"]
+
+
+# The process behind it ----------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _none_left() -> Iterator[None]:
+    yield
+    for process in jobs._started:
+        process.wait(30)
+
+
+def wait_for(run: Path, *states: str, seconds: float = 60.0) -> jobs.Job:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = jobs.job(run)
+        if found is not None and found.state in states:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{jobs.job(run)}; {(run / 'job' / 'output.txt').read_text()}")
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_stopped_and_goes_on(shapes: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    recipe = Recipe(epochs=400, size=32, growth=(1.0,), width=0.5)
+    run = jobs.train(runs, str(shapes), recipe)
+    assert wait_for(run, "running").progress["process"] != os.getpid()
+    with pytest.raises(PatiError, match="is being worked on"):
+        jobs.train(runs, str(shapes), recipe)
+    assert [path.name for path in runs.iterdir() if path.is_dir()] == [run.name]  # nothing is left of the second one
+    deadline = time.monotonic() + 60
+    while not list(run.glob("log.jsonl")) or '"epoch"' not in (run / "log.jsonl").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(jobs.job(run).progress["process"], signal.SIGKILL)  # type: ignore[union-attr]
+    assert wait_for(run, "stopped", "failed").state == "stopped"
+    jobs.begin(Order("resume", str(run)), runs)
+    wait_for(run, "running")
+    time.sleep(3)
+    jobs.stop(run)
+    assert wait_for(run, "stopped", "done", "failed").state == "stopped"
+    assert list((run / "checkpoints").iterdir())
+
+
+def test_a_mistake_is_told_by_the_job(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    run = jobs.train(tmp_path / "runs", str(tmp_path / "empty"), Recipe(epochs=1))
+    found = wait_for(run, "failed")
+    assert "no photo found" in found.progress["error"]
+
+
+# Words --------------------------------------------------------------------------------
+
+
+def test_every_sentence_is_there_in_both_languages() -> None:
+    fields = string.Formatter()
+    english, turkish = WORDS["en"], WORDS["tr"]
+    assert english.keys() == turkish.keys()
+    for key in english:
+        asked, given = ({name for _, name, _, _ in fields.parse(words[key]) if name} for words in (english, turkish))
+        assert asked == given, key
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [390, 1100])
+@pytest.mark.parametrize("where", ["", "train", "results", "clean"])
+def test_pages_fit_in_both_languages(visit: Visit, where: str, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 850})
+    visit.go(where)
+    for name, other in (("Türkçe", "en"), ("English", "tr")):
+        visit.choose(name)
+        visit.see(WORDS["tr" if name == "Türkçe" else "en"][f"{where or 'try'}_title"])
+        main = visit.page.get_by_test_id("stMain")
+        assert main.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
+        strange = [text for text in WORDS[other].values() if len(text) > 25 and "{" not in text]
+        for _ in range(50):  # what stood there before goes piece by piece
+            left = [text for text in strange if text in main.inner_text()]
+            if not left:
+                break
+            visit.page.wait_for_timeout(100)
+        assert not left
+
+
+def test_without_streamlit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pati.app.launch import launch
+
+    monkeypatch.setitem(sys.modules, "streamlit.web", None)
+    with pytest.raises(PatiError, match="needs Streamlit") as told:
+        launch(Settings.of(None, tmp_path), host="localhost", port=None, browser=False)
+    assert "pati[app]" in told.value.hint
+
+
+def test_mistakes_at_the_start_are_told(tmp_path: Path) -> None:
+    assert "is not there" in command("app", tmp_path / "nothing", "--no-browser").stderr
+    shutil.copytree(tmp_path, tmp_path.parent / "copy", dirs_exist_ok=True)
+    assert "is not a folder" in command("app", "--root", tmp_path / "nothing", "--no-browser").stderr
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        one.listen()
+        port = one.getsockname()[1]
+        assert f"port {port}" in command("app", "--port", port, "--no-browser", cwd=tmp_path).stderr

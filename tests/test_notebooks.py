@@ -1,0 +1,67 @@
+"""Both notebooks run from top to bottom, here on a part of the real photos and in half a minute a training."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "notebooks"
+NAMES = ("cats_vs_dogs.ipynb", "cats_vs_dogs.tr.ipynb")
+PHOTOS = 400  # of each class
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_as_written_and_keeps_no_output(name: str) -> None:
+    spec = importlib.util.spec_from_file_location("write_notebooks", ROOT / "write.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text == module.text(name), "run `make docs`"
+    assert all(not cell.get("outputs") for cell in json.loads(text)["cells"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs(name: str, photos: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    with zipfile.ZipFile(photos("cats-vs-dogs")) as whole, zipfile.ZipFile(tmp_path / "cats-vs-dogs.zip", "w") as part:
+        for label in ("Cat", "Dog"):
+            names = sorted(one for one in whole.namelist() if f"/{label}/" in one and one.endswith(".jpg"))
+            for one in names[:PHOTOS]:
+                part.writestr(one, whole.read(one))
+    monkeypatch.setenv("PATI_MIRROR", str(tmp_path))
+    monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT.parent), os.environ.get("PYTHONPATH", "")]))
+    notebook = nbformat.reads((ROOT / name).read_text(encoding="utf-8"), as_version=4)
+    (choice,) = (cell for cell in notebook.cells if cell.source == "MINUTES = 5")
+    choice.source = "MINUTES = 0.5"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(
+        output.get("text", "") + output.get("data", {}).get("text/plain", "")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )
+    assert "depends on what was learnt:" in printed
+    assert "house" in printed
+    pictures = [
+        kind
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        for kind in output.get("data", {})
+        if kind.startswith("image/")
+    ]
+    assert len(pictures) >= 8
+    (runs,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in runs.iterdir()} == {"house", "scratch"}
