@@ -37,6 +37,7 @@
     outside     clothing and digits shown to the 30-minute model; what its confidence is worth
     labels      200 training labels flipped on purpose, found by `pati clean --folds 3 --budget 15m`
     copies      near-duplicates planted in photos: found, and kept in one split
+    page        the page of `pati app`: seconds to an answer, memory over 500 uploads, 20 visitors for 5 minutes
     startup     seconds of `pati --help`
 
 `python -m bench.figure` draws docs/accuracy.png from them.
@@ -67,6 +68,7 @@ from bench import (
     kills,
     labels,
     many_kills,
+    page,
     runs,
     shipped,
     study,
@@ -110,6 +112,7 @@ MEASUREMENTS = {
     "outside": explanations.outside,
     "labels": labels.labels,
     "copies": copies.copies,
+    "page": page.page,
     "startup": runs.startup,
 }
 

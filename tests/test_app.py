@@ -286,6 +286,23 @@ def test_a_hundred_photos_at_once(visit: Visit, served: Served, tmp_path: Path) 
     visit.page.locator(".pati-bars").wait_for()
 
 
+@needs_chromium
+def test_uploads_from_elsewhere_are_refused(visit: Visit, chelsea: Path) -> None:
+    """Without the token that only the page itself can know (XSRF), and from a page of another origin."""
+    visit.go()
+    with visit.page.expect_request(lambda request: request.method == "PUT") as sent:
+        visit.upload(chelsea)
+    visit.see("This is Cat.")
+    asked = sent.value
+    headers = asked.all_headers()
+    assert "x-xsrftoken" in headers
+    kept = {name: headers[name] for name in ("content-type", "cookie") if name in headers}
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\nx\r\n--x--\r\n'
+    kept["content-type"] = "multipart/form-data; boundary=x"
+    refused = visit.page.request.put(asked.url, headers=kept, data=body)
+    assert refused.status == 403
+
+
 # Training -----------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from pati.app import jobs, parts
 from pati.app.gallery import photo_of, readable_root
 from pati.app.jobs import Order
 from pati.app.parts import percent, plain, say_photo, settings, t
-from pati.app.train_page import MINUTES, show_error, show_progress
+from pati.app.train_page import MINUTES, show_progress
 from pati.data.decisions import ACTIONS
 from pati.data.manifest import Entry, Manifest
 from pati.errors import PatiError
@@ -39,7 +39,7 @@ def page() -> None:
         _live(run)
         return
     if found is not None and found.state == "failed":
-        show_error(PatiError(found.progress.get("error", ""), found.progress.get("hint", "")))
+        parts.show_error(PatiError(found.progress.get("error", ""), found.progress.get("hint", "")))
     table = run.folder / "clean" / "decisions.csv"
     if table.exists():
         _decide(run, table)
@@ -65,7 +65,7 @@ def _make_list(run: Run) -> None:
     try:
         jobs.begin(order, settings().runs)
     except PatiError as error:
-        show_error(error)
+        parts.show_error(error)
     else:
         st.rerun()
 
@@ -144,7 +144,7 @@ def _ask(run: Run, table: Path, row: dict[str, str], found: Manifest) -> None:
         try:
             cleaning.decide(table, row["path"], action, label)
         except PatiError as error:
-            show_error(error)
+            parts.show_error(error)
             return
         st.session_state["clean_made"].append(row["path"])
         st.rerun()
@@ -195,6 +195,6 @@ def _train(run: Run, table: Path) -> None:
     try:
         folder = jobs.train(settings().runs, state["data"], recipe, columns=state["columns"], decisions=table)
     except PatiError as error:
-        show_error(error)
+        parts.show_error(error)
         return
     st.switch_page(parts.page_named("train"), query_params={"run": folder.name})

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from pati.app import clean_page, results_page, style, train_page, try_page
+from pati.app import clean_page, parts, results_page, style, train_page, try_page
 from pati.app.parts import language, settings, t
 from pati.app.words import NAMES
+from pati.errors import PatiError
 
 ICON = Path(__file__).parent / "paw.png"
 PAGES = (
@@ -57,7 +58,10 @@ def main() -> None:
             label_visibility="collapsed",
         )
     remember()
-    chosen.run()
+    try:
+        chosen.run()
+    except PatiError as error:  # a run that was damaged or deleted while it was looked at
+        parts.show_error(error)
 
 
 main()

@@ -23,6 +23,7 @@ from pati.app.settings import Settings
 from pati.app.words import WORDS
 from pati.classifier import Classifier, Explanation, Prediction
 from pati.decode import Unreadable
+from pati.errors import PatiError
 from pati.files import read_json
 from pati.report import figures
 from pati.run import Run
@@ -197,3 +198,10 @@ def page_named(name: str) -> StreamlitPage:
 def recipe_of(run: Run) -> dict[str, Any]:
     """The run's recipe as plain values."""
     return dict(read_json(run.recipe))
+
+
+def show_error(error: PatiError) -> None:
+    """What was wrong, and what to do: the library's own words."""
+    st.error(
+        plain(say_photo(error.message)) + (f"\n\n{plain(t('hint', hint=say_photo(error.hint)))}" if error.hint else "")
+    )

@@ -9,7 +9,6 @@ from pati import comparison
 from pati.app import gallery, parts
 from pati.app.gallery import Tested, tested
 from pati.app.parts import number, percent, percent_sign, plain, say_photo, settings, t
-from pati.app.train_page import show_error
 from pati.errors import PatiError
 from pati.run import Run
 
@@ -66,7 +65,7 @@ def _comparison(runs: list[Run]) -> None:
     try:
         found = comparison.compare([run.folder for run in runs])
     except PatiError as error:
-        show_error(error)
+        parts.show_error(error)
         return
     rows = []
     for pair in found["pairs"]:

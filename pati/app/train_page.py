@@ -143,19 +143,12 @@ def _audit(data: str) -> Manifest | None:
         try:
             kept = st.session_state["audited"] = (data, pipeline.check(data, Recipe(), listen=listen))
         except PatiError as error:
-            show_error(error)
+            parts.show_error(error)
             return None
         finally:
             bar.empty()
     _show_audit(kept[1])
     return kept[1]
-
-
-def show_error(error: PatiError) -> None:
-    """What was wrong, and what to do: the library's own words."""
-    st.error(
-        plain(say_photo(error.message)) + (f"\n\n{plain(t('hint', hint=say_photo(error.hint)))}" if error.hint else "")
-    )
 
 
 def _show_audit(found: Manifest) -> None:
@@ -214,7 +207,7 @@ def _begin(data: str, found: Manifest, *, busy: bool) -> None:
         try:
             folder = jobs.train(settings().runs, data, Recipe(budget=60.0 * minutes, model=model))
         except PatiError as error:
-            show_error(error)
+            parts.show_error(error)
         else:
             _open(folder)
 
@@ -245,7 +238,7 @@ def _watch(run: Run) -> None:
             try:
                 jobs.begin(Order("resume", str(run.folder)), settings().runs)
             except PatiError as error:
-                show_error(error)
+                parts.show_error(error)
             else:
                 st.rerun()
     if st.button(t("run_new"), key="run_new"):
