@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -23,6 +24,8 @@ from pati.report import figures
 SOURCES = ("upload", "camera", "sample")
 PAGE = 24  # photos shown at once
 SAMPLES = 8  # test photos to pick from
+# Names of the widgets that ask for an explanation, and what stands in them at first.
+ASKED: dict[str, Any] = {"opacity": 0.5, "why_class": None, "why_method": "grad-cam", "why_stage": None}
 
 
 @dataclass(frozen=True)
@@ -153,55 +156,59 @@ def _tested(model: Path) -> Tested | None:
 
 
 def _one(model: Path, made: Classifier, photo: Given) -> None:
-    left, right = st.columns([3, 2], gap="large")
-    with right:
-        place = st.container()
-        label, method, stage, opacity = _asked(made)
+    stages = range(len(made.net.stages), 0, -1)
+    # The answer is worked out before anything is shown: a browser that draws meanwhile takes the processor from it.
+    # What is asked of the explanation below is known from the last time.
+    asked = {name: st.session_state.get(name, value) for name, value in ASKED.items()}
+    stage = None if asked["why_stage"] in (None, stages[0]) else asked["why_stage"]
     try:
-        explanation = made.explain(photo.data, label=label, method=method, stage=stage)
+        explanation = made.explain(
+            photo.data,
+            label=asked["why_class"] if asked["why_class"] in made.classes else None,
+            method=asked["why_method"],
+            stage=stage if stage in stages else None,
+        )
+        picture = parts.overlaid(explanation, asked["opacity"])
     except UnreadablePhoto as error:
-        with left:
-            st.error(plain(t("unreadable", name=say_photo(photo.name), reason=reason(error.reason))))
+        st.error(plain(t("unreadable", name=say_photo(photo.name), reason=reason(error.reason))))
         return
     except PatiError as error:  # a net or a method of one's own that don't fit
-        with left:
-            st.error(plain(t("why_none", error=error.message)))
+        st.error(plain(t("why_none", error=error.message)))
+        _ask(made, stages)
         return
-    answer = explanation.prediction
-    with place:
+    answer, label = explanation.prediction, say_photo(explanation.label)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        parts.picture(picture, t("alt_overlay", label=label))
+        st.caption(plain(t("why_text" if explanation.peak > 0 else "why_empty", label=label)))
+    with right:
         verdict(made, answer, photo.truth)
         parts.bars(answer)
-    asked = say_photo(explanation.label)
-    with left:
-        picture = parts.overlaid(explanation, opacity)
-        parts.picture(picture, t("alt_overlay", label=asked))
-        st.caption(plain(t("why_text" if explanation.peak > 0 else "why_empty", label=asked)))
-    with right, st.container(horizontal=True):
-        st.download_button(
-            t("download_overlay"),
-            lambda: parts.png(picture),
-            file_name="pati-overlay.png",
-            mime="image/png",
-            on_click="ignore",
-        )
-        _download_answers([(photo, answer)], made, key="csv-one")
+        _ask(made, stages)
+        with st.container(horizontal=True):
+            st.download_button(
+                t("download_overlay"),
+                lambda: parts.png(picture),
+                file_name="pati-overlay.png",
+                mime="image/png",
+                on_click="ignore",
+            )
+            _download_answers([(photo, answer)], made, key="csv-one")
 
 
-def _asked(made: Classifier) -> tuple[str | None, str, int | None, float]:
+def _ask(made: Classifier, stages: Sequence[int]) -> None:
     """What to explain and how: class, method, stage, and the overlay's strength."""
     with st.expander(t("why")):
-        opacity = st.slider(t("why_opacity"), 0.0, 1.0, 0.5, 0.05, key="opacity")
-        label = st.selectbox(
+        st.slider(t("why_opacity"), 0.0, 1.0, ASKED["opacity"], 0.05, key="opacity")
+        st.selectbox(
             t("why_class"), [None, *made.classes], key="why_class",
             format_func=lambda name: t("why_answer") if name is None else say_photo(name),
         )  # fmt: skip
-        method = st.selectbox(t("why_method"), list(explainers), key="why_method")
-        stages = range(len(made.net.stages), 0, -1)
-        stage = st.selectbox(
+        st.selectbox(t("why_method"), list(explainers), key="why_method")
+        st.selectbox(
             t("why_stage"), list(stages), key="why_stage",
             format_func=lambda number: t("why_stage_last", number=number) if number == stages[0] else str(number),
         )  # fmt: skip
-    return label, method, None if stage == stages[0] else stage, opacity
 
 
 def verdict(made: Classifier, answer: Prediction, truth: str = "") -> None:
