@@ -104,7 +104,8 @@ async def _together(address: str, photos: list[Path], process: int) -> dict[str,
         async def visitor(number: int) -> list[float]:
             chance, seconds = random.Random(number), []
             while time.monotonic() < until:
-                seconds.append(await answered(tabs[number], chance.choice(photos)))
+                # Never the one before: a browser says nothing of the same file chosen again.
+                seconds.append(await answered(tabs[number], photos[(5 * number + len(seconds)) % len(photos)]))
                 await asyncio.sleep(chance.uniform(*THINKING))
             return seconds
 

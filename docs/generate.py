@@ -539,7 +539,27 @@ def trust() -> str:
     return text
 
 
+def page() -> str:
+    """docs/page.md with its figures."""
+    document = _document("page")
+    found = document["result"]
+    memory, low = found["memory_mb"], found["together_memory_mb"]
+    first, last = (list(memory)[index] for index in (1, -1))
+    slow, fast = (f"{found[key]:.2f} s" for key in ("together_median_seconds", "median_seconds"))
+    text = (
+        f"From the upload of a photo of 500 px to the answer and its map on the screen: {fast} (median of "
+        f"{found['uploads']}; of twenty, nineteen within {found['slowest_of_20']:.2f} s). The server's memory: "
+        f"{memory[first]:.0f} MB after {first} uploads, {memory[last]:.0f} MB after {last}.\n\n"
+        f"{found['visitors']} visitors at once for {found['minutes']} minutes, each looking at an answer for "
+        f"{found['thinking'][0]:.0f} to {found['thinking'][1]:.0f} s: {found['together_answers']:,} answers, median "
+        f"{slow}, nineteen of twenty within {found['together_slowest_of_20']:.2f} s; memory {low['before']:.0f} MB "
+        f"before, {low['after']:.0f} MB after. The browser ran on the same two cores.\n\n{_foot(document)}"
+    )
+    return _between((HERE / "page.md").read_text(encoding="utf-8"), "page", text)
+
+
 PAGES = {
+    "page.md": page,
     "trust.md": trust,
     "cli.md": cli,
     "reference.md": reference,

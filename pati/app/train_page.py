@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from pati.report import figures
 from pati.report.words import WORDS as REPORT
 from pati.run import Run
 
-MINUTES = (1, 2, 5, 10, 30)
+MINUTES = (1, 2, 5, 10, 30, 60)
 DEEPEST = 3  # folders below the root are offered; others can be typed
 MOST_OFFERED = 200
 _PEN = threading.Lock()  # matplotlib's settings are one for all visitors
@@ -84,9 +83,8 @@ def _choose_data() -> str | None:
         known = [name for name in datasets if name == "digits" or locate(name) is not None]
         return st.selectbox(t("data_set"), known, key="data_set")
     root = settings().root
-    offered = list(_offered(root))
     typed = st.selectbox(
-        t("data_where"), offered, index=None, key="data_where", accept_new_options=True, placeholder=str(root)
+        t("data_where"), _offered(root), index=None, key="data_where", accept_new_options=True, placeholder=str(root)
     )
     if not typed:
         return None
@@ -100,21 +98,20 @@ def _choose_data() -> str | None:
     return str(path)
 
 
-def _offered(root: Path) -> Iterator[str]:
+@st.cache_data(max_entries=8, ttl=30, show_spinner=False)
+def _offered(root: Path) -> list[str]:
     """Folders that hold folders of photos, and archives, below the root: relative paths."""
-    found = 0
+    found: list[str] = []
     for folder, inner, names in os.walk(root):
         here = Path(folder)
         depth = len(here.relative_to(root).parts)
         inner[:] = sorted(name for name in inner if not name.startswith(".")) if depth < DEEPEST else []
-        good = [name for name in sorted(names) if is_archive(here / name)]
-        classes = sum(_holds_photos(here / name) for name in inner[:50])
-        if classes > 1:
-            yield str(here.relative_to(root))
-        yield from (str((here / name).relative_to(root)) for name in good)
-        found += len(good) + (classes > 1)
-        if found > MOST_OFFERED:
-            return
+        if sum(_holds_photos(here / name) for name in inner[:50]) > 1:
+            found.append(str(here.relative_to(root)))
+        found += [str((here / name).relative_to(root)) for name in sorted(names) if is_archive(here / name)]
+        if len(found) > MOST_OFFERED:
+            break
+    return found[:MOST_OFFERED]
 
 
 def _holds_photos(folder: Path) -> bool:
