@@ -101,7 +101,7 @@ def begin(order: Order, runs: Path) -> None:
         if other is not None:
             raise PatiError(f"{other.folder.name} is being worked on", "wait for it, or stop it")
         order.job.mkdir(parents=True, exist_ok=True)
-        files.write_json(order.job / NAME, {"stage": "begin", "at": time.time()})
+        files.write_json(order.job / NAME, {"stage": "begin"})
         with (order.job / "output.txt").open("wb") as output:
             # A session of its own: neither a closed terminal nor the page's end reaches it.
             process = subprocess.Popen(

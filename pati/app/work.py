@@ -55,7 +55,7 @@ class Progress:
 
     def _write(self) -> None:
         self._last = time.monotonic()
-        files.write_json(self._path, self._facts | {"at": time.time()})
+        files.write_json(self._path, self._facts)
 
 
 def main(order: Order) -> None:
