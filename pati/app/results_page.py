@@ -81,7 +81,7 @@ def _comparison(runs: list[Run]) -> None:
             [
                 t("compare_pair", first=pair["first"], second=pair["second"]),
                 f"{number(100 * pair['difference'])} ({low} … {high})",
-                f"{number(pair['p'], 3)}",
+                number(pair["p"], 3) if pair["p"] >= 0.001 else f"< {number(0.001, 3)}",
                 verdict,
             ]
         )
