@@ -125,7 +125,7 @@ wait
 until the end and are scored once.""",
         """## Eğitim
 
-Rastgele ağırlıklardan, yukarıda seçilen dakikalarda. Her turdan sonra doğrulama fotoğraflarına bakılır; test
+Rastgele ağırlıklardan, yukarıda seçilen dakikalarda. Her dönemden sonra doğrulama fotoğraflarına bakılır; test
 fotoğrafları
 sonuna kadar bekler ve bir kez puanlanır.""",
     ),

@@ -32,7 +32,7 @@ def load(path: str | Path | None = None) -> Classifier:
 
     Runs no code from the file. Raises `PatiError`.
     """
-    return Classifier.load(path or included.model())
+    return Classifier.load(included.model() if path is None else path)
 
 
 def compare(runs: Sequence[str | Path], *, paired: bool = True) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def decide(table: Path, path: str, action: str, label: str = "") -> None:
 
     `label`: the new one, for relabel. Raises `PatiError` where the table holds no such photo.
     """
-    with files.locked(table.parent / ".lock", f"another process is working on {table.parent}", wait=True):
+    with files.locked(table.parent / ".lock", f"another process is working on {table.parent}"):
         header, rows = files.read_csv(table)
         found = [row for row in rows if row["path"] == path]
         if not found:

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import string
@@ -119,7 +118,7 @@ class Visit:
 
     def press(self, key: str) -> None:
         """The button of that name in the program."""
-        self.page.locator(f".st-key-{key} button:visible").first.click()
+        self.page.locator(f"[class*='st-key-{key}'] button:visible").first.click()
 
     def choose(self, text: str) -> None:
         one = self.page.get_by_role("radio", name=text, exact=True)
@@ -340,6 +339,10 @@ def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     visit.page.locator(".st-key-stop button").wait_for()
     visit.press("stop")
     visit.see("Its state is kept")
+    visit.press("run_new")  # it is found again where trainings begin
+    visit.page.get_by_text("Stopped or failed trainings: 1").click()
+    visit.press(f"open-{run.name}")
+    visit.see("Its state is kept")
     assert list((run / "checkpoints").iterdir())
     visit.press("resume")
     visit.see("test photos right", timeout=100_000)
@@ -347,7 +350,7 @@ def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     frame.get_by_text("Result on the test split").first.wait_for()
     assert json.loads((run / "run.json").read_text())["test_scored"] == 1
     visit.press("try_it")
-    visit.see("These are test photos") if visit.page.get_by_text("These are").count() else visit.see(run.name)
+    visit.see(f"{run.name}: trained from scratch")
 
 
 @needs_chromium
@@ -414,6 +417,44 @@ def test_decisions_by_click_and_key(visit: Visit, served: Served) -> None:
     visit.page.keyboard.press("u")
     visit.see(f"1 of {total} decided")
     assert decided() == ["keep"]
+    shown = visit.page.locator(".pati-verdict").inner_text()
+    visit.page.keyboard.press("l")  # put off: another one comes, and after that this one again
+    visit.page.wait_for_timeout(1500)
+    assert visit.page.locator(".stMain [data-testid=stImage] img").first.is_visible()
+    visit.page.keyboard.press("l")
+    visit.page.wait_for_timeout(1500)
+    assert visit.page.locator(".pati-verdict").inner_text() == shown
+    visit.page.keyboard.press("n")
+    visit.see(f"2 of {total} decided")
+    assert sorted(decided()) == ["keep", "relabel"]
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_list_is_made_and_followed(visit: Visit, served: Served) -> None:
+    """A list of another run by its button; a training follows the decisions, and is compared with the first one."""
+    runs = served.folder / "runs"
+    recipe = Recipe(epochs=2, size=32, growth=(1.0,), width=0.25, split_seed=1)
+    pipeline.train(served.folder / "photos", recipe, out=runs / "second")
+    visit.go("clean")
+    visit.pick("Training", "second")
+    visit.press("clean_list")
+    visit.page.locator("[class*='st-key-decide-drop']").first.wait_for(timeout=60_000)
+    visit.press("decide-drop")
+    visit.see("1 of")
+    visit.press("clean_train")
+    visit.see("test photos right", timeout=60_000)
+    made = re.search(r"run=([\w-]+)", visit.page.url)[1]  # type: ignore[index]
+    assert (runs / made / "decisions.csv").read_text(encoding="utf-8-sig").count(",drop,") == 1
+    visit.go("results")
+    visit.pick("Training", made)
+    visit.pick("Compare with", "second")
+    visit.see("the comparison is less sure")
+    (runs / "broken").mkdir()
+    for name in ("metrics.json", "run.json", "model.safetensors"):
+        (runs / "broken" / name).write_text("no JSON")
+    visit.go("results")
+    visit.see(made)  # a damaged run hides no other
 
 
 # The process behind it ----------------------------------------------------------------
@@ -457,6 +498,14 @@ def test_a_killed_process_is_stopped_and_goes_on(shapes: Path, tmp_path: Path) -
     jobs.stop(run)
     assert wait_for(run, "stopped", "done", "failed").state == "stopped"
     assert list((run / "checkpoints").iterdir())
+
+
+def test_names_are_no_links() -> None:
+    from pati.app.parts import plain
+
+    for name in ("www.evil.com.jpg", "a@b.com", "http://evil.com"):
+        assert "\u2060" in plain(name)
+        assert plain(name).replace("\u2060", "").replace("\\", "") == name
 
 
 def test_a_mistake_is_told_by_the_job(tmp_path: Path) -> None:
@@ -504,12 +553,11 @@ def test_without_streamlit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setitem(sys.modules, "streamlit.web", None)
     with pytest.raises(PatiError, match="needs Streamlit") as told:
         launch(Settings.of(None, tmp_path), host="localhost", port=None, browser=False)
-    assert "pati[app]" in told.value.hint
+    assert "pip install -e '.[app]'" in told.value.hint
 
 
 def test_mistakes_at_the_start_are_told(tmp_path: Path) -> None:
     assert "is not there" in command("app", tmp_path / "nothing", "--no-browser").stderr
-    shutil.copytree(tmp_path, tmp_path.parent / "copy", dirs_exist_ok=True)
     assert "is not a folder" in command("app", "--root", tmp_path / "nothing", "--no-browser").stderr
     with socket.socket() as one:
         one.bind(("localhost", 0))

@@ -14,7 +14,7 @@ from pati.app.jobs import Order
 from pati.app.parts import percent, plain, say_photo, settings, t
 from pati.app.train_page import MINUTES, show_progress
 from pati.data.decisions import ACTIONS
-from pati.data.manifest import Entry, Manifest
+from pati.data.manifest import Manifest
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.run import Run
@@ -88,23 +88,23 @@ def _live(run: Run) -> None:
 def _decide(run: Run, table: Path) -> None:
     _, rows = files.read_csv(table)
     found = _manifest(str(run.manifest), run.manifest.stat().st_mtime_ns)
-    later: list[str] = st.session_state.setdefault("clean_later_paths", [])
-    made: list[str] = st.session_state.setdefault("clean_made", [])
+    later: list[str] = st.session_state.setdefault(f"later of {run.folder}", [])
+    made: list[str] = st.session_state.setdefault(f"decided in {run.folder}", [])
     open_ = [row for row in rows if not row["decision"]]
     decided = len(rows) - len(open_)
     st.progress(decided / max(1, len(rows)), t("clean_decided", decided=decided, total=len(rows)))
     # Those put off come last, in the order in which they were.
     open_.sort(key=lambda row: later.index(row["path"]) + 1 if row["path"] in later else 0)
     if open_:
-        _ask(run, table, open_[0], found)
+        _ask(table, open_[0], found, later, made)
     else:
         st.success(t("clean_done"))
     with st.container(horizontal=True, vertical_alignment="center"):
         undo = st.button(t("clean_undo"), key="undo", shortcut=KEYS["undo"], disabled=not made)
         if decided and st.button(t("clean_train"), key="clean_train", type="primary"):
             _train(run, table)
-    if undo:
-        cleaning.decide(table, made.pop(), "")
+    if undo and _written(table, made[-1], ""):
+        made.pop()
         st.rerun()
     st.caption(t("clean_keys"))
     st.caption(plain(t("clean_file", path=table)))
@@ -115,14 +115,24 @@ def _manifest(path: str, changed: int) -> Manifest:
     return Manifest.read(Path(path))
 
 
-def _ask(run: Run, table: Path, row: dict[str, str], found: Manifest) -> None:
-    """One photo, what speaks against its label, and the choices."""
+def _written(table: Path, path: str, action: str, label: str = "") -> bool:
+    """Whether the decision could be written down; shows why not."""
+    try:
+        cleaning.decide(table, path, action, label)
+    except PatiError as error:
+        parts.show_error(error)
+        return False
+    return True
+
+
+def _ask(table: Path, row: dict[str, str], found: Manifest, later: list[str], made: list[str]) -> None:
+    """One photo, what speaks against its label, and the choices; `later` and `made`: photos put off, and decided."""
     entries = {entry.path: entry for entry in found.entries}
     entry = entries.get(row["path"])
     left, right = st.columns([3, 2], gap="large")
     root = readable_root(found, settings())
     with left:
-        _show(root, [entry] if entry else [], 420)
+        _show(root, {row["path"]: ""}, 420)
         st.caption(plain(say_photo(row["path"])))
     with right:
         why = row["why"].split()[0] if row["why"] else "label"
@@ -135,32 +145,28 @@ def _ask(run: Run, table: Path, row: dict[str, str], found: Manifest) -> None:
         copies = [other for other in copies if other.path != row["path"]][:COPIES]
         if copies:
             st.write(t("clean_copies"))
-            _show(root, copies, 160, captions=True)
+            _show(root, {other.path: f"{say_photo(other.label)} · {say_photo(other.path)}" for other in copies}, 160)
         action, label = _choices(row, found.classes)
     if action == "later":
-        st.session_state["clean_later_paths"].append(row["path"])
+        later[:] = [path for path in later if path != row["path"]] + [row["path"]]
         st.rerun()
-    if action:
-        try:
-            cleaning.decide(table, row["path"], action, label)
-        except PatiError as error:
-            parts.show_error(error)
-            return
-        st.session_state["clean_made"].append(row["path"])
+    if action and _written(table, row["path"], action, label):
+        made.append(row["path"])
         st.rerun()
 
 
-def _show(root: Path | None, entries: Sequence[Entry], side: int, *, captions: bool = False) -> None:
-    for column, entry in zip(st.columns(max(1, len(entries)), wrap=False), entries, strict=False):
-        data = photo_of(root, entry)
+def _show(root: Path | None, photos: dict[str, str], side: int) -> None:
+    """Photos by their paths, each with a caption if it has one."""
+    for column, (path, caption) in zip(st.columns(len(photos), wrap=False), photos.items(), strict=True):
+        data = photo_of(root, path)
         pixels = None if data is None else parts.pixels_of(data)
         with column:
             if pixels is None:
                 st.info(t("gallery_gone"))
             else:
-                parts.picture(parts.shown(pixels, 2 * side), say_photo(entry.path), side)
-            if captions:
-                st.caption(plain(f"{say_photo(entry.label)} · {say_photo(entry.path)}"))
+                parts.picture(parts.shown(pixels, 2 * side), say_photo(path), side)
+            if caption:
+                st.caption(plain(caption))
 
 
 def _choices(row: dict[str, str], classes: Sequence[str]) -> tuple[str, str]:
@@ -179,10 +185,11 @@ def _choices(row: dict[str, str], classes: Sequence[str]) -> tuple[str, str]:
         "later": t("clean_later"),
     }
     with st.container(horizontal=True):
+        # A photo's buttons are its own: a key held too long must not decide the next one unseen.
         pressed = [
             action
             for action in (*ACTIONS, "later")
-            if st.button(plain(words[action]), key=f"decide-{action}", shortcut=KEYS[action])
+            if st.button(plain(words[action]), key=f"decide-{action} {row['path']}", shortcut=KEYS[action])
         ]
     action = pressed[0] if pressed else ""
     return action, label if action == "relabel" else ""

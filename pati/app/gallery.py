@@ -42,15 +42,15 @@ class Tested:
 
     def read(self, number: int) -> bytes | None:
         """A photo's bytes."""
-        return photo_of(self.root, self.entries[number])
+        return photo_of(self.root, self.entries[number].path)
 
 
-def photo_of(root: Path | None, entry: Entry) -> bytes | None:
+def photo_of(root: Path | None, path: str) -> bytes | None:
     """A photo's bytes below `root`; None if it can't be read."""
     if root is None:
         return None
     try:
-        return places.at(root).read(entry.path)
+        return places.at(root).read(path)
     except decode.Unreadable:
         return None
 
@@ -99,7 +99,8 @@ def show(run: Run, found: Tested, numbers: Sequence[int], *, overlays: bool, key
 
 def _photo(run: Run, found: Tested, number: int, *, overlays: bool) -> None:
     entry, answer = found.entries[number], int(found.answers[number])
-    picture = _picture(str(run.model), str(found.root), entry, overlays=overlays)
+    label = found.classes[answer] if overlays else None
+    picture = _picture(str(run.model), run.model.stat().st_mtime_ns, str(found.root), entry.path, entry.sha256, label)
     if picture is None:
         st.caption(t("gallery_gone"))
         return
@@ -110,13 +111,14 @@ def _photo(run: Run, found: Tested, number: int, *, overlays: bool) -> None:
 
 
 @st.cache_data(max_entries=300, show_spinner=False)
-def _picture(model: str, root: str, entry: Entry, *, overlays: bool) -> bytes | None:
-    """A small JPEG."""
-    data = photo_of(Path(root), entry)
+def _picture(model: str, changed: int, root: str, path: str, sha256: str, label: str | None) -> bytes | None:
+    """A small JPEG; with a `label`, under the map of reasons for it. `changed` and `sha256` are for the cache."""
+    data = photo_of(Path(root), path)
     pixels = None if data is None else parts.pixels_of(data)
-    if pixels is None:
+    if data is None or pixels is None:
         return None
-    pixels = parts.shown(pixels, 2 * SIDE)
-    if overlays:
-        pixels = parts.overlaid(classifier(Path(model)).explain(pixels), 0.5, 2 * SIDE)
+    if label is None:
+        pixels = parts.shown(pixels, 2 * SIDE)
+    else:
+        pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), 0.5, 2 * SIDE)
     return figures.thumbnail(pixels, SIDE)

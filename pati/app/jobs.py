@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pati import files
+from pati import files, plugins
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.run import Run, claimed
@@ -39,6 +40,7 @@ class Order:
     decisions: str | None = None
     folds: int = 0
     budget: float | None = None
+    plugins: list[str] = field(default_factory=lambda: plugins.options()[1::2])  # files at hand when it was ordered
 
     @property
     def job(self) -> Path:
@@ -50,12 +52,13 @@ class Order:
 class Job:
     """How a run is getting on. `state`: running, stopped (can be gone on with), done, or failed.
 
-    `progress`: the newest thing the process said of itself, see `work.Progress`.
+    `progress`: the newest thing the process said of itself, see `work.Progress`. `cleaning`: of the run's photos.
     """
 
     folder: Path
     state: str
     progress: dict[str, Any]
+    cleaning: bool = False
 
 
 def job_folder(run: Path, *, cleaning: bool = False) -> Path:
@@ -81,7 +84,7 @@ def job(run: Path, *, cleaning: bool = False) -> Job | None:
         state = "stopped"  # killed, or the machine went off
     else:
         state = str(ended)
-    return Job(run, state, progress)
+    return Job(run, state, progress, cleaning)
 
 
 def running(runs: Path) -> Job | None:
@@ -91,6 +94,13 @@ def running(runs: Path) -> Job | None:
             cleaning = path.parents[1].name == "clean"
             return job(path.parents[2] if cleaning else path.parents[1], cleaning=cleaning)
     return None
+
+
+def unfinished(runs: Path) -> list[Job]:
+    """Trainings that the page started and that wait to be gone on with, or failed; the newest first."""
+    marks = sorted(runs.glob(f"*/job/{NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = [one for path in marks if (one := job(path.parents[1])) is not None]
+    return [one for one in found if one.state in ("stopped", "failed")]
 
 
 def begin(order: Order, runs: Path) -> None:
@@ -112,6 +122,9 @@ def begin(order: Order, runs: Path) -> None:
         deadline = time.monotonic() + BEGIN_SECONDS
         while not _alive(order.job) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
+        if not _alive(order.job) and "ended" not in files.read_json(order.job / NAME):
+            process.kill()
+            raise PatiError("the process did not begin", f"what it said stands in {order.job / 'output.txt'}")
 
 
 def train(
@@ -135,7 +148,7 @@ def train(
     try:
         begin(order, runs)
     except PatiError:
-        folder.rmdir()
+        shutil.rmtree(folder, ignore_errors=True)  # made by this call, and nothing was begun in it
         raise
     return folder
 
@@ -149,8 +162,4 @@ def stop(run: Path, *, cleaning: bool = False) -> None:
 
 def _alive(folder: Path) -> bool:
     """Whether a process holds the job's lock."""
-    try:
-        with files.locked(folder / ".lock", "held"):
-            return False
-    except PatiError:
-        return True
+    return files.is_locked(folder / ".lock")

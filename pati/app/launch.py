@@ -16,7 +16,7 @@ def launch(settings: Settings, *, host: str, port: int | None, browser: bool) ->
     try:
         from streamlit.web import bootstrap
     except ImportError:
-        raise PatiError("the page needs Streamlit", "pip install 'pati[app]'") from None
+        raise PatiError("the page needs Streamlit", "in pati's checkout: pip install -e '.[app]'") from None
     from pati.app.parts import UPLOAD_MB
     from pati.app.style import THEME
 

@@ -60,8 +60,10 @@ def main() -> None:
     remember()
     try:
         chosen.run()
-    except PatiError as error:  # a run that was damaged or deleted while it was looked at
+    except PatiError as error:  # a run that is damaged
         parts.show_error(error)
+    except OSError as error:  # or that was deleted while it was looked at
+        parts.show_error(PatiError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part)))
 
 
 main()

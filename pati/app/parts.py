@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import io
 import re
@@ -65,7 +66,8 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Streamlit would take for its markup, as it is: a file may be called *x* or [y](z)."""
+    """Text that Streamlit would take for its markup, as it is: a file may be called *x*, [y](z) or www.z.com.jpg."""
+    text = re.sub(r"(?i)(www(?=\.)|@|:(?=//))", "\\1\u2060", text)  # it makes links of what no backslash can stop
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|~<>:$&" else letter for letter in text)
 
 
@@ -91,8 +93,12 @@ def classifier(path: Path) -> Classifier:
 def finished(runs: Path) -> list[Run]:
     """The finished runs in a folder, the newest first."""
     found = [Run(path.parent) for path in runs.glob("*/metrics.json") if (path.parent / "model.safetensors").exists()]
-    done = [run for run in found if run.state.exists() and run.read_state()["stage"] == "done"]
-    return sorted(done, key=lambda run: run.metrics.stat().st_mtime, reverse=True)
+    done = []
+    for run in found:
+        with contextlib.suppress(PatiError, OSError):  # one that is damaged, of another version, or just being deleted
+            if run.read_state()["stage"] == "done":
+                done.append((run.metrics.stat().st_mtime, run))
+    return [run for _, run in sorted(done, key=lambda one: one[0], reverse=True)]
 
 
 # Pictures -----------------------------------------------------------------------------

@@ -62,8 +62,13 @@ def _table(runs: list[Run]) -> None:
 
 def _comparison(runs: list[Run]) -> None:
     st.subheader(t("compare_title"))
+    folders = [run.folder for run in runs]
     try:
-        found = comparison.compare([run.folder for run in runs])
+        try:
+            found = comparison.compare(folders)
+        except PatiError:  # other photos, as after cleaning: they can still be compared, less surely
+            found = comparison.compare(folders, paired=False)
+            st.caption(t("compare_unpaired"))
     except PatiError as error:
         parts.show_error(error)
         return
@@ -72,7 +77,7 @@ def _comparison(runs: list[Run]) -> None:
         better = pair["first"] if pair["difference"] > 0 else pair["second"]
         low, high = (number(100 * share) for share in pair["interval"])
         verdict = t("verdict_yes", better=better) if pair["p"] < comparison.ALPHA else t("verdict_no")
-        if found["by_class"]:
+        if found["by_class"] and found["paired"]:
             gain, (least, most) = pair["macro_f1_difference"], pair["macro_f1_interval"]
             better = pair["first"] if gain > 0 else pair["second"]
             by_f1 = t("verdict_no") if least <= 0 <= most else t("verdict_yes", better=better)

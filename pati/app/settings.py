@@ -30,7 +30,9 @@ class Settings:
         if where is not None:
             if not where.exists():
                 raise PatiError(f"{where} is not there", "expected a model file, a run's folder, or a folder of runs")
-            if where.is_file() or (where / "recipe.json").exists():
+            if where.is_file() or any(
+                (where / name).exists() for name in ("recipe.json", "run.json", "model.safetensors")
+            ):
                 model = where / "model.safetensors" if where.is_dir() else where
                 runs = where.parent if where.is_dir() else runs
                 if not model.is_file():

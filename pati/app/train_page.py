@@ -30,6 +30,7 @@ MINUTES = (1, 2, 5, 10, 30, 60)
 DEEPEST = 3  # folders below the root are offered; others can be typed
 MOST_OFFERED = 200
 _PEN = threading.Lock()  # matplotlib's settings are one for all visitors
+MOST_UNFINISHED = 20
 SHOWN_ROWS = 100  # of files set aside
 SHOWN_GROUPS = 12  # of duplicates
 
@@ -48,13 +49,28 @@ def page() -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.info(plain(t("begin_busy", name=other.folder.name)))
             if st.button(t("watch"), key="watch"):
+                if other.cleaning:
+                    st.session_state["clean_run"] = other.folder.name
+                    st.switch_page(parts.page_named("clean"))
                 _open(other.folder)
+    _offer_unfinished()
     data = _choose_data()
     if data is None:
         return
     found = _audit(data)
     if found is not None:
         _begin(data, found, busy=other is not None)
+
+
+def _offer_unfinished() -> None:
+    """Trainings that wait to be gone on with, or failed."""
+    waiting = jobs.unfinished(settings().runs)[:MOST_UNFINISHED]
+    if waiting:
+        with st.expander(f"{t('unfinished')}: {len(waiting)}"):
+            for found in waiting:
+                name = f"{found.folder.name} · {t(f'state_{found.state}')}"
+                if st.button(plain(name), key=f"open-{found.folder.name}"):
+                    _open(found.folder)
 
 
 def _open(folder: Path | None) -> None:
@@ -128,9 +144,8 @@ def _holds_photos(folder: Path) -> bool:
 def _audit(data: str) -> Manifest | None:
     """The audit of the data: made when asked for, kept until other data is chosen."""
     kept: tuple[str, Manifest] | None = st.session_state.get("audited")
-    if kept is None or kept[0] != data:
-        if not st.button(t("audit"), key="audit", type="primary"):
-            return None
+    fresh = kept is not None and kept[0] == data
+    if st.button(t("audit"), key="audit", type="secondary" if fresh else "primary"):
         bar = st.progress(0.0)
 
         def listen(event: dict[str, Any]) -> None:
@@ -144,6 +159,8 @@ def _audit(data: str) -> Manifest | None:
             return None
         finally:
             bar.empty()
+    elif kept is None or not fresh:
+        return None
     _show_audit(kept[1])
     return kept[1]
 
@@ -177,7 +194,7 @@ def _show_audit(found: Manifest) -> None:
             root = readable_root(found, settings())
             for group in crossing[:SHOWN_GROUPS]:
                 for column, entry in zip(st.columns(4, wrap=False), group, strict=False):
-                    data = photo_of(root, entry)
+                    data = photo_of(root, entry.path)
                     pixels = None if data is None else parts.pixels_of(data)
                     with column:
                         if pixels is not None:
@@ -191,7 +208,7 @@ def _begin(data: str, found: Manifest, *, busy: bool) -> None:
     try:
         require_trainable(found)
     except PatiError as error:
-        st.error(plain(t("audit_unfit", error=error.message)))
+        parts.show_error(PatiError(t("audit_unfit", error=error.message), error.hint))
         return
     st.subheader(t("choices"))
     left, right = st.columns(2)
@@ -229,9 +246,10 @@ def _watch(run: Run) -> None:
             if found.progress.get("hint"):
                 st.caption(plain(t("hint", hint=say_photo(found.progress["hint"]))))
         else:
-            st.warning(f"{t('state_stopped').capitalize()}. {t('stopped_text')}")
+            st.warning(t("stopped_text" if run.recipe.exists() else "stopped_early"))
         _curves(run)
         if run.recipe.exists() and st.button(t("resume"), key="resume", type="primary"):
+            st.session_state.pop("stopping", None)
             try:
                 jobs.begin(Order("resume", str(run.folder)), settings().runs)
             except PatiError as error:
@@ -286,11 +304,12 @@ def _curves(run: Run) -> None:
         return
     by_class = any(row["by_class"] for row in run.rows("balance"))
     with st.container(key="curves"):
-        st.image(_drawn(str(run.folder), len(rows), parts.language(), by_class=by_class), alt=t("curves"))
+        begun = run.recipe.stat().st_mtime_ns
+        st.image(_drawn(str(run.folder), begun, len(rows), parts.language(), by_class=by_class), alt=t("curves"))
 
 
 @st.cache_data(max_entries=50, show_spinner=False)
-def _drawn(folder: str, epochs: int, language: str, *, by_class: bool) -> str:
+def _drawn(folder: str, begun: int, epochs: int, language: str, *, by_class: bool) -> str:
     """The curves as SVG: drawn again only when there is another epoch, as drawing takes time from the training."""
     with _PEN:
         return figures.curves(Run(Path(folder)).rows("epoch")[:epochs], REPORT[language], by_class=by_class)

@@ -69,7 +69,7 @@ def _choose_model() -> Path:
     """The one chosen: that of the start, the included one, or a finished run's."""
     runs = {run.model: run.folder.name for run in parts.finished(settings().runs)}
     first = settings().model
-    names = {first: first.parent.name if first.name == "model.safetensors" else first.stem, **runs}
+    names = {first: _named(first), **runs}
     names |= {included.model(): t("model_included")}
     options = list(names)
     wanted = st.session_state.pop("try_model", None)  # set by another page
@@ -82,9 +82,16 @@ def _choose_model() -> Path:
     return st.selectbox(t("model"), options, key="model", format_func=names.__getitem__)
 
 
+def _named(model: Path) -> str:
+    """The included model's name, a run's, or a file's."""
+    if model == included.model():
+        return t("model_included")
+    return model.parent.name if model.name == "model.safetensors" else model.stem
+
+
 def _tell(model: Path, made: Classifier) -> None:
     """What the model is worth, in one line."""
-    name = t("model_included") if model == included.model() else model.parent.name
+    name = _named(model)
     scores = made.facts.get("metrics", {})
     if "accuracy_interval" in scores:
         low, high = (percent(share) for share in scores["accuracy_interval"])
@@ -174,7 +181,11 @@ def _one(model: Path, made: Classifier, photo: Given) -> None:
         return
     except PatiError as error:  # a net or a method of one's own that don't fit
         st.error(plain(t("why_none", error=error.message)))
+        answer = made.predict(photo.data)
+        verdict(made, answer, photo.truth)
+        parts.bars(answer)
         _ask(made, stages)
+        _download_answers([(photo, answer)], made, key="csv-one")
         return
     answer, label = explanation.prediction, say_photo(explanation.label)
     left, right = st.columns([3, 2], gap="large")

@@ -71,6 +71,10 @@ def main(order: Order) -> None:
             progress.end("failed", error)
         except OSError as error:
             progress.end("failed", PatiError(": ".join(str(p) for p in (error.filename, error.strerror or error) if p)))
+        except Exception as error:
+            told = f"the whole story stands in {order.job / 'output.txt'}"
+            progress.end("failed", PatiError(f"{type(error).__name__}: {error}", told))
+            raise
         else:
             progress.end("done")
 
@@ -78,8 +82,11 @@ def main(order: Order) -> None:
 def _do(order: Order, progress: Progress) -> None:
     from pati import cleaning, pipeline
     from pati.data.sources import Columns
+    from pati.plugins import load_plugin
     from pati.recipe import Recipe
 
+    for path in order.plugins:
+        load_plugin(path)
     folder = Path(order.folder)
     if order.action == "resume":
         pipeline.resume(folder, started=STARTED, listen=progress)
