@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from pathlib import Path
 
@@ -39,6 +40,10 @@ def launch(settings: Settings, *, host: str, port: int | None, browser: bool) ->
         **THEME,
     }
     bootstrap.load_config_options(options)
+    # Streamlit collects garbage after every rerun. Looking through all of torch's objects, which stay anyway, would take
+    # it longer than an answer takes: what was imported so far is never looked at again.
+    gc.collect()
+    gc.freeze()
     page = Path(__file__).parent / "page.py"
     bootstrap.run(str(page), False, [settings.to_text()], options)
 
