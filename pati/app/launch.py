@@ -40,8 +40,8 @@ def launch(settings: Settings, *, host: str, port: int | None, browser: bool) ->
         **THEME,
     }
     bootstrap.load_config_options(options)
-    # Streamlit collects garbage after every rerun. Looking through all of torch's objects, which stay anyway, would take
-    # it longer than an answer takes: what was imported so far is never looked at again.
+    # Streamlit collects garbage after every rerun. Looking through all of torch's objects, which stay anyway, would
+    # take it longer than an answer takes: what was imported so far is never looked at again.
     gc.collect()
     gc.freeze()
     page = Path(__file__).parent / "page.py"
