@@ -428,8 +428,8 @@ def _check_tensors(
     table = {name: entry for name, entry in header.items() if name != "__metadata__"}
     missing, extra = sorted(expected.keys() - table.keys()), sorted(table.keys() - expected.keys())
     if missing or extra:
-        what = f"lacks {missing[0]!r}" if missing else f"has an unknown tensor {extra[0]!r}"
-        raise PatiError(f"{path} {what}", "it was made by another version, or is not whole")
+        told = f"{path} lacks {missing[0]!r}" if missing else f"{path} has an unknown tensor {extra[0]!r}"
+        raise PatiError(told, "it was made by another version, or is not whole")
     for name, (sides, dtype) in expected.items():
         shape, kind = list(sides), _TYPES[dtype]
         found = table[name] if isinstance(table[name], dict) else {}

@@ -703,6 +703,7 @@ def _resumable(run: Run) -> Iterator[None]:
     except Interrupted as stop:
         raise Interrupted(stop.message, hint) from None
     except OSError as error:
-        what = "no room left on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
-        where = f": {error.filename}" if error.filename else f" of {run.folder}"
-        raise PatiError(f"{what}{where}", f"mend that; what is done so far is kept. Then {hint}") from error
+        where = error.filename or run.folder
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        told = f"no room left on the disk: {where}" if full else f"{error.strerror or error}: {where}"
+        raise PatiError(told, f"mend that; what is done so far is kept. Then {hint}") from error

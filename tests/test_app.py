@@ -219,7 +219,7 @@ def test_language_is_switched_and_remembered(visit: Visit, chelsea: Path) -> Non
     visit.choose("Türkçe")
     visit.see("Fotoğrafta ne var?")
     visit.upload(chelsea)
-    visit.see("Yanıt: Cat.")
+    visit.see("Yanıt: Kedi.")
     visit.page.wait_for_timeout(500)
     visit.page.reload()
     visit.see("Fotoğrafta ne var?")
@@ -363,6 +363,19 @@ def test_what_lies_outside_is_not_read(visit: Visit, served: Served) -> None:
     visit.see("lies outside of")
 
 
+@needs_chromium
+def test_what_the_library_says_is_in_the_visitors_language(visit: Visit, served: Served) -> None:
+    write_shapes(served.folder / "alone", per_class=4, classes=("circle",))
+    visit.go("train")
+    visit.choose("Türkçe")
+    field = visit.page.get_by_role("combobox", name="Her sınıf için bir klasör")
+    field.fill("alone")
+    field.press("Enter")
+    visit.page.get_by_role("button", name="Fotoğraflara bak").click()
+    visit.see("içinde tek sınıf var")
+    visit.see("en az iki klasör beklenir")
+
+
 def test_the_root_is_kept_to(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "secret").mkdir()
@@ -456,6 +469,10 @@ def test_a_list_is_made_and_followed(visit: Visit, served: Served) -> None:
         (runs / "broken" / name).write_text("no JSON")
     visit.go("results")
     visit.see(made)  # a damaged run hides no other
+    (runs / made / "predictions.npz").write_bytes(b"no archive")
+    visit.go("results")
+    visit.pick("Training", made)
+    visit.see("predictions.npz is damaged")
 
 
 # The process behind it ----------------------------------------------------------------

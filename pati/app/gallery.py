@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from pati.app.parts import classifier, percent, plain, say_photo, t
 from pati.app.settings import Settings
 from pati.data import places
 from pati.data.manifest import Entry, Manifest
+from pati.errors import PatiError
 from pati.report import figures
 from pati.run import Run
 
@@ -68,9 +71,13 @@ def _tested(folder: str, changed: int, readable: Settings) -> Tested:
     made = classifier(run.model)
     found = Manifest.read(run.manifest)
     entries = {entry.sha256: entry for entry in found.of_split("test")}
-    with np.load(run.predictions, allow_pickle=False) as stored:
-        logits, labels = (torch.from_numpy(stored[f"test_{name}"]) for name in ("logits", "labels"))
-        photos = [entries[digest] for digest in stored["test_sha256"].tolist()]
+    try:
+        with np.load(run.predictions, allow_pickle=False) as stored:
+            logits, labels = (torch.from_numpy(stored[f"test_{name}"]) for name in ("logits", "labels"))
+            photos = [entries[digest] for digest in stored["test_sha256"].tolist()]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        told = f"the scores of {folder} can't be read: {error}"
+        raise PatiError(told, "metrics.json or predictions.npz is damaged") from None
     return Tested(photos, found.classes, made.calibrated(logits), labels.long(), readable_root(found, readable))
 
 

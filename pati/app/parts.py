@@ -21,6 +21,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from pati import decode
 from pati.app.settings import Settings
+from pati.app.told import told
 from pati.app.words import WORDS
 from pati.classifier import Classifier, Explanation, Prediction
 from pati.decode import Unreadable
@@ -74,6 +75,16 @@ def plain(text: str) -> str:
 def say_photo(name: str) -> str:
     """A file's name as a person may read it: control characters and broken letters replaced."""
     return "".join(letter if letter.isprintable() else "�" for letter in name)
+
+
+def say_class(name: str) -> str:
+    """A class's name in an answer: in the visitor's language for those of the included model, others as they are."""
+    return WORDS[language()].get(f"class_{name}", say_photo(name))
+
+
+def say(text: str) -> str:
+    """A sentence of the library in the visitor's language."""
+    return say_photo(told(text, language()))
 
 
 # Models -------------------------------------------------------------------------------
@@ -150,7 +161,7 @@ def bars(answer: Prediction, most: int = 8) -> None:
     """A bar for the probability of each class, the likeliest first."""
     ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:most]
     rows = "".join(
-        f'<div class="pati-bar"><span>{html.escape(say_photo(name))}</span>'
+        f'<div class="pati-bar"><span>{html.escape(say_class(name))}</span>'
         f'<span class="pati-track"><i style="width:{100 * share:.2f}%"></i></span>'
         f"<b>{percent_sign(share)}</b></div>"
         for name, share in ranked
@@ -207,7 +218,6 @@ def recipe_of(run: Run) -> dict[str, Any]:
 
 
 def show_error(error: PatiError) -> None:
-    """What was wrong, and what to do: the library's own words."""
-    st.error(
-        plain(say_photo(error.message)) + (f"\n\n{plain(t('hint', hint=say_photo(error.hint)))}" if error.hint else "")
-    )
+    """What was wrong, and what to do."""
+    hint = f"\n\n{plain(t('hint', hint=say(error.hint)))}" if error.hint else ""
+    st.error(plain(say(error.message)) + hint)

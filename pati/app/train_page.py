@@ -14,7 +14,7 @@ from pati import models, pipeline
 from pati.app import jobs, parts
 from pati.app.gallery import photo_of, readable_root
 from pati.app.jobs import Job, Order
-from pati.app.parts import percent, plain, reason, say_photo, settings, t
+from pati.app.parts import percent, plain, reason, say, say_photo, settings, t
 from pati.data.archives import is_archive
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.sources import datasets, locate
@@ -32,6 +32,7 @@ MOST_OFFERED = 200
 _PEN = threading.Lock()  # matplotlib's settings are one for all visitors
 MOST_UNFINISHED = 20
 SHOWN_ROWS = 100  # of files set aside
+SHOWN_NOTES = 5
 SHOWN_GROUPS = 12  # of duplicates
 
 
@@ -178,6 +179,10 @@ def _show_audit(found: Manifest) -> None:
     with st.container(key="grid-audit"):
         for column, (key, ones) in zip(st.columns(4), counted.items(), strict=True):
             column.metric(t(f"audit_{key}"), parts.number(len(ones), 0))
+    for note in found.notes[:SHOWN_NOTES]:
+        st.caption(plain(say(note)))
+    if len(found.notes) > SHOWN_NOTES:
+        st.caption(t("audit_more", count=len(found.notes) - SHOWN_NOTES))
     with st.expander(t("audit_classes"), expanded=len(found.classes) <= 20):
         counts = Counter((entry.label, entry.split) for entry in found.kept)
         rows = [[say_photo(name), *(counts[name, split] for split in SPLITS)] for name in found.classes]
@@ -208,7 +213,7 @@ def _begin(data: str, found: Manifest, *, busy: bool) -> None:
     try:
         require_trainable(found)
     except PatiError as error:
-        parts.show_error(PatiError(t("audit_unfit", error=error.message), error.hint))
+        parts.show_error(PatiError(t("audit_unfit", error=say(error.message)), error.hint))
         return
     st.subheader(t("choices"))
     left, right = st.columns(2)
@@ -242,9 +247,9 @@ def _watch(run: Run) -> None:
         _result(run)
     else:
         if state == "failed" and found is not None:
-            st.error(plain(t("failed_text", error=say_photo(found.progress.get("error", "")))))
+            st.error(plain(t("failed_text", error=say(found.progress.get("error", "")))))
             if found.progress.get("hint"):
-                st.caption(plain(t("hint", hint=say_photo(found.progress["hint"]))))
+                st.caption(plain(t("hint", hint=say(found.progress["hint"]))))
         else:
             st.warning(t("stopped_text" if run.recipe.exists() else "stopped_early"))
         _curves(run)
@@ -289,7 +294,7 @@ def show_progress(found: Job) -> None:
         words += [t("epoch_now", epoch=progress["epoch"]), t("left", time=clock(progress["left"]))]
     st.progress(min(1.0, share), " · ".join(words))
     for note in progress.get("notes", [])[-3:]:
-        st.caption(plain(say_photo(note)))
+        st.caption(plain(say(note)))
 
 
 def clock(seconds: float) -> str:

@@ -15,7 +15,7 @@ import streamlit as st
 from pati import included, output
 from pati.app import parts
 from pati.app.gallery import Tested, tested
-from pati.app.parts import classifier, percent, percent_sign, plain, reason, say_photo, settings, t
+from pati.app.parts import classifier, percent, percent_sign, plain, reason, say, say_class, say_photo, settings, t
 from pati.classifier import Classifier, Prediction, UnreadablePhoto
 from pati.errors import PatiError
 from pati.explain.cams import explainers
@@ -98,7 +98,7 @@ def _tell(model: Path, made: Classifier) -> None:
         values = {"accuracy": percent(scores["accuracy"]), "photos": scores["photos"], "low": low, "high": high}
         text = t("model_facts", name=name, **values)
     else:
-        text = t("model_plain", name=name, classes=", ".join(made.classes[:20]))
+        text = t("model_plain", name=name, classes=", ".join(map(say_class, made.classes[:20])))
     st.caption(plain(text))
 
 
@@ -180,14 +180,14 @@ def _one(model: Path, made: Classifier, photo: Given) -> None:
         st.error(plain(t("unreadable", name=say_photo(photo.name), reason=reason(error.reason))))
         return
     except PatiError as error:  # a net or a method of one's own that don't fit
-        st.error(plain(t("why_none", error=error.message)))
+        st.error(plain(t("why_none", error=say(error.message))))
         answer = made.predict(photo.data)
         verdict(made, answer, photo.truth)
         parts.bars(answer)
         _ask(made, stages)
         _download_answers([(photo, answer)], made, key="csv-one")
         return
-    answer, label = explanation.prediction, say_photo(explanation.label)
+    answer, label = explanation.prediction, say_class(explanation.label)
     left, right = st.columns([3, 2], gap="large")
     with left:
         parts.picture(picture, t("alt_overlay", label=label))
@@ -213,7 +213,7 @@ def _ask(made: Classifier, stages: Sequence[int]) -> None:
         st.slider(t("why_opacity"), 0.0, 1.0, ASKED["opacity"], 0.05, key="opacity")
         st.selectbox(
             t("why_class"), [None, *made.classes], key="why_class",
-            format_func=lambda name: t("why_answer") if name is None else say_photo(name),
+            format_func=lambda name: t("why_answer") if name is None else say_class(name),
         )  # fmt: skip
         st.selectbox(t("why_method"), list(explainers), key="why_method")
         st.selectbox(
@@ -224,16 +224,16 @@ def _ask(made: Classifier, stages: Sequence[int]) -> None:
 
 def verdict(made: Classifier, answer: Prediction, truth: str = "") -> None:
     """The answer in words: a class, or that it is unsure and why."""
-    label, share = say_photo(answer.label), percent(answer.confidence)
+    label, share = say_class(answer.label), percent(answer.confidence)
     if answer.unsure:
         head = t("answer_unsure")
-        classes = ", ".join(map(say_photo, made.classes[:10]))
+        classes = ", ".join(map(say_class, made.classes[:10]))
         threshold = percent(made.calibration.threshold()) if made.calibration else "0"
         key = "answer_unsure_odd" if answer.odd else "answer_unsure_doubt"
         small = t(key, label=label, share=share, classes=classes, threshold=threshold)
     else:
         head, small = t("answer_is", label=label), t("answer_surely", share=share)
-    more = f" {t('answer_truth', label=say_photo(truth))}" if truth else ""
+    more = f" {t('answer_truth', label=say_class(truth))}" if truth else ""
     parts.heading(head, small + more)
 
 
@@ -267,7 +267,7 @@ def _small(photo: Given, answer: Prediction, number: int) -> None:
         return
     st.image(_thumbnail(photo), alt=name, width="stretch")
     doubt = f"{t('answer_unsure')}: " if answer.unsure else ""
-    st.caption(plain(f"{doubt}{say_photo(answer.label)} {percent_sign(answer.confidence)} · {name}"))
+    st.caption(plain(f"{doubt}{say_class(answer.label)} {percent_sign(answer.confidence)} · {name}"))
     if st.button(t("look"), key=f"closer-{number}", width="stretch"):
         st.session_state["closer"] = photo.key
 

@@ -19,6 +19,8 @@ WORDS: dict[str, dict[str, str]] = {
         "machine.",
         "model": "Model",
         "model_included": "Cats and dogs (comes with pati)",
+        "class_Cat": "Cat",
+        "class_Dog": "Dog",
         "model_facts": "{name}: trained from scratch; {accuracy} % of its {photos} test photos right (95 % interval "
         "{low}–{high} %).",
         "model_plain": "{name}: knows {classes}.",
@@ -220,6 +222,8 @@ WORDS: dict[str, dict[str, str]] = {
         "bilgisayardan dışarı çıkmaz.",
         "model": "Model",
         "model_included": "Kediler ve köpekler (pati ile gelir)",
+        "class_Cat": "Kedi",
+        "class_Dog": "Köpek",
         "model_facts": "{name}: sıfırdan eğitildi; {photos} test fotoğrafının %{accuracy} kadarı doğru (%95 aralık: "
         "%{low}–{high}).",
         "model_plain": "{name}: {classes} sınıflarını bilir.",

@@ -287,8 +287,10 @@ def require_trainable(manifest: Manifest) -> None:
     small = [label for label, count in counts.items() if count < 3]
     emptied = sorted({entry.label for entry in manifest.entries} - set(counts))
     if small or emptied:
-        told = ", ".join(f"{label!r} has {counts[label]}" for label in [*small, *emptied][:5])
-        raise PatiError(f"every class needs at least 3 usable photos: {told}", "add photos, or take the class out")
+        told = ", ".join(f"{label!r} ({counts[label]})" for label in [*small, *emptied][:5])
+        raise PatiError(
+            f"every class needs at least 3 usable photos; these have fewer: {told}", "add photos, or take the class out"
+        )
     for name in split.SPLITS:
         have = {entry.label for entry in manifest.of_split(name)}
         if not have:
