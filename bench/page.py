@@ -99,7 +99,13 @@ async def _together(address: str, photos: list[Path], process: int) -> dict[str,
     """Many visitors at once, each at a pace of their own."""
     async with chromium() as browser:
         tabs = [await opened(browser, address) for _ in range(VISITORS)]
-        until, before = time.monotonic() + 60 * MINUTES, megabytes(process)
+        begun, memory = time.monotonic(), {0: megabytes(process)}
+        until = begun + 60 * MINUTES
+
+        async def watch() -> None:
+            for minute in range(1, MINUTES + 1):
+                await asyncio.sleep(begun + 60 * minute - time.monotonic())
+                memory[minute] = megabytes(process)
 
         async def visitor(number: int) -> list[float]:
             chance, seconds = random.Random(number), []
@@ -109,12 +115,14 @@ async def _together(address: str, photos: list[Path], process: int) -> dict[str,
                 await asyncio.sleep(chance.uniform(*THINKING))
             return seconds
 
+        watching = asyncio.create_task(watch())
         found = [one for seconds in await asyncio.gather(*map(visitor, range(VISITORS))) for one in seconds]
+        await watching
     return {
         "together_answers": len(found),
         "together_median_seconds": round(statistics.median(found), 3),
         "together_slowest_of_20": round(sorted(found)[int(0.95 * len(found))], 3),
-        "together_memory_mb": {"before": before, "after": megabytes(process)},
+        "together_memory_mb": memory,  # after each minute
     }
 
 

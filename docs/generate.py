@@ -543,7 +543,7 @@ def page() -> str:
     """docs/page.md with its figures."""
     document = _document("page")
     found = document["result"]
-    memory, low = found["memory_mb"], found["together_memory_mb"]
+    memory, minutes = found["memory_mb"], list(found["together_memory_mb"].values())
     first, last = (list(memory)[index] for index in (1, -1))
     slow, fast = (f"{found[key]:.2f} s" for key in ("together_median_seconds", "median_seconds"))
     text = (
@@ -552,8 +552,9 @@ def page() -> str:
         f"{memory[first]:.0f} MB after {first} uploads, {memory[last]:.0f} MB after {last}.\n\n"
         f"{found['visitors']} visitors at once for {found['minutes']} minutes, each looking at an answer for "
         f"{found['thinking'][0]:.0f} to {found['thinking'][1]:.0f} s: {found['together_answers']:,} answers, median "
-        f"{slow}, nineteen of twenty within {found['together_slowest_of_20']:.2f} s; memory {low['before']:.0f} MB "
-        f"before, {low['after']:.0f} MB after. The browser ran on the same two cores.\n\n{_foot(document)}"
+        f"{slow}, nineteen of twenty within {found['together_slowest_of_20']:.2f} s; memory "
+        f"{minutes[0]:.0f} MB before, then after each minute {', '.join(f'{one:.0f}' for one in minutes[1:])} MB. "
+        f"The browser ran on the same two cores.\n\n{_foot(document)}"
     )
     return _between((HERE / "page.md").read_text(encoding="utf-8"), "page", text)
 
