@@ -21,8 +21,8 @@ WORDS: dict[str, dict[str, str]] = {
         "model_included": "Cats and dogs (comes with pati)",
         "class_Cat": "Cat",
         "class_Dog": "Dog",
-        "model_facts": "{name}: trained from scratch; {accuracy} % of its {photos} test photos right (95 % interval "
-        "{low}–{high} %).",
+        "model_facts": "{name}: trained from scratch; {accuracy} % of its {photos} test photos right (95 % "
+        "interval {low}–{high} %).",
         "model_plain": "{name}: knows {classes}.",
         "source": "Photo",
         "source_upload": "Upload",
@@ -40,11 +40,9 @@ WORDS: dict[str, dict[str, str]] = {
         "answer_surely": "{share} % sure",
         "answer_unsure": "Unsure",
         "answer_unsure_doubt": "It leans towards {label}, but less surely ({share} %) than the {threshold} % from "
-        "which "
-        "on it answers.",
+        "which on it answers.",
         "answer_unsure_odd": "The photo is unlike those that it was trained on; it knows only {classes}. It leans "
-        "towards "
-        "{label} ({share} %).",
+        "towards {label} ({share} %).",
         "answer_truth": "The photo's label: {label}.",
         "probabilities": "Probabilities, calibrated",
         "why": "Where it looked",
@@ -87,8 +85,8 @@ WORDS: dict[str, dict[str, str]] = {
         "data_path": "A folder or archive",
         "data_set": "Set",
         "data_where": "Folder with one folder a class, archive of it, or CSV",
-        "data_outside": "{path} lies outside of {root}, which is all that this page may read. Start it with --root to "
-        "change that.",
+        "data_outside": "{path} lies outside of {root}, which is all that this page may read. Start it with "
+        "--root to change that.",
         "data_gone": "There is nothing at {path}.",
         "audit": "Look at the photos",
         "auditing": "Reading {done} of {total} files",
@@ -185,9 +183,8 @@ WORDS: dict[str, dict[str, str]] = {
         "report_show": "Show the whole report",
         # Clean
         "clean_title": "Photos to look at",
-        "clean_text": "Labels that are likely wrong, the same picture in two classes, and odd photos. The photos stay "
-        "as "
-        "they are: your decisions are a list, which the next training follows.",
+        "clean_text": "Labels that are likely wrong, the same picture in two classes, and odd photos. The photos "
+        "stay as they are: your decisions are a list, which the next training follows.",
         "clean_list": "Make the list",
         "clean_folds": "Judge the training photos too, by three more trainings",
         "clean_list_text": "The net judges the photos that it has not trained on.",
@@ -218,14 +215,14 @@ WORDS: dict[str, dict[str, str]] = {
         "clean": "Temizle",
         # Try
         "try_title": "Fotoğrafta ne var?",
-        "try_text": "Bir fotoğraf bırakın; yanıtı, ne kadar emin olduğunu ve nereye baktığını görün. Hiçbir şey bu "
-        "bilgisayardan dışarı çıkmaz.",
+        "try_text": "Bir fotoğraf bırakın; yanıtı, ne kadar emin olduğunu ve nereye baktığını görün. Hiçbir şey "
+        "bu bilgisayardan dışarı çıkmaz.",
         "model": "Model",
         "model_included": "Kediler ve köpekler (pati ile gelir)",
         "class_Cat": "Kedi",
         "class_Dog": "Köpek",
-        "model_facts": "{name}: sıfırdan eğitildi; {photos} test fotoğrafının %{accuracy} kadarı doğru (%95 aralık: "
-        "%{low}–{high}).",
+        "model_facts": "{name}: sıfırdan eğitildi; {photos} test fotoğrafının %{accuracy} kadarı doğru (%95 "
+        "aralık: %{low}–{high}).",
         "model_plain": "{name}: {classes} sınıflarını bilir.",
         "source": "Fotoğraf",
         "source_upload": "Yükle",
@@ -243,11 +240,10 @@ WORDS: dict[str, dict[str, str]] = {
         "answer_is": "Yanıt: {label}.",
         "answer_surely": "%{share} emin",
         "answer_unsure": "Emin değil",
-        "answer_unsure_doubt": "{label} olduğunu sanıyor, ama yanıt vermesi için gereken %{threshold} yerine yalnızca "
-        "%{share} emin.",
-        "answer_unsure_odd": "Bu fotoğraf, eğitildiği fotoğraflara benzemiyor; model yalnızca {classes} sınıflarını "
-        "bilir. "
-        "{label} olduğunu sanıyor (%{share}).",
+        "answer_unsure_doubt": "{label} olduğunu sanıyor, ama yanıt vermesi için gereken %{threshold} yerine "
+        "yalnızca %{share} emin.",
+        "answer_unsure_odd": "Bu fotoğraf, eğitildiği fotoğraflara benzemiyor; model yalnızca {classes} "
+        "sınıflarını bilir. {label} olduğunu sanıyor (%{share}).",
         "answer_truth": "Fotoğrafın etiketi: {label}.",
         "probabilities": "Olasılıklar (kalibre edilmiş)",
         "why": "Nereye baktı",
@@ -291,8 +287,7 @@ WORDS: dict[str, dict[str, str]] = {
         "data_set": "Küme",
         "data_where": "Her sınıf için bir klasör içeren klasör, onun arşivi ya da CSV",
         "data_outside": "{path}, bu sayfanın okuyabildiği tek yer olan {root} dışında kalıyor. Değiştirmek için "
-        "sayfayı "
-        "--root ile başlatın.",
+        "sayfayı --root ile başlatın.",
         "data_gone": "{path} yerinde bir şey yok.",
         "audit": "Fotoğraflara bak",
         "auditing": "{total} dosyadan {done} tanesi okundu",
@@ -392,8 +387,7 @@ WORDS: dict[str, dict[str, str]] = {
         # Clean
         "clean_title": "Bakılacak fotoğraflar",
         "clean_text": "Etiketi büyük olasılıkla yanlış olanlar, iki sınıfta birden bulunan resimler ve tuhaf "
-        "fotoğraflar. "
-        "Fotoğraflar olduğu gibi kalır: kararlarınız bir listedir, bir sonraki eğitim ona uyar.",
+        "fotoğraflar. Fotoğraflar olduğu gibi kalır: kararlarınız bir listedir, bir sonraki eğitim ona uyar.",
         "clean_list": "Listeyi hazırla",
         "clean_folds": "Eğitim fotoğraflarını da üç ek eğitimle değerlendir",
         "clean_list_text": "Ağ, eğitilmediği fotoğrafları değerlendirir.",
