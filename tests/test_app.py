@@ -511,8 +511,8 @@ def test_a_killed_process_is_stopped_and_goes_on(shapes: Path, tmp_path: Path) -
     os.kill(jobs.job(run).progress["process"], signal.SIGKILL)  # type: ignore[union-attr]
     assert wait_for(run, "stopped", "failed").state == "stopped"
     jobs.begin(Order("resume", str(run)), runs)
-    wait_for(run, "running")
-    time.sleep(3)
+    while not wait_for(run, "running").progress.get("epoch"):  # until it trains again
+        time.sleep(0.1)
     jobs.stop(run)
     assert wait_for(run, "stopped", "done", "failed").state == "stopped"
     assert list((run / "checkpoints").iterdir())
