@@ -124,7 +124,7 @@ class Visit:
     def choose(self, text: str) -> None:
         one = self.page.get_by_role("radio", name=text, exact=True)
         for _ in range(10):  # a click while the page is being written anew may be lost
-            one.click(force=True)
+            one.evaluate("box => box.click()")  # at itself, not at where it stood before the menu was laid out
             self.page.wait_for_timeout(500)
             if one.get_attribute("aria-checked") == "true" or one.is_checked():
                 return
