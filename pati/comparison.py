@@ -10,8 +10,6 @@ import itertools
 import json
 import math
 import statistics
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +116,7 @@ def _read(run: Run, name: str) -> _Scored:
         again = plugins.command("train", "--resume", str(run.folder))
         raise PatiError(f"the run {run.folder} is not finished", f"go on with it: {again}")
     made = Classifier.load(run.folder)
-    try:
+    with run.reading_scores():
         document = json.loads(run.metrics.read_text(encoding="utf-8"))
         with run.predictions.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             logits, labels, photos = (stored[f"test_{name}"] for name in ("logits", "labels", "sha256"))
@@ -126,10 +124,6 @@ def _read(run: Run, name: str) -> _Scored:
         row = {"name": name, **_row(run, made, document)}
         scored = photos, labels.astype(np.int64), logits.argmax(1).astype(np.int64), by_class
         return _Scored(row, document["manifest"], tuple(document["classes"]), *scored)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise PatiError(
-            f"the scores of {run.folder} can't be read: {error}", "metrics.json or predictions.npz is damaged"
-        ) from None
 
 
 def _row(run: Run, made: Classifier, document: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,9 @@ import importlib.util
 import json
 import os
 import platform
+import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +144,16 @@ class Run:
         if self.checkpoints.exists() or self.model.exists():
             return True
         return self.state.exists() and self.read_state()["stage"] != "started"
+
+    @contextlib.contextmanager
+    def reading_scores(self) -> Iterator[None]:
+        """Turns what a damaged metrics.json or predictions.npz makes of its reader into a `PatiError`."""
+        try:
+            yield
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise PatiError(
+                f"the scores of {self.folder} can't be read: {error}", "metrics.json or predictions.npz is damaged"
+            ) from None
 
     def read_state(self) -> dict[str, Any]:
         """The document in run.json."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,6 @@ from pati.app.parts import classifier, percent, plain, say_photo, t
 from pati.app.settings import Settings
 from pati.data import places
 from pati.data.manifest import Entry, Manifest
-from pati.errors import PatiError
 from pati.report import figures
 from pati.run import Run
 
@@ -71,13 +68,9 @@ def _tested(folder: str, changed: int, readable: Settings) -> Tested:
     made = classifier(run.model)
     found = Manifest.read(run.manifest)
     entries = {entry.sha256: entry for entry in found.of_split("test")}
-    try:
-        with np.load(run.predictions, allow_pickle=False) as stored:
-            logits, labels = (torch.from_numpy(stored[f"test_{name}"]) for name in ("logits", "labels"))
-            photos = [entries[digest] for digest in stored["test_sha256"].tolist()]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        told = f"the scores of {folder} can't be read: {error}"
-        raise PatiError(told, "metrics.json or predictions.npz is damaged") from None
+    with run.reading_scores(), np.load(run.predictions, allow_pickle=False) as stored:
+        logits, labels = (torch.from_numpy(stored[f"test_{name}"]) for name in ("logits", "labels"))
+        photos = [entries[digest] for digest in stored["test_sha256"].tolist()]
     return Tested(photos, found.classes, made.calibrated(logits), labels.long(), readable_root(found, readable))
 
 
