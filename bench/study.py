@@ -33,7 +33,9 @@ from bench.runs import KEPT, facts, trained
 from pati import pipeline
 from pati.data.manifest import Entry
 from pati.machine import cores
+from pati.predictions import Predictions
 from pati.recipe import Recipe
+from pati.run import Run
 
 # Family -> options of `pati train`; the house net is what is trained where nothing is named.
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -288,11 +290,11 @@ class Pooled:
         for number, (run, table) in enumerate(zip(runs, tables, strict=True)):
             with table.open(newline="", encoding="utf-8") as file:
                 senders = {row["sha256"]: int(row["sender"]) for row in csv.DictReader(file)}
-            with np.load(run / "predictions.npz", allow_pickle=False) as stored:
-                logits, labels = stored["test_logits"], stored["test_labels"]
-                names = [senders[digest] for digest in stored["test_sha256"].tolist()]
-            parts.append((labels, logits.argmax(1), np.array(names), np.full(len(labels), number)))
-            classes = logits.shape[1]
+            tested = Predictions.read(Run.open(run)).test
+            names = [senders[digest] for digest in tested.sha256]
+            answers = tested.logits.argmax(1).numpy()
+            parts.append((tested.labels.numpy(), answers, np.array(names), np.full(len(names), number)))
+            classes = tested.logits.shape[1]
         return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)), classes)  # type: ignore[arg-type]
 
     def scores(self) -> dict[str, float]:

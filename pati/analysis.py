@@ -101,43 +101,38 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-def robustness(
-    answers: Callable[[torch.Tensor], torch.Tensor],
-    photos: NDArray[np.uint8],
-    labels: torch.Tensor,
-    *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
-    """Accuracy on photos `uint8 (N, size, size, 3)` damaged in every way of `corruptions`, at its three strengths.
+# Kind and level of each damage.
+DAMAGES = [(kind, level) for kind, (_, strengths) in CORRUPTIONS.items() for level in range(len(strengths))]
 
-    `answers`: photos to logits. `lost`: how much of the accuracy, on the same photos.
-    """
 
-    def right(some: NDArray[np.uint8]) -> NDArray[np.float64]:
-        return (answers(torch.from_numpy(some)).argmax(1) == labels).double().numpy()
+def damaged(
+    answers: Callable[[torch.Tensor], torch.Tensor], photos: NDArray[np.uint8], labels: torch.Tensor, *, seed: int = 0
+) -> torch.Tensor:
+    """Which photos `uint8 (N, size, size, 3)` are answered rightly, undamaged and by `DAMAGES`: 0 or 1,
+    `float64 (N, 1 + D)`. `answers`: photos to logits."""
+    kinds = [photos, *(corrupted(photos, kind, level, seed=seed) for kind, level in DAMAGES)]
+    return torch.stack([(answers(torch.from_numpy(some)).argmax(1) == labels).double() for some in kinds], 1)
+
+
+def robustness(right: torch.Tensor) -> dict[str, Any]:
+    """Accuracy by kind and strength of damage, of what `damaged` gives; `lost`: how much of it, on the same photos."""
 
     def row(hits: NDArray[np.float64]) -> dict[str, Any]:
         return {"accuracy": float(hits.mean()), "interval": list(metrics.wilson(float(hits.sum()), len(hits)))}
 
-    before = right(photos)
-    kinds: dict[str, list[dict[str, Any]]] = {}
-    total = 1 + sum(len(strengths) for _, strengths in CORRUPTIONS.values())
-    for kind, (_, strengths) in CORRUPTIONS.items():
-        kinds[kind] = []
-        for level, strength in enumerate(strengths):
-            progress(1 + sum(map(len, kinds.values())), total)
-            after = right(corrupted(photos, kind, level))
-            lost = before - after
-            kinds[kind].append(
-                {
-                    "strength": strength,
-                    **row(after),
-                    "lost": float(lost.mean()),
-                    "lost_interval": list(metrics.mean_interval(lost)),
-                }
-            )
-    progress(total, total)
-    return {"photos": len(photos), "undamaged": row(before), "kinds": kinds}
+    before, *others = right.T.numpy()
+    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in CORRUPTIONS}
+    for (kind, level), after in zip(DAMAGES, others, strict=True):
+        lost = before - after
+        kinds[kind].append(
+            {
+                "strength": CORRUPTIONS[kind][1][level],
+                **row(after),
+                "lost": float(lost.mean()),
+                "lost_interval": list(metrics.mean_interval(lost)),
+            }
+        )
+    return {"photos": len(before), "undamaged": row(before), "kinds": kinds}
 
 
 def outside(familiarity: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from pati.data.sources import Columns
 from pati.errors import Interrupted, PatiError
 from pati.files import is_text
 from pati.pipeline import Listen, Prepared
+from pati.predictions import Predictions
 from pati.recipe import Recipe
 from pati.run import Run
 
@@ -191,12 +192,8 @@ def _looked(made: Classifier, ready: Prepared, listen: Listen) -> tuple[torch.Te
 
 def _of_run(run: Run, made: Classifier, entries: Sequence[Entry], logits: torch.Tensor) -> Floats:
     """Probabilities `(N, K)` by the run's net; not numbers for its training photos and what belongs to them."""
-    with np.load(run.predictions, allow_pickle=False) as stored:
-        given = {
-            digest: torch.from_numpy(row)
-            for name in ("validation", "test")
-            for digest, row in zip(stored[f"{name}_sha256"].tolist(), stored[f"{name}_logits"], strict=True)
-        }
+    splits = Predictions.read(run).splits.values()
+    given = {digest: row for split in splits for digest, row in zip(split.sha256, split.logits, strict=True)}
     # The answers that the run has given stay what they were.
     kept = torch.stack([given.get(entry.sha256, row) for entry, row in zip(entries, logits, strict=True)])
     probabilities = made.calibrated(kept).numpy()

@@ -7,7 +7,6 @@ each one right. It can't tell how much of a difference is the luck of a seed: th
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from pati import metrics, plugins
 from pati.classifier import Classifier
 from pati.errors import PatiError
 from pati.models.counting import cost_of
+from pati.predictions import Predictions
 from pati.recipe import Recipe
 from pati.run import Run
 
@@ -116,13 +116,12 @@ def _read(run: Run, name: str) -> _Scored:
         again = plugins.command("train", "--resume", str(run.folder))
         raise PatiError(f"the run {run.folder} is not finished", f"go on with it: {again}")
     made = Classifier.load(run.folder)
-    with run.reading_scores():
-        document = json.loads(run.metrics.read_text(encoding="utf-8"))
-        with run.predictions.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            logits, labels, photos = (stored[f"test_{name}"] for name in ("logits", "labels", "sha256"))
+    document, tested = run.read_metrics(), Predictions.read(run).test
+    with run.reading_scores():  # a document that lacks something
         by_class = bool(document.get("balance", {}).get("by_class"))
         row = {"name": name, **_row(run, made, document)}
-        scored = photos, labels.astype(np.int64), logits.argmax(1).astype(np.int64), by_class
+        answers = tested.logits.argmax(1).numpy()
+        scored = np.array(tested.sha256), tested.labels.numpy(), answers, by_class
         return _Scored(row, document["manifest"], tuple(document["classes"]), *scored)
 
 

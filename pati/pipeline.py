@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pati import (
@@ -52,6 +51,7 @@ from pati.data.sources import Columns, Source
 from pati.errors import Interrupted, PatiError
 from pati.models import Net
 from pati.plan import Plan
+from pati.predictions import Predictions, Split
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.run import Run, versions
@@ -359,8 +359,8 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         )
     listen({"kind": "stage", "name": "score"})
     made = ready.classifier(net)
-    outputs = _score(run, made, found, training, validation, testing)
-    document = _measure(outputs, found, recipe, state.seconds, state.epoch) | {"balance": evened}
+    answers = _score(run, made, found, training, validation, testing)
+    document = _measure(answers, found, recipe, state.seconds, state.epoch) | {"balance": evened}
     made.facts = classifier.facts(
         recipe=recipe,
         metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},
@@ -373,10 +373,10 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         made, found, ready.packed, seconds=recipe.budget and results.SHARE * recipe.budget,
         trained=state.epoch * len(training),
     )  # fmt: skip
-    document["analysis"] = results.analysed(made, found, ready.packed, outputs) | probes
+    document["analysis"] = results.analysed(made, found, ready.packed, answers) | probes
     document["seconds"]["command"] = round(time.monotonic() - started, 1)
     files.write_json(run.metrics, document)
-    results.write(run, made, found, ready.packed, recipe, document, outputs)
+    results.write(run, made, found, ready.packed, recipe, document, answers)
     run.update(stage="done", versions=versions())
     return Result(run, made, document)
 
@@ -455,34 +455,25 @@ def seconds_a_photo(made: Classifier, data: Samples) -> float:
 
 def _score(
     run: Run, made: Classifier, found: Manifest, training: Samples, validation: Samples, testing: Samples
-) -> dict[str, dict[str, torch.Tensor]]:
-    """Logits and labels of validation and test by the final weights, and how familiar the test photos are: the one
-    scoring of the test split. What the classifier knows of its own confidence and scope is learnt before that.
+) -> Predictions:
+    """The answers of the final weights for validation and test: the one scoring of the test split. What the classifier
+    knows of its own confidence and scope is learnt before that.
     """
+    digests = {name: [entry.sha256 for entry in found.of_split(name)] for name in ("validation", "test")}
     logits, moments = _answers(made, validation)
-    outputs = {"validation": {"logits": logits, "labels": validation.targets.argmax(1)}}
-    made.calibration = Calibration.of(**outputs["validation"])
+    watched = Split(logits, validation.targets.argmax(1), digests["validation"])
+    made.calibration = Calibration.of(watched.logits, watched.labels)
     usual = _answers(made, training.some(scope.PHOTOS))[1]
     made.scope = Scope.of(usual, moments, made.calibrated(logits).max(1).values)
     if run.predictions.exists():  # scored before the run was stopped: not a second time
         run.update(test_scored=max(1, int(run.read_state()["test_scored"])), stage="scored")
-        with np.load(run.predictions, allow_pickle=False) as stored:
-            outputs["test"] = {
-                name: torch.from_numpy(stored[f"test_{name}"]) for name in ("logits", "labels", "familiarity")
-            }
-        return outputs
+        return dataclasses.replace(Predictions.read(run), validation=watched)
     logits, moments = _answers(made, testing)
-    outputs["test"] = {
-        "logits": logits,
-        "labels": testing.targets.argmax(1),
-        "familiarity": made.familiarity(logits, moments),
-    }
-    arrays = {f"{split}_{name}": value.numpy() for split, part in outputs.items() for name, value in part.items()}
-    digests = {f"{split}_sha256": np.array([entry.sha256 for entry in found.of_split(split)]) for split in outputs}
-    with files.atomic(run.predictions) as file:
-        np.savez_compressed(file, **arrays, **digests)  # type: ignore[arg-type]
+    tested = Split(logits, testing.targets.argmax(1), digests["test"])
+    answers = Predictions(watched, tested, made.familiarity(logits, moments))
+    answers.write(run)
     run.update(test_scored=1, stage="scored")
-    return outputs
+    return answers
 
 
 def logits(made: Classifier, data: Samples) -> torch.Tensor:
@@ -497,11 +488,11 @@ def _answers(made: Classifier, data: Samples) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _measure(
-    outputs: dict[str, dict[str, Any]], found: Manifest, recipe: Recipe, training_seconds: float, epochs: int
+    answers: Predictions, found: Manifest, recipe: Recipe, training_seconds: float, epochs: int
 ) -> dict[str, Any]:
     return {
         "classes": list(found.classes),
-        **{name: metrics.summary(part["logits"], part["labels"], found.classes) for name, part in outputs.items()},
+        **{name: metrics.summary(part.logits, part.labels, found.classes) for name, part in answers.splits.items()},
         "epochs": epochs,
         "seconds": {"training": round(training_seconds, 1)},
         "seed": recipe.seed,
@@ -515,7 +506,7 @@ def _measure(
 def _read(run: Run, recipe: Recipe, listen: Listen) -> Result:
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
     listen({"kind": "finished"})
-    return Result(run, Classifier.load(run.model), json.loads(run.metrics.read_text(encoding="utf-8")))
+    return Result(run, Classifier.load(run.model), run.read_metrics())
 
 
 def score(
@@ -615,22 +606,16 @@ def report_again(
     with run.alone():
         run.update(language=language)
         found, packed = _audited(_source_of(run, recipe), recipe, listen, run)
-        with np.load(run.predictions, allow_pickle=False) as stored:
-            parts = {"validation": ("logits", "labels"), "test": ("logits", "labels", "familiarity")}
-            outputs = {
-                split: {name: torch.from_numpy(stored[f"{split}_{name}"]) for name in names}
-                for split, names in parts.items()
-            }
+        answers, document = Predictions.read(run), run.read_metrics()
         listen({"kind": "stage", "name": "report"})
-        document = json.loads(run.metrics.read_text(encoding="utf-8"))
         if thorough:
-            document["analysis"] = results.analysed(made, found, packed, outputs) | results.probed(
+            document["analysis"] = results.analysed(made, found, packed, answers) | results.probed(
                 made, found, packed, progress=lambda what, done, total: listen(
                     {"kind": "audit", "what": what, "done": done, "total": total}
                 ),
             )  # fmt: skip
             files.write_json(run.metrics, document)
-        results.write(run, made, found, packed, recipe, document, outputs, language=language)
+        results.write(run, made, found, packed, recipe, document, answers, language=language)
     return run, document
 
 
@@ -643,8 +628,7 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = _silent) -
     made = Classifier.load(run.folder)
     if made.scope is None:
         raise PatiError("this model knows nothing of its scope", "train it again with this version of pati")
-    with np.load(run.predictions, allow_pickle=False) as stored:
-        familiarity = torch.from_numpy(stored["test_familiarity"])
+    familiarity = Predictions.read(run).familiarity
     source = _find(data, Recipe(), Columns())
     place, rows = places.at(source.root), [(item.path, item.label, "") for item in source.items]
     listen({"kind": "stage", "name": "score", "photos": len(rows)})
@@ -658,7 +642,7 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = _silent) -
     strange = torch.tensor([answer.familiarity for answer in answers], dtype=torch.float64)
     document = analysis.outside(familiarity, strange, [answer.unsure for answer in answers])
     with run.alone():
-        kept = json.loads(run.metrics.read_text(encoding="utf-8"))
+        kept = run.read_metrics()
         kept.setdefault("outside", {})[source.name] = document
         files.write_json(run.metrics, kept)
     return {"data": source.name, **document}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +22,26 @@ from pati.data.manifest import Manifest
 from pati.data.pack import Pack
 from pati.explain import checks
 from pati.explain.cams import explainers
+from pati.explain.checks import Values
+from pati.predictions import Predictions
 from pati.preprocess import Photo
 from pati.recipe import Recipe
 from pati.run import Run
 
 METHOD = "grad-cam"  # whose maps are checked
 SHARE = 0.03  # of a budget, for what takes longer the more photos it is measured on
-DAMAGED, EXPLAINED = 1000, 100  # photos at most
-FEWEST = {"robustness": 20, "explanations": 8}  # photos: fewer would tell nothing
-_EPOCH_PHOTOS = {"robustness": 1000, "explanations": 8000}  # trained on for each that is measured, in runs by epochs
-
-Answers = dict[str, dict[str, torch.Tensor]]  # split -> logits, labels and, of the test, familiarity
 
 
-def analysed(made: Classifier, found: Manifest, packed: Pack, outputs: Answers) -> dict[str, Any]:
+def analysed(made: Classifier, found: Manifest, packed: Pack, answers: Predictions) -> dict[str, Any]:
     """What the answers are worth, without asking for more."""
     assert made.calibration is not None, "learnt by the scoring"
     splits = {name: found.of_split(name) for name in ("validation", "test")}
-    logits, labels, familiarity = (outputs["test"][part] for part in ("logits", "labels", "familiarity"))
+    logits, labels = answers.test.logits, answers.test.labels
     rows = packed.of(splits["test"])
-    all_logits, all_labels = (torch.cat([outputs[name][part] for name in splits]) for part in ("logits", "labels"))
+    all_logits = torch.cat([answers.validation.logits, logits])
+    all_labels = torch.cat([answers.validation.labels, labels])
     return {
-        **analysis.of_answers(made.calibration, logits, labels, familiarity, found.classes),
+        **analysis.of_answers(made.calibration, logits, labels, answers.familiarity, found.classes),
         "slices": analysis.sliced(
             splits["test"], lambda number: packed.pixels[rows[number]], (logits.argmax(1) == labels).tolist()
         ),
@@ -66,46 +64,80 @@ def probed(
     """Robustness and the checks of explanations on validation photos; what there is no time for is left out.
 
     On as many as fit into `seconds`; else, so that a run by epochs is the same everywhere, on as many as suit the
-    number of photos `trained` on; without either, on `DAMAGED` and `EXPLAINED`. `progress` hears what is measured and
-    how far it is, done of total.
+    number of photos `trained` on; without either, on the `most` of `PROBES`. `progress` hears what is measured and how
+    far it is, photos done of total.
     """
     entries = found.of_split("validation")
-    labels = torch.tensor(found.targets(entries))
-    rows = packed.of(entries)
-
-    def robustness(numbers: NDArray[np.int64]) -> dict[str, Any]:
-        return analysis.robustness(
-            made.logits, packed.pixels[rows[numbers]], labels[numbers], progress=partial(progress, "robustness")
-        )
-
-    def explanations(numbers: NDArray[np.int64]) -> dict[str, Any]:
-        images, classes = made.asked(torch.from_numpy(packed.pixels[rows[numbers]]))
-        told = partial(progress, "explanations")
-        return {"method": METHOD, **checks.checked(made.net, explainers[METHOD], images, classes, progress=told)}
-
+    labels, rows = torch.tensor(found.targets(entries)), packed.of(entries)
+    # Whatever the count, these are photos from everywhere.
+    order = np.random.default_rng(0).permutation(len(entries))
+    until = None if seconds is None else time.monotonic() + seconds
     done: dict[str, Any] = {}
-    tasks: dict[str, tuple[Callable[[NDArray[np.int64]], dict[str, Any]], int]] = {
-        "robustness": (robustness, DAMAGED),
-        "explanations": (explanations, EXPLAINED),
-    }
-    for name, (measure, most) in tasks.items():
-        count = min(most, len(entries))
-        if seconds is not None:
-            count = min(count, _affordable(measure, seconds / len(tasks), len(entries)))
-        elif trained is not None:
-            count = min(count, trained // _EPOCH_PHOTOS[name])
-        if count >= FEWEST[name]:
-            done[name] = measure(analysis.spread(len(entries), count))
+    for name, probe in PROBES.items():
+        some = order[: probe.most if trained is None else min(probe.most, trained // probe.trained)]
+        if len(some) < probe.fewest:
+            continue
+        parts: list[Values] = []
+        ends = None if until is None or seconds is None else until - (1 - probe.share) * seconds
+        # The least that the first part can take; later ones take about as long as the one before.
+        longest = (
+            0.0 if ends is None else probe.answers * _seconds_to_answer(made, packed.pixels[rows[some[: probe.part]]])
+        )
+        for start in range(0, len(some), probe.part):
+            at = time.monotonic()
+            if ends is not None and at + longest > ends:
+                break
+            progress(name, start, len(some))
+            part = some[start : start + probe.part]
+            parts.append(probe.measure(made, packed.pixels[rows[part]], labels[part], start))
+            longest = time.monotonic() - at
+        measured = sum(len(next(iter(part.values()))) for part in parts)
+        progress(name, measured, measured)
+        if measured >= probe.fewest:
+            done[name] = probe.summary({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
     return done
 
 
-def _affordable(measure: Callable[[NDArray[np.int64]], dict[str, Any]], seconds: float, count: int) -> int:
-    """Photos that can be measured in this time, the trial of a few that tells it included."""
-    few = min(4, count)
+def _seconds_to_answer(made: Classifier, photos: NDArray[np.uint8]) -> float:
+    pixels = torch.from_numpy(photos)
+    made.logits(pixels)  # the first time is slower
     at = time.monotonic()
-    measure(analysis.spread(count, few))
-    taken = time.monotonic() - at
-    return int((seconds - taken) / (taken / few))
+    made.logits(pixels)
+    return time.monotonic() - at
+
+
+def _damaged(made: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
+    return {"right": analysis.damaged(made.logits, photos, labels, seed=seed)}
+
+
+def _explained(made: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
+    return checks.values(made.net, explainers[METHOD], *made.asked(torch.from_numpy(photos)))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What takes longer the more photos it is measured on."""
+
+    measure: Callable[[Classifier, NDArray[np.uint8], torch.Tensor, int], Values]  # photos, labels, seed -> by photo
+    summary: Callable[[Values], dict[str, Any]]
+    answers: int  # asked for, of each photo
+    part: int  # photos at once
+    most: int  # photos
+    fewest: int  # photos: fewer would tell nothing
+    trained: int  # photos trained on for each that is measured, in runs by epochs
+    share: float  # of the time, with those before
+
+
+PROBES = {
+    "robustness": Probe(
+        _damaged, lambda found: analysis.robustness(found["right"]), 1 + len(analysis.DAMAGES),
+        part=16, most=1000, fewest=20, trained=1000, share=0.3,
+    ),
+    "explanations": Probe(
+        _explained, lambda found: {"method": METHOD, **checks.summary(found)}, checks.ANSWERS,
+        part=4, most=100, fewest=8, trained=8000, share=1.0,
+    ),
+}  # fmt: skip
 
 
 def scored(
@@ -140,7 +172,7 @@ def write(
     packed: Pack,
     recipe: Recipe,
     document: dict[str, Any],
-    outputs: Answers,
+    answers: Predictions,
     *,
     language: str = "en",
 ) -> None:
@@ -148,7 +180,7 @@ def write(
     test = found.of_split("test")
     rows = packed.of(test)
     examples = explained(
-        made, outputs["test"]["logits"], outputs["test"]["labels"],
+        made, answers.test.logits, answers.test.labels,
         [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
     )  # fmt: skip
     by_path = {entry.path: entry for entry in found.kept}

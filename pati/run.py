@@ -145,6 +145,11 @@ class Run:
             return True
         return self.state.exists() and self.read_state()["stage"] != "started"
 
+    def read_metrics(self) -> dict[str, Any]:
+        """The document in metrics.json of a finished run; raises `PatiError` where it is damaged or gone."""
+        with self.reading_scores():
+            return dict(json.loads(self.metrics.read_text(encoding="utf-8")))
+
     @contextlib.contextmanager
     def reading_scores(self) -> Iterator[None]:
         """Turns what a damaged metrics.json or predictions.npz makes of its reader into a `PatiError`."""

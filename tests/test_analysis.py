@@ -72,7 +72,7 @@ def test_robustness_is_scored_on_the_damaged_photos() -> None:
         light = pixels.float().mean((1, 2, 3))
         return torch.stack([100 - light, light - 100], 1)
 
-    found = analysis.robustness(answers, photos, labels)
+    found = analysis.robustness(analysis.damaged(answers, photos, labels))
     assert found["undamaged"] == {"accuracy": 1.0, "interval": list(wilson(60, 60))}
     assert set(found["kinds"]) == set(CORRUPTIONS)
     for kind, rows in found["kinds"].items():

@@ -469,6 +469,13 @@ def test_a_list_is_made_and_followed(visit: Visit, served: Served) -> None:
         (runs / "broken" / name).write_text("no JSON")
     visit.go("results")
     visit.see(made)  # a damaged run hides no other
+    scores = (runs / "second" / "metrics.json").read_bytes()
+    for damaged in (b"no JSON", b"{}"):
+        (runs / "second" / "metrics.json").write_bytes(damaged)
+        visit.go("results")
+        visit.see("metrics.json or predictions.npz is damaged")
+        visit.see(made)
+    (runs / "second" / "metrics.json").write_bytes(scores)
     (runs / made / "predictions.npz").write_bytes(b"no archive")
     visit.go("results")
     visit.pick("Training", made)

@@ -329,11 +329,15 @@ def test_finished_trainings_are_read_again(dirty: Path, copied: Path, monkeypatc
 
 def test_new_photos_are_judged_by_the_run(dirty: Path, copied: Path, tmp_path: Path) -> None:
     other = write_shapes(tmp_path / "other", per_class=12, first=200)
-    (other / "triangle" / "wrong.jpg").write_bytes(jpeg(draw("square", 300)))
+    wrong = {f"triangle/wrong{number}.jpg" for number in range(8)}
+    for number, path in enumerate(sorted(wrong)):
+        (other / path).write_bytes(jpeg(draw("square", 300 + number)))
     document = cleaning.clean(other, copied, out=tmp_path / "list", listen=silent)
-    assert document["judged"] == document["photos"] == 37
+    assert document["judged"] == document["photos"] == 44
     with (tmp_path / "list" / "decisions.csv").open(newline="", encoding="utf-8-sig") as file:
-        assert "triangle/wrong.jpg" in {row["path"] for row in csv.DictReader(file) if "label" in row["why"]}
+        listed = {row["path"] for row in csv.DictReader(file) if "label" in row["why"]}
+    assert listed  # not all: those of which the net is surer than of squares on average
+    assert listed <= wrong
 
 
 def test_keeps_a_budget_and_refuses_one_that_is_too_small(dirty: Path, copied: Path) -> None:

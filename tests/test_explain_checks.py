@@ -105,8 +105,10 @@ def test_imputation_equals_a_sparse_solver(seed: int, share: float) -> None:
 
 def test_first_pixels_are_as_many_as_asked_and_the_highest() -> None:
     maps = torch.arange(20.0).reshape(1, 4, 5)
-    assert checks.first_pixels(maps, 0.25).flatten().nonzero().flatten().tolist() == [15, 16, 17, 18, 19]
-    even = checks.first_pixels(torch.zeros(1, 4, 5), 0.5)
+    some, none = checks.first_pixels(maps, (0.25, 0.0))
+    assert some.flatten().nonzero().flatten().tolist() == [15, 16, 17, 18, 19]
+    assert not none.any()
+    (even,) = checks.first_pixels(torch.zeros(1, 4, 5), [0.5])
     assert even.sum() == 10
     assert not even.flatten()[:10].all()  # not one end of the photo first
 

@@ -27,7 +27,7 @@ FLOORS = (
     {"report"},
     {"analysis"},
     {"training", "evaluate", "classifier"},
-    {"plan", "speed", "run", "checkpoint"},
+    {"plan", "speed", "run", "predictions", "checkpoint"},
     {"calibration", "scope", "curves", "slices", "suspects", "corruptions"},
     {"explain", "models", "augment", "mixing", "metrics", "optim", "losses", "balance", "data", "machine", "threads"},
     {"preprocess"},

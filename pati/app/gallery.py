@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import streamlit as st
 import torch
 
@@ -16,6 +15,7 @@ from pati.app.parts import classifier, percent, plain, say_photo, t
 from pati.app.settings import Settings
 from pati.data import places
 from pati.data.manifest import Entry, Manifest
+from pati.predictions import Predictions
 from pati.report import figures
 from pati.run import Run
 
@@ -68,10 +68,12 @@ def _tested(folder: str, changed: int, readable: Settings) -> Tested:
     made = classifier(run.model)
     found = Manifest.read(run.manifest)
     entries = {entry.sha256: entry for entry in found.of_split("test")}
-    with run.reading_scores(), np.load(run.predictions, allow_pickle=False) as stored:
-        logits, labels = (torch.from_numpy(stored[f"test_{name}"]) for name in ("logits", "labels"))
-        photos = [entries[digest] for digest in stored["test_sha256"].tolist()]
-    return Tested(photos, found.classes, made.calibrated(logits), labels.long(), readable_root(found, readable))
+    answers = Predictions.read(run).test
+    with run.reading_scores():  # of photos that the manifest does not have
+        photos = [entries[digest] for digest in answers.sha256]
+    return Tested(
+        photos, found.classes, made.calibrated(answers.logits), answers.labels, readable_root(found, readable)
+    )
 
 
 def tested(folder: Path, readable: Settings) -> Tested:

@@ -192,11 +192,6 @@ def heading(head: str, small: str) -> None:
     st.html(f'<div class="pati-verdict">{html.escape(head)}<small>{html.escape(small)}</small></div>')
 
 
-def scores_of(run: Run) -> dict[str, Any]:
-    """The document of a finished run's metrics.json."""
-    return dict(read_json(run.metrics))
-
-
 def report(run: Run) -> None:
     """The run's report, in the visitor's language."""
     text = run.report.read_text(encoding="utf-8")

@@ -24,7 +24,9 @@ def page() -> None:
     if not runs:
         st.info(plain(t("results_none", runs=settings().runs)))
         return
-    _table(list(runs.values()))
+    runs = _table(runs)
+    if not runs:
+        return
     left, right = st.columns(2)
     names = list(runs)
     if st.session_state.get("results_run") not in names:
@@ -38,26 +40,35 @@ def page() -> None:
     _one(runs[name])
 
 
-def _table(runs: list[Run]) -> None:
+def _table(runs: dict[str, Run]) -> dict[str, Run]:
+    """Shows a row for each run, and an error for one whose scores are damaged; returns the others."""
     head = [t(key) for key in ("run", "test_accuracy", "interval", "macro_f1", "photos", "minutes", "net", "size")]
-    rows = []
-    for run in runs:
-        document = parts.scores_of(run)
-        scores, recipe = document["test"], parts.recipe_of(run)
+    rows = {}
+    for name, run in runs.items():
+        try:
+            rows[name] = _row(run)
+        except PatiError as error:
+            parts.show_error(error)
+    if rows:
+        parts.table(head, list(rows.values()), numbers=(1, 2, 3, 4, 5, 7))
+    return {name: runs[name] for name in rows}
+
+
+def _row(run: Run) -> list[object]:
+    document, recipe = run.read_metrics(), parts.recipe_of(run)
+    with run.reading_scores():
+        scores = document["test"]
         low, high = (percent(share) for share in scores["accuracy_interval"])
-        rows.append(
-            [
-                run.folder.name,
-                percent_sign(scores["accuracy"]),
-                f"{low}–{high}",
-                number(scores["macro_f1"], 3),
-                scores["photos"],
-                number(document["seconds"]["command"] / 60),
-                recipe["model"],
-                recipe["size"],
-            ]
-        )
-    parts.table(head, rows, numbers=(1, 2, 3, 4, 5, 7))
+        return [
+            run.folder.name,
+            percent_sign(scores["accuracy"]),
+            f"{low}–{high}",
+            number(scores["macro_f1"], 3),
+            scores["photos"],
+            number(document["seconds"]["command"] / 60),
+            recipe["model"],
+            recipe["size"],
+        ]
 
 
 def _comparison(runs: list[Run]) -> None:

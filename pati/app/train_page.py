@@ -321,7 +321,7 @@ def _drawn(folder: str, begun: int, epochs: int, language: str, *, by_class: boo
 
 
 def _result(run: Run) -> None:
-    scores = parts.scores_of(run)["test"]
+    scores = run.read_metrics()["test"]
     low, high = (percent(share) for share in scores["accuracy_interval"])
     values = {"accuracy": percent(scores["accuracy"]), "photos": scores["photos"], "low": low, "high": high}
     st.success(t("result_ready", **values))

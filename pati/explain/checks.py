@@ -7,7 +7,8 @@ Knows nets and tensors only: normalised images `(N, 3, H, W)`, the class to expl
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,10 +30,11 @@ Reveal = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (N, 3, H
 
 
 def random(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Noise as coarse as the net's last stage."""
+    """Noise as coarse as the net's last stage: the same for the same photos."""
     with torch.no_grad():
         shape = net.stages(images[:1]).shape[2:]
-    return torch.rand(len(images), *shape, generator=torch.Generator().manual_seed(0)).to(images)
+    seed = zlib.crc32(images.float().cpu().numpy().tobytes())
+    return torch.rand(len(images), *shape, generator=torch.Generator().manual_seed(seed)).to(images)
 
 
 def centre(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -120,14 +122,15 @@ def enlarged(maps: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return F.interpolate(maps[:, None], images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def first_pixels(maps: torch.Tensor, fraction: float) -> torch.Tensor:
-    """The highest `fraction` of each map's pixels, `bool (N, H, W)`; among equals, a fixed draw decides."""
+def first_pixels(maps: torch.Tensor, fractions: Sequence[float]) -> Iterator[torch.Tensor]:
+    """For each fraction, that many of each map's pixels, the highest, `bool (N, H, W)`; among equals, a fixed draw
+    decides."""
     flat = maps.flatten(1)
     lot = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0)).to(maps.device)
     order = lot[flat[:, lot].argsort(dim=1, descending=True, stable=True)]
-    chosen = torch.zeros_like(flat, dtype=torch.bool)
-    chosen.scatter_(1, order[:, : round(fraction * flat.shape[1])], True)
-    return chosen.reshape(maps.shape)
+    places = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1]).to(order).expand_as(order))
+    for fraction in fractions:
+        yield (places < round(fraction * flat.shape[1])).reshape(maps.shape)
 
 
 def removed(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -135,9 +138,10 @@ def removed(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return torch.where(chosen[:, None], 0, images)
 
 
-def shown(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """The chosen pixels sharp, the rest of the photo blurred."""
-    return torch.where(chosen[:, None], images, blurred(images))
+def shown(images: torch.Tensor) -> Reveal:
+    """The chosen pixels sharp, the rest of these photos blurred."""
+    blur = blurred(images)
+    return lambda images, chosen: torch.where(chosen[:, None], images, blur)
 
 
 def blurred(images: torch.Tensor) -> torch.Tensor:
@@ -166,37 +170,43 @@ def _smooth(images: torch.Tensor, chosen: torch.Tensor, *, closeness: float = 1e
     By conjugate gradients, begun from the same at half the size, until the squared error is `closeness` of the hole's:
     what is left is a fifth of `NOISE`, and exactness would take ten times as long.
     """
-    inside = chosen[:, None]
+    inside = chosen[:, None].to(images)
 
     def near(values: torch.Tensor) -> torch.Tensor:
         # [[1, 2, 1], [2, 0, 2], [1, 2, 1]] is the product of two (1, 2, 1), less 4 in the middle.
-        tall = F.pad(values, (0, 0, 1, 1))
-        sums = F.pad(tall[:, :, :-2] + 2 * tall[:, :, 1:-1] + tall[:, :, 2:], (1, 1))
-        return sums[..., :-2] + 2 * sums[..., 1:-1] + sums[..., 2:] - 4 * values
+        wide = F.pad(values, (1, 1, 1, 1))
+        sums = (wide[:, :, :-2] + wide[:, :, 2:]).add_(wide[:, :, 1:-1], alpha=2)
+        return (sums[..., :-2] + sums[..., 2:]).add_(sums[..., 1:-1], alpha=2).sub_(values, alpha=4)
 
     degree = near(torch.ones_like(images[:1, :1]))
 
     def dot(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
-        return (one * two).sum((2, 3), keepdim=True)
+        count, colours = one.shape[:2]
+        rows = (some.reshape(count * colours, -1) for some in (one, two))
+        products: torch.Tensor = torch.linalg.vecdot(*rows)
+        return products.reshape(count, colours, 1, 1)
 
-    known = torch.where(inside, 0, images)
-    residual = torch.where(inside, near(known), 0)
+    def share(of: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+        return torch.where(whole > 0, of / torch.where(whole > 0, whole, 1), 0)
+
+    found = images * (1 - inside)
+    residual = near(found).mul_(inside)
     limit = closeness * dot(residual, residual / degree)
-    found = known
     if min(images.shape[2:]) >= 8:
-        found = torch.where(inside, _from_half(images, chosen), images)
-        residual = torch.where(inside, near(found) - degree * found, 0)
-    step, size = residual / degree, dot(residual, residual / degree)
+        found = torch.where(chosen[:, None], _from_half(images, chosen), images)
+        residual = (near(found) - degree * found).mul_(inside)
+    even = residual / degree
+    step, size = even, dot(residual, even)
     for _ in range(1000):
         if (size <= limit).all():
             break
-        through = torch.where(inside, degree * step - near(step), 0)
-        bend = dot(step, through)
-        length = torch.where(bend > 0, size / torch.where(bend > 0, bend, 1), 0)
-        found = found + length * step
-        residual = residual - length * through
-        new = dot(residual, residual / degree)
-        step = residual / degree + torch.where(size > 0, new / torch.where(size > 0, size, 1), 0) * step
+        through = torch.addcmul(-near(step), degree, step).mul_(inside)
+        length = share(size, dot(step, through))
+        found.addcmul_(length, step)
+        residual.addcmul_(length, through, value=-1)
+        even = residual / degree
+        new = dot(residual, even)
+        step = torch.addcmul(even, share(new, size), step)
         size = new
     return found
 
@@ -227,7 +237,7 @@ def course(
 ) -> torch.Tensor:
     """The class's probability when `change` was done to the highest fractions of the map's pixels, `(N, F)`."""
     maps = enlarged(maps, images)
-    steps = [probabilities(net, change(images, first_pixels(maps, share)), classes) for share in fractions]
+    steps = [probabilities(net, change(images, chosen), classes) for chosen in first_pixels(maps, fractions)]
     return torch.stack(steps, 1)
 
 
@@ -239,7 +249,7 @@ def deletion(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.
 
 def insertion(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Mean probability while the pixels said to matter come into a blurred photo: high is good (same paper)."""
-    return course(net, maps, images, classes, shown, FRACTIONS).mean(1)
+    return course(net, maps, images, classes, shown(images), FRACTIONS).mean(1)
 
 
 def road(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -256,6 +266,10 @@ MEASURES: dict[str, tuple[Callable[[Net, torch.Tensor, torch.Tensor, torch.Tenso
     "deletion": (deletion, False),
     "road": (road, True),
 }
+# Answers that the measures ask for, of each photo.
+ANSWERS = (1 + len(BASELINES)) * 2 * (len(FRACTIONS) + len(IMPUTED))
+
+Values = dict[str, torch.Tensor]  # by name, one row a photo
 
 
 def checked(
@@ -266,36 +280,54 @@ def checked(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """All checks of a method on these photos, as plain values; each mean with its 95 % interval over photos.
+    """All checks of a method on these photos: see `summary`."""
+    return summary(values(net, explain, images, classes, progress=progress))
+
+
+def values(
+    net: Net,
+    explain: Explainer,
+    images: torch.Tensor,
+    classes: torch.Tensor,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Values:
+    """What the checks give for each photo, for `summary`."""
+    total = len(MEASURES) * (1 + len(BASELINES)) + 2
+    progress(0, total)
+    found = {"forgetting": torch.stack(forgetting(net, explain, images, classes), 1)}
+    maps = {name: make(net, images, classes) for name, make in {"method": explain, **BASELINES}.items()}
+    for name, (measure, _) in MEASURES.items():
+        for which, some in maps.items():
+            progress(len(found), total)
+            found[f"{name} {which}"] = measure(net, some, images, classes)
+    progress(total - 1, total)
+    found["steadiness"] = steadiness(net, explain, images, classes)
+    progress(total, total)
+    return found
+
+
+def summary(found: Values) -> dict[str, Any]:
+    """What `values` are worth, as plain values; each mean with its 95 % interval over photos.
 
     `depends`: whether the maps change when the net forgets: true, false, or None where it can't be told. `measures`:
     each measure's mean for the method and for the baselines, and how much better than each of them the method is;
     `better`: true, false or None, as before.
     """
-    total = len(MEASURES) * (1 + len(BASELINES)) + 2
-    progress(0, total)
-    steps = forgetting(net, explain, images, classes)
-    maps = {name: make(net, images, classes) for name, make in {"method": explain, **BASELINES}.items()}
     measures: dict[str, Any] = {}
-    for name, (measure, high_is_good) in MEASURES.items():
-        values: dict[str, torch.Tensor] = {}
-        for which, some in maps.items():
-            progress(1 + len(measures) * len(maps) + len(values), total)
-            values[which] = measure(net, some, images, classes)
-        sign = 1 if high_is_good else -1
+    for name, (_, high_is_good) in MEASURES.items():
+        ours, sign = found[f"{name} method"], 1 if high_is_good else -1
         measures[name] = {
             "high_is_good": high_is_good,
-            **{which: mean(some) for which, some in values.items()},
-            "against": {which: _better(sign * (values["method"] - values[which])) for which in BASELINES},
+            **{which: mean(found[f"{name} {which}"]) for which in ("method", *BASELINES)},
+            "against": {which: _better(sign * (ours - found[f"{name} {which}"])) for which in BASELINES},
         }
-    progress(total - 1, total)
-    steady = mean(steadiness(net, explain, images, classes))
-    progress(total, total)
+    steps = [mean(step) for step in found["forgetting"].T]
     return {
-        "photos": len(images),
-        "forgetting": [mean(step) for step in steps],
-        "depends": depends(mean(steps[-1])),
-        "steadiness": steady,
+        "photos": len(found["steadiness"]),
+        "forgetting": steps,
+        "depends": depends(steps[-1]),
+        "steadiness": mean(found["steadiness"]),
         "measures": measures,
     }
 
