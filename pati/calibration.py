@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from pati.metrics import wilson
 
@@ -74,6 +73,8 @@ def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
     The logarithm has a standard normal prior, lest a few photos, all answered rightly, ask for boundless confidence.
     """
+    from scipy.optimize import minimize_scalar  # half a second that `pati predict` need not wait
+
     logits = logits.double()
 
     def loss(logarithm: float) -> float:

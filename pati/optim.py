@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from inspect import unwrap
 
 import torch
 from torch import nn
@@ -15,7 +16,29 @@ from torch import nn
 from pati.recipe import Recipe
 
 
-class Muon(torch.optim.Optimizer):
+class _Light(torch.optim.Optimizer):
+    """PyTorch's own, without the wrappers that import its compiler, only to say that they are not to be compiled: that
+    takes two seconds, and nothing is compiled here."""
+
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
+
+
+class SGD(_Light, torch.optim.SGD):
+    """`torch.optim.SGD`, sooner there."""
+
+    step = torch.no_grad()(unwrap(torch.optim.SGD.step))
+
+
+class Adam(_Light, torch.optim.Adam):
+    """`torch.optim.Adam`, sooner there."""
+
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+
+
+class Muon(_Light):
     """Momentum, orthogonalised, for convolution kernels, whose norms are kept.
 
     The update of a kernel, seen as a matrix (out, in·h·w), is replaced by one with the same directions
@@ -95,9 +118,9 @@ class Optimizers:
         groups = [{"params": self._decayed}, {"params": vectors}]
         self._parts: list[torch.optim.Optimizer]
         if recipe.optimizer == "adamw":
-            self._parts = [torch.optim.Adam(groups, betas=(momentum, 0.999))]
+            self._parts = [Adam(groups, betas=(momentum, 0.999))]
         else:
-            self._parts = [torch.optim.SGD(groups, lr=0.0, momentum=momentum, nesterov=momentum > 0)]
+            self._parts = [SGD(groups, lr=0.0, momentum=momentum, nesterov=momentum > 0)]
         if self._muon and kernels:
             self._parts.append(Muon(kernels, momentum=momentum))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from pati import models
-from pati.optim import Muon, Optimizers, one_cycle, orthogonalised, schedules
+from pati.optim import SGD, Adam, Muon, Optimizers, one_cycle, orthogonalised, schedules
 from pati.recipe import Recipe, field_named
 from tests.conftest import settled
 
@@ -268,3 +270,43 @@ def test_adamw_is_torchs_own() -> None:
         reference.step()
     for first, second in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("light", "whole", "options"),
+    [
+        (SGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+        (Adam, torch.optim.Adam, {"lr": 0.01, "betas": (0.8, 0.999)}),
+    ],
+)
+def test_the_light_optimisers_step_and_resume_as_pytorchs_own(light: Any, whole: Any, options: dict[str, Any]) -> None:
+    ends = []
+    for kind in (light, whole):
+        generator = torch.Generator().manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(4, 3, generator=generator))
+        optimizer = kind([{"params": [weight]}], **options)
+        for number in range(6):
+            weight.grad = torch.randn(4, 3, generator=generator)
+            optimizer.step()
+            optimizer.zero_grad()
+            assert weight.grad is None
+            if number == 2:
+                before, optimizer = optimizer.state_dict(), kind([{"params": [weight]}], **options)
+                optimizer.load_state_dict(before)
+        ends.append(weight)
+    assert torch.equal(*ends)
+
+
+def test_no_optimiser_imports_pytorchs_compiler() -> None:
+    code = """
+import sys, torch
+from pati import optim
+from pati.recipe import Recipe, field_named
+from tests.conftest import settled
+for name in field_named("optimizer").metadata["among"]:
+    made = optim.Optimizers(torch.nn.Conv2d(3, 4, 3), settled(Recipe(optimizer=name)))
+    made.restore(made.state())
+    made.step(0.5)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
