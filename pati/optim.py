@@ -18,7 +18,7 @@ from pati.recipe import Recipe
 
 class _Light(torch.optim.Optimizer):
     """PyTorch's own, without the wrappers that import its compiler, only to say that they are not to be compiled: that
-    takes two seconds, and nothing is compiled here."""
+    takes a second or two, and nothing is compiled here."""
 
     add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
     zero_grad = unwrap(torch.optim.Optimizer.zero_grad)

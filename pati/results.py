@@ -6,6 +6,7 @@ on validation photos, on as many as there is time for.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,26 +72,26 @@ def probed(
     labels, rows = torch.tensor(found.targets(entries)), packed.of(entries)
     # Whatever the count, these are photos from everywhere.
     order = np.random.default_rng(0).permutation(len(entries))
-    until = None if seconds is None else time.monotonic() + seconds
+    began = time.monotonic()
     done: dict[str, Any] = {}
     for name, probe in PROBES.items():
         some = order[: probe.most if trained is None else min(probe.most, trained // probe.trained)]
         if len(some) < probe.fewest:
             continue
         parts: list[Values] = []
-        ends = None if until is None or seconds is None else until - (1 - probe.share) * seconds
-        # The least that the first part can take; later ones take about as long as the one before.
-        longest = (
-            0.0 if ends is None else probe.answers * _seconds_to_answer(made, packed.pixels[rows[some[: probe.part]]])
-        )
+        ends, expected = math.inf, 0.0
+        if seconds is not None:
+            ends = began + probe.share * seconds
+            # The least that the first part can take; later ones take about as long as the one before.
+            expected = probe.answers * seconds_to_answer(made, packed.pixels[rows[some[: probe.part]]])
         for start in range(0, len(some), probe.part):
             at = time.monotonic()
-            if ends is not None and at + longest > ends:
+            if at + expected > ends:
                 break
             progress(name, start, len(some))
             part = some[start : start + probe.part]
             parts.append(probe.measure(made, packed.pixels[rows[part]], labels[part], start))
-            longest = time.monotonic() - at
+            expected = time.monotonic() - at
         measured = sum(len(next(iter(part.values()))) for part in parts)
         progress(name, measured, measured)
         if measured >= probe.fewest:
@@ -98,7 +99,8 @@ def probed(
     return done
 
 
-def _seconds_to_answer(made: Classifier, photos: NDArray[np.uint8]) -> float:
+def seconds_to_answer(made: Classifier, photos: NDArray[np.uint8]) -> float:
+    """What an answer for all these photos `uint8 (N, size, size, 3)` takes on this machine."""
     pixels = torch.from_numpy(photos)
     made.logits(pixels)  # the first time is slower
     at = time.monotonic()
