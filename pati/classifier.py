@@ -30,7 +30,7 @@ from pati import decode, files, machine, plugins
 from pati.calibration import RISK, Calibration
 from pati.errors import PatiError
 from pati.evaluate import BATCH, batch_answers, batch_logits
-from pati.explain.cams import explainers
+from pati.explain.cams import explainer
 from pati.machine import cores
 from pati.models import Net, Options, channels_last, folded, models, without_memory
 from pati.preprocess import Photo, Preprocess
@@ -70,7 +70,8 @@ class Explanation:
     """Why: `map` `float32 (h, w)` in 0..1 at the net's own resolution, for `label`.
 
     `photo` is `uint8 (H, W, 3)` as decoded; `peak` the map's highest value before scaling
-    (0: nothing in the photo spoke for the class).
+    (0: nothing in the photo spoke for the class). `covered`: the part of the photo that the map lies over (left, top,
+    right, bottom as shares of its sides), less than the photo where that was cropped, more where it was padded.
     """
 
     photo: NDArray[np.uint8]
@@ -78,6 +79,7 @@ class Explanation:
     label: str
     peak: float
     prediction: Prediction
+    covered: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -235,10 +237,10 @@ class Classifier:
 
         `stage`: the number of the net's stage, from 1 on, whose features are looked at (default: the last).
         """
-        net = self._cut(stage)
+        net = self.cut(stage)
         if label is not None and label not in self.classes:
             raise PatiError(f"the model knows no class {label!r}", f"its classes: {', '.join(self.classes)}")
-        explainer = explainers[method]
+        explain = explainer(method)
         try:
             shown = self.preprocess.photo(photo)
         except decode.Unreadable as error:
@@ -247,20 +249,20 @@ class Classifier:
         (answer,) = self._predictions([_name(photo)], fitted[None], self._threshold(None))
         asked = label or answer.label
         images = self.preprocess.normalise(torch.tensor(fitted[None]).to(self._device))
-        maps = explainer(net, images, torch.tensor([self.classes.index(asked)]).to(self._device))
-        if not isinstance(maps, torch.Tensor) or maps.ndim != 3 or len(maps) != 1:  # users write explainers too
-            got = f"{tuple(maps.shape)}" if isinstance(maps, torch.Tensor) else f"a {type(maps).__name__}"
-            raise PatiError(f"the explainer {method!r} gives {got}", "expected maps (N, H, W), here of 1 photo")
-        raw = maps[0].detach().cpu().numpy().astype(np.float32)
+        (found,) = explain(net, images, torch.tensor([self.classes.index(asked)]).to(self._device))
+        raw = found.cpu().numpy()
         peak = float(raw.max())
-        return Explanation(shown, raw / peak if peak > 0 else raw, asked, peak, answer)
+        height, width = shown.shape[:2]
+        covered = self.preprocess.covered(width, height)
+        return Explanation(shown, raw / peak if peak > 0 else raw, asked, peak, answer, covered)
 
     def asked(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Preprocessed pixels -> what explainers take: normalised images and the class that each is answered as."""
         images = self.preprocess.normalise(pixels.to(self._device))
         return images, self.logits(pixels).argmax(1).to(self._device)
 
-    def _cut(self, stage: int | None) -> Net:
+    def cut(self, stage: int | None) -> Net:
+        """The net whose last stage is the one of this number, from 1 on; None: the net as it is."""
         stages = len(self.net.stages)
         if stage is not None and not 1 <= stage <= stages:
             raise PatiError(f"the net has no stage {stage}", f"expected a number from 1 to {stages}")

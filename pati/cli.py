@@ -518,7 +518,8 @@ def explain(
     method
         A name from `pati list explainers`; grad-cam if left out, and with --boxes all of them.
     stage
-        The net's stage to look at, from 1 on; the last one if left out.
+        The net's stage to look at, from 1 on; the last one if left out. For all methods but occlusion and
+        integrated-gradients, which look at pixels.
     out
         Folder for the pictures; beside where you are if left out.
     check
@@ -530,14 +531,17 @@ def explain(
     boxes
         Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in them?
     """
+    from pati.explain.cams import OF_PIXELS
     from pati.inputs import model_first
 
+    if stage is not None and method in OF_PIXELS:
+        raise PatiError(f"{method} looks at pixels, at no stage", "leave out --stage, or choose another --method")
     model, words = model_first([*map(str, paths)])
     photos = tuple(map(Path, words))
     if check or boxes is not None:
-        others: dict[str, object] = {"class": label, "stage": stage, "out": out}
+        others: dict[str, object] = {"class": label, "out": out}
         _test_explanations(
-            model, photos, method, boxes, others, check=check, shuffled_labels=shuffled_labels, json=json
+            model, photos, method, stage, boxes, others, check=check, shuffled_labels=shuffled_labels, json=json
         )
         return
     if shuffled_labels:
@@ -576,6 +580,7 @@ def _test_explanations(
     model: Path | None,
     photos: tuple[Path, ...],
     method: str | None,
+    stage: int | None,
     boxes: Path | None,
     others: dict[str, object],
     *,
@@ -599,18 +604,21 @@ def _test_explanations(
     classifier = Classifier.load(model)
     if boxes is None:
         found = [Path(item) for item in expand([*map(str, photos)], []) if isinstance(item, str)]
-        more = {}
+        if not found:
+            raise PatiError("--check wants photos, or folders of them", "for example: pati explain photos/ --check")
+        used = method or "grad-cam"
+        with terminal.bar("checking", unit="photos") as progress:
+            document = evidence.checked(classifier, found, used, stage=stage, progress=progress)
         if shuffled_labels:
             with _watch() as listen:
-                more["shuffled_labels"] = control.shuffled_labels(model, found, method or "grad-cam", listen=listen)
-        with terminal.bar("checking", unit="steps") as progress:
-            document = evidence.checked(classifier, found, method or "grad-cam", progress=progress) | more
+                control_of = control.shuffled_labels(model, found, used, stage=stage, listen=listen)
+            document["shuffled_labels"] = control_of
     elif photos:
         raise PatiError("--boxes names the photos itself", "leave the others out")
     else:
         methods = [method] if method else list(explainers)
         with terminal.bar("explaining", unit="photos") as progress:
-            document = evidence.located(classifier, evidence.boxes(boxes), methods, progress=progress)
+            document = evidence.located(classifier, evidence.boxes(boxes), methods, stage=stage, progress=progress)
     if json:
         _print_json(document)
     elif boxes is None:

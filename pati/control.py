@@ -18,22 +18,26 @@ from pati import evidence, pipeline, plugins
 from pati.classifier import Classifier
 from pati.errors import Interrupted
 from pati.explain import checks
-from pati.explain.cams import explainers
+from pati.explain.cams import explainer
 from pati.pipeline import Listen
 from pati.recipe import Recipe
 from pati.run import Run
 
 
-def shuffled_labels(folder: str | Path, photos: Sequence[Path], method: str, *, listen: Listen) -> dict[str, Any]:
+def shuffled_labels(
+    folder: str | Path, photos: Sequence[Path], method: str, *, stage: int | None = None, listen: Listen
+) -> dict[str, Any]:
     """Train the control for as long as the run, and compare its maps with those of the run's net.
 
-    Returns the likeness of both maps of each photo, for the class that the run's net answers, with its interval;
-    `depends`: whether they differ (true, false, or None where it can't be told); and facts of the control's training.
-    Raises `Interrupted`.
+    `stage`: the number of the one to look at, the last if left out. Returns the likeness of both maps of each photo,
+    for the class that the run's net answers (see `checks.alike`); `depends`: whether they differ (true, false, or None
+    where it can't be told); and facts of the control's training. Raises `Interrupted`.
     """
+    explain = explainer(method)
     run = Run.open(folder)
     made, state = Classifier.load(folder), run.read_state()
     plugins.require_same(state)
+    net = made.cut(stage)
     pixels, _ = evidence.readable(made, photos)
     ready = pipeline.prepare_again(run, Recipe.read(run.recipe), listen=listen)
     targets = ready.training.targets
@@ -48,20 +52,21 @@ def shuffled_labels(folder: str | Path, photos: Sequence[Path], method: str, *, 
 
     with tempfile.TemporaryDirectory() as checkpoints, pipeline.stoppable() as stopped:
         try:
-            net, end = pipeline.fit(
+            control, end = pipeline.fit(
                 ready, training, Path(checkpoints), owner="control", seconds=state["plan"]["seconds"],
                 stopped=stopped, log=log,
             )  # fmt: skip
         except Interrupted:
             raise Interrupted("what the net on shuffled labels had learnt is not kept") from None
-    images, classes = made.asked(torch.from_numpy(pixels))
-    explain = explainers[method]
-    alike = checks.mean(
-        checks.likeness(explain(made.net, images, classes), explain(net.eval().to(images.device), images, classes))
-    )
+    other = (control if stage is None else control.cut(stage)).eval().to(next(net.parameters()).device)
+    parts = []
+    for some in torch.split(torch.from_numpy(pixels), evidence.AT_ONCE):
+        images, classes = made.asked(some)
+        parts.append(checks.likeness(explain(net, images, classes), explain(other, images, classes)))
+    likeness = checks.alike(torch.cat(parts)[:, None])
     return {
-        "likeness": alike,
-        "depends": checks.depends(alike),
+        "likeness": likeness,
+        "depends": checks.depends(likeness),
         "epochs": end.epoch,
         "seconds": round(end.seconds, 1),
         "train_accuracy": last["train_accuracy"],

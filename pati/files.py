@@ -179,10 +179,10 @@ def csv_rows(text: str, *, tabs: bool = False) -> tuple[list[str], list[dict[str
 
 
 def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a UTF-8 CSV that a person gave; raises `PatiError` for anything else."""
+    """Header and rows of a UTF-8 CSV, or `.tsv`, that a person gave; raises `PatiError` for anything else."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return csv_rows(file.read())
+            return csv_rows(file.read(), tabs=path.suffix.lower() == ".tsv")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         told = error.strerror if isinstance(error, OSError) else error
         raise PatiError(f"can't read {path}: {told}", "it should be a UTF-8 CSV with a header line") from None

@@ -131,6 +131,17 @@ def mean_interval(values: NDArray[np.float64], *, seed: int = 0) -> tuple[float,
     return float(low), float(high)
 
 
+def crossed_interval(values: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the mean of values `(N, D)` of N photos under D draws, where some may be missing (no numbers):
+    percentiles of a bootstrap that draws photos and draws anew, each by themselves."""
+    known = ~np.isnan(values)
+    filled, generator = np.where(known, values, 0), np.random.default_rng(seed)
+    photos, draws = (generator.multinomial(count, np.full(count, 1 / count), RESAMPLES) for count in values.shape)
+    sums, counts = (np.einsum("bn,nd,bd->b", photos, table, draws, optimize=True) for table in (filled, known * 1.0))
+    low, high = np.percentile((sums / np.where(counts > 0, counts, np.nan))[counts > 0], [2.5, 97.5])
+    return float(low), float(high)
+
+
 def _number(name: str, value: object) -> float:
     """Users write metrics too, and err."""
     try:

@@ -95,6 +95,15 @@ class Preprocess:
         x1, y1, x2, y2 = box
         return (x1 * across + left, y1 * down + top, x2 * across + left, y2 * down + top)
 
+    def covered(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """What of a photo of this size the fitted square shows: left, top, right and bottom as shares of its sides.
+
+        The inverse of `place`: less than the photo where it is cropped, more where it is padded.
+        """
+        left, top, right, bottom = self.place(width, height, (0, 0, width, height))
+        across, down = right - left, bottom - top
+        return (-left / across, -top / down, (self.size - left) / across, (self.size - top) / down)
+
     def __call__(self, photo: Photo) -> NDArray[np.uint8]:
         """Photo -> `uint8 (size, size, 3)`; raises `decode.Unreadable`."""
         return self.fit(self.photo(photo))

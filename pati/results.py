@@ -22,7 +22,7 @@ from pati.classifier import Classifier, Prediction
 from pati.data.manifest import Manifest
 from pati.data.pack import Pack
 from pati.explain import checks
-from pati.explain.cams import explainers
+from pati.explain.cams import explainer
 from pati.explain.checks import Values
 from pati.predictions import Predictions
 from pati.preprocess import Photo
@@ -113,7 +113,7 @@ def _damaged(made: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, 
 
 
 def _explained(made: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
-    return checks.values(made.net, explainers[METHOD], *made.asked(torch.from_numpy(photos)))
+    return checks.values(made.net, explainer(METHOD), *made.asked(torch.from_numpy(photos)))
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ PROBES = {
     ),
     "explanations": Probe(
         _explained, lambda found: {"method": METHOD, **checks.summary(found)}, checks.ANSWERS,
-        part=4, most=100, fewest=8, trained=8000, share=1.0,
+        part=4, most=100, fewest=checks.FEWEST, trained=8000, share=1.0,
     ),
 }  # fmt: skip
 

@@ -408,24 +408,27 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
 
 
 _MAPS = {"centre": "a blob in the middle", "edges": "edges", "random": "noise"}
+_EVEN = "a map even all over"
 
 
 def show_checked(document: dict[str, Any], screen: Console) -> None:
     """Checks of explanations: what was measured, and what it says in words."""
-    last, method = document["forgetting"][-1], document["method"]
+    last, method, photos = document["forgetting"][-1], document["method"], document["photos"]
     told = {
         True: "the maps change when the net forgets what it has learnt",
         False: "FAILED: the maps stay nearly the same when the net forgets what it has learnt; they say nothing of it",
-    }.get(document["depends"], "whether the maps change when the net forgets can't be told from so few photos")
-    screen.print(f"{method} on {document['photos']} photos: {told} (likeness {_spread(last)})", soft_wrap=True)
-    screen.print(f"likeness of the maps of a photo and of the same moved: {_spread(document['steadiness'])}")
+    }.get(document["depends"], "whether the maps change when the net forgets can't be told")
+    screen.print(f"{method} on {photos} photos: {told} ({_likeness(last)})", soft_wrap=True)
+    if document["empty"]:
+        screen.print(f"of {document['empty']} photos the map is even all over: it points nowhere", soft_wrap=True)
+    screen.print(f"the photo moved by 4 %: {_likeness(document['steadiness'])}", soft_wrap=True)
     control = document.get("shuffled_labels")
     if control:
         told = {
             True: "the maps change when the net is trained on shuffled labels",
             False: "FAILED: the maps stay nearly the same when the net is trained on shuffled labels",
         }.get(control["depends"], "whether the maps change when the net is trained on shuffled labels can't be told")
-        screen.print(f"{told} (likeness {_spread(control['likeness'])})", soft_wrap=True)
+        screen.print(f"{told} ({_likeness(control['likeness'])})", soft_wrap=True)
     table = Table("", method, *_MAPS.values(), box=None, pad_edge=False)
     for name, row in document["measures"].items():
         good = "high" if row["high_is_good"] else "low"
@@ -438,34 +441,58 @@ def show_checked(document: dict[str, Any], screen: Console) -> None:
                 f"{name}: {verdict or 'no difference can be told to'} {words} ({_spread(row['against'][other])})",
                 soft_wrap=True,
             )
-    _unreadable(document, screen)
+    screen.print(_beyond_centre(document["beyond_centre"]), soft_wrap=True)
+    _left_out(document, screen)
+
+
+def _beyond_centre(found: dict[str, list[str]]) -> str:
+    """Whether maps say more of what the answer rests on than a blob in the middle, in a sentence."""
+    better, worse, open_ = (", ".join(found[verdict]) for verdict in ("better", "worse", "open"))
+    if better and worse:
+        return f"In short: better than a blob in the middle by {better}, but WORSE by {worse}."
+    if better and open_:
+        return f"In short: better than a blob in the middle by {better}; by {open_} it can't be told."
+    if better:
+        return "In short: by every measure the maps are better than a blob in the middle."
+    if worse:
+        return f"In short: WORSE than a blob in the middle by {worse}; better by no measure."
+    return "In short: no difference can be told between the maps and a blob in the middle."
 
 
 def show_located(document: dict[str, Any], screen: Console) -> None:
-    """Maps against boxes: each measure with its interval, and how far above a blob in the middle."""
+    """Maps against boxes: each measure with its interval, and how far above an even map and a blob in the middle."""
     screen.print(f"{document['photos']} photos; the boxes hold {_percent(document['area'])} of the area")
     table = Table("", "peak in it %", "energy in it %", "overlap (IoU) %", box=None, pad_edge=False)
     for column in table.columns:
         column.no_wrap = True
         column.justify = "right" if column.header else "left"
+    known = {"even": _EVEN, **_MAPS}
     for name, row in document["methods"].items():
         cells = []
         for measure in ("pointing", "energy", "overlap"):
             low, high = (100 * end for end in row[measure]["interval"])
             cells.append(f"{100 * row[measure]['mean']:.1f} ({low:.1f}–{high:.1f})")
-        table.add_row(_MAPS.get(name, name), *cells)
+        table.add_row(known.get(name, name), *cells)
     screen.print(table)
     for name, row in document["methods"].items():
-        if name in _MAPS:
+        if name in known:
             continue
-        told = []
-        for measure in ("pointing", "energy", "overlap"):
-            gain = row[measure]["against"]["centre"]
-            low, high = gain["interval"]
-            verdict = "more" if low > 0 else "less" if high < 0 else "no difference can be told"
-            told.append(f"{measure} {verdict} ({_spread(gain, sign=True)})")
-        screen.print(f"{name} against a blob in the middle: {', '.join(told)}", soft_wrap=True)
-    _unreadable(document, screen)
+        for other in ("even", "centre"):
+            told = []
+            for measure in ("pointing", "energy", "overlap"):
+                gain = row[measure]["against"][other]
+                low, high = gain["interval"]
+                verdict = "more" if low > 0 else "less" if high < 0 else "no difference can be told"
+                told.append(f"{measure} {verdict} ({_spread(gain, sign=True)})")
+            screen.print(f"{name} against {known[other]}: {', '.join(told)}", soft_wrap=True)
+    _left_out(document, screen)
+
+
+def _likeness(row: dict[str, Any]) -> str:
+    """The rank correlation of two maps of the same photos, in words."""
+    if row["mean"] is None:
+        return f"{row['photos']} photos have maps that can be compared; at least 8 are needed"
+    return f"likeness of the maps {_spread(row)}"
 
 
 def _spread(row: dict[str, Any], *, sign: bool = False) -> str:
@@ -479,9 +506,14 @@ def _percent(row: dict[str, Any]) -> str:
     return f"{100 * row['mean']:.1f} % ({low:.1f} to {high:.1f} %)"
 
 
-def _unreadable(document: dict[str, Any], screen: Console) -> None:
+def _left_out(document: dict[str, Any], screen: Console) -> None:
     if document["unreadable"]:
         screen.print(f"note: {document['unreadable']} files could not be read and are not counted")
+    if document.get("beyond"):
+        screen.print(
+            f"note: {document['beyond']} boxes lie beyond what the net sees of the cropped photo and are not counted",
+            soft_wrap=True,
+        )
 
 
 def show_outside(document: dict[str, Any]) -> None:

@@ -14,7 +14,6 @@ from pati import cli, control, pipeline
 from pati.data.loader import Samples
 from pati.errors import Interrupted, PatiError
 from pati.explain import checks
-from pati.explain.cams import explainers
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def test_grad_cam_tells_of_the_labels_and_edges_do_not(
     low, high = fair["likeness"]["interval"]
     assert low < fair["likeness"]["mean"] < high
     assert fair["epochs"] == 6
-    monkeypatch.setattr(control, "explainers", {"edges": checks.edges})
+    monkeypatch.setattr(control, "explainer", lambda name: checks.edges)
     cheat = compared(trained, photos, "edges")
     assert cheat["depends"] is False
     assert cheat["likeness"]["mean"] > 0.999
@@ -82,5 +81,11 @@ def test_from_the_command_line(trained: Path, photos: list[Path], capsys: pytest
         cli.app([words[0], str(trained / "model.safetensors"), *words[2:]], result_action="return_value")
 
 
-def test_methods_are_those_of_the_catalogue() -> None:
-    assert control.explainers is explainers
+@pytest.mark.parametrize(("method", "stage", "told"), [("grad-cm", None, "grad-cam"), ("grad-cam", 9, "no stage 9")])
+def test_what_is_wrong_is_told_before_the_training(
+    trained: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch, method: str, stage: int | None, told: str
+) -> None:
+    monkeypatch.setattr(pipeline, "train_net", lambda *args, **kwargs: pytest.fail("trained"))
+    with pytest.raises(PatiError) as caught:
+        control.shuffled_labels(trained, photos, method, stage=stage, listen=lambda event: None)
+    assert told in f"{caught.value.message} {caught.value.hint}"

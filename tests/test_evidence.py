@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import pati
 from pati import cli, evidence
@@ -40,7 +43,7 @@ def test_maps_against_boxes(trained: Path, table: Path) -> None:
     made = pati.load(trained)
     found = evidence.located(made, evidence.boxes(table), ["grad-cam", "eigen-cam"])
     assert (found["photos"], found["unreadable"]) == (12, 0)
-    assert set(found["methods"]) == {"grad-cam", "eigen-cam", "random", "centre", "edges"}
+    assert set(found["methods"]) == {"grad-cam", "eigen-cam", "even", "random", "centre", "edges"}
     energies = []
     for row in evidence.boxes(table):
         pixels = torch.tensor(made.preprocess(row.path)[None])
@@ -58,9 +61,72 @@ def test_photos_without_a_photo_are_counted(trained: Path, table: Path) -> None:
     assert (found["photos"], found["unreadable"]) == (12, 1)
 
 
+def test_parts_change_nothing(trained: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, rows = pati.load(trained), evidence.boxes(table)
+    photos = [row.path for row in rows]
+    whole = evidence.located(made, rows, ["score-cam"]), evidence.checked(made, photos, "grad-cam")
+    monkeypatch.setattr(evidence, "AT_ONCE", 5)
+    heard: list[tuple[int, int]] = []
+    parts = (
+        evidence.located(made, rows, ["score-cam"]),
+        evidence.checked(made, photos, "grad-cam", progress=lambda *at: heard.append(at)),
+    )
+    assert heard == [(0, 12), (5, 12), (10, 12), (12, 12)]
+    for one, other in zip(whole, parts, strict=True):
+        assert dict(numbers(one)) == pytest.approx(dict(numbers(other)), abs=1e-3)
+
+
+def numbers(value: object, where: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from numbers(item, f"{where}/{name}")
+    elif isinstance(value, int | float):
+        yield where, value
+
+
+def test_another_stage_has_other_maps(trained: Path, table: Path) -> None:
+    made, rows = pati.load(trained), evidence.boxes(table)
+    last, first = (evidence.located(made, rows, ["grad-cam"], stage=stage)["methods"] for stage in (None, 1))
+    assert last["grad-cam"] != first["grad-cam"]
+    assert last["centre"] == first["centre"]
+    with pytest.raises(PatiError, match="no stage 9"):
+        evidence.checked(made, [row.path for row in rows], "grad-cam", stage=9)
+
+
+def test_a_photo_named_twice_counts_once(trained: Path, table: Path) -> None:
+    photos = [row.path for row in evidence.boxes(table)]
+    twice = [*photos, *(photo.parent / ".." / photo.parent.name / photo.name for photo in photos)]
+    assert evidence.checked(pati.load(trained), twice, "grad-cam")["photos"] == 12
+
+
+def test_tables_as_people_write_them(table: Path) -> None:
+    plain = evidence.boxes(table)
+    text = table.read_text().replace("file,xmin,ymin,xmax,ymax", " Image , XMin,YMIN, xmax,Ymax")
+    table.write_text(text.replace("shapes/", "./shapes\\"))
+    assert evidence.boxes(table) == plain
+    tabs = table.with_suffix(".tsv")
+    tabs.write_text(text.replace(",", "\t"))
+    assert [(row.path, row.box) for row in evidence.boxes(tabs)] == [(row.path, row.box) for row in plain]
+
+
+def test_a_box_that_the_net_does_not_see_is_counted(trained: Path, table: Path) -> None:
+    wide = np.zeros((20, 60, 3), np.uint8)
+    Image.fromarray(wide).save(table.parent / "wide.png")
+    with table.open("a") as file:
+        file.write("wide.png,1,1,9,9\n")
+    made = pati.load(trained)
+    rows = evidence.boxes(table)
+    assert evidence.located(made, rows, ["grad-cam"])["photos"] == 13
+    made.preprocess = replace(made.preprocess, resize="crop")
+    found = evidence.located(made, rows, ["grad-cam"])
+    assert (found["photos"], found["beyond"]) == (12, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("file,xmin,XMIN,ymin,xmax,ymax\na.jpg,1,1,2,3,4\n", "two columns 'xmin'"),
+        ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4\n./a.jpg,1,2,3,5\n", "line 3: .*a.jpg has a box already"),
         ("file,xmin,ymin,xmax\na.jpg,1,2,3\n", "no column 'ymax'"),
         ("box,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4\n", "no column 'path'"),
         ("file,xmin,ymin,xmax,ymax\na.jpg,1,x,3,4\n", "line 2: a side of the box is no number"),
@@ -74,17 +140,18 @@ def test_wrong_tables_are_told(tmp_path: Path, text: str, told: str) -> None:
         evidence.boxes(tmp_path / "boxes.csv")
 
 
-def test_a_box_beyond_the_photo_is_told(trained: Path, table: Path) -> None:
-    with table.open("a") as file:
-        file.write("shapes/circle/0.jpg,1,1,99,9\n")
-    with pytest.raises(PatiError, match="reaches beyond the photo of 48×48 px"):
+@pytest.mark.parametrize("box", ["1,1,99,9", "1,1,9,99", "-9,1,9,9", "1,-9,9,9"])
+def test_a_box_beyond_the_photo_is_told(trained: Path, table: Path, box: str) -> None:
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines[:4], f"{lines[4].split(',')[0]},{box}", *lines[5:]]))
+    with pytest.raises(PatiError, match="line 5: the box reaches beyond the photo of 48×48 px"):
         evidence.located(pati.load(trained), evidence.boxes(table), ["grad-cam"])
 
 
 def test_too_few_photos_are_told(trained: Path, table: Path) -> None:
     with pytest.raises(PatiError, match="at least 8"):
         evidence.located(pati.load(trained), evidence.boxes(table)[:3], ["grad-cam"])
-    with pytest.raises(PatiError, match="0 photos can be read"):
+    with pytest.raises(PatiError, match="0 of 0 photos can be read"):
         evidence.checked(pati.load(trained), [], "grad-cam")
 
 
@@ -101,6 +168,14 @@ def test_from_the_command_line(trained: Path, table: Path, capsys: pytest.Captur
     told = capsys.readouterr().out
     assert "grad-cam on 12 photos: " in told
     assert "insertion (high is good)" in told
+    assert "In short: " in told
+    with pytest.raises(PatiError, match="occlusion looks at pixels"):
+        cli.app(
+            ["explain", str(trained), shapes, "--check", "--stage", "1", "--method", "occlusion"],
+            result_action="return_value",
+        )
+    with pytest.raises(PatiError, match="--check wants photos"):
+        cli.app(["explain", str(trained), "--check"], result_action="return_value")
     with pytest.raises(PatiError, match="--class is for drawing"):
         cli.app(["explain", str(trained), shapes, "--check", "--class", "circle"], result_action="return_value")
     for words, message in ((["--check", "--boxes", str(table)], "give one"), (["--json"], "--json is for")):

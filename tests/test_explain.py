@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -121,7 +123,10 @@ def test_eigen_cam_equals_numpy(net: models.Net, images: torch.Tensor) -> None:
 
 
 def test_score_cam_equals_its_formulas(net: models.Net, images: torch.Tensor) -> None:
-    found = explainers["score-cam"](net, images, CLASSES)
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        net.head[-1].weight.mul_(10_000)  # else all channels would weigh nearly the same
+    found, spreads = explainers["score-cam"](net, images, CLASSES), []
     with torch.no_grad():
         for n, asked in enumerate(CLASSES.tolist()):
             features = net.stages(images[n : n + 1])
@@ -135,6 +140,20 @@ def test_score_cam_equals_its_formulas(net: models.Net, images: torch.Tensor) ->
             weights = torch.stack(rises).softmax(0)
             expected = torch.relu((weights[:, None, None] * features[0]).sum(0))
             torch.testing.assert_close(found[n], expected, atol=1e-5, rtol=1e-3)
+            spreads.append((weights.max() / weights.min()).item())
+    assert max(spreads) > 10
+
+
+def test_a_head_that_begins_in_place_is_explained() -> None:
+    """The logit is the sum of what is above zero: its slope is 1 there."""
+    head = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(12, 2, bias=False))
+    nn.init.ones_(head[2].weight)
+    net = models.Net(nn.Sequential(nn.Identity()), head, minimum_size=1)
+    images = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    before = images.clone()
+    maps = explainers["hires-cam"](net, images, torch.tensor([0, 1]))
+    torch.testing.assert_close(maps, before.clamp_min(0).sum(1))
+    assert torch.equal(images, before)
 
 
 @pytest.mark.parametrize("method", list(explainers))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -32,9 +35,9 @@ CORNER = models.Net(nn.Sequential(nn.Identity()), Corner(), minimum_size=1)
 SECOND = torch.tensor([1, 1])
 
 
-def bright() -> torch.Tensor:
+def bright(count: int = 2) -> torch.Tensor:
     """Photos whose upper left quarter alone is bright."""
-    images = -1 + 0.1 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = -1 + 0.1 * torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     images[:, :, :8, :8] += 2
     return images
 
@@ -69,9 +72,9 @@ def test_likeness_equals_scipy(seed: int, levels: int) -> None:
     generator = np.random.default_rng(seed)
     one, two = generator.integers(0, levels + 1, (2, 3, 4, 5)).astype(np.float32)
     for mine, first, second in zip(checks.likeness(torch.tensor(one), torch.tensor(two)), one, two, strict=True):
-        even = np.ptp(first) == 0 or np.ptp(second) == 0
-        expected = 0.0 if even else spearmanr(first.ravel(), second.ravel()).statistic
-        assert mine.item() == pytest.approx(expected, abs=1e-12)
+        even = (np.ptp(first) == 0) + (np.ptp(second) == 0)
+        expected = spearmanr(first.ravel(), second.ravel()).statistic if even == 0 else (math.nan, 1.0)[even - 1]
+        assert mine.item() == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 @settings(max_examples=20)
@@ -135,28 +138,39 @@ def test_an_edge_detector_passed_off_as_a_map_is_found_out(
     trained: tuple[models.Net, torch.Tensor, torch.Tensor],
 ) -> None:
     net, images, classes = trained
-    *_, all_forgotten = checks.forgetting(net, checks.edges, images, classes)
-    assert (all_forgotten > 0.999).all()
+    maps = checks.edges(net, images, classes)
+    partly, forgotten = checks.forgetting(net, checks.edges, maps, images, classes)
+    assert (partly > 0.999).all()
+    assert (forgotten > 0.999).all()
 
 
 def test_grad_cam_forgets_with_the_net(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:
     net, images, classes = trained
     before = [tensor.clone() for tensor in net.state_dict().values()]
-    steps = checks.forgetting(net, explainers["grad-cam"], images, classes)
-    assert len(steps) == len(net.stages) + 1
-    assert steps[-1].mean() < 0.4
+    explain = explainers["grad-cam"]
+    partly, forgotten = checks.forgetting(net, explain, explain(net, images, classes), images, classes)
+    assert partly.shape == (24, len(net.stages))
+    assert forgotten.shape == (24, checks.DRAWS)
+    assert forgotten.nanmean() < 0.4
+    draws = forgotten.nanmean(0)
+    assert draws.max() - draws.min() > 0.01  # the nets are drawn anew
     assert all(torch.equal(one, two) for one, two in zip(before, net.state_dict().values(), strict=True))
 
 
 def test_all_checks_of_a_good_map_a_bad_one_and_a_cheat(
     trained: tuple[models.Net, torch.Tensor, torch.Tensor],
 ) -> None:
-    bright_ones, second = bright().repeat(8, 1, 1, 1), torch.ones(16, dtype=torch.int64)
+    bright_ones, second = bright(16), torch.ones(16, dtype=torch.int64)
 
     def pointed(row: int, column: int) -> checks.Explainer:
         return lambda net, images, classes: pointing(row, column)[:1].expand(len(images), -1, -1)
 
-    right, wrong = (checks.checked(CORNER, pointed(*at), bright_ones, second) for at in ((0, 0), (1, 1)))
+    def checked(net: models.Net, explain: checks.Explainer, *photos: torch.Tensor) -> dict[str, Any]:
+        return checks.summary(checks.values(net, explain, *photos))
+
+    right, wrong = (checked(CORNER, pointed(*at), bright_ones, second) for at in ((0, 0), (1, 1)))
+    assert set(right["beyond_centre"]["better"]) >= {"deletion", "road"}
+    assert set(wrong["beyond_centre"]["worse"]) >= {"deletion", "road"}
     for name, baseline in (("insertion", "random"), ("deletion", "centre"), ("road", "centre")):
         assert right["measures"][name]["against"][baseline]["better"] is True
         assert wrong["measures"][name]["against"][baseline]["better"] is False
@@ -165,14 +179,56 @@ def test_all_checks_of_a_good_map_a_bad_one_and_a_cheat(
             gain = measure["method"]["mean"] - measure["edges"]["mean"]
             gain = gain if measure["high_is_good"] else -gain
             assert measure["against"]["edges"]["mean"] == pytest.approx(gain)
-    cheat, fair = (checks.checked(trained[0], how, *trained[1:]) for how in (checks.edges, explainers["grad-cam"]))
+    cheat, fair = (checked(trained[0], how, *trained[1:]) for how in (checks.edges, explainers["grad-cam"]))
     assert cheat["depends"] is False
     assert fair["depends"] is True
     assert fair["photos"] == 24
+    assert fair["empty"] < 12
     assert len(fair["forgetting"]) == len(trained[0].stages) + 1
     low, high = fair["steadiness"]["interval"]
     assert low < fair["steadiness"]["mean"] < high
     assert cheat["measures"]["road"]["against"]["edges"] == {"mean": 0, "interval": [0, 0], "better": None}
+
+
+def test_empty_maps_are_no_change(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:
+    net, images, classes = trained
+    pixels = images.shape[2:]
+
+    def only_once_learnt(asked: models.Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """A pattern of no meaning, and nothing where the net has forgotten."""
+        pattern = torch.arange(64.0).reshape(1, 8, 8).expand(len(images), 8, 8)
+        return pattern if asked is net else torch.zeros_like(pattern)
+
+    found = checks.summary(checks.values(net, only_once_learnt, images, classes))
+    assert found["forgetting"][-1] == {"mean": None, "interval": [None, None], "photos": 0}
+    assert found["depends"] is None
+    assert found["empty"] == 0
+    empty = checks.summary(checks.values(net, lambda _, images, __: torch.zeros(len(images), *pixels), images, classes))
+    assert empty["depends"] is False
+    assert empty["empty"] == len(images)
+
+
+def test_a_likeness_counts_photos_that_have_one() -> None:
+    found = torch.rand(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found[2] = math.nan
+    found[3, 1] = math.nan
+    alike = checks.alike(found)
+    assert alike["photos"] == 11
+    assert alike["mean"] == pytest.approx(np.nanmean(found.numpy()))
+    assert alike["interval"][0] < alike["mean"] < alike["interval"][1]
+    assert checks.alike(found[:8])["mean"] is None
+    ends = ([0.1, 0.4], [0.4, 0.6], [0.5, 0.9], [None, None])
+    assert [checks.depends({"interval": pair}) for pair in ends] == [True, None, False, None]
+
+
+def test_noise_is_as_fine_as_the_maps_and_the_same_for_the_same_photo() -> None:
+    images, classes = torch.randn(3, 3, 16, 16), torch.zeros(3, dtype=torch.int64)
+    made = checks.baselines(torch.zeros(3, 5, 7))
+    assert set(made) == set(checks.BASELINES)
+    maps = made["random"](CORNER, images, classes)
+    assert maps.shape == (3, 5, 7)
+    assert torch.equal(made["random"](CORNER, images[1:2], classes[1:2])[0], maps[1])
+    assert not torch.equal(maps[0], maps[1])
 
 
 def test_shuffling_goes_as_deep_as_asked(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:
@@ -194,4 +250,4 @@ def test_a_map_that_moves_with_the_photo_is_steady() -> None:
     images = torch.randn(3, 3, 50, 50, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3)
     classes = torch.zeros(3, dtype=torch.int64)
     assert (checks.steadiness(CORNER, checks.edges, images, classes) > 0.9).all()
-    assert (checks.steadiness(CORNER, checks.random, images, classes).abs() < 0.2).all()
+    assert (checks.steadiness(CORNER, checks.noise(50, 50), images, classes).abs() < 0.2).all()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
+from pati.classifier import Explanation, Prediction
+from pati.preprocess import Preprocess
 from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
 
@@ -43,3 +46,24 @@ def test_every_trial_is_in_the_history(values: list[float]) -> None:
     top, height = re.search(r'<clipPath id="\w+">\s*<rect [^>]*y="([\d.]+)"[^>]*height="([\d.]+)"', svg).groups()  # type: ignore[union-attr]
     assert len(heights) == len(values)
     assert all(float(top) <= y <= float(top) + float(height) for y in heights)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("shape", [(60, 100), (100, 60)])
+def test_a_map_lies_over_the_photo_as_the_net_saw_it(resize: str, shape: tuple[int, int]) -> None:
+    """A map of what is white in the fitted square lies over what is white in the photo."""
+    height, width = shape
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[40:50, 42:54] = 255
+    preprocess = Preprocess(size=96, resize=resize)
+    white = (preprocess.fit(photo)[:, :, 0] > 200).astype(np.float32)
+    seen = Explanation(photo, white, "x", 1.0, Prediction("", "x", 1.0, {}), preprocess.covered(width, height))
+    colours, within = figures.coloured(seen)
+    high = colours[:, :, 0] > 150  # yellow, where viridis is highest
+    where = np.argwhere(high & within)
+    assert np.abs(where.min(0) - (40, 42)).max() <= 1
+    assert np.abs(where.max(0) - (49, 53)).max() <= 1
+    assert within.all() == (resize != "crop")
+    if resize == "crop":
+        assert within.sum() == 60 * 60
+        assert len(np.unique(figures.blended(seen)[~within], axis=0)) == 1  # black photo: grey where nothing was seen

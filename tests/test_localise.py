@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pati.explain import localise
-from pati.explain.checks import BASELINES
 from pati.models import Options, models
 from pati.preprocess import Preprocess
 
@@ -87,12 +86,13 @@ def test_all_methods_and_baselines_are_compared() -> None:
         return localise.inside(boxes, 32, 32).float()
 
     found = localise.localised(net, {"knows": knows}, images, classes, boxes)
-    assert set(found) == {"knows", *BASELINES}
+    assert set(found) == {"knows", *localise.BASELINES}
     rows = localise.compared(found)
     for measure in localise.MEASURES:
         assert rows["knows"][measure]["mean"] == pytest.approx(1)
         assert rows["knows"][measure]["against"]["random"]["interval"][0] > 0
         assert "against" not in rows["random"][measure]
+        assert rows["even"][measure]["mean"] == pytest.approx(0.25)
     # All of twelve is not for certain all.
     assert rows["knows"]["pointing"]["interval"][0] == pytest.approx(12 / (12 + 1.959964**2))
     # Noise holds as much of its energy in the box as the box has area.

@@ -84,3 +84,22 @@ def test_bootstrapped_intervals_equal_a_slow_bootstrap() -> None:
         hits = round(row["recall"] * row["support"])
         assert row["recall_interval"] == list(metrics.wilson(hits, row["support"]))
         assert row["precision_interval"] == list(metrics.wilson(hits, row["predicted"]))
+
+
+def test_an_interval_over_photos_and_draws_is_wide_where_either_varies() -> None:
+    generator = np.random.default_rng(0)
+    photos, draws = generator.normal(0, 1, (400, 1)), generator.normal(0, 0.5, (1, 5))
+    low, high = metrics.crossed_interval(photos + np.zeros((1, 5)))
+    assert (high - low) / 2 == pytest.approx(1.96 * photos.std() / 20, rel=0.05)
+    low, high = metrics.crossed_interval(np.zeros((400, 1)) + draws)
+    assert (high - low) / 2 == pytest.approx(1.96 * draws.std() / 5**0.5, rel=0.15)
+    both = metrics.crossed_interval(photos + draws)
+    assert both[1] - both[0] > high - low
+
+
+def test_an_interval_over_photos_and_draws_leaves_out_what_is_missing() -> None:
+    values = np.random.default_rng(1).normal(3, 1, (50, 2))
+    missing = np.concatenate([values, np.full((9, 2), np.nan)])
+    whole, less = metrics.crossed_interval(values), metrics.crossed_interval(missing)
+    np.testing.assert_allclose(whole, less, atol=0.1)
+    assert less[0] < values.mean() < less[1]

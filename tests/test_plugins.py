@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import pati
-from pati import catalogue, cli, pipeline, plugins, showcase, terminal
+from pati import catalogue, cli, evidence, pipeline, plugins, showcase, terminal
 from pati.augment import Draws, augment, augmentations
 from pati.errors import Interrupted, PatiError
 from pati.explain.cams import explainers
@@ -522,6 +522,19 @@ def test_an_explainer_that_gives_no_map_is_told(trained: Path, tmp_path: Path, b
     loaded(tmp_path / "mine.py", "explainers", body)
     with pytest.raises(PatiError, match=told):
         pati.load(trained).explain(np.asarray(draw("circle", 1, 32)), method="mine")
+
+
+def test_a_users_explainer_is_tried_as_strictly_as_it_is_drawn(trained: Path, tmp_path: Path) -> None:
+    loaded(tmp_path / "mine.py", "explainers", "return -given[1].mean(1).abs()")
+    made, photos = pati.load(trained), sorted((trained.parent / "shapes").rglob("1*.jpg"))[:8]
+    boxed = [evidence.Boxed(photo, "", (0, 0, 9, 9)) for photo in photos]
+    for ask in (
+        lambda: evidence.located(made, boxed, ["mine"]),
+        lambda: evidence.checked(made, photos, "mine"),
+        lambda: made.explain(photos[0], method="mine"),
+    ):
+        with pytest.raises(PatiError, match="'mine' are not finite, or below 0"):
+            ask()
 
 
 def test_an_explainers_map_may_have_a_gradient(trained: Path, tmp_path: Path) -> None:

@@ -74,3 +74,14 @@ def test_packed_photos_are_shrunk_as_photos_are_fitted() -> None:
     fitted = np.stack([Preprocess(size=40).fit(photo) for photo in pixels])
     assert np.abs(small.astype(int) - fitted).max() <= 1  # rounding
     assert np.array_equal(shrunk(torch.from_numpy(pixels), 200).numpy(), pixels)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize(("width", "height"), [(100, 60), (60, 100), (7, 7), (33, 500)])
+def test_what_the_square_covers_is_the_inverse_of_where_boxes_go(resize: str, width: int, height: int) -> None:
+    preprocess = Preprocess(size=48, resize=resize)
+    left, top, right, bottom = preprocess.covered(width, height)
+    box = (left * width, top * height, right * width, bottom * height)
+    assert preprocess.place(width, height, box) == pytest.approx((0, 0, 48, 48), abs=1e-9)
+    sides = (right - left, bottom - top)
+    assert {"stretch": min(sides) == max(sides) == 1, "crop": max(sides) <= 1, "pad": min(sides) >= 1}[resize]

@@ -15,8 +15,8 @@ PATI = Path(__file__).parent.parent / "pati"
 # Whose mistakes the page can come to show.
 REACHED = [
     "app/jobs.py", "app/work.py", "classifier.py", "cleaning.py", "comparison.py", "data/archives.py", "data/audit.py",
-    "data/decisions.py", "data/manifest.py", "data/pack.py", "data/places.py", "data/sources.py", "files.py",
-    "machine.py", "pipeline.py", "plugins.py", "run.py",
+    "data/decisions.py", "data/manifest.py", "data/pack.py", "data/places.py", "data/sources.py",
+    "explain/cams.py", "files.py", "machine.py", "pipeline.py", "plugins.py", "run.py",
 ]  # fmt: skip
 # Said to users of the command line and of Python alone.
 ELSEWHERE = {

@@ -17,6 +17,7 @@ from pati.data.decisions import ACTIONS
 from pati.data.manifest import Manifest
 from pati.errors import PatiError
 from pati.recipe import Recipe
+from pati.report import figures
 from pati.run import Run
 
 FOLDS = 3
@@ -164,7 +165,7 @@ def _show(root: Path | None, photos: dict[str, str], side: int) -> None:
             if pixels is None:
                 st.info(t("gallery_gone"))
             else:
-                parts.picture(parts.shown(pixels, 2 * side), say_photo(path), side)
+                parts.picture(figures.at_most(pixels, 2 * side), say_photo(path), side)
             if caption:
                 st.caption(plain(caption))
 

@@ -120,7 +120,7 @@ def _picture(model: str, changed: int, root: str, path: str, sha256: str, label:
     if data is None or pixels is None:
         return None
     if label is None:
-        pixels = parts.shown(pixels, 2 * SIDE)
+        pixels = figures.at_most(pixels, 2 * SIDE)
     else:
         pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), 0.5, 2 * SIDE)
     return figures.thumbnail(pixels, SIDE)

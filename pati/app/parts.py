@@ -9,7 +9,6 @@ import io
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,18 +114,9 @@ def finished(runs: Path) -> list[Run]:
 # Pictures -----------------------------------------------------------------------------
 
 
-def shown(photo: NDArray[np.uint8], side: int = SHOWN) -> NDArray[np.uint8]:
-    """The photo at most `side` px long: a phone's twelve million pixels would only be slow."""
-    if max(photo.shape[:2]) <= side:
-        return photo
-    image = Image.fromarray(photo)
-    image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(image)
-
-
 def overlaid(explanation: Explanation, opacity: float, side: int = SHOWN) -> NDArray[np.uint8]:
     """The photo under its map, at most `side` px long."""
-    return figures.blended(replace(explanation, photo=shown(explanation.photo, side)), opacity)
+    return figures.blended(figures.small(explanation, side), opacity)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

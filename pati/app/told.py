@@ -202,7 +202,10 @@ TURKISH = {
     "the net has no stage {}": "ağın {0} numaralı aşaması yok",
     "expected a number from 1 to {}": "1 ile {0} arasında bir sayı beklenir",
     "the explainer {} gives {}": "{0} açıklama yöntemi {1} veriyor",
-    "expected maps (N, H, W), here of 1 photo": "(N, H, W) haritaları beklenir, burada 1 fotoğraf için",
+    "expected maps (N, H, W), here of {} photos": "(N, H, W) haritaları beklenir, burada {0} fotoğraf için",
+    "the maps of the explainer {} are not finite, or below 0": "{0} açıklama yönteminin haritaları sonlu değil ya da "
+    "0'dan küçük",
+    "expected 0 or more": "0 ya da daha büyük beklenir",
     # Plugins
     "{} comes from the plugin {}": "{0}, {1} eklentisinden geliyor",
     "{} comes from a plugin": "{0} bir eklentiden geliyor",

@@ -203,7 +203,7 @@ def _show_audit(found: Manifest) -> None:
                     pixels = None if data is None else parts.pixels_of(data)
                     with column:
                         if pixels is not None:
-                            st.image(figures.thumbnail(parts.shown(pixels, 320), 160), alt=say_photo(entry.path))
+                            st.image(figures.thumbnail(figures.at_most(pixels, 320), 160), alt=say_photo(entry.path))
                         st.caption(plain(f"{say_photo(entry.label)} · {say_photo(entry.path)}"))
             if len(crossing) > SHOWN_GROUPS:
                 st.caption(t("audit_more", count=len(crossing) - SHOWN_GROUPS))

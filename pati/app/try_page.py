@@ -129,7 +129,7 @@ def _sampled(model: Path, made: Classifier) -> list[Given]:
             with column:
                 pixels = parts.pixels_of(photo.data)
                 if pixels is not None:
-                    parts.picture(parts.shown(pixels, 180), photo.name)
+                    parts.picture(figures.at_most(pixels, 180), photo.name)
                 if st.button(t("ui_pick"), key=f"sample-{number}", width="stretch"):
                     chosen = st.session_state["sample"] = photo.key
     return [photo for photo in samples if photo.key == chosen]
@@ -292,7 +292,7 @@ def _thumbnail(photo: Given) -> bytes:
     kept: dict[str, bytes] = st.session_state.setdefault("thumbnails", {})
     if photo.key not in kept:
         pixels = parts.pixels_of(photo.data)
-        kept[photo.key] = b"" if pixels is None else figures.thumbnail(parts.shown(pixels, 320), 180)
+        kept[photo.key] = b"" if pixels is None else figures.thumbnail(figures.at_most(pixels, 320), 180)
     return kept[photo.key]
 
 

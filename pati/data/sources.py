@@ -279,11 +279,16 @@ def _read_table(
         )
     table = _Table(path, {}, {role: name for role, name in found.items() if name})
     for row in lines:
-        key = (row[table.columns["path"]] or "").strip().replace("\\", "/").removeprefix("./")
+        key = tidy(row[table.columns["path"]])
         before = table.rows.setdefault(key, row)
         if any(before[name] != row[name] for name in table.columns.values()):
             raise PatiError(f"{path} has two different rows for {key}", "leave one of them")
     return table
+
+
+def tidy(path: str | None) -> str:
+    """A photo's path as a table that people made names it, with forward slashes."""
+    return (path or "").strip().replace("\\", "/").removeprefix("./")
 
 
 def _usual(header: list[str], role: str) -> str | None:

@@ -12,15 +12,36 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from pati.errors import PatiError
 from pati.models.blocks import Net
 from pati.registry import Registry
 
 Explainer = Callable[[Net, torch.Tensor, torch.Tensor], torch.Tensor]
 explainers: Registry[Explainer] = Registry("explainer")
+OF_PIXELS = ("occlusion", "integrated-gradients")  # those that look at no stage
 
 STEPS = 32  # points on the path of integrated gradients
 WINDOWS = 4  # a covered square's side is this part of the photo's, and it moves by half of that
 AT_ONCE = 64  # photos through the net, where a map takes many
+
+
+def explainer(name: str) -> Explainer:
+    """The explainer of that name, whose maps are `float32` without a gradient. Users write explainers too: it raises
+    `PatiError` where one gives no map of each photo."""
+    explain = explainers[name]
+
+    def explained(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        maps = explain(net, images, classes)
+        count = len(images)
+        if not isinstance(maps, torch.Tensor) or maps.ndim != 3 or len(maps) != count or not maps.numel():
+            got = f"{tuple(maps.shape)}" if isinstance(maps, torch.Tensor) else f"a {type(maps).__name__}"
+            raise PatiError(f"the explainer {name!r} gives {got}", f"expected maps (N, H, W), here of {count} photos")
+        maps = maps.detach().float()
+        if not (torch.isfinite(maps) & (maps >= 0)).all():
+            raise PatiError(f"the maps of the explainer {name!r} are not finite, or below 0", "expected 0 or more")
+        return maps
+
+    return explained
 
 
 def _slopes(net: Net, images: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,7 +55,8 @@ def _slope(answer: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor,
     # The logit's slope in these values needs no graph below them; a photo's logit depends on no other photo.
     values = values.detach().requires_grad_()
     with torch.enable_grad():
-        logits = answer(values).gather(1, classes[:, None]).sum()
+        # A clone, as a head may begin with what works in place.
+        logits = answer(values.clone()).gather(1, classes[:, None]).sum()
         (slopes,) = torch.autograd.grad(logits, values)
     return slopes
 
@@ -103,14 +125,15 @@ def score_cam(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Te
     """Score-CAM: each channel weighed by what the photo seen through it still says (Wang et al., 2020,
     https://arxiv.org/abs/1910.01279). A forward pass for every channel."""
     with torch.no_grad():
-        features = net.stages(images)
-        masks = F.interpolate(features, images.shape[2:], mode="bilinear", align_corners=False)
-        low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-        masks = torch.where(high > low, (masks - low) / torch.where(high > low, high - low, 1), 0)
         maps = []
-        # The baseline, a photo of the mean colour, lowers all scores alike, so the softmax leaves nothing of it.
-        for image, seen, mask, asked in zip(images, features, masks, classes, strict=True):
-            scores = _logits(net, mask[:, None] * image, asked.expand(len(mask)))
+        for image, seen, asked in zip(images, net.stages(images), classes, strict=True):
+            masks = F.interpolate(seen[:, None], image.shape[1:], mode="bilinear", align_corners=False)
+            low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+            masks = torch.where(high > low, (masks - low) / torch.where(high > low, high - low, 1), 0)
+            # The baseline, a photo of the mean colour, lowers all scores alike, so the softmax leaves nothing of it.
+            scores = torch.cat(
+                [_logits(net, some * image, asked.expand(len(some))) for some in torch.split(masks, AT_ONCE)]
+            )
             maps.append((scores.softmax(0)[:, None, None] * seen).sum(0).clamp_min(0))
         return torch.stack(maps)
 

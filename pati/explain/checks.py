@@ -7,6 +7,7 @@ Knows nets and tensors only: normalised images `(N, 3, H, W)`, the class to expl
 from __future__ import annotations
 
 import copy
+import itertools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -25,16 +26,23 @@ BLUR = 0.1  # of the side: what insertion begins with
 NOISE = 0.1  # of what ROAD puts in place of pixels, in standard deviations of colour
 AT_ONCE = 64
 SAME = 0.5  # mean likeness from which on a map is said not to have changed
+FEWEST = 8  # photos for an interval over them
+DRAWS = 5  # nets that have forgotten: one alone may be like the net, or answer nothing, by chance
 
 Reveal = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (N, 3, H, W), chosen (N, H, W) -> images
 
 
-def random(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Noise as coarse as the net's last stage: the same for the same photos."""
-    with torch.no_grad():
-        shape = net.stages(images[:1]).shape[2:]
-    seed = zlib.crc32(images.float().cpu().numpy().tobytes())
-    return torch.rand(len(images), *shape, generator=torch.Generator().manual_seed(seed)).to(images)
+def noise(height: int, width: int) -> Explainer:
+    """Maps of noise of this size: the same for the same photo."""
+
+    def random(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        maps = []
+        for image in images:
+            seed = zlib.crc32(image.float().cpu().contiguous().numpy().tobytes())
+            maps.append(torch.rand(height, width, generator=torch.Generator().manual_seed(seed)))
+        return torch.stack(maps).to(images)
+
+    return random
 
 
 def centre(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -52,19 +60,24 @@ def edges(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor
     return steep.square().sum(1).sqrt()
 
 
-BASELINES: dict[str, Explainer] = {"random": random, "centre": centre, "edges": edges}
+BASELINES = ("random", "centre", "edges")
+
+
+def baselines(maps: torch.Tensor) -> dict[str, Explainer]:
+    """By name, what knows no net, to compare these maps `(N, h, w)` with; noise as fine as they are."""
+    return {"random": noise(*maps.shape[1:]), "centre": centre, "edges": edges}
 
 
 # Does a map depend on what the net has learnt? ------------------------------------------
 
 
-def shuffled(net: Net, depth: int | None = None, *, seed: int = 0) -> Net:
-    """A copy with the head and the last `depth` stages (all if left out) forgotten: each tensor's values are drawn anew
+def shuffled(net: Net, depth: int, *, seed: int = 0) -> Net:
+    """A copy with the head and the last `depth` stages forgotten: each tensor's values are drawn anew
     from its own, so that sizes stay and what was learnt goes (Adebayo et al., 2018, https://arxiv.org/abs/1810.03292).
     """
     made, generator = copy.deepcopy(net), torch.Generator().manual_seed(seed)
     stages = list(made.stages)
-    forgotten = [made.head, *(stages if depth is None else stages[len(stages) - depth :])]
+    forgotten = [made.head, *stages[len(stages) - depth :]]
     with torch.no_grad():
         for part in forgotten:
             for tensor in part.state_dict().values():
@@ -74,11 +87,16 @@ def shuffled(net: Net, depth: int | None = None, *, seed: int = 0) -> Net:
 
 
 def likeness(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Spearman's rank correlation of two maps of each photo; 0 where one is even all over."""
+    """Spearman's rank correlation of two maps of each photo.
+
+    Where both are even all over, as empty ones are, 1: nothing changed. Where one of them is, no number: an empty map
+    has no pattern to be like, or unlike, another one.
+    """
     ranks, other_ranks = _ranks(maps.flatten(1)), _ranks(others.flatten(1))
     ranks, other_ranks = (part - part.mean(1, keepdim=True) for part in (ranks, other_ranks))
-    spread = (ranks.square().sum(1) * other_ranks.square().sum(1)).sqrt()
-    return torch.where(spread > 0, (ranks * other_ranks).sum(1) / torch.where(spread > 0, spread, 1), 0)
+    sizes, other_sizes = ranks.square().sum(1), other_ranks.square().sum(1)
+    alike = (ranks * other_ranks).sum(1) / (sizes * other_sizes).sqrt()  # 0 / 0 is no number
+    return torch.where((sizes == 0) & (other_sizes == 0), 1.0, alike)
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
@@ -92,15 +110,20 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
 
 
 def forgetting(
-    net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor, *, seed: int = 0
-) -> list[torch.Tensor]:
-    """Likeness of the maps to those of the net with its head forgotten, then also its last stage, … then all of it.
+    net: Net, explain: Explainer, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Likeness of a method's maps to those of nets that have forgotten: `(N, S)`, the head alone, then also the last
+    stage, … up to all but the first; and `(N, DRAWS)`, all of it, drawn anew each time.
 
     A map that stays as it was shows the photo, not the net.
     """
-    maps = explain(net, images, classes)
-    depths = range(len(net.stages) + 1)
-    return [likeness(maps, explain(shuffled(net, depth, seed=seed), images, classes)) for depth in depths]
+
+    def alike(depth: int, seed: int) -> torch.Tensor:
+        return likeness(maps, explain(shuffled(net, depth, seed=seed), images, classes))
+
+    stages = len(net.stages)
+    partly = [alike(depth, 0) for depth in range(stages)]
+    return torch.stack(partly, 1), torch.stack([alike(stages, seed) for seed in range(DRAWS)], 1)
 
 
 def steadiness(net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -295,14 +318,15 @@ def values(
     """What the checks give for each photo, for `summary`."""
     total = len(MEASURES) * (1 + len(BASELINES)) + 2
     progress(0, total)
-    found = {"forgetting": torch.stack(forgetting(net, explain, images, classes), 1)}
-    maps = {name: make(net, images, classes) for name, make in {"method": explain, **BASELINES}.items()}
-    for name, (measure, _) in MEASURES.items():
-        for which, some in maps.items():
-            progress(len(found), total)
-            found[f"{name} {which}"] = measure(net, some, images, classes)
+    ours = explain(net, images, classes)
+    partly, forgotten = forgetting(net, explain, ours, images, classes)
+    found = {"even": (ours == ours[:, :1, :1]).all((1, 2)), "partly": partly, "forgotten": forgotten}
+    maps = {"method": ours, **{name: make(net, images, classes) for name, make in baselines(ours).items()}}
+    for step, (name, which) in enumerate(itertools.product(MEASURES, maps), start=1):
+        progress(step, total)
+        found[f"{name} {which}"] = MEASURES[name][0](net, maps[which], images, classes)
     progress(total - 1, total)
-    found["steadiness"] = steadiness(net, explain, images, classes)
+    found["steadiness"] = steadiness(net, explain, images, classes)[:, None]
     progress(total, total)
     return found
 
@@ -310,9 +334,10 @@ def values(
 def summary(found: Values) -> dict[str, Any]:
     """What `values` are worth, as plain values; each mean with its 95 % interval over photos.
 
-    `depends`: whether the maps change when the net forgets: true, false, or None where it can't be told. `measures`:
-    each measure's mean for the method and for the baselines, and how much better than each of them the method is;
-    `better`: true, false or None, as before.
+    `empty`: how many photos' maps are even all over, so that they point nowhere. `forgetting`: see there, one mean a
+    step; the last one over several draws of the net. `depends`: whether the maps change when the net forgets: true,
+    false, or None where it can't be told. `measures`: each measure's mean for the method and for the baselines, and how
+    much better than each of them the method is; `better`: true, false or None, as before.
     """
     measures: dict[str, Any] = {}
     for name, (_, high_is_good) in MEASURES.items():
@@ -322,20 +347,43 @@ def summary(found: Values) -> dict[str, Any]:
             **{which: mean(found[f"{name} {which}"]) for which in ("method", *BASELINES)},
             "against": {which: _better(sign * (ours - found[f"{name} {which}"])) for which in BASELINES},
         }
-    steps = [mean(step) for step in found["forgetting"].T]
+    steps = [alike(step) for step in (*torch.split(found["partly"], 1, 1), found["forgotten"])]
     return {
-        "photos": len(found["steadiness"]),
+        "photos": len(found["even"]),
+        "empty": int(found["even"].sum()),
         "forgetting": steps,
         "depends": depends(steps[-1]),
-        "steadiness": mean(found["steadiness"]),
+        "steadiness": alike(found["steadiness"]),
         "measures": measures,
+        "beyond_centre": verdict(measures, "centre"),
     }
 
 
-def depends(alike: dict[str, Any]) -> bool | None:
-    """Whether maps depend on what was changed, by their likeness before and after: see `mean`; None if it is open."""
-    low, high = alike["interval"]
-    return True if high < SAME else False if low >= SAME else None
+def alike(found: torch.Tensor) -> dict[str, Any]:
+    """The mean of likenesses `(N, D)` over photos and over draws of a net, with its 95 % interval over both, and the
+    number of `photos` of which there are any; without a mean where these are fewer than `FEWEST`."""
+    known = ~found.isnan()
+    photos = int(known.any(1).sum())
+    if photos < FEWEST:
+        return {"mean": None, "interval": [None, None], "photos": photos}
+    return {
+        "mean": float(found[known].double().mean()),
+        "interval": list(metrics.crossed_interval(found.double().cpu().numpy())),
+        "photos": photos,
+    }
+
+
+def depends(likenesses: dict[str, Any]) -> bool | None:
+    """Whether maps depend on what was changed, by their likeness before and after: see `alike`; None if it is open."""
+    low, high = likenesses["interval"]
+    return None if low is None else True if high < SAME else False if low >= SAME else None
+
+
+def verdict(measures: dict[str, Any], baseline: str) -> dict[str, list[str]]:
+    """By which measures the maps are better than this baseline, by which worse, and by which it is open."""
+    told = {name: row["against"][baseline]["better"] for name, row in measures.items()}
+    words = {True: "better", False: "worse", None: "open"}
+    return {word: [name for name, better in told.items() if better is found] for found, word in words.items()}
 
 
 def mean(values: torch.Tensor) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Where do explanations lie? Measured against boxes that a person drew, and against maps that know no net.
 
 Knows tensors only: maps `(N, H, W)` on the same grid as boxes `(N, 4)`: left, top, right and bottom in its pixels,
-not whole numbers. A pixel is as much in a box as its area is. Results are one number a photo, `float64 (N,)`.
+not whole numbers; they may reach beyond the grid, but not lie beyond it. A pixel is as much in a box as its area is.
+Results are one number a photo, `float64 (N,)`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from typing import Any
 import torch
 
 from pati import metrics
+from pati.explain import checks
 from pati.explain.cams import Explainer
-from pati.explain.checks import BASELINES, enlarged, mean
+from pati.explain.checks import enlarged, mean
 from pati.models.blocks import Net
 
 BRIGHT = 0.5  # of a map's highest value: what counts as marked
+
+
+# An even map lies in the box as much as the box has area.
+BASELINES = ("even", *checks.BASELINES)
 
 
 def inside(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -76,12 +82,18 @@ MEASURES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 def localised(
     net: Net, methods: dict[str, Explainer], images: torch.Tensor, classes: torch.Tensor, boxes: torch.Tensor
 ) -> dict[str, dict[str, torch.Tensor]]:
-    """Each measure of each method and of the baselines on these photos; maps are enlarged to the images' size."""
-    found = {}
-    for name, explain in (methods | BASELINES).items():
-        maps = enlarged(explain(net, images, classes), images)
-        found[name] = {measure: how(maps, boxes).cpu() for measure, how in MEASURES.items()}
-    return found
+    """Each measure of each method and of the baselines on these photos; maps are enlarged to the images' size.
+
+    Noise is as coarse as the coarsest maps.
+    """
+    maps = {name: explain(net, images, classes) for name, explain in methods.items()}
+    coarsest = min(maps.values(), key=lambda some: some[0].numel())
+    maps["even"] = torch.ones_like(coarsest)
+    maps |= {name: make(net, images, classes) for name, make in checks.baselines(coarsest).items()}
+    return {
+        name: {measure: how(enlarged(some, images), boxes).cpu() for measure, how in MEASURES.items()}
+        for name, some in maps.items()
+    }
 
 
 def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:

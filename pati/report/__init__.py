@@ -164,6 +164,7 @@ def _answers(
                 "answer": answer.label,
                 "confidence": answer.confidence,
                 "right": item.truth == answer.label,
+                "empty": item.explanation.peak == 0,
             }
         )
     return {
@@ -172,6 +173,7 @@ def _answers(
         "by_class": by_class,
         "figures": {name: {language: draw(WORDS[language]) for language in LANGUAGES} for name, draw in make.items()},
         "gallery": rows,
+        "scale": base64.b64encode(figures.scale()).decode(),
     }
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
@@ -297,59 +300,111 @@ def importance(shares: dict[str, float], words: dict[str, str]) -> str:
         return _svg(figure)
 
 
-def coloured(explanation: Explanation) -> NDArray[np.uint8]:
-    """The map at the photo's size in a perceptually uniform palette, `uint8 (H, W, 3)`."""
+def coloured(explanation: Explanation) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The map over the photo in a perceptually uniform palette, `uint8 (H, W, 3)`, and where it lies, `bool (H, W)`:
+    of a cropped photo the net has not seen the rest."""
     height, width = explanation.photo.shape[:2]
-    soft = Image.fromarray(explanation.map).resize((width, height), Image.Resampling.BICUBIC)
-    palette = matplotlib.colormaps["viridis"](np.clip(np.asarray(soft), 0, 1))
-    return np.asarray(np.rint(palette[..., :3] * 255), np.uint8)
+    rows, columns = explanation.map.shape
+    left, top, right, bottom = explanation.covered
+    # The middles of the photo's pixels, as places in the map.
+    x = ((np.arange(width) + 0.5) / width - left) / (right - left) * columns - 0.5
+    y = ((np.arange(height) + 0.5) / height - top) / (bottom - top) * rows - 0.5
+    soft = _between(_between(explanation.map, y).T, x).T
+    within = ((y > -0.5) & (y < rows - 0.5))[:, None] & ((x > -0.5) & (x < columns - 0.5))
+    return matplotlib.colormaps["viridis"](soft, bytes=True)[..., :3], within
+
+
+def _between(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows `(h, w)` at these places, linearly between the two nearest ones, `(len(at), w)`."""
+    at = np.clip(at, 0, len(rows) - 1)
+    below = np.minimum(at.astype(int), max(0, len(rows) - 2))
+    share = (at - below)[:, None].astype(np.float32)
+    above = np.minimum(below + 1, len(rows) - 1)
+    return np.asarray(rows[below] * (1 - share) + rows[above] * share)
 
 
 def blended(explanation: Explanation, opacity: float = 0.5) -> NDArray[np.uint8]:
-    """Photo with the map laid over it, `uint8 (H, W, 3)`."""
-    mix = (1 - opacity) * explanation.photo + opacity * coloured(explanation)
+    """Photo with the map laid over it, `uint8 (H, W, 3)`; what the net has not seen is grey."""
+    colours, within = coloured(explanation)
+    grey = explanation.photo.mean(2, keepdims=True) / 2 + 64
+    mix = np.where(within[..., None], (1 - opacity) * explanation.photo + opacity * colours, grey)
     return mix.round().astype(np.uint8)
 
 
+def at_most(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The photo `uint8 (H, W, 3)` at most `side` px long: a phone's twelve million pixels would only be slow."""
+    if max(photo.shape[:2]) <= side:
+        return photo
+    image = Image.fromarray(photo)
+    image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(image)
+
+
+def small(explanation: Explanation, side: int) -> Explanation:
+    """The same with its photo at most `side` px long."""
+    return replace(explanation, photo=at_most(explanation.photo, side))
+
+
+def triptych(explanation: Explanation) -> NDArray[np.uint8]:
+    """Photo, map and overlay next to each other, `uint8 (H, 3 W, 3)`."""
+    colours, within = coloured(explanation)
+    alone = np.where(within[..., None], colours, 128).astype(np.uint8)
+    return np.concatenate([explanation.photo, alone, blended(explanation)], 1)
+
+
 def overlay(explanation: Explanation, side: int = 128) -> bytes:
-    """A small JPEG of photo and overlay next to each other, for the report's gallery."""
-    return thumbnail(np.concatenate([explanation.photo, blended(explanation)], 1), side)
+    """A small JPEG of photo, map and overlay next to each other, for the report's gallery."""
+    return thumbnail(triptych(small(explanation, 4 * side)), side)
+
+
+def scale() -> bytes:
+    """A small PNG of the colours of maps, from 0 on the left to a map's highest value on the right."""
+    buffer = io.BytesIO()
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 1, 120), bytes=True)[None, :, :3]
+    Image.fromarray(colours.repeat(8, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def thumbnail(photo: NDArray[np.uint8], side: int = 128) -> bytes:
     """A small JPEG of a photo `uint8 (H, W, 3)`, at most `side` high."""
     picture = Image.fromarray(photo)
-    picture.thumbnail((2 * side, side))
+    picture.thumbnail((4 * side, side))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
 
 
 def sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
-    """PNG with photo and overlay of several explanations in rows of four, titled with answer and truth."""
+    """PNG with photo, map and overlay of several explanations in rows of three, titled with answer and truth."""
     with matplotlib.rc_context({"text.parse_math": False}):
         return _sheet(explanations, truths)
 
 
 def _sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
-    columns = 4
+    columns = 3
     rows = -(-len(explanations) // columns)
-    figure = Figure(figsize=(4.4 * columns, 2.5 * rows), layout="constrained")
-    for number, (explanation, truth) in enumerate(zip(explanations, truths, strict=True), start=1):
-        axes = figure.add_subplot(rows, columns, number)
-        axes.imshow(np.concatenate([explanation.photo, blended(explanation)], 1))
+    figure = Figure(figsize=(5.6 * columns, 2.3 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes in panels.flat:
         axes.axis("off")
+    for axes, explanation, truth in zip(panels.flat, explanations, truths, strict=False):
+        axes.imshow(triptych(small(explanation, 400)))
         answer = explanation.prediction
         colour = BLUE if answer.label == truth else ORANGE
         mark = "" if answer.label == truth else f" ≠ {truth}"
-        axes.set_title(f"{answer.label} {100 * answer.confidence:.0f} %{mark}", fontsize=11, color=colour)
+        empty = "" if explanation.peak > 0 else " (the map is empty)"
+        title = f"{answer.label} {100 * answer.confidence:.0f} %{mark}{empty}"
+        axes.set_title(title, fontsize=11, color=colour)
+    colours = ScalarMappable(Normalize(0, 1), "viridis")
+    bar = figure.colorbar(colours, ax=panels, location="bottom", shrink=0.3, aspect=40, ticks=[0, 1])
+    bar.ax.set_xticklabels(["0", "the map's highest value"])
     return _png(figure)
 
 
 def explanation_page(explanation: Explanation, *, limit: int = 8) -> bytes:
     """PNG of one explanation: photo, map with its scale, overlay, and the most likely classes."""
     with matplotlib.rc_context({"text.parse_math": False}):
-        return _explanation_page(explanation, limit)
+        return _explanation_page(small(explanation, 800), limit)
 
 
 def _explanation_page(explanation: Explanation, limit: int) -> bytes:
@@ -358,10 +413,18 @@ def _explanation_page(explanation: Explanation, limit: int) -> bytes:
     panels[0].imshow(explanation.photo)
     panels[0].set_title("photo", loc="left", fontsize=11)
     height, width = explanation.photo.shape[:2]
+    left, top, right, bottom = explanation.covered
     shown = panels[1].imshow(
-        explanation.map, cmap="viridis", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest"
+        explanation.map,
+        cmap="viridis",
+        vmin=0,
+        vmax=1,
+        extent=(left * width, right * width, bottom * height, top * height),
+        interpolation="nearest",
     )
-    panels[1].set_title(f"reasons for {explanation.label}", loc="left", fontsize=11)
+    panels[1].set(xlim=(0, width), ylim=(height, 0))
+    empty = "" if explanation.peak > 0 else ": none"
+    panels[1].set_title(f"reasons for {explanation.label}{empty}", loc="left", fontsize=11)
     figure.colorbar(shown, ax=panels[1], shrink=0.8)
     panels[2].imshow(blended(explanation))
     panels[2].set_title("overlay", loc="left", fontsize=11)

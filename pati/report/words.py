@@ -99,10 +99,20 @@ WORDS: dict[str, dict[str, str]] = {
         "photo alone.",
         "depends_no": "The maps stay nearly as they are when the net forgets what it has learnt: they tell nothing of "
         "it.",
-        "depends_open": "Whether the maps change when the net forgets what it has learnt can't be told from so few "
-        "photos.",
+        "depends_open": "Whether the maps change when the net forgets what it has learnt can't be told.",
         "likeness": "Likeness (rank correlation)",
-        "steadiness": "Likeness of the maps of a photo and of the same moved by 4 %",
+        "likeness_few": "Too few photos have maps that can be compared:",
+        "maps_empty": "Photos whose map is even all over, so that it points nowhere:",
+        "steadiness": "Maps of a photo and of the same moved by 4 %.",
+        "beyond_better": "By every measure the maps say better than a blob in the middle of the photo what the answer "
+        "rests on.",
+        "beyond_partly": "By some measures the maps say better than a blob in the middle of the photo what the answer "
+        "rests on; by the others no difference can be told.",
+        "beyond_mixed": "By some measures the maps are better than a blob in the middle of the photo, by others worse.",
+        "beyond_worse": "By no measure are the maps better than a blob in the middle of the photo, by some they are "
+        "worse: don't go by them.",
+        "beyond_open": "No difference can be told between the maps and a blob in the middle of the photo: don't go by "
+        "them.",
         "map_centre": "blob in the middle",
         "map_edges": "edges",
         "map_random": "noise",
@@ -135,7 +145,9 @@ WORDS: dict[str, dict[str, str]] = {
         "test": "Test",
         "examples": "What the model looks at",
         "examples_text": "Grad-CAM of the answered class: yellow is where the reasons lie. Each picture: the photo, "
-        "and the same under the map.",
+        "the map, and the photo under the map.",
+        "scale_high": "each map's highest value",
+        "map_empty": "the map is empty: nothing spoke for the answer",
         "examples_surest_mistakes": "The surest mistakes",
         "examples_least_sure": "The least sure",
         "examples_others": "Others, answered rightly",
@@ -312,9 +324,20 @@ WORDS: dict[str, dict[str, str]] = {
         "believable_text": "Bir haritanın kalabileceği sınavlar; doğrulama fotoğrafı sayısı:",
         "depends_yes": "Ağ öğrendiğini unutunca haritalar değişiyor: yalnızca fotoğrafı değil, ağı anlatıyorlar.",
         "depends_no": "Ağ öğrendiğini unutunca haritalar neredeyse aynı kalıyor: ağ üzerine bir şey söylemiyorlar.",
-        "depends_open": "Ağ öğrendiğini unutunca haritaların değişip değişmediği bu kadar az fotoğrafla söylenemez.",
+        "depends_open": "Ağ öğrendiğini unutunca haritaların değişip değişmediği söylenemez.",
         "likeness": "Benzerlik (sıra korelasyonu)",
-        "steadiness": "Bir fotoğrafın haritasıyla %4 kaydırılmış hâlinin haritasının benzerliği",
+        "likeness_few": "Haritası karşılaştırılabilen fotoğraf sayısı çok az:",
+        "maps_empty": "Haritası her yerde aynı olan, yani hiçbir yeri göstermeyen fotoğraf sayısı:",
+        "steadiness": "Bir fotoğrafın ve %4 kaydırılmış hâlinin haritaları.",
+        "beyond_better": "Haritalar, yanıtın neye dayandığını her ölçüte göre fotoğrafın ortasındaki bir lekeden daha "
+        "iyi gösteriyor.",
+        "beyond_partly": "Haritalar, yanıtın neye dayandığını bazı ölçütlere göre fotoğrafın ortasındaki bir lekeden "
+        "daha iyi gösteriyor; ötekilere göre fark söylenemez.",
+        "beyond_mixed": "Haritalar bazı ölçütlere göre fotoğrafın ortasındaki bir lekeden daha iyi, bazılarına göre "
+        "daha kötü.",
+        "beyond_worse": "Haritalar hiçbir ölçüte göre fotoğrafın ortasındaki bir lekeden daha iyi değil, bazılarına "
+        "göre daha kötü: onlara güvenmeyin.",
+        "beyond_open": "Haritalarla fotoğrafın ortasındaki bir leke arasında fark söylenemez: haritalara güvenmeyin.",
         "map_centre": "ortada leke",
         "map_edges": "kenarlar",
         "map_random": "gürültü",
@@ -345,8 +368,10 @@ WORDS: dict[str, dict[str, str]] = {
         "train": "Eğitim",
         "test": "Test",
         "examples": "Model nereye bakıyor",
-        "examples_text": "Verilen yanıt için Grad-CAM: gerekçeler sarı yerlerde. Her resimde fotoğraf ve "
-        "haritanın altındaki hâli yan yana.",
+        "examples_text": "Verilen yanıt için Grad-CAM: gerekçeler sarı yerlerde. Her resimde fotoğraf, harita ve "
+        "haritanın altında fotoğraf.",
+        "scale_high": "her haritanın en yüksek değeri",
+        "map_empty": "harita boş: yanıtı destekleyen bir şey yok",
         "examples_surest_mistakes": "En emin olunan yanlışlar",
         "examples_least_sure": "En kararsız kalınanlar",
         "examples_others": "Doğru yanıtlanan başka örnekler",
