@@ -32,8 +32,8 @@
     bit_flips   1,000 single bits flipped in model files and checkpoints
     fuzz        a million damaged photos, 200,000 model files, guided by coverage (needs the extra [fuzz])
     suites      the tests that stand for promises in docs/robustness.md
-    heads       maps of the 30-minute model against boxes of pets' heads (docs/trust.md)
-    checks      the checks of every method's maps, on 48 validation photos
+    heads       maps of the model in the package against boxes of pets' heads (docs/trust.md); on a GPU
+    checks      the checks of every method's maps, on 100 validation photos; on a GPU
     outside     clothing and digits shown to the 30-minute model; what its confidence is worth
     labels      200 training labels flipped on purpose, found by `pati clean --folds 3 --budget 15m`
     copies      near-duplicates planted in photos: found, and kept in one split

@@ -125,6 +125,13 @@ class Classifier:
         self.calibration = calibration
         self.scope = scope
 
+    def on(self, device: torch.device) -> Classifier:
+        """This one with its net moved to a device."""
+        return Classifier(
+            self.net.to(device), self.preprocess, self.classes, mirror=self.mirror, facts=self.facts,
+            calibration=self.calibration, scope=self.scope,
+        )  # fmt: skip
+
     # Predicting ----------------------------------------------------------------------
 
     @overload

@@ -588,7 +588,7 @@ def _test_explanations(
     shuffled_labels: bool,
     json: bool,
 ) -> None:
-    from pati import control, evidence, terminal
+    from pati import control, evidence, machine, terminal
     from pati.classifier import Classifier
     from pati.explain.cams import explainers
     from pati.inputs import expand
@@ -601,7 +601,7 @@ def _test_explanations(
     if given:
         raise PatiError(f"--{given[0]} is for drawing, --check and --boxes draw nothing", "leave it out")
     model = _named(model)
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(model).on(machine.device())  # thousands of answers
     if boxes is None:
         found = [Path(item) for item in expand([*map(str, photos)], []) if isinstance(item, str)]
         if not found:

@@ -12,8 +12,12 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pati.errors import PatiError
+
+if TYPE_CHECKING:
+    import torch
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, -4, -8
@@ -60,6 +64,13 @@ def enough_memory(batch: int) -> Iterator[None]:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def faster_precision(device: str = "cpu") -> str:

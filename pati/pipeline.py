@@ -243,8 +243,8 @@ def _settled(source: Source, recipe: Recipe) -> tuple[Recipe, float]:
     """The recipe with everything chosen, and the machine's speed that it was chosen for."""
     machine.keep_blocks()
     samples = _peek(source)
-    precision = recipe.precision or machine.faster_precision(_device().type)
-    speed = of_training(recipe.model, precision, _device())
+    precision = recipe.precision or machine.faster_precision(machine.device().type)
+    speed = of_training(recipe.model, precision, machine.device())
     recipe = plan.settle(
         recipe,
         photos=len(source.items),
@@ -282,7 +282,7 @@ def _prepared(found: Manifest, packed: Pack, recipe: Recipe, speed: float) -> Pr
     mean, std = loader.colour_statistics(training)
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std)
     recipe = balance.settled(recipe, balance.counted(training.targets))
-    device = _device()
+    device = machine.device()
     if device.type == "cuda" and _bytes(training) < torch.cuda.mem_get_info(device)[0] / 2:
         training = training.on(device)
     return Prepared(recipe, found, packed, preprocess, training, validation, device, speed)
@@ -297,10 +297,6 @@ def _peek(source: Source) -> list[bytes]:
         if sum(map(len, found)) > _PEEK_BYTES:
             break
     return found
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _audit_progress(listen: Listen) -> audit.Progress:
