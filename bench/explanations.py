@@ -148,7 +148,7 @@ def picture() -> None:
     pen = ImageDraw.Draw(whole)
     pen.text((at[0] - 8, at[1] - 2), "0", fill=(34, 34, 34), anchor="ra")
     pen.text((at[0] + scale.width + 8, at[1] - 2), "each map's highest value", fill=(34, 34, 34))
-    whole.quantize(256).save(Path(__file__).parent.parent / "docs" / "heads.png", optimize=True)
+    whole.save(Path(__file__).parent.parent / "docs" / "heads.png", optimize=True)
 
 
 if __name__ == "__main__":

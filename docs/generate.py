@@ -407,7 +407,12 @@ def study() -> str:
     return text
 
 
-PLAIN_MAPS = {"centre": "*a blob in the middle*", "edges": "*edges*", "random": "*noise*"}
+PLAIN_MAPS = {
+    "even": "*a map even all over*",
+    "random": "*noise*",
+    "centre": "*a blob in the middle*",
+    "edges": "*edges*",
+}
 
 
 def _document(name: str) -> dict[str, Any]:
@@ -420,45 +425,48 @@ def _per_cent(row: dict[str, Any]) -> str:
     return f"{100 * row['mean']:.1f} ({low:.1f}–{high:.1f})"
 
 
-def heads_table(subject: str) -> str:
-    """Maps against boxes of heads; bold where more, or less, than a blob in the middle."""
-    found = _document("heads")["result"][subject]
-    lines = ["| maps | peak in the box, % | energy in the box, % | overlap (IoU), % |", "|---|---|---|---|"]
-    for name, row in found["methods"].items():
-        cells = []
-        for measure in ("pointing", "energy", "overlap"):
-            low, high = row[measure].get("against", {}).get("centre", {"interval": (-1, 1)})["interval"]
-            cells.append(f"**{_per_cent(row[measure])}**" if low > 0 or high < 0 else _per_cent(row[measure]))
-        lines.append(f"| {PLAIN_MAPS.get(name, f'`{name}`')} | {' | '.join(cells)} |")
-    return "\n".join(
-        [*lines, "", f"{found['photos']} photos; the boxes hold {_per_cent(found['area'])} % of the area."]
-    )
-
-
 def heads(name: str) -> str:
-    """All pets, then one line for cats and dogs apart."""
+    """All pets, then cats and dogs apart; ▲ more, ▼ less than a blob in the middle."""
     document = _document(name)
-    row = document["result"]["model"]
-    low, high = row["interval"]
-    parts = []
-    for subject in ("cat", "dog"):
-        maps = document["result"][subject]["methods"]
-        gain = maps["grad-cam"]["pointing"]["against"]["centre"]
-        low_gain, high_gain = (100 * end for end in gain["interval"])
-        parts.append(
-            f"{subject}s ({document['result'][subject]['photos']}): {_per_cent(maps['grad-cam']['pointing'])} %, "
-            f"a blob {_per_cent(maps['centre']['pointing'])} %, {100 * gain['mean']:+.1f} "
-            f"({low_gain:+.1f} to {high_gain:+.1f})"
-        )
-    return "\n".join(
-        [
-            heads_table("all"),
-            "",
-            f"Grad-CAM's peak in the box, {'; '.join(parts)}.",
-            "",
-            f"The model: `pati train cats-vs-dogs --budget 30m --seed 0`, {100 * row['test_accuracy']:.1f} % "
-            f"({100 * low:.1f}–{100 * high:.1f} %) on its test split. {_foot(document)}",
+    result = document["result"]
+    every, by_subject = result["all"], [result[subject] for subject in ("cat", "dog")]
+    lines = ["| maps | peak in the box, % | energy in the box, % | overlap (IoU), % |", "|---|---|---|---|"]
+    for method, row in every["methods"].items():
+        cells = [_against_blob(row[measure]) for measure in ("pointing", "energy", "overlap")]
+        lines.append(f"| {PLAIN_MAPS.get(method, f'`{method}`')} | {' | '.join(cells)} |")
+    lines += ["", f"{every['photos']} photos; the boxes hold {_per_cent(every['area'])} % of the area.", ""]
+    counts = [f"{found['photos']} {subject}" for found, subject in zip(by_subject, ("cats", "dogs"), strict=True)]
+    lines += [
+        f"| maps | peak: {counts[0]} | {counts[1]} | energy: {counts[0]} | {counts[1]} |",
+        "|---|---|---|---|---|",
+    ]
+    for method in every["methods"]:
+        cells = [
+            _against_blob(found["methods"][method][measure])
+            for measure in ("pointing", "energy")
+            for found in by_subject
         ]
+        lines.append(f"| {PLAIN_MAPS.get(method, f'`{method}`')} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"{_best(result['model'])} {_device_foot(document)}"])
+
+
+def _against_blob(row: dict[str, Any]) -> str:
+    """A share, and whether it is more or less than that of a blob in the middle."""
+    low, high = row.get("against", {}).get("centre", {"interval": (-1, 1)})["interval"]
+    return f"{_per_cent(row)}{' ▲' if low > 0 else ' ▼' if high < 0 else ''}"
+
+
+def _best(model: dict[str, Any]) -> str:
+    low, high = (100 * end for end in model["interval"])
+    accuracy = f"{100 * model['test_accuracy']:.1f} % ({low:.1f}–{high:.1f} %)"
+    return f"The model: the one that comes with pati, {accuracy} on its test split."
+
+
+def _device_foot(document: dict[str, Any]) -> str:
+    facts, device = document["machine"], document["result"]["model"]["device"]
+    return (
+        f"{device if device != 'cpu' else facts['cpu']}; torch {facts['torch']}, Python {facts['python']}; commit "
+        f"{document['commit']}. Made by `python -m bench {document['name']}`."
     )
 
 
@@ -466,26 +474,37 @@ def checks(name: str) -> str:
     """What the checks say of every method."""
     document = _document(name)
     methods = document["result"]["methods"]
-    first = next(iter(methods.values()))
-    names = [f"{name} ({'high' if row['high_is_good'] else 'low'} is good)" for name, row in first["measures"].items()]
+    coarse, fine = methods["grad-cam"], methods["integrated-gradients"]
+    names = [f"{name} ({'high' if row['high_is_good'] else 'low'} is good)" for name, row in coarse["measures"].items()]
     lines = [
         f"| maps | likeness when forgotten | likeness when moved | {' | '.join(names)} |",
         "|---|---|---|---|---|---|",
     ]
     for method, row in methods.items():
-        cells = [f"{row['forgetting'][-1]['mean']:.2f}", f"{row['steadiness']['mean']:.2f}"]
+        cells = [_likeness(row["forgetting"][-1]), _likeness(row["steadiness"])]
         for measure in row["measures"].values():
             text = f"{measure['method']['mean']:.3f}"
             beaten = all(gain["better"] for gain in measure["against"].values())
             cells.append(f"**{text}**" if beaten else text)
         lines.append(f"| `{method}` | {' | '.join(cells)} |")
-    for plain_map, label in PLAIN_MAPS.items():
-        values = (f"{row[plain_map]['mean']:.3f}" for row in first["measures"].values())
+    plain = {
+        "*a blob in the middle*": (coarse, "centre"),
+        "*edges*": (coarse, "edges"),
+        "*noise as coarse as the net's last stage*": (coarse, "random"),
+        "*noise of pixels*": (fine, "random"),
+    }
+    for label, (found, baseline) in plain.items():
+        values = (f"{row[baseline]['mean']:.3f}" for row in found["measures"].values())
         lines.append(f"| {label} | | | {' | '.join(values)} |")
     return "\n".join(
-        [*lines, "", f"{first['photos']} validation photos of the same model; bold where better than all three maps "
-         f"that know no net. {_foot(document)}"]
+        [*lines, "", f"{coarse['photos']} validation photos; bold where better than a blob, edges and noise as fine as "
+         f"the maps. {_best(document['result']['model'])} {_device_foot(document)}"]
     )  # fmt: skip
+
+
+def _likeness(row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    return f"{row['mean']:.2f} ({low:.2f} to {high:.2f})"
 
 
 def outside(name: str) -> str:
