@@ -17,7 +17,9 @@ from tests.conftest import write_shapes
 # A checkpoint every step, and slow enough that each phase can be hit.
 RUNNER = """
 import sys, time
-import pati.training, pati.results, pati.files, pati.data.audit
+import pati.training, pati.results, pati.files, pati.data.audit, pati.report.figures
+# Nobody looks at figures here, and drawing them takes a third of such a training.
+pati.report.figures._svg, pati.report.figures._png = lambda figure: "<svg></svg>", lambda figure: b""
 pati.training.CHECKPOINT_SECONDS, pati.training.CHECKPOINT_SHARE = 0.0, float("inf")
 
 def slowed(module, name, seconds):
@@ -42,8 +44,11 @@ main()
 
 
 def start(phase: str, *arguments: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", RUNNER, phase, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(command(phase, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def command(phase: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", RUNNER, phase, *map(str, arguments)]
 
 
 def epochs_done(run: Path) -> int:

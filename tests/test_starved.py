@@ -18,7 +18,7 @@ from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.run import Run
 from tests.conftest import write_shapes
-from tests.test_killed import OPTIONS, epochs_done, start, weights
+from tests.test_killed import OPTIONS, command, epochs_done, start, weights
 
 LONG = ("--epochs", "60", *OPTIONS[2:])
 
@@ -33,7 +33,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 
 
 def pati(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "pati", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(command("whole", *arguments), capture_output=True, text=True)
 
 
 def wait_until(reached: object, process: subprocess.Popen[bytes]) -> None:
