@@ -338,13 +338,13 @@ def depends(alike: dict[str, Any]) -> bool | None:
     return True if high < SAME else False if low >= SAME else None
 
 
-def mean(values: torch.Tensor) -> dict[str, Any]:
-    """The mean over photos and its 95 % interval."""
+def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0)) -> dict[str, Any]:
+    """The mean over photos and its 95 % interval; `bounds`: what values could be."""
     found = values.double().cpu().numpy()
-    return {"mean": float(found.mean()), "interval": list(metrics.mean_interval(found))}
+    return {"mean": float(found.mean()), "interval": list(metrics.mean_interval(found, bounds))}
 
 
 def _better(gain: torch.Tensor) -> dict[str, Any]:
-    found = mean(gain)
+    found = mean(gain, (-2.0, 2.0))  # of ROAD, itself a difference; the others' need less
     low, high = found["interval"]
     return found | {"better": True if low > 0 else False if high < 0 else None}
