@@ -563,6 +563,7 @@ def score(
     if not labels:
         raise PatiError(f"none of the {len(rows)} photos could be read")
     document: dict[str, Any] = {"unreadable": len(rows) - len(labels), "trained_on": trained_on}
+    document["dependent"] = found.dependent(split) if data is None else {}
     if data is None and split == "test":
         with run.alone():
             document["test_scored"] = int(run.read_state()["test_scored"]) + 1

@@ -18,7 +18,9 @@ from pati.classifier import Classifier
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.errors import PatiError
+from pati.recipe import Recipe
 from pati.report import GROUPS, pick_examples
+from pati.report.words import LANGUAGES, WORDS
 from tests.conftest import write_shapes
 
 
@@ -120,6 +122,51 @@ def test_the_model_card_holds_the_reports_figures(trained: Path, tmp_path: Path)
         assert told in card
     assert "None" not in card
     assert "{" not in card
+
+
+def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
+    """Intervals take photos as independent: where they come in groups, or some are copies, the reader must know."""
+    shapes = write_shapes(tmp_path / "shapes", per_class=30)
+    for number in range(0, 30, 3):
+        shutil.copy(shapes / "circle" / f"{number}.jpg", shapes / "circle" / f"again-{number}.jpg")
+    rows = [
+        f"{path},{path.parent.name},{path.parent.name}-{int(path.stem.split('-')[-1]) // 3}"
+        for path in sorted(shapes.rglob("*.jpg"))
+    ]
+    (tmp_path / "photos.csv").write_text("path,label,sender\n" + "\n".join(rows) + "\n")
+    recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, test=0.45)
+    with_groups = pipeline.train(
+        tmp_path / "photos.csv", dataclasses.replace(recipe, group_by="sender"), out=tmp_path / "a"
+    ).run
+    plain = pipeline.train(shapes, recipe, out=tmp_path / "b").run
+    for run, grouped in ((with_groups, True), (plain, False)):
+        lines = [json.loads(line) for line in run.manifest.read_text().splitlines()[1:]]
+        test = [Path(line["path"]) for line in lines if line["split"] == "test"]
+        copies = sum(path.stem.startswith("again") for path in test)
+        groups = {(path.parent.name, int(path.stem.split("-")[-1]) // 3) for path in test}
+        assert copies  # or the split has changed
+        page, card = run.report.read_text(encoding="utf-8"), run.card.read_text(encoding="utf-8")
+        for language in LANGUAGES:
+            words = WORDS[language]
+            assert words["dependent"] in page
+            assert (words["dependent_groups"] in page) == grouped
+        counts = [len(groups)] * grouped + [copies]
+        told = re.search(rf"{re.escape(WORDS['en']['dependent'])}.*?</p>", page)
+        assert told
+        assert [int(count) for count in re.findall(r": (\d+)", told[0])] == counts
+        assert f"hold {copies} copies" in card
+        assert (f"come in {len(groups)} groups, and hold" in card) == grouped
+        scored = Path(pipeline.score(run.folder)["report"]).read_text(encoding="utf-8")
+        assert told[0] in scored
+    assert WORDS["en"]["dependent"] not in Path(
+        pipeline.score(plain.folder, data=write_shapes(tmp_path / "new", per_class=4, first=700))["report"]
+    ).read_text(encoding="utf-8")
+
+
+def test_nothing_is_said_of_photos_that_are_not_alike(trained: Path) -> None:
+    assert Manifest.read(trained / "manifest.jsonl").dependent("test") == {}
+    assert WORDS["en"]["dependent"] not in (trained / "report.html").read_text(encoding="utf-8")
+    assert "independent" not in (trained / "model-card.md").read_text(encoding="utf-8")
 
 
 def test_a_second_scoring_is_told_in_the_report(trained: Path, tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ WORDS: dict[str, dict[str, str]] = {
         "log_loss": "Log loss",
         "photos": "Photos",
         "honest": "The test photos were scored once, by the final weights, after every choice had been made.",
+        "dependent": "All intervals here take photos as independent of each other. Some of these are alike, so the "
+        "true intervals are wider.",
+        "dependent_groups": "Groups that the photos come in",
+        "dependent_copies": "Copies, or nearly, of others among them",
         "class": "Class",
         "precision": "Precision",
         "recall": "Recall",
@@ -230,6 +234,10 @@ WORDS: dict[str, dict[str, str]] = {
         "log_loss": "Logaritmik kayıp",
         "photos": "Fotoğraf",
         "honest": "Test fotoğrafları, bütün seçimler yapıldıktan sonra, son ağırlıklarla bir kez puanlandı.",
+        "dependent": "Buradaki bütün güven aralıkları, fotoğrafları birbirinden bağımsız sayar. Bunların bir bölümü "
+        "birbirine benziyor; bu yüzden gerçek aralıklar daha geniştir.",
+        "dependent_groups": "Fotoğrafların geldiği grup sayısı",
+        "dependent_copies": "Başkalarının birebir ya da çok benzer kopyası olanlar",
         "class": "Sınıf",
         "precision": "Kesinlik",
         "recall": "Duyarlılık",
