@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import pati
-from pati import pipeline, results
+from pati import cli, pipeline, results
 from pati.classifier import Classifier
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
@@ -21,6 +21,7 @@ from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.report import GROUPS, pick_examples
 from pati.report.words import LANGUAGES, WORDS
+from pati.run import Run
 from tests.conftest import write_shapes
 
 
@@ -204,6 +205,32 @@ def test_photos_that_were_trained_on_are_told(trained: Path, tmp_path: Path) -> 
     document = pipeline.score(run, data=trained.parent / "shapes")
     assert document["trained_on"] == len(Manifest.read(run / "manifest.jsonl").of_split("train"))
     assert "trained on (the same files)" in Path(document["report"]).read_text(encoding="utf-8")
+
+
+def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = tmp_path / "run", write_shapes(tmp_path / "new", per_class=4, first=500)
+    shutil.copytree(trained, run)
+    found = Manifest.read(run / "manifest.jsonl")
+    assert "test_scored" not in pipeline.score(run, data=data)
+    copies = found.of_split("test")[:3]
+    for entry in copies:
+        name = f"other name {Path(entry.path).name}"
+        shutil.copy(Path(found.root) / entry.path, data / entry.label / name)
+    cli.app(["eval", str(run), "--data", str(data)], result_action="return_value")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "3 of these are the run's test photos: this test split has now been scored 2 times" in told
+    page = (run / "eval" / "data-new.html").read_text(encoding="utf-8")
+    assert f"{WORDS['en']['scores_tested_on']}</span>" in page
+    for told_in in (page, (run / "report.html").read_text(encoding="utf-8")):
+        assert f"{WORDS['en']['scored_again']}</span>" in told_in
+    pipeline.score(run)
+    rows = Run.open(run).rows("scoring")
+    assert [(row["data"], row["test_photos"], row["time"]) for row in rows] == [
+        ("test", len(found.of_split("test")), 1), ("new", 3, 2), ("test", len(found.of_split("test")), 3),
+    ]  # fmt: skip
+    assert Run.open(run).read_state()["test_scored"] == 3
 
 
 def test_training_and_validation_photos_are_no_honest_test(trained: Path, tmp_path: Path) -> None:

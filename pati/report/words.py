@@ -150,6 +150,8 @@ WORDS: dict[str, dict[str, str]] = {
         "scores_fitted": "Temperature and threshold were fitted on these very photos, so they look better here than on "
         "others.",
         "scores_trained_on": "Photos here that were trained on (the same files), which makes the score too good:",
+        "scores_tested_on": "Test photos of the run among these (the same files), so that this counts as a scoring "
+        "of the test split:",
         "scores_unreadable": "Files that can't be read and are not counted:",
         "scores_model": "Model",
         "truth": "truth",
@@ -366,6 +368,8 @@ WORDS: dict[str, dict[str, str]] = {
         "daha iyi görünürler.",
         "scores_trained_on": "Bu fotoğraflardan, eğitimde kullanılmış olanlar (aynı dosyalar); puanı olduğundan iyi "
         "gösterir:",
+        "scores_tested_on": "Bu fotoğraflardan, eğitimin test fotoğrafı olanlar (aynı dosyalar); bu yüzden bu da test "
+        "bölümünün bir puanlaması sayıldı:",
         "scores_unreadable": "Okunamayan ve sayılmayan dosyalar:",
         "scores_model": "Model",
         "truth": "gerçek",
