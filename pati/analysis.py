@@ -129,7 +129,7 @@ def robustness(right: torch.Tensor) -> dict[str, Any]:
                 "strength": CORRUPTIONS[kind][1][level],
                 **row(after),
                 "lost": float(lost.mean()),
-                "lost_interval": list(metrics.mean_interval(lost)),
+                "lost_interval": list(metrics.mean_interval(lost, (-1, 1))),
             }
         )
     return {"photos": len(before), "undamaged": row(before), "kinds": kinds}

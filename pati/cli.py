@@ -430,7 +430,8 @@ def evaluate(
     split
         Which of the run's splits, test if left out; scoring that one again is counted and said.
     data
-        Another folder, archive, CSV or known name with the same classes.
+        Another folder, archive, CSV or known name with the same classes; test photos of the run among them count as a
+        scoring of the test split.
     outside
         A folder, archive or known name of photos of something else: how well are they told from the test photos?
         The run keeps the figures; `pati report` shows them.
@@ -461,8 +462,9 @@ def evaluate(
     if document["unreadable"]:
         terminal.say(f"note: {document['unreadable']} files could not be read and are not counted")
     if document.get("test_scored", 1) > 1:
+        some = f"{document['test_photos']} of these are the run's test photos: " * (data is not None)
         terminal.say(
-            f"note: this test split has now been scored {document['test_scored']} times; "
+            f"note: {some}this test split has now been scored {document['test_scored']} times; "
             "choices made by its score make the score too good"
         )
     if document["trained_on"]:

@@ -5,16 +5,21 @@ Functions of numbers alone: scores `float64 (N,)`, higher for the class, and whe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pati.metrics import resampled, wilson
+from pati.metrics import wilson
 
 RESAMPLES = 1000
+FEWEST = 200  # resamples, where photos are very many
+_CELLS = 4_000_000  # of an array of resamples
+_WORK = 10_000_000  # cells of all arrays: about a second
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,50 +43,57 @@ def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curv
     """The curve of one class; None unless there are photos of it and others.
 
     Intervals: percentiles of a bootstrap that draws within the class and within the rest (Efron and Tibshirani, 1993).
-    Of a perfect ranking every draw is perfect too: there they are those of as many right answers as there are photos
-    of the class, or of the rest where these are fewer (Wilson).
+    Where every draw is the same, as of a perfect ranking, they are those of a share of as many photos as there are of
+    the class, or of the rest where these are fewer (Wilson).
     """
     if positive.all() or not positive.any():
         return None
     order = np.argsort(-scores, kind="stable")
     ordered, truth = scores[order], positive[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal scores can't be told apart
-
-    def counted(times: Floats) -> tuple[Floats, Floats]:
-        """Weighted photos `(B, N)` -> true and false positives `(B, T + 1)`."""
-        found = (np.cumsum(times * part, 1)[:, last] for part in (truth, ~truth))
-        hits, false = (np.concatenate([np.zeros((len(times), 1)), part], 1) for part in found)
-        return hits, false
-
-    hits, false = counted(np.ones((1, len(scores))))
-    areas = _areas(hits, false)
-    drawn = [_areas(*counted(times)) for times in resampled(truth, resamples=RESAMPLES, seed=seed)]
-    (roc, average), (roc_drawn, average_drawn) = areas, map(np.concatenate, zip(*drawn, strict=True))
-    fewer = int(min(truth.sum(), (~truth).sum()))
-    perfect = wilson(fewer, fewer) if roc[0] == 1 else None
-    return Curve(
-        false_rate=false[0] / false[0, -1],
-        recall=hits[0] / hits[0, -1],
-        precision=_precision(hits, false)[0],
-        roc_area=float(roc[0]),
-        roc_interval=perfect or _middle(roc_drawn),
-        average_precision=float(average[0]),
-        average_precision_interval=perfect or _middle(average_drawn),
+    first = np.append(0, np.flatnonzero(np.diff(ordered)) + 1)  # equal scores can't be told apart
+    own, others = (np.add.reduceat(part.astype(np.int64), first) for part in (truth, ~truth))
+    hits, false = (np.append(0, np.cumsum(part)) for part in (own, others))
+    areas = _areas(own[None], others[None])
+    drawn = [np.concatenate(parts) for parts in zip(*_drawn(own, others, seed), strict=True)]
+    fewer = int(min(hits[-1], false[-1]))
+    (roc, roc_interval), (average, average_interval) = (
+        (float(area[0]), _middle(values, fewer)) for area, values in zip(areas, drawn, strict=True)
     )
+    precision = np.where(hits + false > 0, hits / np.maximum(hits + false, 1), 1.0)
+    return Curve(false / false[-1], hits / hits[-1], precision, roc, roc_interval, average, average_interval)
 
 
-def _precision(hits: Floats, false: Floats) -> Floats:
-    answered = hits + false
-    return np.where(answered > 0, hits / np.maximum(answered, 1), 1.0)
+def _drawn(own: Counts, others: Counts, seed: int) -> Iterator[tuple[Floats, Floats]]:
+    """Areas of photos drawn anew, in parts, so that memory stays bounded; `own` and `others` `(T,)` by threshold."""
+    # Thresholds in a row that no photo of the class lies at are as one: of a rare class, that leaves few to draw.
+    first = np.flatnonzero(np.append(True, (own[1:] > 0) | (own[:-1] > 0)))
+    own, others = np.add.reduceat(own, first), np.add.reduceat(others, first)
+    resamples = max(FEWEST, min(RESAMPLES, _WORK // len(own)))
+    generator, part = np.random.default_rng(seed), max(1, _CELLS // len(own))
+    for start in range(0, resamples, part):
+        count = min(part, resamples - start)
+        yield _areas(*(_resampled(counts, count, generator) for counts in (own, others)))
 
 
-def _areas(hits: Floats, false: Floats) -> tuple[Floats, Floats]:
-    """Areas under the ROC curve (trapezoids) and average precisions, `(B,)` each."""
-    recall, rate = hits / hits[:, -1:], false / false[:, -1:]
-    roc = (np.diff(rate) * (recall[:, 1:] + recall[:, :-1]) / 2).sum(1)
-    return roc, (np.diff(recall) * _precision(hits, false)[:, 1:]).sum(1)
+def _resampled(counts: Counts, resamples: int, generator: np.random.Generator) -> Counts:
+    """How many of the photos `(T,)` are drawn when as many as there are are drawn anew, `(B, T)`."""
+    there, total = np.flatnonzero(counts), counts.sum()
+    drawn = np.zeros((resamples, len(counts)), np.int64)
+    drawn[:, there] = generator.multinomial(total, counts[there] / total, resamples)
+    return drawn
 
 
-def _middle(drawn: Floats) -> tuple[float, float]:
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
+def _areas(own: Counts, others: Counts) -> tuple[Floats, Floats]:
+    """Areas under the ROC curve (trapezoids) and average precisions `(B,)` of photos by threshold, `(B, T)` each.
+
+    Whole numbers are added and divided once, so that a perfect ranking has an area of exactly 1.
+    """
+    hits, false = np.cumsum(own, 1), np.cumsum(others, 1)
+    total, rest = hits[:, -1], false[:, -1]
+    roc = (others * (2 * hits - own)).sum(1) / (2 * total * rest)
+    return roc, (own * (hits / np.maximum(hits + false, 1))).sum(1) / total
+
+
+def _middle(drawn: Floats, photos: int) -> tuple[float, float]:
+    low, high = map(float, np.percentile(drawn, [2.5, 97.5]))
+    return (low, high) if low < high else wilson(low * photos, photos)

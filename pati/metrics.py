@@ -75,7 +75,7 @@ def per_class(counts: torch.Tensor) -> list[dict[str, Any]]:
     return rows
 
 
-def wilson(hits: float, count: int) -> tuple[float, float]:
+def wilson(hits: float, count: float) -> tuple[float, float]:
     """95 % interval of a share (Wilson, 1927): keeps inside 0..1 and holds for small counts."""
     if count == 0:
         return 0.0, 1.0
@@ -90,6 +90,10 @@ def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np
 
     Percentiles of a bootstrap that draws photos anew within each class (Efron and Tibshirani, 1993): the answers in a
     row of the confusion matrix follow a multinomial distribution then, so photos need not be drawn one by one.
+
+    Where every draw is the same, as of a perfect score, that would be certainty. There Wilson's interval stands in: of
+    a class's photos, or the answers that name it where it has none; of all classes together, as many as make a mean of
+    shares as uncertain (Kish's effective number).
     """
     matrix, generator = counts.numpy(), np.random.default_rng(seed)
     support, classes = matrix.sum(1), len(matrix)
@@ -106,7 +110,16 @@ def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np
         "balanced_accuracy": (hits / np.maximum(support, 1)).sum(1) / max(1, (support > 0).sum()),
         "f1": f1,
     }
-    return {name: np.percentile(values, [2.5, 97.5], 0).T for name, values in drawn_scores.items()}
+    found = {name: np.percentile(values, [2.5, 97.5], 0).T for name, values in drawn_scores.items()}
+    present = support[support > 0]
+    effective = len(present) ** 2 / (1 / present).sum()
+    own = np.where(support > 0, support, matrix.sum(0))
+    photos = {"macro_f1": effective, "balanced_accuracy": effective, "f1": own}
+    for name, ends in found.items():
+        for interval, count in zip(np.atleast_2d(ends), np.atleast_1d(photos[name]), strict=True):  # views
+            if interval[0] == interval[1]:
+                interval[:] = wilson(interval[0] * count, count)
+    return found
 
 
 def resampled(labels: NDArray[Any], *, resamples: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:
@@ -123,9 +136,18 @@ def resampled(labels: NDArray[Any], *, resamples: int, seed: int = 0) -> Iterato
         yield times
 
 
-def mean_interval(values: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean of photos' values `(N,)`: percentiles of a bootstrap over photos."""
+def mean_interval(
+    values: NDArray[np.float64], bounds: tuple[float, float] = (0.0, 1.0), *, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the mean of photos' values `(N,)`: percentiles of a bootstrap over photos.
+
+    Where all values are the same, every draw would be too. Other values, anywhere within `bounds`, may still have gone
+    unseen: the interval holds the means with as large a share of them as Wilson's interval allows for none of N.
+    """
     count = len(values)
+    if np.ptp(values) < 1e-9:
+        unseen, value = wilson(0, count)[1], float(values[0])
+        return value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES) @ values / count
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)

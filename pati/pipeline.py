@@ -459,13 +459,16 @@ def _score(
     usual = _answers(made, training.some(scope.PHOTOS))[1]
     made.scope = Scope.of(usual, moments, made.calibrated(logits).max(1).values)
     if run.predictions.exists():  # scored before the run was stopped: not a second time
-        run.update(test_scored=max(1, int(run.read_state()["test_scored"])), stage="scored")
+        if not run.read_state()["test_scored"]:
+            run.count_scoring("test", len(testing))
+        run.update(stage="scored")
         return dataclasses.replace(Predictions.read(run), validation=watched)
     logits, moments = _answers(made, testing)
     tested = Split(logits, testing.targets.argmax(1), digests["test"])
     answers = Predictions(watched, tested, made.familiarity(logits, moments))
     answers.write(run)
-    run.update(test_scored=1, stage="scored")
+    run.count_scoring("test", len(testing))
+    run.update(stage="scored")
     return answers
 
 
@@ -512,7 +515,8 @@ def score(
 ) -> dict[str, Any]:
     """Score a run's model on one of its splits, or on another labelled set, and write a page about it.
 
-    A further scoring of the test split is counted in the run, and said in its report.
+    A further scoring of the test split, or of some of its photos in another set, is counted in the run, and said in its
+    report.
     """
     run = Run.open(folder)
     made, found = Classifier.load(run.folder), Manifest.read(run.manifest)
@@ -539,12 +543,14 @@ def score(
             f"{len(changed)} photos changed or are gone since the run, for example {changed[0]}",
             "put them back as they were, or score another set with --data",
         )
-    known, trained_on = {entry.sha256 for entry in found.of_split("train")}, 0
+    known = {part: {entry.sha256 for entry in found.of_split(part)} for part in ("train", "test")}
+    seen: Counter[str] = Counter()  # photos here that are the run's own, by split
 
     def looked_up() -> Iterator[bytes | Refused]:
-        nonlocal trained_on
         for photo in _photos(place, rows):
-            trained_on += isinstance(photo, bytes) and hashlib.sha256(photo).hexdigest() in known
+            if isinstance(photo, bytes):
+                digest = hashlib.sha256(photo).hexdigest()
+                seen.update(part for part, digests in known.items() if digest in digests)
             yield photo
 
     answers, labels, paths = [], [], []
@@ -558,11 +564,12 @@ def score(
             paths.append(path)
     if not labels:
         raise PatiError(f"none of the {len(rows)} photos could be read")
-    document: dict[str, Any] = {"unreadable": len(rows) - len(labels), "trained_on": trained_on}
-    if data is None and split == "test":
+    document: dict[str, Any] = {"unreadable": len(rows) - len(labels), "trained_on": seen["train"]}
+    document["test_photos"] = seen["test"]
+    document["dependent"] = found.dependent(split) if data is None else {}
+    if seen["test"]:
         with run.alone():
-            document["test_scored"] = int(run.read_state()["test_scored"]) + 1
-            run.update(test_scored=document["test_scored"])
+            document["test_scored"] = run.count_scoring(name, seen["test"])
     document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
     listen({"kind": "stage", "name": "report"})
     page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}.html")
@@ -575,7 +582,7 @@ def score(
         try:
             report_again(folder, thorough=False)
         except PatiError as error:
-            listen({"kind": "warning", "text": f"{run.report} still tells of one scoring: {error.message}"})
+            listen({"kind": "warning", "text": f"{run.report} does not tell of this scoring: {error.message}"})
     return document
 
 

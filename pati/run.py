@@ -189,6 +189,13 @@ class Run:
                 torn = file.read(1) != b"\n"
             file.write(b"\n" * torn + json.dumps(row).encode() + b"\n")
 
+    def count_scoring(self, data: str, photos: int) -> int:
+        """Write down that so many test photos were scored, as a part of `data`; returns how often that was done."""
+        times = int(self.read_state()["test_scored"]) + 1
+        self.append({"kind": "scoring", "data": data, "test_photos": photos, "time": times})
+        self.update(test_scored=times)
+        return times
+
     def rows(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Rows of log.jsonl, of one kind if given; torn lines are passed over."""
         found = []

@@ -187,7 +187,9 @@ def test_all_checks_of_a_good_map_a_bad_one_and_a_cheat(
     assert len(fair["forgetting"]) == len(trained[0].stages) + 1
     low, high = fair["steadiness"]["interval"]
     assert low < fair["steadiness"]["mean"] < high
-    assert cheat["measures"]["road"]["against"]["edges"] == {"mean": 0, "interval": [0, 0], "better": None}
+    itself = cheat["measures"]["road"]["against"]["edges"]
+    assert (itself["mean"], itself["better"]) == (0, None)
+    assert itself["interval"][0] == -itself["interval"][1] < 0  # other photos might differ
 
 
 def test_empty_maps_are_no_change(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:

@@ -60,6 +60,44 @@ def test_intervals_of_a_mean_hold_it_about_as_often_as_they_say() -> None:
     assert 0.88 <= held / 200 <= 0.98
 
 
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_a_mean_of_equal_values_is_not_taken_for_certain(value: float) -> None:
+    """The ends are the means with as many others, at their lowest and highest, as Wilson allows for none of 20."""
+    share = metrics.wilson(0, 20)[1]
+    for low, high in ((0.0, 1.0), (-1.0, 1.0)):
+        found = metrics.mean_interval(np.full(20, value), (low, high))
+        assert found == pytest.approx(((1 - share) * value + share * low, (1 - share) * value + share * high))
+    assert metrics.mean_interval(np.full(20, 1.0)) == pytest.approx(metrics.wilson(20, 20))
+
+
+def test_equal_answers_are_not_taken_for_certain() -> None:
+    """All right, all wrong, and one class always taken for the other: no draw differs from another."""
+    right = metrics.bootstrapped(torch.diag(torch.tensor([10, 40])))
+    effective = 4 / (1 / 10 + 1 / 40)  # Kish: two classes of 10 and 40 say as much as 32 photos of even classes
+    for name in ("macro_f1", "balanced_accuracy"):
+        assert right[name].tolist() == pytest.approx(metrics.wilson(effective, effective))
+    np.testing.assert_allclose(right["f1"], [metrics.wilson(10, 10), metrics.wilson(40, 40)])
+    wrong = metrics.bootstrapped(torch.tensor([[0, 10, 0], [0, 0, 40], [0, 0, 0]]))
+    assert wrong["balanced_accuracy"].tolist() == pytest.approx(metrics.wilson(0, effective))
+    np.testing.assert_allclose(wrong["f1"], [metrics.wilson(0, count) for count in (10, 40, 40)])
+    taken = metrics.bootstrapped(torch.tensor([[20, 0], [20, 0]]))
+    assert taken["balanced_accuracy"].tolist() == pytest.approx(metrics.wilson(20, 40))
+    assert taken["f1"][0].tolist() == pytest.approx(metrics.wilson(20 * 2 / 3, 20))
+
+
+def test_intervals_of_a_good_net_hold_its_balanced_accuracy() -> None:
+    """Mostly no mistake is seen at all: the interval must not be a point then."""
+    generator, held, perfect = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        hits = generator.binomial(25, 0.99, 2)
+        counts = torch.tensor([[hits[0], 25 - hits[0]], [25 - hits[1], hits[1]]])
+        low, high = metrics.bootstrapped(counts)["balanced_accuracy"]
+        held += low <= 0.99 <= high
+        perfect += hits.sum() == 50
+    assert perfect > 150
+    assert held / 300 > 0.9
+
+
 def test_bootstrapped_intervals_equal_a_slow_bootstrap() -> None:
     generator = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [120, 60, 20])

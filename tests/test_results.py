@@ -13,12 +13,15 @@ import pytest
 import torch
 
 import pati
-from pati import pipeline, results
+from pati import cli, pipeline, results
 from pati.classifier import Classifier
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.errors import PatiError
+from pati.recipe import Recipe
 from pati.report import GROUPS, pick_examples
+from pati.report.words import LANGUAGES, WORDS
+from pati.run import Run
 from tests.conftest import write_shapes
 
 
@@ -122,6 +125,51 @@ def test_the_model_card_holds_the_reports_figures(trained: Path, tmp_path: Path)
     assert "{" not in card
 
 
+def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
+    """Intervals take photos as independent: where they come in groups, or some are copies, the reader must know."""
+    shapes = write_shapes(tmp_path / "shapes", per_class=30)
+    for number in range(0, 30, 3):
+        shutil.copy(shapes / "circle" / f"{number}.jpg", shapes / "circle" / f"again-{number}.jpg")
+    rows = [
+        f"{path},{path.parent.name},{path.parent.name}-{int(path.stem.split('-')[-1]) // 3}"
+        for path in sorted(shapes.rglob("*.jpg"))
+    ]
+    (tmp_path / "photos.csv").write_text("path,label,sender\n" + "\n".join(rows) + "\n")
+    recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, test=0.45)
+    with_groups = pipeline.train(
+        tmp_path / "photos.csv", dataclasses.replace(recipe, group_by="sender"), out=tmp_path / "a"
+    ).run
+    plain = pipeline.train(shapes, recipe, out=tmp_path / "b").run
+    for run, grouped in ((with_groups, True), (plain, False)):
+        lines = [json.loads(line) for line in run.manifest.read_text().splitlines()[1:]]
+        test = [Path(line["path"]) for line in lines if line["split"] == "test"]
+        copies = sum(path.stem.startswith("again") for path in test)
+        groups = {(path.parent.name, int(path.stem.split("-")[-1]) // 3) for path in test}
+        assert copies  # or the split has changed
+        page, card = run.report.read_text(encoding="utf-8"), run.card.read_text(encoding="utf-8")
+        for language in LANGUAGES:
+            words = WORDS[language]
+            assert words["dependent"] in page
+            assert (words["dependent_groups"] in page) == grouped
+        counts = [len(groups)] * grouped + [copies]
+        told = re.search(rf"{re.escape(WORDS['en']['dependent'])}.*?</p>", page)
+        assert told
+        assert [int(count) for count in re.findall(r": (\d+)", told[0])] == counts
+        assert f"hold {copies} copies" in card
+        assert (f"come in {len(groups)} groups, and hold" in card) == grouped
+        scored = Path(pipeline.score(run.folder)["report"]).read_text(encoding="utf-8")
+        assert told[0] in scored
+    assert WORDS["en"]["dependent"] not in Path(
+        pipeline.score(plain.folder, data=write_shapes(tmp_path / "new", per_class=4, first=700))["report"]
+    ).read_text(encoding="utf-8")
+
+
+def test_nothing_is_said_of_photos_that_are_not_alike(trained: Path) -> None:
+    assert Manifest.read(trained / "manifest.jsonl").dependent("test") == {}
+    assert WORDS["en"]["dependent"] not in (trained / "report.html").read_text(encoding="utf-8")
+    assert "independent" not in (trained / "model-card.md").read_text(encoding="utf-8")
+
+
 def test_a_second_scoring_is_told_in_the_report(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
@@ -157,6 +205,32 @@ def test_photos_that_were_trained_on_are_told(trained: Path, tmp_path: Path) -> 
     document = pipeline.score(run, data=trained.parent / "shapes")
     assert document["trained_on"] == len(Manifest.read(run / "manifest.jsonl").of_split("train"))
     assert "trained on (the same files)" in Path(document["report"]).read_text(encoding="utf-8")
+
+
+def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = tmp_path / "run", write_shapes(tmp_path / "new", per_class=4, first=500)
+    shutil.copytree(trained, run)
+    found = Manifest.read(run / "manifest.jsonl")
+    assert "test_scored" not in pipeline.score(run, data=data)
+    copies = found.of_split("test")[:3]
+    for entry in copies:
+        name = f"other name {Path(entry.path).name}"
+        shutil.copy(Path(found.root) / entry.path, data / entry.label / name)
+    cli.app(["eval", str(run), "--data", str(data)], result_action="return_value")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "3 of these are the run's test photos: this test split has now been scored 2 times" in told
+    page = (run / "eval" / "data-new.html").read_text(encoding="utf-8")
+    assert f"{WORDS['en']['scores_tested_on']}</span>" in page
+    for told_in in (page, (run / "report.html").read_text(encoding="utf-8")):
+        assert f"{WORDS['en']['scored_again']}</span>" in told_in
+    pipeline.score(run)
+    rows = Run.open(run).rows("scoring")
+    assert [(row["data"], row["test_photos"], row["time"]) for row in rows] == [
+        ("test", len(found.of_split("test")), 1), ("new", 3, 2), ("test", len(found.of_split("test")), 3),
+    ]  # fmt: skip
+    assert Run.open(run).read_state()["test_scored"] == 3
 
 
 def test_training_and_validation_photos_are_no_honest_test(trained: Path, tmp_path: Path) -> None:

@@ -93,6 +93,18 @@ class Manifest:
         together = [*self.duplicate_groups(), *members.values()]
         return [group for group in together if len({entry.split for entry in group}) > 1]
 
+    def dependent(self, name: str) -> dict[str, int]:
+        """How far photos of a split say the same: the `groups` of the user that they come in, where some hold several,
+        and the `copies` of others among them; only what there is."""
+        entries = self.of_split(name)
+        sizes = Counter(entry.group for entry in entries if entry.group is not None)
+        twins = Counter(entry.duplicate for entry in entries if entry.duplicate)
+        found = {
+            "groups": len(sizes) if sizes.total() > len(sizes) else 0,
+            "copies": twins.total() - len(twins),
+        }
+        return {name: count for name, count in found.items() if count}
+
     def duplicate_groups(self) -> list[list[Entry]]:
         """Groups of exact and near duplicates, in order of their first photo."""
         groups: dict[str, list[Entry]] = defaultdict(list)

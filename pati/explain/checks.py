@@ -386,13 +386,13 @@ def verdict(measures: dict[str, Any], baseline: str) -> dict[str, list[str]]:
     return {word: [name for name, better in told.items() if better is found] for found, word in words.items()}
 
 
-def mean(values: torch.Tensor) -> dict[str, Any]:
-    """The mean over photos and its 95 % interval."""
+def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0)) -> dict[str, Any]:
+    """The mean over photos and its 95 % interval; `bounds`: what values could be."""
     found = values.double().cpu().numpy()
-    return {"mean": float(found.mean()), "interval": list(metrics.mean_interval(found))}
+    return {"mean": float(found.mean()), "interval": list(metrics.mean_interval(found, bounds))}
 
 
 def _better(gain: torch.Tensor) -> dict[str, Any]:
-    found = mean(gain)
+    found = mean(gain, (-2.0, 2.0))  # of ROAD, itself a difference; the others' need less
     low, high = found["interval"]
     return found | {"better": True if low > 0 else False if high < 0 else None}

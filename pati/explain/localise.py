@@ -102,7 +102,7 @@ def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
     for name, measures in found.items():
         result[name] = {}
         for measure, values in measures.items():
-            row: dict[str, Any] = mean(values)
+            row: dict[str, Any] = mean(values, (0.0, 1.0))
             if measure == "pointing":  # a share of photos, which may be all of them
                 row["interval"] = list(metrics.wilson(float(values.sum()), len(values)))
             if name not in BASELINES:

@@ -15,6 +15,10 @@ WORDS: dict[str, dict[str, str]] = {
         "log_loss": "Log loss",
         "photos": "Photos",
         "honest": "The test photos were scored once, by the final weights, after every choice had been made.",
+        "dependent": "All intervals here take photos as independent of each other. Some of these are alike, so the "
+        "true intervals are wider.",
+        "dependent_groups": "Groups that the photos come in",
+        "dependent_copies": "Copies, or nearly, of others among them",
         "class": "Class",
         "precision": "Precision",
         "recall": "Recall",
@@ -158,6 +162,8 @@ WORDS: dict[str, dict[str, str]] = {
         "scores_fitted": "Temperature and threshold were fitted on these very photos, so they look better here than on "
         "others.",
         "scores_trained_on": "Photos here that were trained on (the same files), which makes the score too good:",
+        "scores_tested_on": "Test photos of the run among these (the same files), so that this counts as a scoring "
+        "of the test split:",
         "scores_unreadable": "Files that can't be read and are not counted:",
         "scores_model": "Model",
         "truth": "truth",
@@ -242,6 +248,10 @@ WORDS: dict[str, dict[str, str]] = {
         "log_loss": "Logaritmik kayıp",
         "photos": "Fotoğraf",
         "honest": "Test fotoğrafları, bütün seçimler yapıldıktan sonra, son ağırlıklarla bir kez puanlandı.",
+        "dependent": "Buradaki bütün güven aralıkları, fotoğrafları birbirinden bağımsız sayar. Bunların bir bölümü "
+        "birbirine benziyor; bu yüzden gerçek aralıklar daha geniştir.",
+        "dependent_groups": "Fotoğrafların geldiği grup sayısı",
+        "dependent_copies": "Başkalarının birebir ya da çok benzer kopyası olanlar",
         "class": "Sınıf",
         "precision": "Kesinlik",
         "recall": "Duyarlılık",
@@ -383,6 +393,8 @@ WORDS: dict[str, dict[str, str]] = {
         "daha iyi görünürler.",
         "scores_trained_on": "Bu fotoğraflardan, eğitimde kullanılmış olanlar (aynı dosyalar); puanı olduğundan iyi "
         "gösterir:",
+        "scores_tested_on": "Bu fotoğraflardan, eğitimin test fotoğrafı olanlar (aynı dosyalar); bu yüzden bu da test "
+        "bölümünün bir puanlaması sayıldı:",
         "scores_unreadable": "Okunamayan ve sayılmayan dosyalar:",
         "scores_model": "Model",
         "truth": "gerçek",
