@@ -62,6 +62,8 @@ FLAGS = {
     "tiny": "a side under 16 px",
     "narrow": "one side over 8 times the other",
     "solid": "one colour all over",
+    "duplicate": "the same picture as another file, or nearly",
+    "in-two-classes": "its copies are in more than one class",
     "relabelled": "has the class of a decision of yours (--decisions), not its folder's",
     "confirmed": "you decided to keep it as it is (--decisions)",
 }

@@ -164,6 +164,6 @@ def located(
         "photos": len(pixels),
         "unreadable": unreadable,
         "beyond": beyond,
-        "area": checks.mean(localise.inside(box, side, side).mean((1, 2))),
+        "area": checks.mean(localise.inside(box, side, side).mean((1, 2)), (0, 1)),
         "methods": localise.compared(joined),
     }

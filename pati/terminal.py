@@ -364,8 +364,7 @@ def show_check(found: Manifest, screen: Console) -> None:
     if len(document["quarantined"]) > 20:
         screen.print(f"  … and {len(document['quarantined']) - 20} more, in the manifest")
     for flag, count in document["flags"].items():
-        if flag in FLAGS:
-            screen.print(f"flagged: {count} {flag}: {FLAGS[flag]}", soft_wrap=True)
+        screen.print(f"flagged: {count} {flag}: {FLAGS[flag]}", soft_wrap=True)
     groups = document["duplicates"]
     screen.print(f"duplicates: {len(groups)} groups, {sum(map(len, groups))} photos; each group stays in one split")
     if document["across_classes"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import re
 import shutil
@@ -13,13 +14,15 @@ import pytest
 import torch
 
 import pati
-from pati import cli, pipeline, results
+from pati import cli, pipeline, report, results
 from pati.classifier import Classifier
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
+from pati.decode import FLAGS, REASONS
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.report import GROUPS, pick_examples
+from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
 from pati.run import Run
 from tests.conftest import write_shapes
@@ -119,8 +122,8 @@ def test_the_model_card_holds_the_reports_figures(trained: Path, tmp_path: Path)
     low, high = document["test"]["accuracy_interval"]
     accuracy = document["test"]["accuracy"]
     assert f"| accuracy | {100 * accuracy:.1f} % | {100 * low:.1f} % – {100 * high:.1f} % |" in card
-    for told in ("circle, square, triangle", document["manifest"], "scored once", "180 photos of shapes"):
-        assert told in card
+    for part in ("circle, square, triangle", document["manifest"], "scored once", "180 photos of shapes"):
+        assert part in card
     assert "None" not in card
     assert "{" not in card
 
@@ -177,8 +180,8 @@ def test_a_second_scoring_is_told_in_the_report(trained: Path, tmp_path: Path) -
     assert "scored more than once" not in page
     document = pipeline.score(run)
     assert document["test_scored"] == 2
-    for told in (run / "report.html", run / "eval" / "test.html"):
-        assert "scored more than once" in told.read_text()
+    for written in (run / "report.html", run / "eval" / "test.html"):
+        assert "scored more than once" in written.read_text()
     assert (run / "metrics.json").read_bytes() == metrics
     assert document["accuracy"] == json.loads(metrics)["test"]["accuracy"]
     assert document["report"] == str(run / "eval" / "test.html")
@@ -290,3 +293,37 @@ def test_photos_that_are_gone_are_told(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(PatiError, match="no file, folder"):
         pipeline.report_again(run)
     assert (run / "report.html").exists()
+
+
+def test_every_file_that_is_odd_or_set_aside_is_named(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(trained, run.folder)
+    found = Manifest.read(run.manifest)
+    tiny = [dataclasses.replace(entry, status="flagged", flags=("tiny",)) for entry in found.entries]
+    tiny[7] = dataclasses.replace(tiny[7], flags=("tiny", "in-two-classes"))
+    broken = [Entry(f"circle/{name}.bad", "circle", "quarantined", reason=name) for name in REASONS]
+    note = "3 files beside the class folders have no class and are left out"
+    changed = dataclasses.replace(found, entries=(*tiny, *broken), notes=(note,))
+    document = run.read_metrics()
+    document["analysis"]["suspects"]["first"] = []
+
+    def lists() -> list[str]:
+        report.write(run, changed, Recipe(), document, run.rows("epoch"), [], [])
+        page = html.unescape(run.report.read_text(encoding="utf-8"))
+        return re.findall(r"<details.*?</details>", page, re.S)
+
+    monkeypatch.setattr(report, "MOST_LISTED", len(broken))
+    aside, odd = lists()[-5:-3]
+    assert all(f"{name}.bad" in aside and told(REASONS[name], "tr") in aside for name in REASONS)
+    assert WORDS["en"]["more"].format(1) not in aside
+    names = re.findall(r'<td class="path">(.*?)</td>', odd)
+    assert names == [tiny[7].path, *(entry.path for entry in tiny if entry is not tiny[7])][: len(broken)]
+    assert f"</span>: {len(tiny)}</summary>" in odd
+    for language in ("en", "tr"):
+        assert WORDS[language]["more"].format(len(tiny) - len(broken)) in odd
+        assert told(note, language) in run.report.read_text(encoding="utf-8")
+        assert all(told(FLAGS[flag], language) in odd for flag in ("tiny", "in-two-classes"))
+    monkeypatch.setattr(report, "MOST_LISTED", len(broken) - 1)
+    assert WORDS["en"]["more"].format(1) in lists()[-5]

@@ -1,4 +1,4 @@
-"""What the library says, in Turkish on the page: nothing left out, nothing that it no longer says."""
+"""What the library says, in Turkish in reports and on the page: nothing left out, nothing that it no longer says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pati.app.told import TURKISH, told
+from pati.data import sources
+from pati.decode import FLAGS, REASONS
+from pati.report.told import TURKISH, told
 
 PATI = Path(__file__).parent.parent / "pati"
 # Whose mistakes the page can come to show.
@@ -55,6 +57,24 @@ def said(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "PatiError":
             for value in [*node.args, *(word.value for word in node.keywords)]:
                 yield from templates(value)
+
+
+def notes(path: Path) -> Iterator[str]:
+    """What a module notes about the data."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assigned = isinstance(node, ast.Assign | ast.AugAssign) and "notes" in ast.unparse(node).split("=")[0]
+        if assigned or (isinstance(node, ast.Call) and ast.unparse(node.func) == "notes.append"):
+            for part in ast.walk(node):
+                if isinstance(part, ast.JoinedStr):
+                    yield from templates(part)
+
+
+def test_every_note_reason_and_flag_is_translated() -> None:
+    noted = {note for path in (PATI / "data").glob("*.py") for note in notes(path)} | set(sources.USED.values())
+    assert len(noted) >= 10
+    assert not noted - TURKISH.keys()
+    for text in (*REASONS.values(), *FLAGS.values()):
+        assert told(text, "tr") != text
 
 
 @pytest.mark.parametrize("name", REACHED)

@@ -20,13 +20,13 @@ from streamlit.navigation.page import StreamlitPage
 
 from pati import decode
 from pati.app.settings import Settings
-from pati.app.told import told
 from pati.app.words import WORDS
 from pati.classifier import Classifier, Explanation, Prediction
 from pati.decode import Unreadable
 from pati.errors import PatiError
 from pati.files import read_json
 from pati.report import figures
+from pati.report.told import told
 from pati.run import Run
 
 UPLOAD_MB = 50  # of one file

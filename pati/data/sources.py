@@ -317,6 +317,13 @@ def _from_table(name: str, root: Path, table: _Table) -> Source:
     return Source(name, root, kept, presplit="split" in table.columns, notes=notes)
 
 
+USED = {  # notes on what a table's columns are used for
+    "label": "labels come from the column {} of {}",
+    "split": "splits come from the column {} of {}",
+    "group": "photos are grouped by the column {} of {}",
+}
+
+
 def _with_table(source: Source, place: Place, table: _Table) -> Source:
     """A folder's photos with labels, splits and groups of the CSV that lies with them."""
     if not source.items:  # a flat folder: the CSV alone says what is what
@@ -338,8 +345,8 @@ def _with_table(source: Source, place: Place, table: _Table) -> Source:
             f"so they can't be grouped by {table.columns['group']!r}",
             "every photo needs its group, or photos of one could land on both sides of the split",
         )
-    used = ", ".join(f"{role} from {column!r}" for role, column in table.columns.items() if role != "path")
-    notes = [*source.notes, f"{table.path.name}: {used}"]
+    used = [USED[role].format(repr(column), table.path.name) for role, column in table.columns.items() if role in USED]
+    notes = [*source.notes, *used]
     if missing:
         notes.append(f"{len(missing)} photos have no row in {table.path.name}; they keep their folder's class")
     presplit = source.presplit or "split" in table.columns

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -362,15 +363,14 @@ def summary(found: Values) -> dict[str, Any]:
 def alike(found: torch.Tensor) -> dict[str, Any]:
     """The mean of likenesses `(N, D)` over photos and over draws of a net, with its 95 % interval over both, and the
     number of `photos` of which there are any; without a mean where these are fewer than `FEWEST`."""
-    known = ~found.isnan()
-    photos = int(known.any(1).sum())
+    values = found.double().cpu().numpy()
+    known = ~np.isnan(values)
+    photos, some = int(known.any(1).sum()), values[known]
     if photos < FEWEST:
         return {"mean": None, "interval": [None, None], "photos": photos}
-    return {
-        "mean": float(found[known].double().mean()),
-        "interval": list(metrics.crossed_interval(found.double().cpu().numpy())),
-        "photos": photos,
-    }
+    same = np.ptp(some) < 1e-9
+    interval = metrics.mean_interval(some[:photos], (-1, 1)) if same else metrics.crossed_interval(values)
+    return {"mean": float(some.mean()), "interval": list(interval), "photos": photos}
 
 
 def depends(likenesses: dict[str, Any]) -> bool | None:

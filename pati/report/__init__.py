@@ -21,11 +21,13 @@ from pati.decode import FLAGS, REASONS
 from pati.files import printable
 from pati.recipe import Recipe
 from pati.report import figures
+from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
 from pati.run import Run
 
 Draw = Callable[[dict[str, str]], str]  # words of a language -> SVG
 
+MOST_LISTED = 200  # files, or groups of them, in one of the lists about the data
 SECONDS = 5.0  # what writing a report takes on a slow machine; the planner sets it aside
 
 
@@ -83,6 +85,8 @@ def write(
             figures.sheet([item.explanation for item in examples], [item.truth for item in examples]),
         )
     kept, scored = manifest.kept, int(run.read_state()["test_scored"])
+    flags = Counter(flag for entry in kept for flag in entry.flags)
+    groups = manifest.duplicate_groups()
     page = _filled(
         "report.html.jinja",
         language=language,
@@ -98,18 +102,18 @@ def write(
         },
         kept=len(kept),
         seen=len(manifest.entries),
-        flagged=Counter(flag for entry in kept for flag in entry.flags),
+        # What is rare comes first: of thousands of copies a list that is cut would show nothing else.
+        flagged=sorted(
+            (entry for entry in kept if entry.flags), key=lambda entry: min(flags[flag] for flag in entry.flags)
+        ),
+        flags=flags,
         quarantined=[entry for entry in manifest.entries if not entry.kept],
-        reasons=REASONS,
-        flags=FLAGS,
-        groups=[[(printable(entry.path), entry.label) for entry in group] for group in manifest.duplicate_groups()],
-        crossing=[
-            [(printable(entry.path), entry.label) for entry in group]
-            for group in manifest.duplicate_groups()
-            if len({entry.label for entry in group}) > 1
-        ],
+        about=REASONS | FLAGS,
+        groups=groups,
+        crossing=[group for group in groups if len({entry.label for entry in group}) > 1],
         leaks=len(manifest.leaks()),
-        notes=[printable(note) for note in manifest.notes],
+        notes=manifest.notes,
+        most=MOST_LISTED,
         suspects=[
             row | {"picture": base64.b64encode(figures.thumbnail(photo)).decode(), "path": printable(row["path"])}
             for row, photo in zip(found["suspects"]["first"], suspicious, strict=True)
@@ -282,5 +286,6 @@ def _filled(template: str, *, markup: bool = True, **values: Any) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["told"] = lambda text, language: printable(told(text, language))
     environment.globals |= {"words": WORDS, "languages": LANGUAGES}
     return environment.get_template(template).render(**values)

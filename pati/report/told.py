@@ -1,4 +1,4 @@
-"""What the library says in English, for the Turkish page: its mistakes, what to do about them, and its notes.
+"""What the library says in English, for Turkish reports and the page: its mistakes, what to do about them, its notes.
 
 A key is a sentence of the library with `{}` for what is filled in; the value has `{0}`, `{1}` … for the same, in the
 order of the key. A sentence that is not here is shown as it is.
@@ -103,6 +103,37 @@ TURKISH = {
     "add photos, or group by something finer": "fotoğraf ekleyin ya da daha ince gruplayın",
     "no training photo of {}": "eğitim bölümünde {0} fotoğrafı yok",
     "every class must appear in train": "her sınıf eğitim bölümünde bulunmalı",
+    # Why a file is quarantined
+    "the file has no bytes; copy it again from where it came": "dosya boş; geldiği yerden yeniden kopyalayın",
+    "written by an operating system (Thumbs.db, .DS_Store, ._name), not a photo": "işletim sisteminin yazdığı bir "
+    "dosya (Thumbs.db, .DS_Store, ._ad), fotoğraf değil",
+    "a folder, link, pipe or device where a photo was expected": "fotoğraf beklenen yerde bir klasör, bağlantı, boru "
+    "ya da aygıt",
+    "the file could not be read: it is gone, or its permissions forbid it": "dosya okunamadı: artık yok ya da izinleri "
+    "buna engel",
+    "over a limit on bytes, pixels or work; if you trust it, raise the limit (docs/robustness.md)": "bayt, piksel ya "
+    "da iş sınırını aşıyor; güveniyorsanız sınırı yükseltin (docs/robustness.md)",
+    "not one of the formats {}; convert it": "şu biçimlerden biri değil: {0}; dönüştürün",
+    "the file ends too early; copy it again from where it came": "dosya yarıda bitiyor; geldiği yerden yeniden "
+    "kopyalayın",
+    "the file can't be decoded; copy it again from where it came": "dosya çözülemiyor; geldiği yerden yeniden "
+    "kopyalayın",
+    "left out by a decision of yours (--decisions)": "sizin kararınızla dışarıda bırakıldı (--decisions)",
+    # What is odd about a photo
+    "decodes, but the decoder met corrupt data": "çözülüyor, ama içinde bozuk veri var",
+    "bytes after the photo's end": "fotoğrafın bittiği yerden sonra fazladan baytlar var",
+    "the photo is whole, but the file lacks its end mark": "fotoğraf eksiksiz, ama dosyanın bitiş işareti yok",
+    "ends in zeros: an unfinished copy, part of the photo is grey": "sıfırlarla bitiyor: yarım kalmış bir kopya, "
+    "fotoğrafın bir bölümü gri",
+    "several pictures in one file; the first is used": "tek dosyada birden çok resim; ilki kullanılır",
+    "a side under 16 px": "bir kenarı 16 pikselden kısa",
+    "one side over 8 times the other": "bir kenarı ötekinin 8 katından uzun",
+    "one colour all over": "baştan başa tek renk",
+    "the same picture as another file, or nearly": "başka bir dosyayla birebir ya da neredeyse aynı resim",
+    "its copies are in more than one class": "kopyaları birden çok sınıfta",
+    "has the class of a decision of yours (--decisions), not its folder's": "klasörünün değil, sizin kararınızın "
+    "sınıfında (--decisions)",
+    "you decided to keep it as it is (--decisions)": "olduğu gibi kalmasına siz karar verdiniz (--decisions)",
     # Notes of the audit
     "{} members of the archive are left out: {}": "arşivin {0} üyesi dışarıda bırakıldı: {1}",
     "links, devices and other members that are no files": "bağlantılar, aygıtlar ve dosya olmayan öteki üyeler",
@@ -111,6 +142,9 @@ TURKISH = {
     "{} files beside the class folders have no class and are left out": "sınıf klasörlerinin yanındaki {0} dosyanın "
     "sınıfı yok; dışarıda bırakıldılar",
     "folder {} is hidden and is left out": "{0} klasörü gizli; dışarıda bırakıldı",
+    "labels come from the column {} of {}": "etiketler {1} dosyasının {0} sütunundan",
+    "splits come from the column {} of {}": "bölümler {1} dosyasının {0} sütunundan",
+    "photos are grouped by the column {} of {}": "fotoğraflar {1} dosyasının {0} sütununa göre gruplandı",
     "{} rows of {} have no label and are left out": "{1} dosyasının {0} satırında etiket yok; dışarıda bırakıldılar",
     "{} photos have no row in {}; they keep their folder's class": "{0} fotoğrafın {1} içinde satırı yok; "
     "klasörlerinin sınıfında kaldılar",
