@@ -121,6 +121,11 @@ class Visit:
         """The button of that name in the program."""
         self.page.locator(f"[class*='st-key-{key}'] button:visible").first.click()
 
+    def key(self, letter: str) -> None:
+        """Typed once the page is at rest: a button that is still to come would not hear it."""
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=SECONDS)
+        self.page.keyboard.press(letter)
+
     def choose(self, text: str) -> None:
         one = self.page.get_by_role("radio", name=text, exact=True)
         for _ in range(10):  # a click while the page is being written anew may be lost
@@ -425,20 +430,20 @@ def test_decisions_by_click_and_key(visit: Visit, served: Served) -> None:
     visit.press("decide-keep")
     visit.see(f"1 of {total} decided")
     assert decided() == ["keep"]
-    visit.page.keyboard.press("d")
+    visit.key("d")
     visit.see(f"2 of {total} decided")
     assert sorted(decided()) == ["drop", "keep"]
-    visit.page.keyboard.press("u")
+    visit.key("u")
     visit.see(f"1 of {total} decided")
     assert decided() == ["keep"]
     shown = visit.page.locator(".pati-verdict").inner_text()
-    visit.page.keyboard.press("l")  # put off: another one comes, and after that this one again
+    visit.key("l")  # put off: another one comes, and after that this one again
     visit.page.wait_for_timeout(1500)
     assert visit.page.locator(".stMain [data-testid=stImage] img").first.is_visible()
-    visit.page.keyboard.press("l")
+    visit.key("l")
     visit.page.wait_for_timeout(1500)
     assert visit.page.locator(".pati-verdict").inner_text() == shown
-    visit.page.keyboard.press("n")
+    visit.key("n")
     visit.see(f"2 of {total} decided")
     assert sorted(decided()) == ["keep", "relabel"]
 
