@@ -30,7 +30,7 @@ from pati.recipe import Recipe
 from pati.run import Run
 
 METHOD = "grad-cam"  # whose maps are checked
-SHARE = 0.03  # of a budget, for what takes longer the more photos it is measured on
+SHARE = 0.05  # of a budget, for what takes longer the more photos it is measured on
 
 
 def analysed(made: Classifier, found: Manifest, packed: Pack, answers: Predictions) -> dict[str, Any]:

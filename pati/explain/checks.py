@@ -194,6 +194,7 @@ def _smooth(images: torch.Tensor, chosen: torch.Tensor, *, closeness: float = 1e
     By conjugate gradients, begun from the same at half the size, until the squared error is `closeness` of the hole's:
     what is left is a fifth of `NOISE`, and exactness would take ten times as long.
     """
+    images = images.contiguous()  # in channels-last memory every dot product would copy
     inside = chosen[:, None].to(images)
 
     def near(values: torch.Tensor) -> torch.Tensor:
