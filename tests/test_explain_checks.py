@@ -202,7 +202,7 @@ def test_empty_maps_are_no_change(trained: tuple[models.Net, torch.Tensor, torch
         return pattern if asked is net else torch.zeros_like(pattern)
 
     found = checks.summary(checks.values(net, only_once_learnt, images, classes))
-    assert found["forgetting"][-1] == {"mean": None, "interval": [None, None], "photos": 0}
+    assert found["forgetting"][-1] == {"mean": None, "interval": [None, None], "photos": 0, "draws": 0}
     assert found["depends"] is None
     assert found["empty"] == 0
     empty = checks.summary(checks.values(net, lambda _, images, __: torch.zeros(len(images), *pixels), images, classes))
@@ -215,7 +215,7 @@ def test_a_likeness_counts_photos_that_have_one() -> None:
     found[2] = math.nan
     found[3, 1] = math.nan
     alike = checks.alike(found)
-    assert alike["photos"] == 11
+    assert (alike["photos"], alike["draws"]) == (11, 3)
     assert alike["mean"] == pytest.approx(np.nanmean(found.numpy()))
     assert alike["interval"][0] < alike["mean"] < alike["interval"][1]
     assert checks.alike(found[:8])["mean"] is None

@@ -28,7 +28,7 @@ NOISE = 0.1  # of what ROAD puts in place of pixels, in standard deviations of c
 AT_ONCE = 64
 SAME = 0.5  # mean likeness from which on a map is said not to have changed
 FEWEST = 8  # photos for an interval over them
-DRAWS = 5  # nets that have forgotten: one alone may be like the net, or answer nothing, by chance
+DRAWS = 10  # nets that have forgotten: one may be like the net by chance, and the maps of some are empty
 
 Reveal = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (N, 3, H, W), chosen (N, H, W) -> images
 
@@ -363,15 +363,16 @@ def summary(found: Values) -> dict[str, Any]:
 
 def alike(found: torch.Tensor) -> dict[str, Any]:
     """The mean of likenesses `(N, D)` over photos and over draws of a net, with its 95 % interval over both, and the
-    number of `photos` of which there are any; without a mean where these are fewer than `FEWEST`."""
+    number of `photos`, and of `draws`, of which there are any; without a mean where photos are fewer than `FEWEST`."""
     values = found.double().cpu().numpy()
     known = ~np.isnan(values)
     photos, some = int(known.any(1).sum()), values[known]
+    counts = {"photos": photos, "draws": int(known.any(0).sum())}
     if photos < FEWEST:
-        return {"mean": None, "interval": [None, None], "photos": photos}
+        return {"mean": None, "interval": [None, None], **counts}
     same = np.ptp(some) < 1e-9
     interval = metrics.mean_interval(some[:photos], (-1, 1)) if same else metrics.crossed_interval(values)
-    return {"mean": float(some.mean()), "interval": list(interval), "photos": photos}
+    return {"mean": float(some.mean()), "interval": list(interval), **counts}
 
 
 def depends(likenesses: dict[str, Any]) -> bool | None:
