@@ -247,7 +247,7 @@ def test_every_file_that_is_odd_or_set_aside_is_named(
     aside, odd = lists()[-5:-3]
     assert all(f"{name}.bad" in aside and told(REASONS[name], "tr") in aside for name in REASONS)
     assert WORDS["en"]["more"].format(1) not in aside
-    names = re.findall(r'<td class="path">(.*?)</td>', odd)
+    names = re.findall(r'<th scope="row" class="path">(.*?)</th>', odd)
     assert names == [tiny[7].path, *(entry.path for entry in tiny if entry is not tiny[7])][: len(broken)]
     assert f"</span>: {len(tiny)}</summary>" in odd
     for language in ("en", "tr"):
