@@ -118,4 +118,5 @@ def test_letters_that_matplotlib_lacks_are_text_without_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         svg = figures.confusion([[1, 2, 0], [0, 3, 0], [0, 0, 4]], names, WORDS["en"])
+        figures.tiles([(names[0], "")], [[[np.zeros((4, 4, 3), np.uint8)]]], names[:1])
     assert all(f">{name}</text>" in svg for name in names)

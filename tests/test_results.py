@@ -256,3 +256,22 @@ def test_every_file_that_is_odd_or_set_aside_is_named(
         assert all(told(FLAGS[flag], language) in odd for flag in ("tiny", "in-two-classes"))
     monkeypatch.setattr(report, "MOST_LISTED", len(broken) - 1)
     assert WORDS["en"]["more"].format(1) in lists()[-5]
+
+
+def test_a_share_below_zero_has_its_sign_first(trained: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(trained, run.folder)
+    document = run.read_metrics()
+    document["analysis"]["suspects"]["first"] = []
+    better = {
+        "strength": 0.1,
+        "accuracy": 0.936,
+        "interval": [0.9, 0.95],
+        "lost": -0.036,
+        "lost_interval": [-0.05, 0.01],
+    }
+    whole = {"accuracy": 0.9, "interval": [0.85, 0.92]}
+    document["analysis"]["robustness"] = {"photos": 500, "undamaged": whole, "kinds": {"blur": [better] * 3}}
+    report.write(run, Manifest.read(run.manifest), Recipe(), document, run.rows("epoch"), [], [])
+    page = run.report.read_text(encoding="utf-8")
+    assert '<span lang="en">-3.6&nbsp;%</span><span lang="tr">-%3,6</span>' in page

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib
@@ -50,20 +51,23 @@ _STYLE: Any = {
 
 
 def _svg(figure: Figure) -> str:
-    """Its text stays text: the reader's browser has the letters that matplotlib's own font lacks."""
     buffer = io.StringIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
+    margin = 0.1 + _unmeasured(figure)
+    with _any_letters():
         figure.savefig(
-            buffer,
-            format="svg",
-            transparent=True,
-            metadata={"Date": None},
-            bbox_inches="tight",
-            pad_inches=0.1 + _unmeasured(figure),
+            buffer, format="svg", transparent=True, metadata={"Date": None}, bbox_inches="tight", pad_inches=margin
         )
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+@contextlib.contextmanager
+def _any_letters() -> Iterator[None]:
+    """Without a warning for each letter that matplotlib's font lacks: in SVG text stays text, and the reader's browser
+    has them; in PNG there are boxes in their place, which everybody sees."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
+        yield
 
 
 def _unmeasured(figure: Figure) -> float:
@@ -263,8 +267,8 @@ def roc_and_precision(rows: Sequence[dict[str, Any]], words: dict[str, str], *, 
     worst = sorted(rows, key=lambda row: float(row["average_precision"]))[:named]
     colours = {row["class"]: colour for row, colour in zip(worst, (ORANGE, BLUE, GREEN), strict=False)}
     with matplotlib.rc_context(_STYLE | {"font.size": 9}):
-        figure = Figure(figsize=(8, 3.4))
-        figure.subplots_adjust(wspace=0.75)
+        figure = Figure(figsize=(9, 3.4))
+        figure.subplots_adjust(wspace=0.95)
         for place, (across, up, area) in enumerate(
             (("false_rate", "recall", "roc_area"), ("recall", "precision", "average_precision")), start=1
         ):
@@ -511,5 +515,6 @@ def tiles(labels: Sequence[tuple[str, str]], blocks: Sequence[Sequence[Sequence[
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    with _any_letters():
+        figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()
