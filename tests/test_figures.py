@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
+from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from pati.classifier import Explanation, Prediction
 from pati.preprocess import Preprocess
 from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
+from tests.test_pages import contrast
 
 EPOCHS = [
     {
@@ -67,3 +71,75 @@ def test_a_map_lies_over_the_photo_as_the_net_saw_it(resize: str, shape: tuple[i
     if resize == "crop":
         assert within.sum() == 60 * 60
         assert len(np.unique(figures.blended(seen)[~within], axis=0)) == 1  # black photo: grey where nothing was seen
+
+
+def curve(name: str, roc_area: float, average_precision: float) -> dict[str, Any]:
+    return {
+        "class": name, "roc_area": roc_area, "average_precision": average_precision,
+        "false_rate": [0.0, 0.1, 1.0], "recall": [0.0, roc_area, 1.0], "precision": [1.0, average_precision, 0.1],
+    }  # fmt: skip
+
+
+def texts(svg: str) -> dict[str, str]:
+    """Text of a figure -> its colour."""
+    return {text: style for style, text in re.findall(r'<text style="[^"]*fill: (#\w+)[^"]*"[^>]*>([^<]*)<', svg)}
+
+
+def test_a_class_has_one_colour_and_its_name_beside_its_lines() -> None:
+    """The worst by average precision, in whatever order their areas are."""
+    rows = [curve("ant", 0.9, 0.3), curve("bee", 0.8, 0.5), curve("cat", 0.7, 0.4), curve("dog", 0.6, 0.9)]
+    svg = figures.roc_and_precision(rows, WORDS["en"])
+    found = texts(svg)
+    colours = {name: {found[f"{name} {row[area]:.3f}"] for area in ("roc_area", "average_precision")}
+               for row in rows[:3] for name in [row["class"]]}  # fmt: skip
+    assert all(len(own) == 1 for own in colours.values())
+    assert set.union(*colours.values()) == {figures.BLUE, figures.ORANGE, figures.GREEN}
+    assert not any(text.startswith("dog") for text in found)
+    for (own,) in colours.values():
+        assert len(re.findall(rf'<path d="[^"]*"[^>]*stroke: {own};', svg)) == 2
+
+
+def test_names_of_lines_that_meet_keep_apart() -> None:
+    rows = [curve(name, 1.0, 1.0) for name in "abc"]
+    svg = figures.roc_and_precision(rows, WORDS["en"])
+    heights = sorted(float(y) for y in re.findall(r'<text style="[^"]*"[^>]* y="([\d.]+)"[^>]*>[abc] 1', svg))
+    assert len(heights) == 6
+    assert min(one - other for one, other in zip(heights[1:3], heights[:2], strict=True)) > 9
+
+
+def test_both_ends_of_every_curve_are_named() -> None:
+    """Also where the validation photos' line ends at the top of the panel."""
+    svg = figures.curves(EPOCHS, WORDS["en"], by_class=True)
+    found = re.findall(r">(training|validation|Macro F1)</text>", svg)
+    assert sorted(found) == ["Macro F1", "training", "training", "validation", "validation"]
+
+
+def test_text_can_be_read_on_every_share() -> None:
+    for share in np.linspace(0, 1, 501):
+        cell = matplotlib.colormaps["Blues"](share)
+        assert contrast(figures.ink_on(cell), matplotlib.colors.to_hex(cell)) >= 4.5
+
+
+def test_every_colour_of_text_can_be_read_in_both_themes() -> None:
+    for light, dark in figures.DARK.items():
+        assert contrast(light, "#ffffff") >= 4.5
+        assert contrast(dark, "#17181a") >= 4.5
+
+
+@pytest.mark.parametrize("count", [2, 5, 17])
+def test_long_names_are_shortened_but_told_apart(count: int) -> None:
+    names = [f"a rather long name of a class, which ends in {number}" for number in range(count)]
+    svg = figures.confusion((3 * np.eye(count, dtype=int)).tolist(), names, WORDS["en"])
+    found = set(re.findall(r">(a rather[^<]*)</text>", svg))
+    assert len(found) == count
+    assert max(map(len, found)) <= 24
+    assert ("rotate(-45" in svg) == (count > 1)
+
+
+def test_letters_that_matplotlib_lacks_are_text_without_a_warning() -> None:
+    names = ["猫", "犬", "🦊"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svg = figures.confusion([[1, 2, 0], [0, 3, 0], [0, 0, 4]], names, WORDS["en"])
+        figures.tiles([(names[0], "")], [[[np.zeros((4, 4, 3), np.uint8)]]], names[:1])
+    assert all(f">{name}</text>" in svg for name in names)

@@ -121,6 +121,64 @@ def test_dark_is_dark(browser: Browser, pages: dict[str, Path]) -> None:
     assert backgrounds == ["rgb(255, 255, 255)", "rgb(23, 24, 26)"]
 
 
+def rgb(colour: str) -> str:
+    """`rgb(1, 2, 3)` as a browser computes it -> `#010203`."""
+    red, green, blue = (int(part) for part in re.findall(r"\d+", colour)[:3])
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_of_figures_can_be_read(browser: Browser, pages: dict[str, Path], scheme: str) -> None:
+    page = opened(browser, pages["report"], scheme=scheme).page
+    behind = rgb(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    colours = page.evaluate(
+        "[...document.querySelectorAll('svg text')].filter(text => text.getClientRects().length)"
+        ".map(text => getComputedStyle(text).fill)"
+    )
+    inks = {rgb(colour) for colour in colours} - {"#000000", "#ffffff"}  # those lie on a matrix's cells
+    assert len(inks) >= 3
+    assert min(contrast(ink, behind) for ink in inks) >= 4.5
+
+
+def test_figures_keep_their_size_on_a_phone(browser: Browser, pages: dict[str, Path]) -> None:
+    """They scroll: made as small as the screen, they could not be read."""
+    page = opened(browser, pages["report"], width=PHONE).page
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('svg')].filter(svg => svg.getClientRects().length)"
+        ".map(svg => [svg.getBoundingClientRect().width, svg.viewBox.baseVal.width * 96 / 72])"
+    )
+    assert max(natural for _, natural in sizes) > PHONE
+    for shown, natural in sizes:
+        assert shown == pytest.approx(natural, abs=1)
+
+
+def test_paper_shows_what_is_folded_on_the_screen(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
+    page = opened(browser, pages["report"]).page
+    closed = "document.querySelectorAll('details:not([open])').length"
+    before = page.evaluate(closed)
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.folded = {closed}; }})")
+    page.pdf(path=tmp_path / "report.pdf")
+    assert before > 0
+    assert page.evaluate("window.folded") == 0
+    assert page.evaluate(closed) == before
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
+    assert page.evaluate(
+        "[...document.querySelectorAll('.scroll')].every(part => getComputedStyle(part).overflowX === 'visible')"
+    )
+
+
+def test_tables_say_what_they_hold(browser: Browser, pages: dict[str, Path]) -> None:
+    page = opened(browser, pages["scores"]).page
+    assert page.locator("table").count() >= 5
+    assert page.locator("table:not(:has(caption))").count() == 0
+    assert page.locator("th:not([scope])").count() == 0
+    for key in ("calibration", "unsure"):  # what the figure shows, for those who can't see it
+        section = page.locator("section", has=page.locator("h2", has_text=WORDS["en"][key]))
+        assert section.locator("details table").count() == 1
+
+
 def test_decisions_are_saved_as_a_list(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
     page = opened(browser, pages["review"]).page
     boxes = page.locator(".choice")

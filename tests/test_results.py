@@ -318,7 +318,7 @@ def test_every_file_that_is_odd_or_set_aside_is_named(
     aside, odd = lists()[-5:-3]
     assert all(f"{name}.bad" in aside and told(REASONS[name], "tr") in aside for name in REASONS)
     assert WORDS["en"]["more"].format(1) not in aside
-    names = re.findall(r'<td class="path">(.*?)</td>', odd)
+    names = re.findall(r'<th scope="row" class="path">(.*?)</th>', odd)
     assert names == [tiny[7].path, *(entry.path for entry in tiny if entry is not tiny[7])][: len(broken)]
     assert f"</span>: {len(tiny)}</summary>" in odd
     for language in ("en", "tr"):
@@ -327,3 +327,22 @@ def test_every_file_that_is_odd_or_set_aside_is_named(
         assert all(told(FLAGS[flag], language) in odd for flag in ("tiny", "in-two-classes"))
     monkeypatch.setattr(report, "MOST_LISTED", len(broken) - 1)
     assert WORDS["en"]["more"].format(1) in lists()[-5]
+
+
+def test_a_share_below_zero_has_its_sign_first(trained: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(trained, run.folder)
+    document = run.read_metrics()
+    document["analysis"]["suspects"]["first"] = []
+    better = {
+        "strength": 0.1,
+        "accuracy": 0.936,
+        "interval": [0.9, 0.95],
+        "lost": -0.036,
+        "lost_interval": [-0.05, 0.01],
+    }
+    whole = {"accuracy": 0.9, "interval": [0.85, 0.92]}
+    document["analysis"]["robustness"] = {"photos": 500, "undamaged": whole, "kinds": {"blur": [better] * 3}}
+    report.write(run, Manifest.read(run.manifest), Recipe(), document, run.rows("epoch"), [], [])
+    page = run.report.read_text(encoding="utf-8")
+    assert '<span lang="en">-3.6&nbsp;%</span><span lang="tr">-%3,6</span>' in page

@@ -317,7 +317,8 @@ def _curves(run: Run) -> None:
 def _drawn(folder: str, begun: int, epochs: int, language: str, *, by_class: bool) -> str:
     """The curves as SVG: drawn again only when there is another epoch, as drawing takes time from the training."""
     with _PEN:
-        return figures.curves(Run(Path(folder)).rows("epoch")[:epochs], REPORT[language], by_class=by_class)
+        drawn = figures.curves(Run(Path(folder)).rows("epoch")[:epochs], REPORT[language], by_class=by_class)
+    return drawn.replace("<defs>", f"<style>{figures.DARK_STYLE}</style><defs>", 1)
 
 
 def _result(run: Run) -> None:

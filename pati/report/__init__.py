@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import bisect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -172,14 +173,36 @@ def _answers(
                 "empty": item.explanation.peak == 0,
             }
         )
+    mistakes = _mistakes(scores["confusion"], classes)
     return {
         "scores": scores,
         "analysis": analysis,
+        "mistakes": mistakes[:MOST_LISTED],
+        "rarer": len(mistakes[MOST_LISTED:]),
+        "answered": _answered(analysis["calibration"]),
         "by_class": by_class,
         "figures": {name: {language: draw(WORDS[language]) for language in LANGUAGES} for name, draw in make.items()},
         "gallery": rows,
         "scale": base64.b64encode(figures.scale()).decode(),
     }
+
+
+def _mistakes(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The kinds of wrong answers, the most frequent first, with the share of the class's photos."""
+    found = [
+        {"truth": classes[row], "answer": classes[column], "photos": count, "share": count / sum(counts)}
+        for row, counts in enumerate(confusion)
+        for column, count in enumerate(counts)
+        if count and row != column
+    ]
+    return sorted(found, key=lambda kind: -int(kind["photos"]))
+
+
+def _answered(calibrated: dict[str, Any]) -> list[tuple[float, float]]:
+    """Points of the curve over the photos answered: about every tenth of them, and the accuracy among these."""
+    coverages, accuracies = calibrated["coverages"], calibrated["accuracies"]
+    places = {min(bisect.bisect_left(coverages, tenth / 10), len(coverages) - 1) for tenth in range(1, 11)}
+    return [(coverages[place], accuracies[place]) for place in sorted(places)]
 
 
 def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any], scored: int) -> str:
@@ -240,7 +263,7 @@ def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
         source=printable(document["source"]),
         document=document,
         states=Counter(row["state"] for row in trials),
-        minutes=sum(row["seconds"] or 0 for row in trials) / 60,
+        seconds=sum(row["seconds"] or 0 for row in trials),
         figures=drawn,
         recipe=recipe.to_json(),
     )
@@ -286,6 +309,7 @@ def _filled(template: str, *, markup: bool = True, **values: Any) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["zip"] = zip
     environment.filters["told"] = lambda text, language: printable(told(text, language))
-    environment.globals |= {"words": WORDS, "languages": LANGUAGES}
+    environment.globals |= {"words": WORDS, "languages": LANGUAGES, "dark_style": figures.DARK_STYLE}
     return environment.get_template(template).render(**values)

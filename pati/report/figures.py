@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-from collections.abc import Sequence
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,8 +26,17 @@ from pati.classifier import Explanation
 
 Tile = NDArray[np.uint8] | None  # (H, W, 3)
 
-# Okabe and Ito's colour-blind-safe blue, vermilion and green, and a grey that both themes' pages leave readable.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+# Okabe and Ito's colour-blind-safe blue, vermilion and green, as dark as text on white has to be, and a grey.
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#b84500", "#00775a", "#5f6368"
+# What takes their place on a dark page: no colour is readable on both.
+DARK = {BLUE: "#56b4e9", ORANGE: "#f0915a", GREEN: "#3cc79b", GREY: "#a5aab0"}
+DARK_STYLE = "@media (prefers-color-scheme: dark) {{ {} }}".format(
+    " ".join(
+        f'svg [style*="{part}: {light}"] {{ {part}: {dark} !important; }}'
+        for light, dark in DARK.items()
+        for part in ("fill", "stroke")
+    )
+)
 SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -42,9 +55,35 @@ _STYLE: Any = {
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, bbox_inches="tight")
+    margin = 0.1 + _unmeasured(figure)
+    with _any_letters():
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata={"Date": None}, bbox_inches="tight", pad_inches=margin
+        )
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+@contextlib.contextmanager
+def _any_letters() -> Iterator[None]:
+    """Without a warning for each letter that matplotlib's font lacks: in SVG text stays text, and the reader's browser
+    has them; in PNG there are boxes in their place, which everybody sees."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
+        yield
+
+
+def _unmeasured(figure: Figure) -> float:
+    """Inches by which text may be wider than measured: matplotlib takes 0.6 em for a letter that its font lacks,
+    Chinese ones and emoji have 1."""
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    wide = max(sum(unicodedata.east_asian_width(letter) in "WF" for letter in text) for text in texts)
+    return 0.4 * wide * float(matplotlib.rcParams["font.size"]) / 72
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """A class's name where there is no room for long ones: without its middle, as many differ at their ends only."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) + 1 - most // 2 :]}"
 
 
 class _Decimals(ScalarFormatter):
@@ -76,6 +115,7 @@ def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str], *, by_class:
     ]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 5.4))
+        figure.subplots_adjust(wspace=0.55, hspace=0.5)
         for place, (title, scale, lines) in enumerate(panels, start=1):
             axes = figure.add_subplot(2, 2, place)
             for key, _, colour in lines:
@@ -88,20 +128,25 @@ def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str], *, by_class:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.yaxis.set_major_formatter(_Decimals(words))
             axes.margins(x=0.05)
-            if len(lines) == 1:
-                axes.set_ylim(bottom=0)
-        figure.subplots_adjust(wspace=0.55, hspace=0.5)
+            if epochs and len(lines) == 1:
+                axes.set_ylim(0, 1.05 * max(row[lines[0][0]] for row in epochs) or 1)
         return _svg(figure)
 
 
 def _name_ends(axes: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names at the right ends of lines: `(y, name, colour)`. They keep apart where the lines meet."""
+    """Names at the right ends of lines, `(y, name, colour)`: apart where lines meet, in their order, below the top."""
     low, high = axes.get_ylim()
-    height = 0.08 * (high - low)  # of a line of text
-    lowest = -math.inf
-    for y, name, colour in sorted(ends):
-        lowest = max(y, lowest + height)
-        axes.annotate(name, (x, lowest), (6, 0), textcoords="offset points", color=colour, va="center")
+    height = 1.15 * matplotlib.rcParams["font.size"] * axes.figure.dpi / 72 / axes.bbox.height * (high - low)
+    ends = sorted(ends, key=lambda end: end[0])
+    places: list[float] = []
+    for y, _, _ in ends:
+        places.append(max(y, places[-1] + height) if places else y)
+    for number in reversed(range(len(places))):
+        places[number] = min(places[number], high - (len(places) - 1 - number) * height)
+    for (_, name, colour), place in zip(ends, places, strict=True):
+        axes.annotate(
+            name, (x, place), (6, 0), textcoords="offset points", color=colour, va="center", annotation_clip=False
+        )
 
 
 def learning_rates(
@@ -130,32 +175,39 @@ def confusion(
     """The confusion matrix with counts, or with `shares` of the row in per cent, coloured by these, as SVG."""
     matrix = np.array(counts)
     parts = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = max(2.8, 0.42 * len(classes))
+    many = len(classes) > 50  # then names alone: a matrix with readable numbers would be metres wide
+    side = max(2.8, (0.16 if many else 0.42) * len(classes))
+    names = [shortened(name) for name in classes]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(side, side))
         axes = figure.add_subplot()
-        axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
-        # Zeros are left white; beyond 50 classes numbers would be too small to read.
-        for row, column in np.argwhere(matrix if len(classes) <= 50 else np.zeros(0)):
+        axes.imshow(np.ma.masked_equal(parts, 0), cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.argwhere(np.zeros(0) if many else matrix):  # zeros are left blank
             share = parts[row, column]
-            colour = "white" if share > 0.5 else "#222222"
+            colour = ink_on(matplotlib.colormaps["Blues"](share))
             # With many classes a decimal would run into the next cell.
             text = f"{100 * share:.{0 if len(classes) > 6 else 1}f}" if shares else str(matrix[row, column])
             axes.text(
                 column, row, text.replace(".", words["decimal"]), ha="center", va="center", color=colour, fontsize=9
             )
-        axes.set_xticks(
-            range(len(classes)),
-            classes,
-            rotation=45 if len(classes) > 3 else 0,
-            ha="right" if len(classes) > 3 else "center",
-        )
-        axes.set_yticks(range(len(classes)), classes)
+        size = 7 if many else 10  # points
+        cell = axes.bbox.width / figure.dpi * 72 / len(classes)
+        # Turned around its end, a name reaches its tick in every font.
+        turned: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        fit = max(map(len, names)) * 0.7 * size < cell
+        axes.set_xticks(range(len(classes)), names, fontsize=size, **({} if fit else turned))
+        axes.set_yticks(range(len(classes)), names, fontsize=size)
         axes.set_xlabel(words["predicted_class"])
         axes.set_ylabel(words["true_class"])
         axes.set_title(words["row_shares" if shares else "photos"], loc="left", fontsize=10)
-        axes.spines[:].set_visible(False)
+        axes.spines[:].set(visible=True, linewidth=0.4)
         return _svg(figure)
+
+
+def ink_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever is easier to read on a colour of shares of red, green and blue (WCAG 2.2)."""
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3])
+    return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#ffffff"
 
 
 def reliability(calibrated: dict[str, Any], words: dict[str, str]) -> str:
@@ -191,13 +243,18 @@ def risk_coverage(calibrated: dict[str, Any], words: dict[str, str]) -> str:
         if calibrated["answered_accuracy"] is not None:
             point = (100 * calibrated["coverage"], 100 * calibrated["answered_accuracy"])
             axes.plot(*point, "o", color=ORANGE)
+            # The curve falls: there is room above its left and below its right part.
+            place: Any = {"xytext": (6, 5), "ha": "left", "va": "bottom"}
+            if point[0] > 40:
+                place = {"xytext": (-6, -8), "ha": "right", "va": "top"}
             label = words["threshold_point"]
-            side, place = (-6, "right") if point[0] > 40 else (6, "left")
-            axes.annotate(label, point, (side, -12), textcoords="offset points", color=ORANGE, ha=place, va="top")
+            axes.annotate(label, point, textcoords="offset points", color=ORANGE, annotation_clip=False, **place)
         axes.set_xlim(0, 101)
         # The few surest answers alone jump up and down.
         steady = accuracy[coverage >= min(5, coverage.max())]
-        axes.set_ylim(min(99, steady.min() - 0.5, accuracy[-1] - 0.5), 100.2)
+        low = min(99, steady.min() - 0.5, accuracy[-1] - 0.5)
+        axes.set_ylim(low, 100 + 0.12 * (100 - low))  # room for the label
+        axes.set_yticks([tick for tick in MaxNLocator(6).tick_values(low, 100) if low <= tick <= 100])
         axes.set_xlabel(words["coverage"] + " (%)")
         axes.set_title(words["answered_accuracy"] + " (%)", loc="left", fontsize=10)
         _language(axes, words)
@@ -205,31 +262,36 @@ def risk_coverage(calibrated: dict[str, Any], words: dict[str, str]) -> str:
 
 
 def roc_and_precision(rows: Sequence[dict[str, Any]], words: dict[str, str], *, named: int = 3) -> str:
-    """ROC and precision-recall curves, one a class; the `named` worst by area in colour and with their names, as SVG.
+    """ROC and precision-recall curves, one a class; the `named` of the lowest average precision have the same colour in
+    both, and their names with the area at their ends, as SVG.
 
     Of two classes one ROC curve is the other's mirror image: both have the same area.
     """
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(8, 3.8))
+    worst = sorted(rows, key=lambda row: float(row["average_precision"]))[:named]
+    colours = {row["class"]: colour for row, colour in zip(worst, (ORANGE, BLUE, GREEN), strict=False)}
+    with matplotlib.rc_context(_STYLE | {"font.size": 9}):
+        figure = Figure(figsize=(9, 3.4))
+        figure.subplots_adjust(wspace=0.95)
         for place, (across, up, area) in enumerate(
             (("false_rate", "recall", "roc_area"), ("recall", "precision", "average_precision")), start=1
         ):
             axes = figure.add_subplot(1, 2, place)
-            worst = sorted(rows, key=lambda row: float(row[area]))[:named]
             for row in rows:
-                if row not in worst:
+                if row["class"] not in colours:
                     axes.plot(row[across], row[up], color=GREY, alpha=0.4, linewidth=0.8)
-            for row, colour in zip(worst, (ORANGE, BLUE, GREEN), strict=False):
-                text = f"{row['class']} {row[area]:.3f}".replace(".", words["decimal"])
-                axes.plot(row[across], row[up], color=colour, linewidth=1.5, label=text)
+            ends = []
+            for row in sorted(worst, key=lambda row: float(row[area])):
+                colour = colours[row["class"]]
+                axes.plot(row[across], row[up], color=colour, linewidth=1.5)
+                size = f"{row[area]:.3f}".replace(".", words["decimal"])
+                ends.append((row[up][-1], f"{shortened(row['class'], 16)} {size}", colour))
             axes.set_title(words["roc" if place == 1 else "precision_recall"], loc="left", fontsize=10)
             axes.set_xlabel(words[across if place == 1 else "recall"])
             axes.set_ylabel(words[up])
             axes.set_xlim(-0.02, 1.02)
             axes.set_ylim(-0.02, 1.02)
-            axes.legend(frameon=False, fontsize=8, loc="lower right" if place == 1 else "lower left", labelcolor=GREY)
+            _name_ends(axes, 1.0, ends)
             _language(axes, words)
-        figure.subplots_adjust(wspace=0.3)
         return _svg(figure)
 
 
@@ -278,7 +340,7 @@ def history(points: Sequence[tuple[int, float]], default: float | None, score: s
         axes.scatter(numbers[~below], values[~below], s=18, color=BLUE)
         axes.scatter(numbers[below], np.full(below.sum(), low - margin / 2), s=24, marker="v", color=BLUE)
         axes.set_xlim(-0.5, numbers[-1] + 0.5)
-        axes.set_xlabel(words["search_number"].lower())
+        axes.set_xlabel(words["search_number"])
         axes.set_title(words[score] + (" (%)" if score == "accuracy" else ""), loc="left", fontsize=10)
         axes.yaxis.set_major_formatter(_Decimals(words))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -516,5 +578,6 @@ def tiles(labels: Sequence[tuple[str, str]], blocks: Sequence[Sequence[Sequence[
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+    with _any_letters():
+        figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()
