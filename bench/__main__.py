@@ -35,6 +35,7 @@
     heads       maps of the model in the package against boxes of pets' heads (docs/trust.md); on a GPU
     checks      the checks of every method's maps, on 100 validation photos; on a GPU
     outside     clothing and digits shown to the 30-minute model; what its confidence is worth
+    included    the same of the model in the package: its test photos, and clothing
     labels      200 training labels flipped on purpose, found by `pati clean --folds 3 --budget 15m`
     copies      near-duplicates planted in photos: found, and kept in one split
     page        the page of `pati app`: seconds to an answer, memory over 500 uploads, 20 visitors for 5 minutes
@@ -110,6 +111,7 @@ MEASUREMENTS = {
     "heads": explanations.heads,
     "checks": explanations.checks,
     "outside": explanations.outside,
+    "included": explanations.included,
     "labels": labels.labels,
     "copies": copies.copies,
     "page": page.page,

@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 import pati
 from bench.command import environment
 from bench.runs import KEPT, trained
-from pati import evidence, machine, pipeline
+from pati import calibration, curves, evidence, machine, metrics, pipeline
 from pati.data import places
 from pati.explain.cams import explainers
 from pati.recipe import Recipe
@@ -115,6 +115,36 @@ def outside() -> dict[str, Any]:
     calibration = {name: kept[name] for name in names}
     calibration |= {f"error_{part}": kept[part]["error"] for part in ("before", "after")}
     return {"model": row, "calibration": calibration, "outside": found}
+
+
+def included() -> dict[str, Any]:
+    """What the confidence of the model in the package is worth on its test photos, and on clothing."""
+    made, found = pati.load(), pipeline.check("cats-vs-dogs", Recipe())
+    assert found.hash() == made.facts["manifest"], "another split"
+    entries, place = found.of_split("test"), places.at(Path(found.root))
+    answers = list(made.predict_stream(place.read(entry.path) for entry in entries))
+    with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / "clothing.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")]
+        strange = list(made.predict_stream(archive.read(name) for name in names))
+    right = np.array([answer.label == entry.label for answer, entry in zip(answers, entries, strict=True)])
+    answered = np.array([not answer.unsure for answer in answers])
+    bins = calibration.reliability(np.array([answer.confidence for answer in answers]), right)
+    familiarity = np.array([answer.familiarity for answer in [*answers, *strange]])
+    told = curves.curve(familiarity, np.arange(len(familiarity)) < len(answers))
+    assert told is not None
+    return {
+        "photos": len(answers),
+        "accuracy": float(right.mean()),
+        "calibration_error": calibration.calibration_error(bins),
+        "coverage": float(answered.mean()),
+        "answered_accuracy": float(right[answered].mean()),
+        "answered_interval": metrics.wilson(int(right[answered].sum()), int(answered.sum())),
+        "clothing": len(strange),
+        "roc_area": told.roc_area,
+        "roc_interval": told.roc_interval,
+        "odd": float(np.mean([answer.odd for answer in strange])),
+        "unsure": float(np.mean([answer.unsure for answer in strange])),
+    }
 
 
 SHOWN = ("grad-cam", "score-cam", "occlusion")  # the usual one, that which points best, and one of another kind

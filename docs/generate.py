@@ -507,6 +507,21 @@ def _likeness(row: dict[str, Any]) -> str:
     return f"{row['mean']:.2f} ({low:.2f} to {high:.2f})"
 
 
+def packaged(name: str) -> str:
+    """What the confidence of the model in the package is worth."""
+    document = _document(name)
+    row = document["result"]
+    answered, told = row["answered_interval"], row["roc_interval"]
+    return (
+        f"The model that comes with pati, on its {row['photos']:,} test photos ({100 * row['accuracy']:.1f} % right): "
+        f"{100 * row['coverage']:.1f} % are answered, {100 * row['answered_accuracy']:.1f} % "
+        f"({100 * answered[0]:.1f}–{100 * answered[1]:.1f} %) of these rightly; expected calibration error "
+        f"{row['calibration_error']:.3f}. {row['clothing']:,} photos of clothing: AUROC {row['roc_area']:.3f} "
+        f"({told[0]:.3f}–{told[1]:.3f}), {100 * row['odd']:.1f} % called odd, {100 * row['unsure']:.1f} % unsure. "
+        f"{_foot(document)}"
+    )
+
+
 def outside(name: str) -> str:
     """Photos of something else, and what confidence is worth."""
     document = _document(name)
@@ -552,7 +567,13 @@ def flipped(name: str) -> str:
 def trust() -> str:
     """docs/trust.md with its tables made anew."""
     text = (HERE / "trust.md").read_text(encoding="utf-8")
-    for name, make in {"heads": heads, "checks": checks, "outside": outside, "labels": flipped}.items():
+    for name, make in {
+        "heads": heads,
+        "checks": checks,
+        "outside": outside,
+        "included": packaged,
+        "labels": flipped,
+    }.items():
         if f"<!-- {name} -->" in text:
             text = _between(text, name, make(name))
     return text
