@@ -16,7 +16,7 @@ from pati import calibration, curves, metrics, slices, suspects
 from pati.calibration import RISK, Calibration
 from pati.corruptions import CORRUPTIONS, corrupted
 from pati.data.manifest import Entry
-from pati.scope import ODD
+from pati.scope import FEWEST, ODD
 
 POINTS = 200  # of a curve: more can't be seen
 MOST_CURVES = 60  # classes: with more, each has too few photos to draw
@@ -36,7 +36,9 @@ def calibrated(
 ) -> dict[str, Any]:
     """How far confidence can be believed, before and after the temperature, and what is answered at which risk.
 
-    Answered are photos that are sure enough and not odd (see `scope`).
+    Answered are photos that are sure enough and not odd (see `scope`); `threshold` is None where no one keeps the risk
+    on the validation photos. `risk_bound`: what the share of wrong answers may be even if none of so many validation
+    photos is wrong; `odd_needs`: how many of them it takes to call a photo odd.
     """
     confidence, right = calibration.confidences(logits, labels, kept.temperature)
     threshold = kept.threshold()
@@ -51,7 +53,9 @@ def calibrated(
         "before": _reliability(logits, labels, 1.0),
         "after": _reliability(logits, labels, kept.temperature),
         "risk": RISK,
-        "threshold": min(threshold, 1.0),
+        "risk_bound": metrics.wilson(0, kept.photos)[1],
+        "threshold": threshold if threshold <= 1 else None,
+        "odd_needs": FEWEST,
         "odd": float(odd.mean()),
         "coverage": count / len(labels),
         "coverage_interval": list(metrics.wilson(count, len(labels))),
@@ -63,10 +67,14 @@ def calibrated(
 
 
 def _reliability(logits: torch.Tensor, labels: torch.Tensor, heat: float) -> dict[str, Any]:
-    rows = calibration.reliability(*calibration.confidences(logits, labels, heat))
+    answers = calibration.confidences(logits, labels, heat)
+    rows, (interval, by_chance) = calibration.reliability(*answers), calibration.error_interval(*answers)
     return {
         "error": calibration.calibration_error(rows),
+        "error_interval": list(interval),
+        "error_by_chance": by_chance,
         "log_loss": metrics.log_loss(logits.double() / heat, labels),
+        "log_loss_interval": list(metrics.log_loss_interval(logits.double() / heat, labels)),
         "bins": rows,
     }
 

@@ -21,6 +21,8 @@ Metric = Callable[[torch.Tensor, torch.Tensor], float]
 metrics: Registry[Metric] = Registry("metric")
 
 RESAMPLES = 2000
+FEWEST = 200  # resamples, where there are very many photos: intervals are narrow then
+_WORK = 10_000_000  # cells of all resamples: less than a second
 _CELLS = 4_000_000  # of an array of resamples
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
 
@@ -136,6 +138,19 @@ def resampled(labels: NDArray[Any], *, resamples: int, seed: int = 0) -> Iterato
         yield times
 
 
+def resamples(cells: int, most: int = RESAMPLES) -> int:
+    """How many resamples of so many cells are drawn: `most`, and fewer where that would take long."""
+    return max(FEWEST, min(most, _WORK // cells))
+
+
+def drawn_anew(photos: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
+    """Photos by number, as many as there are, drawn with replacement, `(B, N)`; in parts: memory stays bounded."""
+    generator, part, left = np.random.default_rng(seed), max(1, _CELLS // photos), resamples(photos)
+    while left > 0:
+        yield generator.integers(0, photos, (min(part, left), photos))
+        left -= part
+
+
 def mean_interval(
     values: NDArray[np.float64], bounds: tuple[float, float] = (0.0, 1.0), *, seed: int = 0
 ) -> tuple[float, float]:
@@ -148,9 +163,16 @@ def mean_interval(
     if np.ptp(values) < 1e-9:
         unseen, value = wilson(0, count)[1], float(values[0])
         return value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES) @ values / count
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    means = np.concatenate([values[numbers].mean(1) for numbers in drawn_anew(count, seed=seed)])
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def log_loss_interval(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """95 % interval of `log_loss`."""
+    losses = -logits.double().log_softmax(1)
+    bounds = losses.min().item(), losses.max().item()  # what these answers would cost with other labels
+    return mean_interval(losses[torch.arange(len(labels)), labels].numpy(), bounds)
 
 
 def _number(name: str, value: object) -> float:
@@ -182,6 +204,7 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]
         **{name: score if math.isfinite(score) else None for name, score in scores.items()},
         "accuracy_interval": list(wilson(hits, len(labels))),
         **{f"{name}_interval": intervals[name].tolist() for name in ("macro_f1", "balanced_accuracy")},
+        "log_loss_interval": list(log_loss_interval(logits, labels)),
         "confusion": counts.tolist(),
         "per_class": [{"class": name, **row} for name, row in zip(classes, rows, strict=True)],
     }

@@ -60,6 +60,35 @@ def test_intervals_of_a_mean_hold_it_about_as_often_as_they_say() -> None:
     assert 0.88 <= held / 200 <= 0.98
 
 
+def test_means_of_very_many_photos_take_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer draws, in parts: the same interval, about."""
+    values = np.random.default_rng(0).exponential(1, 400)
+    whole = metrics.mean_interval(values)
+    monkeypatch.setattr(metrics, "_WORK", 400 * 500)
+    monkeypatch.setattr(metrics, "_CELLS", 400 * 30)
+    drawn = list(metrics.drawn_anew(400))
+    assert sum(map(len, drawn)) == 500
+    assert max(map(len, drawn)) == 30
+    np.testing.assert_allclose(metrics.mean_interval(values), whole, atol=0.03)
+    assert metrics.resamples(10**9) == metrics.FEWEST
+
+
+def test_interval_of_the_log_loss_holds_it_about_as_often_as_it_says() -> None:
+    def outcome(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        logits = 2 * torch.randn(count, 3, generator=generator)
+        return logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+
+    truth = metrics.log_loss(*outcome(10**6, 300_000))
+    held = [low <= truth <= high for low, high in (metrics.log_loss_interval(*outcome(n, 150)) for n in range(150))]
+    assert 0.89 <= np.mean(held) <= 0.99
+
+
+def test_a_net_that_says_nothing_loses_the_same_whatever_the_labels() -> None:
+    low, high = metrics.log_loss_interval(torch.zeros(10, 4), torch.arange(10) % 4)
+    assert low == high == pytest.approx(np.log(4))
+
+
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_a_mean_of_equal_values_is_not_taken_for_certain(value: float) -> None:
     """The ends are the means with as many others, at their lowest and highest, as Wilson allows for none of 20."""

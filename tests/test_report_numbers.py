@@ -75,6 +75,10 @@ def wilson(hits: int, count: int) -> str:
     return f"{percent(found.low)} – {percent(found.high)}"
 
 
+def span(cell: str) -> list[float]:
+    return [float(end) for end in cell.split("–")]
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Told:
     base = tmp_path_factory.mktemp("told")
@@ -106,9 +110,13 @@ def test_scores(told: Told) -> None:
     assert f"{EN['accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
     assert f"{EN['macro_f1']} {reference.f1_score(told.labels, answers, average='macro'):.3f}" in shown
     assert f"{EN['balanced_accuracy']}: {percent(reference.balanced_accuracy_score(told.labels, answers))}" in shown
-    assert (
-        f"{EN['log_loss']}: {reference.log_loss(told.labels, softmax(told.logits.astype(float), axis=1)):.3f}" in shown
-    )
+    probabilities = softmax(told.logits.astype(float), axis=1)
+    found = re.search(rf"{EN['log_loss']}: ([\d.]+) \(([^)]+)\)", shown)
+    assert found
+    assert found[1] == f"{reference.log_loss(told.labels, probabilities):.3f}"
+    losses, generator = -np.log(probabilities[np.arange(count), told.labels]), np.random.default_rng(2)
+    means = [generator.choice(losses, count).mean() for _ in range(2000)]
+    assert span(found[2]) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)
     assert f"{EN['photos']} {count}" in shown
 
 
@@ -149,8 +157,33 @@ def test_calibration(told: Told) -> None:
             inside = order[start : start + len(order) // bins + (number < larger)]
             start += len(inside)
             error += abs(sum(confidence[i] for i in inside) - sum(right[i] for i in inside)) / len(order)
-        shown = [f"{heat:.2f}", f"{error:.3f}", f"{reference.log_loss(labels, probabilities):.3f}"]
-        assert rows[EN[name]] == shown
+        cells = [cell.split() for cell in rows[EN[name]]]
+        assert [cell[0] for cell in cells[:2]] == [f"{heat:.2f}", f"{error:.3f}"]
+        assert cells[3][0] == f"{reference.log_loss(labels, probabilities):.3f}"
+        losses = -np.log(probabilities[np.arange(len(labels)), labels])
+        generator = np.random.default_rng(1)
+        means = [generator.choice(losses, len(losses)).mean() for _ in range(2000)]
+        assert span(cells[3][1]) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)
+        parts, sure, hits = np.array_split(np.array(order), bins), confidence, right
+
+        def error_of(hits: NDArray[Any], times: NDArray[Any], parts: Any = parts, sure: Any = sure) -> float:
+            return sum(abs((times * (hits - sure))[part].sum()) for part in parts) / len(hits)
+
+        once = np.ones(len(labels))
+        fair = [error_of(generator.random(len(labels)) < sure, once) for _ in range(1000)]
+        assert float(cells[2][0]) == pytest.approx(np.percentile(fair, 97.5), abs=0.01)
+        anew = [
+            error_of(hits, np.bincount(generator.integers(0, len(labels), len(labels)), minlength=len(labels)))
+            for _ in range(1000)
+        ]
+        low, high = np.percentile(anew, [2.5, 97.5])
+        chance = error <= float(cells[2][0])
+        accuracy = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+        off = max(abs(accuracy.low - sure.mean()), abs(accuracy.high - sure.mean()))
+        expected = (0 if chance else max(0, 2 * error - high), max(error, 2 * error - low, off))
+        assert span(cells[1][1]) == pytest.approx(expected, abs=0.012)
+    photos = len(told.validation_labels)
+    assert f"{EN['calibration_text']} {photos}." in text(told.sections[EN["calibration"]])
 
 
 def test_temperature_has_the_least_loss_on_validation_photos(told: Told) -> None:
@@ -172,13 +205,17 @@ def test_when_it_is_unsure(told: Told) -> None:
     odd = told.familiarity <= 0.01
     answered = (confidence >= threshold) & ~odd
     hits, count = int((told.probabilities.argmax(1) == told.labels)[answered].sum()), int(answered.sum())
-    assert f"{EN['threshold']} {percent(min(1.0, threshold))}" in shown
+    assert f"{EN['threshold']} {percent(threshold) if threshold <= 1 else '–'}" in shown
+    photos = len(told.validation_labels)
+    bound = binomtest(0, photos).proportion_ci(method="wilson").high  # 60 photos can't show 1 %
+    assert f"{EN['unsure_few']} {photos}. {EN['unsure_bound']} {percent(bound)}." in shown
+    assert (EN["odd_text"] in shown, EN["odd_few"] in shown) == (True, False)
     assert f"{EN['odd']}: {percent(odd.mean())}" in shown
     assert f"{percent(count / len(answered))} {EN['interval']}: {wilson(count, len(answered))}" in shown
     if count:
         assert f"{EN['answered_accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
-    else:
-        assert EN["unsure_none"] in shown
+    assert (EN["unsure_none"] in shown) == (threshold > 1)
+    assert (EN["unsure_all"] in shown) == (threshold <= 1 and not count)
 
 
 def test_areas_under_curves(told: Told) -> None:

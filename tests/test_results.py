@@ -14,6 +14,7 @@ import torch
 
 import pati
 from pati import cli, pipeline, results
+from pati.calibration import Calibration
 from pati.classifier import Classifier
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
@@ -162,6 +163,38 @@ def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
     assert WORDS["en"]["dependent"] not in Path(
         pipeline.score(plain.folder, data=write_shapes(tmp_path / "new", per_class=4, first=700))["report"]
     ).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("photos", "thresholds", "told", "card"),
+    [
+        (20, ((0.2, 0.5),), {"unsure_few", "odd_few", "unsure_none"}, ("in every case", "16.1 %")),
+        (60, ((0.0, 1.0),), {"unsure_few", "odd_text", "unsure_all"}, ("is below 100.0 %, or where", "6.0 %")),
+        (5000, ((0.0, 0.4),), {"odd_text"}, ("is below 40.0 %, or where",)),
+    ],
+)
+def test_what_few_validation_photos_cannot_show_is_told(
+    trained: Path,
+    tmp_path: Path,
+    photos: int,
+    thresholds: tuple[tuple[float, float], ...],
+    told: set[str],
+    card: tuple[str, ...],
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    made = pati.load(run)
+    made.calibration = Calibration(1.0, thresholds, photos)
+    made.save(run / "model.safetensors")
+    page = pipeline.report_again(run)[0].report.read_text(encoding="utf-8")
+    keys = ("unsure_few", "odd_few", "odd_text", "unsure_none", "unsure_all")
+    for language in LANGUAGES:
+        assert {key for key in keys if WORDS[language][key] in page} == told
+    text = (run / "model-card.md").read_text(encoding="utf-8")
+    for part in card:
+        assert part in text
+    assert ("too few to call a photo odd" in text) == ("odd_few" in told)
+    assert ("share of wrong answers may be as high as" in text) == ("unsure_few" in told)
 
 
 def test_nothing_is_said_of_photos_that_are_not_alike(trained: Path) -> None:

@@ -32,11 +32,15 @@ WORDS: dict[str, dict[str, str]] = {
         "predicted_class": "answer",
         "calibration": "Can the confidence be believed?",
         "calibration_text": "If the model is right as often as it is sure, the points lie on the dashed line. Each "
-        "point stands for the same number of photos; bars are 95 % intervals. The temperature was fitted on the run's "
-        "validation photos.",
+        "point stands for the same number of photos; bars are 95 % intervals. The temperature was fitted on the "
+        "validation photos of the run:",
         "calibration_before": "before",
         "calibration_after": "after temperature scaling",
         "calibration_error": "Expected calibration error",
+        "calibration_chance": "By chance alone, up to",
+        "calibration_bias": "The calibration error of few photos comes out too high: beside it stands what it may "
+        "reach by chance alone (in 97.5 % of cases) when every confidence is right. An interval that holds 0 tells no "
+        "error from chance.",
         "temperature": "Temperature",
         "confidence": "confidence",
         "coverage": "photos answered",
@@ -45,10 +49,14 @@ WORDS: dict[str, dict[str, str]] = {
         "unsure": "When it should say: unsure",
         "unsure_text": "Photos whose confidence lies below the threshold are answered as unsure. It was chosen on the "
         "validation photos so that, among the answered, at most this share is wrong:",
+        "unsure_few": "Few validation photos to choose a threshold on:",
+        "unsure_bound": "Even if none of so many is answered wrongly, the share of wrong answers may be as high as",
+        "unsure_all": "None of the photos here is both sure enough and not odd: all are answered as unsure.",
         "unsure_none": "No threshold keeps to this share on the validation photos: every answer counts as unsure.",
         "odd": "Odd photos",
         "odd_text": "Photos odder than 99 % of the validation photos, by what the net’s stages see and how sure the "
         "answer is, are answered as unsure too.",
+        "odd_few": "There are too few validation photos to call any photo odd. It takes at least",
         "outside": "Shown something else",
         "outside_text": "Photos of other things, against the test photos. The net knows nothing of what they show: "
         "what looks like its training photos and is answered surely passes as one of them.",
@@ -253,11 +261,15 @@ WORDS: dict[str, dict[str, str]] = {
         "predicted_class": "yanıt",
         "calibration": "Güven değerine inanılabilir mi?",
         "calibration_text": "Model, emin olduğu oranda haklıysa noktalar kesikli çizginin üstünde olur. Her nokta eşit "
-        "sayıda fotoğrafı temsil eder; çubuklar %95 güven aralığıdır. Sıcaklık, eğitimin doğrulama fotoğraflarında "
-        "ayarlandı.",
+        "sayıda fotoğrafı temsil eder; çubuklar %95 güven aralığıdır. Sıcaklığın ayarlandığı doğrulama "
+        "fotoğraflarının sayısı:",
         "calibration_before": "önce",
         "calibration_after": "sıcaklık ölçeklemesinden sonra",
         "calibration_error": "Beklenen kalibrasyon hatası",
+        "calibration_chance": "Yalnızca rastlantıyla, en çok",
+        "calibration_bias": "Az fotoğrafta kalibrasyon hatası olduğundan yüksek çıkar: yanında, bütün güven değerleri "
+        "doğru olsa bile yalnızca rastlantıyla (her yüz durumun 97,5’inde) varabileceği değer yazılıdır. Sıfırı içeren "
+        "bir aralıkta hata rastlantıdan ayırt edilemez.",
         "temperature": "Sıcaklık",
         "confidence": "güven",
         "coverage": "yanıtlanan fotoğraflar",
@@ -266,10 +278,16 @@ WORDS: dict[str, dict[str, str]] = {
         "unsure": "Ne zaman “emin değilim” demeli",
         "unsure_text": "Güveni eşiğin altında kalan fotoğraflar “emin değil” diye yanıtlanır. Eşik, yanıtlananların "
         "en çok şu kadarı yanlış olsun diye doğrulama fotoğraflarında seçildi:",
+        "unsure_few": "Eşiğin seçildiği doğrulama fotoğrafları az:",
+        "unsure_bound": "Bu kadar fotoğrafın hiçbiri yanlış yanıtlanmasa bile yanlış yanıtların payı şu kadar yüksek "
+        "olabilir:",
+        "unsure_all": "Buradaki fotoğrafların hiçbirinin yanıtı yeterince emin ve kendisi alışılmış değil: hepsi “emin "
+        "değil” diye yanıtlanır.",
         "unsure_none": "Doğrulama fotoğraflarında hiçbir eşik bu oranı tutturamıyor: her yanıt “emin değil” sayılır.",
         "odd": "Alışılmadık fotoğraflar",
         "odd_text": "Ağın katmanlarının gördüğüne ve yanıtın ne kadar emin olduğuna göre doğrulama fotoğraflarının "
         "%99’undan daha alışılmadık olanlar da “emin değil” diye yanıtlanır.",
+        "odd_few": "Herhangi bir fotoğrafa alışılmadık demek için doğrulama fotoğrafları çok az. En az gereken:",
         "outside": "Başka şeyler gösterilince",
         "outside_text": "Başka şeylerin fotoğrafları, test fotoğraflarına karşı. Ağ, onlarda ne olduğunu bilmez: "
         "eğitim fotoğraflarına benzeyen ve emin yanıtlanan her şey onlardan biri sayılır.",
