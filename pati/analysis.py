@@ -21,6 +21,7 @@ from pati.scope import FEWEST, ODD
 POINTS = 200  # of a curve: more can't be seen
 MOST_CURVES = 60  # classes: with more, each has too few photos to draw
 MOST_SUSPECTS = 24
+DECIDED = {"confirmed", "relabelled"}  # flags of photos whose label a person has decided on
 MOST_SLICED = 5000  # photos: their pixels are read once more
 
 
@@ -186,7 +187,8 @@ def sliced(
 def suspected(
     entries: Sequence[Entry], logits: torch.Tensor, labels: torch.Tensor, heat: float, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Photos, none of which was trained on, whose label is likely wrong, the most suspect first."""
+    """Photos whose label is likely wrong, the most suspect first; those whose label a person has decided on are only
+    counted, as `decided`."""
     probabilities = (logits.double() / heat).softmax(1).numpy()
     order, believed = suspects.ranked(probabilities, labels.numpy())
     rows = [
@@ -198,6 +200,7 @@ def suspected(
             "label_probability": float(probabilities[index, int(labels[index])]),
         }
         for index in order.tolist()
-        if believed[index]
+        if believed[index] and not DECIDED & {*entries[index].flags}
     ]
-    return {"photos": len(labels), "count": len(rows), "first": rows[:MOST_SUSPECTS]}
+    decided = int(believed.sum()) - len(rows)
+    return {"photos": len(labels), "count": len(rows), "decided": decided, "first": rows[:MOST_SUSPECTS]}

@@ -36,14 +36,14 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
 @metrics.register("macro_f1")
 def macro_f1(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean of the classes' F1, each class counting the same; one neither present nor predicted counts not at all."""
-    rows = [row for row in per_class(confusion(logits, labels)) if row["support"] or row["predicted"]]
-    return float(sum(row["f1"] for row in rows) / max(1, len(rows)))
+    scores = [row["f1"] for row in per_class(confusion(logits, labels)) if row["f1"] is not None]
+    return float(sum(scores) / max(1, len(scores)))
 
 
 @metrics.register("balanced_accuracy")
 def balanced_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean of the classes' recalls, each class counting the same."""
-    recalls = [row["recall"] for row in per_class(confusion(logits, labels)) if row["support"]]
+    recalls = [row["recall"] for row in per_class(confusion(logits, labels)) if row["recall"] is not None]
     return float(sum(recalls) / max(1, len(recalls)))
 
 
@@ -60,16 +60,17 @@ def confusion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def per_class(counts: torch.Tensor) -> list[dict[str, Any]]:
-    """Precision, recall, F1, support and number predicted of each class; 0 where undefined."""
+    """Precision, recall, F1, support and number predicted of each class; a score that is not defined is None: the
+    precision of a class never answered, the recall of one without photos, F1 where it is both."""
     rows = []
     for index in range(len(counts)):
         hits = counts[index, index].item()
         support, predicted = counts[index].sum().item(), counts[:, index].sum().item()
         rows.append(
             {
-                "precision": hits / predicted if predicted else 0.0,
-                "recall": hits / support if support else 0.0,
-                "f1": 2 * hits / (support + predicted) if support + predicted else 0.0,
+                "precision": hits / predicted if predicted else None,
+                "recall": hits / support if support else None,
+                "f1": 2 * hits / (support + predicted) if support + predicted else None,
                 "support": int(support),
                 "predicted": int(predicted),
             }
@@ -85,6 +86,41 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def paired_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
+    """95 % interval of the difference of two shares of the same photos, by how many each had right.
+
+    Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C), method 10:
+    Wilson's intervals of the two shares, added with their correlation.
+    """
+    count = both + only_first + only_second + neither
+    first, second = both + only_first, both + only_second
+    spread = math.sqrt(first * (count - first) * second * (count - second))
+    together = both * neither - only_first * only_second
+    correlation = (max(together - count / 2, 0) if together > 0 else together) / spread if spread else 0.0
+    return _difference((first, count), (second, count), correlation)
+
+
+def unpaired_interval(first: int, of_first: int, second: int, of_second: int) -> tuple[float, float]:
+    """95 % interval of the difference of two shares of different photos.
+
+    Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), method 10.
+    """
+    return _difference((first, of_first), (second, of_second), 0.0)
+
+
+def _difference(first: tuple[int, int], second: tuple[int, int], correlation: float) -> tuple[float, float]:
+    shares = [hits / count for hits, count in (first, second)]
+    (low, high), (other_low, other_high) = wilson(*first), wilson(*second)
+    below, above = shares[0] - low, high - shares[0]
+    other_below, other_above = shares[1] - other_low, other_high - shares[1]
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
+
+    middle = shares[0] - shares[1]
+    return max(-1.0, middle - reach(below, other_above)), min(1.0, middle + reach(above, other_below))
 
 
 def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np.float64]]:

@@ -67,12 +67,34 @@ def text(markup: str) -> str:
 
 
 def percent(share: float) -> str:
+    """Nothing is called none or all by rounding alone."""
+    size = abs(share)
+    if 0 < size < 0.0005:
+        return "< 0.1 %" if share > 0 else "> -0.1 %"
+    if 0.9995 <= size < 1:
+        return "> 99.9 %" if share > 0 else "< -99.9 %"
     return f"{100 * share:.1f} %"
+
+
+def percents(low: float, high: float) -> str:
+    return f"{100 * low:.1f} % – {100 * high:.1f} %"
 
 
 def wilson(hits: int, count: int) -> str:
     found = binomtest(int(hits), int(count)).proportion_ci(method="wilson")
-    return f"{percent(found.low)} – {percent(found.high)}"
+    return percents(found.low, found.high)
+
+
+def newcombe(hits: int, count: int, other_hits: int, other_count: int) -> tuple[float, float]:
+    """The difference of two shares, step by step as in the paper."""
+    one, two = hits / count, other_hits / other_count
+    first, second = (
+        binomtest(int(n), int(of)).proportion_ci(method="wilson")
+        for n, of in ((hits, count), (other_hits, other_count))
+    )
+    below = np.sqrt((one - first.low) ** 2 + (second.high - two) ** 2)
+    above = np.sqrt((first.high - one) ** 2 + (two - second.low) ** 2)
+    return one - two - below, one - two + above
 
 
 def span(cell: str) -> list[float]:
@@ -226,6 +248,10 @@ def test_areas_under_curves(told: Told) -> None:
         area = reference.roc_auc_score(own, raw[:, number])
         average = reference.average_precision_score(own, raw[:, number])
         assert (rows[name][0], rows[name][2]) == (f"{area:.3f}", f"{average:.3f}")
+        assert max(area, average) < 0.9995
+        for value, cell in ((area, rows[name][1]), (average, rows[name][3])):
+            low, high = span(cell)
+            assert low < value < high
 
 
 def test_slices(told: Told) -> None:
@@ -238,7 +264,7 @@ def test_slices(told: Told) -> None:
     means = np.array([values.mean() for values in brightness])
     rows, name = [], ""
     for row in told.rows(EN["slices"]):
-        if len(row) == 5 and row[1]:
+        if len(row) == 6 and row[1]:
             name = row[0] or name
             rows += [row[1:]] if name == EN["slice_brightness"] else []
     assert sum(int(row[1]) for row in rows) == len(entries)
@@ -250,6 +276,11 @@ def test_slices(told: Told) -> None:
         assert (means[inside].min(), means[inside].max()) == pytest.approx((low, high), abs=0.02)
         assert row[2].startswith(percent(right[inside].mean()))
         assert row[3] == wilson(right[inside].sum(), len(inside))
+        rest = np.setdiff1d(np.arange(len(entries)), inside)
+        difference = right[inside].mean() - right[rest].mean()
+        low, high = newcombe(right[inside].sum(), len(inside), right[rest].sum(), len(rest))
+        same = f" {EN['no_difference']}" * bool(low <= 0 <= high)
+        assert row[4] == f"{percent(difference)} {percents(low, high)}{same}"
     (size,) = [row for row in told.rows(EN["slices"]) if row[0] == EN["slice_size"]]
     assert size[1] == EN["slices_same"]
 
@@ -268,6 +299,10 @@ def test_suspected_labels(told: Told) -> None:
     entries = [*told.found.of_split("validation"), *told.found.of_split("test")]
     shown = re.findall(r"<figcaption>.*?</figcaption>", told.sections[EN["suspects"]], re.S)
     assert len(shown) == len(order)
+    section = text(told.sections[EN["suspects"]])
+    assert EN["suspects_unseen"] in section
+    assert EN["suspects_leaked"] not in section
+    assert EN["suspects_decided"] not in section
     for caption, number in zip(shown, order, strict=True):
         assert entries[number].path in text(caption)
         assert (
@@ -285,6 +320,7 @@ def test_photos_from_elsewhere(told: Told) -> None:
     )
     odd, unsure = (strange <= 0.01).sum(), sum(answer.unsure for answer in answers)
     assert row[:2] == ["strange", str(len(strange))]
+    assert EN["outside_auroc"] in text(told.sections[EN["outside"]])
     assert row[2].startswith(percent(area))
     assert row[3:] == [f"{percent(n / len(strange))} {wilson(n, len(strange))}" for n in (odd, unsure)]
 
@@ -295,6 +331,12 @@ def test_damaged_photos_and_explanations_are_those_kept(told: Told) -> None:
     rows = {row[0]: row[1:] for row in told.rows(EN["robustness"]) if row[0]}
     assert kept["robustness"]["photos"] == len(validation)
     assert rows[EN["undamaged"]][1:3] == [percent(validation.mean()), wilson(validation.sum(), len(validation))]
+    told_rows = [row for row in told.rows(EN["robustness"]) if row[1] and row[0] != EN["undamaged"]][1:]
+    kept_rows = [row for kind in kept["robustness"]["kinds"].values() for row in kind]
+    for shown, row in zip(told_rows, kept_rows, strict=True):
+        low, high = row["lost_interval"]
+        same = f" {EN['no_difference']}" * (low <= 0 <= high)
+        assert shown[4] == f"{percent(validation.mean() - row['accuracy'])} {percents(low, high)}{same}"
     rows = {row[0]: row[1:] for row in told.rows(EN["believable"])}
     assert set(kept["explanations"]["measures"]) == {"insertion", "deletion", "road"}
     for name, measure in kept["explanations"]["measures"].items():

@@ -19,6 +19,8 @@ WORDS: dict[str, dict[str, str]] = {
         "true intervals are wider.",
         "dependent_groups": "Groups that the photos come in",
         "dependent_copies": "Copies, or nearly, of others among them",
+        "leaked": "Test photos of which a copy, or another of the same group, was trained on, which makes the score "
+        "too good:",
         "class": "Class",
         "precision": "Precision",
         "recall": "Recall",
@@ -60,6 +62,11 @@ WORDS: dict[str, dict[str, str]] = {
         "outside": "Shown something else",
         "outside_text": "Photos of other things, against the test photos. The net knows nothing of what they show: "
         "what looks like its training photos and is answered surely passes as one of them.",
+        "outside_none": "How well photos of other things are told from those it was trained on has not been measured. "
+        "To measure it:",
+        "outside_auroc": "The first share is the area under the ROC curve (AUROC): of a photo of something else and a "
+        "test photo, how often the former is the less familiar one; 50 % is chance. It holds for such photos alone: "
+        "others may be told less well.",
         "outside_area": "Less familiar than a test photo",
         "outside_odd": "called odd",
         "outside_unsure": "answered as unsure",
@@ -73,8 +80,12 @@ WORDS: dict[str, dict[str, str]] = {
         "roc_area": "Area under ROC",
         "average_precision": "Average precision",
         "slices": "Which photos it gets wrong",
-        "slices_text": "Accuracy by properties of the photos, in parts of about equal count; brightness and "
-        "sharpness are those that the net sees. Parts whose interval lies far from the others' deserve a look.",
+        "slices_text": "Accuracy by properties of the photos, in parts of about equal count; brightness and sharpness "
+        "are those that the net sees. Each part is compared with the photos outside it; its interval holds 95 % by "
+        "itself, so of twenty parts one differs by chance.",
+        "slices_some": "Measured on some of the photos, evenly spread:",
+        "slices_rest": "Against the rest",
+        "no_difference": "no difference can be told",
         "slice_size": "Size (side in px)",
         "slice_aspect": "Width over height",
         "slice_brightness": "Brightness (0 to 1)",
@@ -82,9 +93,12 @@ WORDS: dict[str, dict[str, str]] = {
         "slice_few": "few photos: tells little",
         "slices_same": "the same for all photos",
         "suspects": "Labels that are likely wrong",
-        "suspects_text": "Photos of the validation and test splits, none of which was trained on, that the model is "
-        "confident belong to another class (confident learning), the most suspect first. Some are mistakes of the "
-        "model: look before you change a label.",
+        "suspects_text": "Photos of the validation and test splits that the model is confident belong to another class "
+        "(confident learning), the most suspect first. Some are mistakes of the model: look before you change a label.",
+        "suspects_unseen": "None of them was trained on.",
+        "suspects_leaked": "Copies of some of the photos looked at, or others of the same group, were trained on, and "
+        "the model may only repeat their labels:",
+        "suspects_decided": "Left out, as a person has decided on their labels:",
         "suspects_none": "None found.",
         "suspects_count": "photos of",
         "scored_again": "The test split has been scored more than once; what is chosen by its score makes the score "
@@ -172,7 +186,8 @@ WORDS: dict[str, dict[str, str]] = {
         "flagged": "Odd but kept",
         "duplicates": "Groups of duplicates (exact or near), each kept in one split",
         "crossing": "Duplicates across classes: likely label errors",
-        "leaks": "duplicate groups lie in more than one of the splits that came with the data",
+        "leaks": "groups (copies, or photos of one user group) lie in more than one of the splits that came with the "
+        "data",
         "recipe": "The recipe",
         "versions": "Versions and machine",
         "manifest": "Manifest hash",
@@ -247,6 +262,8 @@ WORDS: dict[str, dict[str, str]] = {
         "dependent": "Buradaki bütün güven aralıkları, fotoğrafları birbirinden bağımsız sayar. Bunların bir bölümü "
         "birbirine benziyor; bu yüzden gerçek aralıklar daha geniştir.",
         "dependent_groups": "Fotoğrafların geldiği grup sayısı",
+        "leaked": "Bir kopyası ya da aynı gruptan bir başkası eğitimde kullanılmış test fotoğrafları; puanı "
+        "olduğundan iyi gösterir:",
         "dependent_copies": "Başkalarının birebir ya da çok benzer kopyası olanlar",
         "class": "Sınıf",
         "precision": "Kesinlik",
@@ -291,6 +308,10 @@ WORDS: dict[str, dict[str, str]] = {
         "outside": "Başka şeyler gösterilince",
         "outside_text": "Başka şeylerin fotoğrafları, test fotoğraflarına karşı. Ağ, onlarda ne olduğunu bilmez: "
         "eğitim fotoğraflarına benzeyen ve emin yanıtlanan her şey onlardan biri sayılır.",
+        "outside_none": "Başka şeylerin fotoğraflarının ne kadar ayırt edildiği ölçülmedi. Ölçmek için:",
+        "outside_auroc": "İlk pay, ROC eğrisinin altındaki alandır (AUROC): başka bir şeyin fotoğrafı ile bir test "
+        "fotoğrafından ilkinin ne sıklıkla daha az tanıdık çıktığı; %50 rastlantıdır. Yalnızca bu tür fotoğraflar için "
+        "geçerlidir: başkaları daha kötü ayırt edilebilir.",
         "outside_area": "Test fotoğrafından daha az tanıdık",
         "outside_odd": "alışılmadık denen",
         "outside_unsure": "“emin değil” diye yanıtlanan",
@@ -305,7 +326,11 @@ WORDS: dict[str, dict[str, str]] = {
         "average_precision": "Ortalama kesinlik",
         "slices": "Hangi fotoğraflarda yanılıyor",
         "slices_text": "Fotoğrafların özelliklerine göre doğruluk, yaklaşık eşit sayıda parçada; parlaklık ve "
-        "keskinlik ağın gördüğü gibi ölçülür. Aralığı ötekilerden uzak kalan parçalara bakmaya değer.",
+        "keskinlik ağın gördüğü gibi ölçülür. Her parça, dışında kalan fotoğraflarla karşılaştırılır; her aralık tek "
+        "başına %95’tir, yani yirmi parçadan biri rastlantıyla farklı çıkar.",
+        "slices_some": "Eşit aralıklarla seçilmiş fotoğraflarda ölçüldü; sayıları:",
+        "slices_rest": "Geri kalana göre",
+        "no_difference": "fark söylenemez",
         "slice_size": "Boyut (kenar, px)",
         "slice_aspect": "En / boy",
         "slice_brightness": "Parlaklık (0–1)",
@@ -313,9 +338,12 @@ WORDS: dict[str, dict[str, str]] = {
         "slice_few": "az fotoğraf: pek bir şey söylemez",
         "slices_same": "bütün fotoğraflarda aynı",
         "suspects": "Yanlış olabilecek etiketler",
-        "suspects_text": "Doğrulama ve test bölümlerinin eğitimde kullanılmayan fotoğraflarından, modelin güvenle "
-        "başka sınıftan saydıkları (confident learning), en şüphelisi başta. Bazıları modelin yanlışıdır: etiketi "
-        "değiştirmeden önce bakın.",
+        "suspects_text": "Doğrulama ve test bölümlerinin fotoğraflarından, modelin güvenle başka sınıftan saydıkları "
+        "(confident learning), en şüphelisi başta. Bazıları modelin yanlışıdır: etiketi değiştirmeden önce bakın.",
+        "suspects_unseen": "Hiçbiri eğitimde kullanılmadı.",
+        "suspects_leaked": "Bakılan fotoğrafların bazılarının kopyaları ya da aynı gruptan başkaları eğitimde "
+        "kullanıldı; model yalnızca onların etiketini yineliyor olabilir. Sayıları:",
+        "suspects_decided": "Etiketine bir kişi karar verdiği için alınmayanlar:",
         "suspects_none": "Bulunmadı.",
         "suspects_count": "fotoğraf; bakılan:",
         "scored_again": "Test bölümü birden çok kez puanlandı; puanına bakılarak yapılan seçimler puanı olduğundan iyi "
@@ -400,7 +428,8 @@ WORDS: dict[str, dict[str, str]] = {
         "flagged": "Sıra dışı ama kullanılan",
         "duplicates": "Kopya grupları (birebir ya da çok benzer); her biri tek bölümde tutulur",
         "crossing": "Sınıflar arası kopyalar: büyük olasılıkla etiket hatası",
-        "leaks": "kopya grubu, verinin kendi bölümlerinin birden fazlasında yer alıyor",
+        "leaks": "grup (kopyalar ya da kullanıcının bir grubundaki fotoğraflar), verinin kendi bölümlerinin birden "
+        "fazlasında yer alıyor",
         "recipe": "Tarif",
         "versions": "Sürümler ve makine",
         "manifest": "Manifest özeti",
