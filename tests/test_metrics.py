@@ -91,6 +91,19 @@ def test_a_net_that_says_nothing_loses_the_same_whatever_the_labels() -> None:
     assert low == high == pytest.approx(np.log(4))
 
 
+def test_a_loss_without_a_mistake_is_not_taken_for_certain() -> None:
+    """Two answers in a hundred are wrong; of 30 photos mostly none is, and the loss seen is far too low."""
+    truth = 0.98 * np.log1p(np.exp(-6)) + 0.02 * np.log1p(np.exp(6))
+    generator, held, perfect = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        labels = torch.from_numpy((generator.random(30) < 0.02).astype(np.int64))
+        low, high = metrics.log_loss_interval(torch.tensor([6.0, 0.0]).expand(30, 2), labels)
+        held += low <= truth <= high
+        perfect += not labels.any()
+    assert perfect > 80
+    assert held / 200 > 0.9
+
+
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_a_mean_of_equal_values_is_not_taken_for_certain(value: float) -> None:
     """The ends are the means with as many others, at their lowest and highest, as Wilson allows for none of 20."""
