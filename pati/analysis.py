@@ -16,11 +16,12 @@ from pati import calibration, curves, metrics, slices, suspects
 from pati.calibration import RISK, Calibration
 from pati.corruptions import CORRUPTIONS, corrupted
 from pati.data.manifest import Entry
-from pati.scope import ODD
+from pati.scope import FEWEST, ODD
 
 POINTS = 200  # of a curve: more can't be seen
 MOST_CURVES = 60  # classes: with more, each has too few photos to draw
 MOST_SUSPECTS = 24
+DECIDED = {"confirmed", "relabelled"}  # flags of photos whose label a person has decided on
 MOST_SLICED = 5000  # photos: their pixels are read once more
 
 
@@ -36,7 +37,9 @@ def calibrated(
 ) -> dict[str, Any]:
     """How far confidence can be believed, before and after the temperature, and what is answered at which risk.
 
-    Answered are photos that are sure enough and not odd (see `scope`).
+    Answered are photos that are sure enough and not odd (see `scope`); `threshold` is None where no one keeps the risk
+    on the validation photos. `risk_bound`: what the share of wrong answers may be even if none of so many validation
+    photos is wrong; `odd_needs`: how many of them it takes to call a photo odd.
     """
     confidence, right = calibration.confidences(logits, labels, kept.temperature)
     threshold = kept.threshold()
@@ -51,7 +54,9 @@ def calibrated(
         "before": _reliability(logits, labels, 1.0),
         "after": _reliability(logits, labels, kept.temperature),
         "risk": RISK,
-        "threshold": min(threshold, 1.0),
+        "risk_bound": metrics.wilson(0, kept.photos)[1],
+        "threshold": threshold if threshold <= 1 else None,
+        "odd_needs": FEWEST,
         "odd": float(odd.mean()),
         "coverage": count / len(labels),
         "coverage_interval": list(metrics.wilson(count, len(labels))),
@@ -63,10 +68,14 @@ def calibrated(
 
 
 def _reliability(logits: torch.Tensor, labels: torch.Tensor, heat: float) -> dict[str, Any]:
-    rows = calibration.reliability(*calibration.confidences(logits, labels, heat))
+    answers = calibration.confidences(logits, labels, heat)
+    rows, (interval, by_chance) = calibration.reliability(*answers), calibration.error_interval(*answers)
     return {
         "error": calibration.calibration_error(rows),
+        "error_interval": list(interval),
+        "error_by_chance": by_chance,
         "log_loss": metrics.log_loss(logits.double() / heat, labels),
+        "log_loss_interval": list(metrics.log_loss_interval(logits.double() / heat, labels)),
         "bins": rows,
     }
 
@@ -178,7 +187,8 @@ def sliced(
 def suspected(
     entries: Sequence[Entry], logits: torch.Tensor, labels: torch.Tensor, heat: float, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Photos, none of which was trained on, whose label is likely wrong, the most suspect first."""
+    """Photos whose label is likely wrong, the most suspect first; those whose label a person has decided on are only
+    counted, as `decided`."""
     probabilities = (logits.double() / heat).softmax(1).numpy()
     order, believed = suspects.ranked(probabilities, labels.numpy())
     rows = [
@@ -190,6 +200,7 @@ def suspected(
             "label_probability": float(probabilities[index, int(labels[index])]),
         }
         for index in order.tolist()
-        if believed[index]
+        if believed[index] and not DECIDED & {*entries[index].flags}
     ]
-    return {"photos": len(labels), "count": len(rows), "first": rows[:MOST_SUSPECTS]}
+    decided = int(believed.sum()) - len(rows)
+    return {"photos": len(labels), "count": len(rows), "decided": decided, "first": rows[:MOST_SUSPECTS]}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati.metrics import wilson
+from pati.metrics import drawn_anew, wilson
 
 BINS = 15
 HOTTEST = 20.0  # temperatures are looked for up to this and down to its reciprocal
@@ -115,6 +115,37 @@ def calibration_error(rows: list[dict[str, Any]]) -> float:
     """
     total = sum(row["photos"] for row in rows)
     return float(sum(row["photos"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / max(1, total))
+
+
+def error_interval(
+    confidence: Floats, right: Flags, bins: int = BINS, *, seed: int = 0
+) -> tuple[tuple[float, float], float]:
+    """95 % interval of the calibration error of `reliability`'s bins, and what it stays below in 97.5 % of cases by
+    chance alone, if every confidence is right.
+
+    Deviations by chance add up, so the error comes out too high, the more so the fewer the photos. A bootstrap over
+    photos is too high by as much again: its percentiles are mirrored at the error found (the basic bootstrap, Davison
+    and Hinkley, 1997). Where chance alone could give the error, the interval begins at 0; it reaches at least as far as
+    accuracy may be from the mean confidence, so that a set without a mistake is not taken for certain.
+    """
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    starts = np.cumsum([0, *map(len, parts[:-1])])
+    sure, gaps = confidence[order], (right - confidence)[order]
+    place = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    generator, anew, fair = np.random.default_rng(seed), [], []
+    for numbers in drawn_anew(len(order), seed=seed):
+        cells = place[numbers] + len(parts) * np.arange(len(numbers))[:, None]
+        sums = np.bincount(cells.ravel(), gaps[numbers].ravel(), len(numbers) * len(parts))
+        anew.append(np.abs(sums.reshape(len(numbers), -1)).sum(1))
+        chance = np.add.reduceat((generator.random(numbers.shape) < sure) - sure, starts, 1)
+        fair.append(np.abs(chance).sum(1))
+    error = float(np.abs(np.add.reduceat(gaps, starts)).sum() / len(order))
+    low, high = map(float, np.percentile(np.concatenate(anew), [2.5, 97.5]) / len(order))
+    by_chance = float(np.percentile(np.concatenate(fair), 97.5) / len(order))
+    off = max(abs(end - float(sure.mean())) for end in wilson(int(right.sum()), len(right)))
+    least = 0.0 if error <= by_chance else min(error, max(0.0, 2 * error - high))
+    return (least, max(error, 2 * error - low, off)), by_chance
 
 
 def risk_coverage(confidence: Floats, right: Flags) -> tuple[Floats, Floats, Floats]:

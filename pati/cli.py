@@ -434,7 +434,7 @@ def evaluate(
         scoring of the test split.
     outside
         A folder, archive or known name of photos of something else: how well are they told from the test photos?
-        The run keeps the figures; `pati report` shows them.
+        The run keeps the figures, and its report shows them.
     """
     from pati import pipeline, terminal
 

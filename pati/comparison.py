@@ -186,41 +186,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * total / (1 << count))
 
 
-def paired_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
-    """95 % interval of the difference of two shares of the same photos, by how many each had right.
-
-    Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C), method 10:
-    Wilson's intervals of the two shares, added with their correlation.
-    """
-    count = both + only_first + only_second + neither
-    first, second = both + only_first, both + only_second
-    spread = math.sqrt(first * (count - first) * second * (count - second))
-    together = both * neither - only_first * only_second
-    correlation = (max(together - count / 2, 0) if together > 0 else together) / spread if spread else 0.0
-    return _difference((first, count), (second, count), correlation)
-
-
-def unpaired_interval(first: int, of_first: int, second: int, of_second: int) -> tuple[float, float]:
-    """95 % interval of the difference of two shares of different photos.
-
-    Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), method 10.
-    """
-    return _difference((first, of_first), (second, of_second), 0.0)
-
-
-def _difference(first: tuple[int, int], second: tuple[int, int], correlation: float) -> tuple[float, float]:
-    shares = [hits / count for hits, count in (first, second)]
-    (low, high), (other_low, other_high) = metrics.wilson(*first), metrics.wilson(*second)
-    below, above = shares[0] - low, high - shares[0]
-    other_below, other_above = shares[1] - other_low, other_high - shares[1]
-
-    def reach(one: float, other: float) -> float:
-        return math.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
-
-    middle = shares[0] - shares[1]
-    return max(-1.0, middle - reach(below, other_above)), min(1.0, middle + reach(above, other_below))
-
-
 def fisher(first: int, of_first: int, second: int, of_second: int) -> float:
     """p of Fisher's exact test (1922, https://doi.org/10.2307/2340521) that two shares are the same, two-sided.
 
@@ -255,7 +220,7 @@ def _paired(first: _Scored, second: _Scored) -> dict[str, Any]:
     both = int((first.right & second.right).sum())
     neither = len(first.right) - both - only_first - only_second
     return _pair(first, second) | {
-        "interval": list(paired_interval(both, only_first, only_second, neither)),
+        "interval": list(metrics.paired_interval(both, only_first, only_second, neither)),
         "macro_f1_difference": first.row["macro_f1"] - second.row["macro_f1"],
         "macro_f1_interval": list(macro_f1_interval(first.labels, first.answers, second.answers, len(first.classes))),
         "only_first_right": only_first,
@@ -292,7 +257,7 @@ def _macro_f1(
 
 def _unpaired(first: _Scored, second: _Scored) -> dict[str, Any]:
     counts = int(first.right.sum()), len(first.right), int(second.right.sum()), len(second.right)
-    return _pair(first, second) | {"interval": list(unpaired_interval(*counts)), "p_alone": fisher(*counts)}
+    return _pair(first, second) | {"interval": list(metrics.unpaired_interval(*counts)), "p_alone": fisher(*counts)}
 
 
 def _pair(first: _Scored, second: _Scored) -> dict[str, Any]:

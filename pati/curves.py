@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pati.metrics import wilson
+from pati.metrics import resamples, wilson
 
 RESAMPLES = 1000
-FEWEST = 200  # resamples, where photos are very many
 _CELLS = 4_000_000  # of an array of resamples
-_WORK = 10_000_000  # cells of all arrays: about a second
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -68,18 +66,18 @@ def _drawn(own: Counts, others: Counts, seed: int) -> Iterator[tuple[Floats, Flo
     # Thresholds in a row that no photo of the class lies at are as one: of a rare class, that leaves few to draw.
     first = np.flatnonzero(np.append(True, (own[1:] > 0) | (own[:-1] > 0)))
     own, others = np.add.reduceat(own, first), np.add.reduceat(others, first)
-    resamples = max(FEWEST, min(RESAMPLES, _WORK // len(own)))
+    wanted = resamples(len(own), RESAMPLES)
     generator, part = np.random.default_rng(seed), max(1, _CELLS // len(own))
-    for start in range(0, resamples, part):
-        count = min(part, resamples - start)
+    for start in range(0, wanted, part):
+        count = min(part, wanted - start)
         yield _areas(*(_resampled(counts, count, generator) for counts in (own, others)))
 
 
-def _resampled(counts: Counts, resamples: int, generator: np.random.Generator) -> Counts:
+def _resampled(counts: Counts, times: int, generator: np.random.Generator) -> Counts:
     """How many of the photos `(T,)` are drawn when as many as there are are drawn anew, `(B, T)`."""
     there, total = np.flatnonzero(counts), counts.sum()
-    drawn = np.zeros((resamples, len(counts)), np.int64)
-    drawn[:, there] = generator.multinomial(total, counts[there] / total, resamples)
+    drawn = np.zeros((times, len(counts)), np.int64)
+    drawn[:, there] = generator.multinomial(total, counts[there] / total, times)
     return drawn
 
 

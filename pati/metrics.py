@@ -21,6 +21,8 @@ Metric = Callable[[torch.Tensor, torch.Tensor], float]
 metrics: Registry[Metric] = Registry("metric")
 
 RESAMPLES = 2000
+FEWEST = 200  # resamples, where there are very many photos: intervals are narrow then
+_WORK = 10_000_000  # cells of all resamples: less than a second
 _CELLS = 4_000_000  # of an array of resamples
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
 
@@ -34,14 +36,14 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
 @metrics.register("macro_f1")
 def macro_f1(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean of the classes' F1, each class counting the same; one neither present nor predicted counts not at all."""
-    rows = [row for row in per_class(confusion(logits, labels)) if row["support"] or row["predicted"]]
-    return float(sum(row["f1"] for row in rows) / max(1, len(rows)))
+    scores = [row["f1"] for row in per_class(confusion(logits, labels)) if row["f1"] is not None]
+    return float(sum(scores) / max(1, len(scores)))
 
 
 @metrics.register("balanced_accuracy")
 def balanced_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean of the classes' recalls, each class counting the same."""
-    recalls = [row["recall"] for row in per_class(confusion(logits, labels)) if row["support"]]
+    recalls = [row["recall"] for row in per_class(confusion(logits, labels)) if row["recall"] is not None]
     return float(sum(recalls) / max(1, len(recalls)))
 
 
@@ -58,16 +60,17 @@ def confusion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def per_class(counts: torch.Tensor) -> list[dict[str, Any]]:
-    """Precision, recall, F1, support and number predicted of each class; 0 where undefined."""
+    """Precision, recall, F1, support and number predicted of each class; a score that is not defined is None: the
+    precision of a class never answered, the recall of one without photos, F1 where it is both."""
     rows = []
     for index in range(len(counts)):
         hits = counts[index, index].item()
         support, predicted = counts[index].sum().item(), counts[:, index].sum().item()
         rows.append(
             {
-                "precision": hits / predicted if predicted else 0.0,
-                "recall": hits / support if support else 0.0,
-                "f1": 2 * hits / (support + predicted) if support + predicted else 0.0,
+                "precision": hits / predicted if predicted else None,
+                "recall": hits / support if support else None,
+                "f1": 2 * hits / (support + predicted) if support + predicted else None,
                 "support": int(support),
                 "predicted": int(predicted),
             }
@@ -83,6 +86,41 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def paired_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
+    """95 % interval of the difference of two shares of the same photos, by how many each had right.
+
+    Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C), method 10:
+    Wilson's intervals of the two shares, added with their correlation.
+    """
+    count = both + only_first + only_second + neither
+    first, second = both + only_first, both + only_second
+    spread = math.sqrt(first * (count - first) * second * (count - second))
+    together = both * neither - only_first * only_second
+    correlation = (max(together - count / 2, 0) if together > 0 else together) / spread if spread else 0.0
+    return _difference((first, count), (second, count), correlation)
+
+
+def unpaired_interval(first: int, of_first: int, second: int, of_second: int) -> tuple[float, float]:
+    """95 % interval of the difference of two shares of different photos.
+
+    Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), method 10.
+    """
+    return _difference((first, of_first), (second, of_second), 0.0)
+
+
+def _difference(first: tuple[int, int], second: tuple[int, int], correlation: float) -> tuple[float, float]:
+    shares = [hits / count for hits, count in (first, second)]
+    (low, high), (other_low, other_high) = wilson(*first), wilson(*second)
+    below, above = shares[0] - low, high - shares[0]
+    other_below, other_above = shares[1] - other_low, other_high - shares[1]
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
+
+    middle = shares[0] - shares[1]
+    return max(-1.0, middle - reach(below, other_above)), min(1.0, middle + reach(above, other_below))
 
 
 def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np.float64]]:
@@ -136,6 +174,19 @@ def resampled(labels: NDArray[Any], *, resamples: int, seed: int = 0) -> Iterato
         yield times
 
 
+def resamples(cells: int, most: int = RESAMPLES) -> int:
+    """How many resamples of so many cells are drawn: `most`, and fewer where that would take long."""
+    return max(FEWEST, min(most, _WORK // cells))
+
+
+def drawn_anew(photos: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
+    """Photos by number, as many as there are, drawn with replacement, `(B, N)`; in parts: memory stays bounded."""
+    generator, part, left = np.random.default_rng(seed), max(1, _CELLS // photos), resamples(photos)
+    while left > 0:
+        yield generator.integers(0, photos, (min(part, left), photos))
+        left -= part
+
+
 def mean_interval(
     values: NDArray[np.float64], bounds: tuple[float, float] = (0.0, 1.0), *, seed: int = 0
 ) -> tuple[float, float]:
@@ -148,8 +199,8 @@ def mean_interval(
     if np.ptp(values) < 1e-9:
         unseen, value = wilson(0, count)[1], float(values[0])
         return value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES) @ values / count
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    means = np.concatenate([values[numbers].mean(1) for numbers in drawn_anew(count, seed=seed)])
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -162,6 +213,21 @@ def crossed_interval(values: NDArray[np.float64], *, seed: int = 0) -> tuple[flo
     sums, counts = (np.einsum("bn,nd,bd->b", photos, table, draws, optimize=True) for table in (filled, known * 1.0))
     low, high = np.percentile((sums / np.where(counts > 0, counts, np.nan))[counts > 0], [2.5, 97.5])
     return float(low), float(high)
+
+
+def log_loss_interval(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """95 % interval of `log_loss`: that of a mean.
+
+    Without a mistake among the answers it reaches to where as many photos as Wilson's interval allows for none of N are
+    of the class that is second to theirs: what a surely given wrong answer costs has gone unseen.
+    """
+    losses = -logits.double().log_softmax(1)
+    own, bounds = losses[torch.arange(len(labels)), labels], (losses.min().item(), losses.max().item())
+    low, high = mean_interval(own.numpy(), bounds)
+    if (losses.argmin(1) == labels).all():
+        second, unseen = losses.kthvalue(2, 1).values, wilson(0, len(labels))[1]
+        high = max(high, (own + unseen * (second - own)).mean().item())
+    return low, high
 
 
 def _number(name: str, value: object) -> float:
@@ -193,6 +259,7 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]
         **{name: score if math.isfinite(score) else None for name, score in scores.items()},
         "accuracy_interval": list(wilson(hits, len(labels))),
         **{f"{name}_interval": intervals[name].tolist() for name in ("macro_f1", "balanced_accuracy")},
+        "log_loss_interval": list(log_loss_interval(logits, labels)),
         "confusion": counts.tolist(),
         "per_class": [{"class": name, **row} for name, row in zip(classes, rows, strict=True)],
     }

@@ -579,11 +579,16 @@ def score(
         document | about | {"manifest": found.hash()},
     )  # fmt: skip
     if "test_scored" in document:
-        try:
-            report_again(folder, thorough=False)
-        except PatiError as error:
-            listen({"kind": "warning", "text": f"{run.report} does not tell of this scoring: {error.message}"})
+        _tell(run, listen)
     return document
+
+
+def _tell(run: Run, listen: Listen) -> None:
+    """What was just measured is told in the report, where that can be written."""
+    try:
+        report_again(run.folder, thorough=False)
+    except PatiError as error:
+        listen({"kind": "warning", "text": f"{run.report} does not tell of this: {error.message}"})
 
 
 def report_again(
@@ -608,12 +613,17 @@ def report_again(
         found, packed = _audited(_source_of(run, recipe), recipe, listen, run)
         answers, document = Predictions.read(run), run.read_metrics()
         listen({"kind": "stage", "name": "report"})
+        probes = {name: part for name, part in document["analysis"].items() if name in results.PROBES}
         if thorough:
-            document["analysis"] = results.analysed(made, found, packed, answers) | results.probed(
+            probes = results.probed(
                 made, found, packed, progress=lambda what, done, total: listen(
                     {"kind": "audit", "what": what, "done": done, "total": total}
                 ),
             )  # fmt: skip
+        document["analysis"] = results.analysed(made, found, packed, answers) | probes
+        for name, part in answers.splits.items():  # an older pati may have kept less of them
+            document[name] |= metrics.summary(part.logits, part.labels, found.classes)
+        if thorough:
             files.write_json(run.metrics, document)
         results.write(run, made, found, packed, recipe, document, answers, language=language)
     return run, document
@@ -622,7 +632,7 @@ def report_again(
 def outside(folder: str | Path, data: str | Path, *, listen: Listen = _silent) -> dict[str, Any]:
     """Show a run's model photos of something else: how well does it tell them from its test photos?
 
-    `data`: as for training; its classes don't matter. The result is kept in the run, for its report.
+    `data`: as for training; its classes don't matter. The result is kept in the run, and told in its report.
     """
     run = Run.open(folder)
     made = Classifier.load(run.folder)
@@ -645,6 +655,8 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = _silent) -
         kept = run.read_metrics()
         kept.setdefault("outside", {})[source.name] = document
         files.write_json(run.metrics, kept)
+    listen({"kind": "stage", "name": "report"})
+    _tell(run, listen)
     return {"data": source.name, **document}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +194,14 @@ def write(
 def explained(
     made: Classifier, logits: torch.Tensor, labels: torch.Tensor, paths: Sequence[str], photo: Callable[[int], Photo]
 ) -> list[report.Example]:
-    """The photos that a report shows, with their explanations; `photo` gives each one by its number."""
-    return [
-        report.Example(group, paths[number], made.classes[int(labels[number])], made.explain(photo(number)))
-        for group, number in report.pick_examples(made.calibrated(logits), labels)
-    ]
+    """The photos that a report shows, with explanations of the answers given; `photo` gives each one by its number."""
+    probabilities, found = made.calibrated(logits), []
+    for group, number in report.pick_examples(probabilities, labels):
+        row = dict(zip(made.classes, probabilities[number].tolist(), strict=True))
+        label = max(row, key=row.__getitem__)
+        explanation = made.explain(photo(number), label=label)
+        # Only the map is new.
+        given = replace(explanation.prediction, label=label, confidence=row[label], probabilities=row)
+        truth = made.classes[int(labels[number])]
+        found.append(report.Example(group, paths[number], truth, replace(explanation, prediction=given)))
+    return found

@@ -20,6 +20,7 @@ PHOTOS = 4000  # of the training photos: more change little
 DIRECTIONS = 128  # principal ones; beyond these all are taken to vary alike
 ODD = 0.01  # a photo is odd if this share of the validation photos, or less, is as odd
 SIZES = ("features", "directions", "quantiles")
+FEWEST = 27  # validation photos: by fewer, none can be odd, for first of all in both ranks is not rare enough
 _QUANTILES = 1000  # kept of the validation photos' values
 _LEAST = 0.01  # of a feature's usual value: below, its logarithm would be noise
 _MOST = 8.0  # standard deviations: beyond, a feature counts no more

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pati.metrics import wilson
+from pati.metrics import unpaired_interval, wilson
 
 PARTS = 4
 FEW = 30  # photos: a part with fewer tells little
@@ -42,7 +42,7 @@ def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[
     """Accuracy and its 95 % interval in `count` parts of about as many photos each, by rising value.
 
     Equal values stay together, so there may be fewer parts, and none where all are equal. `few` marks parts of fewer
-    photos than `FEW`.
+    photos than `FEW`; `difference`: to the accuracy on the photos outside the part.
     """
     order = np.argsort(values, kind="stable")
     changes = np.flatnonzero(np.diff(values[order])) + 1  # where another value begins
@@ -52,7 +52,8 @@ def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[
     cuts = sorted({int(changes[np.abs(changes - place).argmin()]) for place in wanted})
     rows = []
     for inside in np.split(order, cuts):
-        hits = int(right[inside].sum())
+        hits, others = int(right[inside].sum()), len(values) - len(inside)
+        other_hits = int(right.sum()) - hits
         rows.append(
             {
                 "low": float(values[inside].min()),
@@ -60,6 +61,8 @@ def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[
                 "photos": len(inside),
                 "accuracy": hits / len(inside),
                 "interval": list(wilson(hits, len(inside))),
+                "difference": hits / len(inside) - other_hits / others,
+                "difference_interval": list(unpaired_interval(hits, len(inside), other_hits, others)),
                 "few": len(inside) < FEW,
             }
         )

@@ -134,7 +134,7 @@ class Watch:
         for note in found.notes:
             say(f"note: {note}")
         if found.leaks():
-            say(f"warning: {len(found.leaks())} duplicate groups lie in more than one of the given splits")
+            say(f"warning: {len(found.leaks())} groups of copies, or by --group-by, lie in more than one given split")
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         plan = event["plan"]
@@ -372,7 +372,10 @@ def show_check(found: Manifest, screen: Console) -> None:
         for group in document["across_classes"][:20]:
             screen.print("  " + "  ".join(group), markup=False, soft_wrap=True)
     if document["leaks"]:
-        screen.print(f"[bold red]leaks:[/] {len(document['leaks'])} duplicate groups lie in more than one given split")
+        count = len(document["leaks"])
+        screen.print(
+            f"[bold red]leaks:[/] {count} groups of copies, or by --group-by, lie in more than one given split"
+        )
         for group in document["leaks"][:20]:
             screen.print("  " + "  ".join(group), markup=False, soft_wrap=True)
     for note in document["notes"]:
@@ -388,7 +391,8 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for row in document["per_class"]:
-        numbers = (f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))
+        values = (row[name] for name in ("precision", "recall", "f1"))
+        numbers = ("–" if value is None else f"{value:.3f}" for value in values)  # None: not defined
         table.add_row(Text(row["class"]), *numbers, str(row["support"]))
     screen.print(table)
     low, high = document["accuracy_interval"]

@@ -46,6 +46,13 @@ def test_calibration_section(kept: Calibration) -> None:
             for part, sure in zip(np.split(right, 15), np.split(probabilities.max(1)[order], 15), strict=True)
         )
         assert found[part]["error"] == pytest.approx(error)
+        low, high = found[part]["error_interval"]
+        assert low <= error <= high
+        low, high = found[part]["log_loss_interval"]
+        assert low < found[part]["log_loss"] < high
+    assert found["after"]["error"] < found["after"]["error_by_chance"]
+    assert found["after"]["error_interval"][0] == 0
+    assert found["risk_bound"] == wilson(0, 5000)[1] < found["risk"]
     assert found["after"]["error"] < found["before"]["error"] / 2
     confidence = (logits.double() / kept.temperature).softmax(1).max(1).values.numpy()
     odd = familiarity.numpy() <= 0.01
@@ -104,6 +111,9 @@ def test_a_risk_that_cannot_be_had_answers_nothing() -> None:
     logits, labels = answers(3)
     kept = Calibration(1.0, ((0.2, 0.1),), 600)
     found = analysis.calibrated(kept, logits, labels, torch.ones(len(labels)))
+    assert (found["coverage"], found["answered_accuracy"], found["threshold"]) == (0, None, None)
+    sure = Calibration(1.0, ((0.0, 1.0),), 600)  # a threshold that no photo here reaches
+    found = analysis.calibrated(sure, logits, labels, torch.ones(len(labels)))
     assert (found["coverage"], found["answered_accuracy"], found["threshold"]) == (0, None, 1.0)
 
 
@@ -156,6 +166,12 @@ def test_suspects_section() -> None:
     found = analysis.suspected(named, logits, labels, 1.0, CLASSES)
     assert (found["photos"], found["count"]) == (60, 2)
     assert [row["path"] for row in found["first"]] == ["31.jpg", "7.jpg"]  # the surer one first
+    assert found["decided"] == 0
+    for flag in ("confirmed", "relabelled"):  # a person has said that the label is right
+        decided = [dataclasses.replace(entry, flags=(flag,) * (n == 31)) for n, entry in enumerate(named)]
+        again = analysis.suspected(decided, logits, labels, 1.0, CLASSES)
+        assert (again["count"], again["decided"]) == (1, 1)
+        assert [row["path"] for row in again["first"]] == ["7.jpg"]
     for row, n in zip(found["first"], (31, 7), strict=True):
         probabilities = logits[n].double().softmax(0)
         assert row["label"] == CLASSES[labels[n]]

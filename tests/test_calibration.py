@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from pati import calibration
+from pati import calibration, metrics
 from pati.metrics import wilson
 
 
@@ -82,6 +82,44 @@ def test_the_error_falls_to_noise_at_the_right_temperature() -> None:
     }
     assert error[1.0] > 0.1
     assert error[2.0] < 0.015
+
+
+@pytest.mark.parametrize(("heat", "count"), [(1.0, 60), (1.0, 1000), (1.3, 200), (2.0, 200), (2.0, 1000)])
+def test_intervals_of_the_error_hold_it_about_as_often_as_they_say(
+    heat: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where every confidence is right, and the error found is chance alone."""
+    monkeypatch.setattr(metrics, "_WORK", 300 * count)  # 300 resamples
+    answers = calibration.confidences(*outcomes(10**6, 200_000, 3, heat))
+    truth = calibration.calibration_error(calibration.reliability(*answers))
+    held = []
+    for seed in range(100):
+        answers = calibration.confidences(*outcomes(seed, count, 3, heat))
+        (low, high), by_chance = calibration.error_interval(*answers, seed=seed)
+        error = calibration.calibration_error(calibration.reliability(*answers))
+        assert low - 1e-12 <= error <= high + 1e-12
+        held.append((low <= truth <= high, error <= by_chance))
+    shares = np.mean(held, 0)
+    assert shares[0] >= 0.84
+    assert (shares[1] > 0.9) == (heat == 1.0)
+
+
+@given(st.integers(0, 1000), st.integers(20, 200))
+def test_what_chance_alone_gives_equals_a_slow_simulation(seed: int, count: int) -> None:
+    generator = np.random.default_rng(seed)
+    confidence = generator.uniform(0.3, 1, count)
+    _, by_chance = calibration.error_interval(confidence, generator.random(count) < confidence, 5)
+    errors = [
+        calibration.calibration_error(calibration.reliability(confidence, generator.random(count) < confidence, 5))
+        for _ in range(400)
+    ]
+    assert by_chance == pytest.approx(np.percentile(errors, 97.5), rel=0.25)
+
+
+def test_no_mistake_is_not_taken_for_certain() -> None:
+    (low, high), _ = calibration.error_interval(np.full(30, 0.9999), np.ones(30, bool))
+    assert low == 0
+    assert high == pytest.approx(0.9999 - wilson(30, 30)[0])
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=60))

@@ -214,7 +214,10 @@ def test_decisions_are_followed_and_kept(dirty: Path, copied: Path) -> None:
     assert entries["square/c2.jpg"].reason == "dropped"
     assert not any("not followed" in note for note in found.notes)
     # A run that was trained with them goes on from there.
-    pipeline.train(dirty / "shapes", RECIPE, out=copied.parent / "second", decisions=table)
+    again = pipeline.train(dirty / "shapes", RECIPE, out=copied.parent / "second", decisions=table)
+    suspected = {row["path"] for row in again.metrics["analysis"]["suspects"]["first"]}
+    assert suspected.isdisjoint(wanted)
+    assert suspected == {path for path in suspected if "confirmed" not in entries[path].flags}
     third = cleaning.clean(dirty / "shapes", copied.parent / "second", listen=silent)
     assert third["decided"] == len(wanted)
     assert (

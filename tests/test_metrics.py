@@ -31,9 +31,11 @@ def test_equal_to_scikit_learn(outcome: tuple[torch.Tensor, torch.Tensor]) -> No
         reference.f1_score(labels, predicted, average="macro", zero_division=0)
     )
     np.testing.assert_array_equal(document["confusion"], reference.confusion_matrix(labels, predicted, labels=classes))
-    expected = reference.precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    expected = reference.precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=np.nan)
     for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
-        np.testing.assert_allclose([row[name] for row in document["per_class"]], values)
+        found = [row[name] for row in document["per_class"]]
+        assert not any(value is not None and np.isnan(value) for value in found)  # what is not defined is None
+        np.testing.assert_allclose(np.array(found, float), values)
     present = sorted(set(labels.tolist()))
     recalls = reference.recall_score(labels, predicted, labels=present, average=None, zero_division=0)
     assert document["balanced_accuracy"] == pytest.approx(recalls.mean())
@@ -58,6 +60,48 @@ def test_intervals_of_a_mean_hold_it_about_as_often_as_they_say() -> None:
         low, high = metrics.mean_interval(np.random.default_rng(seed).exponential(1, 60), seed=seed)
         held += low <= 1 <= high
     assert 0.88 <= held / 200 <= 0.98
+
+
+def test_means_of_very_many_photos_take_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer draws, in parts: the same interval, about."""
+    values = np.random.default_rng(0).exponential(1, 400)
+    whole = metrics.mean_interval(values)
+    monkeypatch.setattr(metrics, "_WORK", 400 * 500)
+    monkeypatch.setattr(metrics, "_CELLS", 400 * 30)
+    drawn = list(metrics.drawn_anew(400))
+    assert sum(map(len, drawn)) == 500
+    assert max(map(len, drawn)) == 30
+    np.testing.assert_allclose(metrics.mean_interval(values), whole, atol=0.03)
+    assert metrics.resamples(10**9) == metrics.FEWEST
+
+
+def test_interval_of_the_log_loss_holds_it_about_as_often_as_it_says() -> None:
+    def outcome(seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        logits = 2 * torch.randn(count, 3, generator=generator)
+        return logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+
+    truth = metrics.log_loss(*outcome(10**6, 300_000))
+    held = [low <= truth <= high for low, high in (metrics.log_loss_interval(*outcome(n, 150)) for n in range(150))]
+    assert 0.89 <= np.mean(held) <= 0.99
+
+
+def test_a_net_that_says_nothing_loses_the_same_whatever_the_labels() -> None:
+    low, high = metrics.log_loss_interval(torch.zeros(10, 4), torch.arange(10) % 4)
+    assert low == high == pytest.approx(np.log(4))
+
+
+def test_a_loss_without_a_mistake_is_not_taken_for_certain() -> None:
+    """Two answers in a hundred are wrong; of 30 photos mostly none is, and the loss seen is far too low."""
+    truth = 0.98 * np.log1p(np.exp(-6)) + 0.02 * np.log1p(np.exp(6))
+    generator, held, perfect = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        labels = torch.from_numpy((generator.random(30) < 0.02).astype(np.int64))
+        low, high = metrics.log_loss_interval(torch.tensor([6.0, 0.0]).expand(30, 2), labels)
+        held += low <= truth <= high
+        perfect += not labels.any()
+    assert perfect > 80
+    assert held / 200 > 0.9
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import re
 import shutil
 import zipfile
 from collections import Counter
@@ -14,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.torch
+from rich.console import Console
 
 import pati
-from pati import pipeline, plan
+from pati import pipeline, plan, terminal
 from pati.data.manifest import Manifest
 from pati.data.sources import Columns, find
 from pati.errors import PatiError
@@ -91,6 +94,15 @@ def test_scoring_another_set(trained: Path, tmp_path: Path) -> None:
     document = pipeline.score(trained, data=other)
     assert document["photos"] == 20
     assert document["unreadable"] == 1
+    triangle = document["per_class"][2]
+    assert (triangle["class"], triangle["support"], triangle["recall"]) == ("triangle", 0, None)
+    page = Path(document["report"]).read_text(encoding="utf-8")
+    row = re.search(r"<tr><td>triangle</td>(.*?)</tr>", page)
+    assert row
+    assert '<td class="n">–</td>' in row[1]
+    console = Console(file=io.StringIO(), width=100)
+    terminal.show_scores(document, console)
+    assert re.search(r"triangle .*–", console.file.getvalue())  # type: ignore[attr-defined]
     (other / "dog").mkdir()
     (other / "dog" / "1.jpg").write_bytes(jpeg(draw("circle", 1)))
     with pytest.raises(PatiError, match="does not know: dog"):
@@ -223,6 +235,10 @@ def test_class_names_with_signs_of_mathematics(shapes: Path, tmp_path: Path) -> 
     page = pipeline.train(shapes, QUICK, out=tmp_path / "run").run.report.read_text()
     assert "$5 &amp; &lt;b&gt;" in page
     assert "<b>$" not in page
+    card = (tmp_path / "run" / "model-card.md").read_text(encoding="utf-8")
+    assert r"\$5 \& \<b\>" in card
+    assert r"\$10\_a^2" in card
+    assert "<b>" not in card.replace(r"\<", "")
 
 
 def test_a_kill_before_the_first_checkpoint_leaves_no_epoch_twice(shapes: Path, tmp_path: Path) -> None:

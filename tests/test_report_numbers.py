@@ -67,12 +67,38 @@ def text(markup: str) -> str:
 
 
 def percent(share: float) -> str:
+    """Nothing is called none or all by rounding alone."""
+    size = abs(share)
+    if 0 < size < 0.0005:
+        return "< 0.1 %" if share > 0 else "> -0.1 %"
+    if 0.9995 <= size < 1:
+        return "> 99.9 %" if share > 0 else "< -99.9 %"
     return f"{100 * share:.1f} %"
+
+
+def percents(low: float, high: float) -> str:
+    return f"{100 * low:.1f} % – {100 * high:.1f} %"
 
 
 def wilson(hits: int, count: int) -> str:
     found = binomtest(int(hits), int(count)).proportion_ci(method="wilson")
-    return f"{percent(found.low)} – {percent(found.high)}"
+    return percents(found.low, found.high)
+
+
+def newcombe(hits: int, count: int, other_hits: int, other_count: int) -> tuple[float, float]:
+    """The difference of two shares, step by step as in the paper."""
+    one, two = hits / count, other_hits / other_count
+    first, second = (
+        binomtest(int(n), int(of)).proportion_ci(method="wilson")
+        for n, of in ((hits, count), (other_hits, other_count))
+    )
+    below = np.sqrt((one - first.low) ** 2 + (second.high - two) ** 2)
+    above = np.sqrt((first.high - one) ** 2 + (two - second.low) ** 2)
+    return one - two - below, one - two + above
+
+
+def span(cell: str) -> list[float]:
+    return [float(end) for end in cell.split("–")]
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +132,13 @@ def test_scores(told: Told) -> None:
     assert f"{EN['accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
     assert f"{EN['macro_f1']} {reference.f1_score(told.labels, answers, average='macro'):.3f}" in shown
     assert f"{EN['balanced_accuracy']}: {percent(reference.balanced_accuracy_score(told.labels, answers))}" in shown
-    assert (
-        f"{EN['log_loss']}: {reference.log_loss(told.labels, softmax(told.logits.astype(float), axis=1)):.3f}" in shown
-    )
+    probabilities = softmax(told.logits.astype(float), axis=1)
+    found = re.search(rf"{EN['log_loss']}: ([\d.]+) \(([^)]+)\)", shown)
+    assert found
+    assert found[1] == f"{reference.log_loss(told.labels, probabilities):.3f}"
+    losses, generator = -np.log(probabilities[np.arange(count), told.labels]), np.random.default_rng(2)
+    means = [generator.choice(losses, count).mean() for _ in range(2000)]
+    assert span(found[2]) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)
     assert f"{EN['photos']} {count}" in shown
 
 
@@ -149,8 +179,33 @@ def test_calibration(told: Told) -> None:
             inside = order[start : start + len(order) // bins + (number < larger)]
             start += len(inside)
             error += abs(sum(confidence[i] for i in inside) - sum(right[i] for i in inside)) / len(order)
-        shown = [f"{heat:.2f}", f"{error:.3f}", f"{reference.log_loss(labels, probabilities):.3f}"]
-        assert rows[EN[name]] == shown
+        cells = [cell.split() for cell in rows[EN[name]]]
+        assert [cell[0] for cell in cells[:2]] == [f"{heat:.2f}", f"{error:.3f}"]
+        assert cells[3][0] == f"{reference.log_loss(labels, probabilities):.3f}"
+        losses = -np.log(probabilities[np.arange(len(labels)), labels])
+        generator = np.random.default_rng(1)
+        means = [generator.choice(losses, len(losses)).mean() for _ in range(2000)]
+        assert span(cells[3][1]) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)
+        parts, sure, hits = np.array_split(np.array(order), bins), confidence, right
+
+        def error_of(hits: NDArray[Any], times: NDArray[Any], parts: Any = parts, sure: Any = sure) -> float:
+            return sum(abs((times * (hits - sure))[part].sum()) for part in parts) / len(hits)
+
+        once = np.ones(len(labels))
+        fair = [error_of(generator.random(len(labels)) < sure, once) for _ in range(1000)]
+        assert float(cells[2][0]) == pytest.approx(np.percentile(fair, 97.5), abs=0.01)
+        anew = [
+            error_of(hits, np.bincount(generator.integers(0, len(labels), len(labels)), minlength=len(labels)))
+            for _ in range(1000)
+        ]
+        low, high = np.percentile(anew, [2.5, 97.5])
+        chance = error <= float(cells[2][0])
+        accuracy = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+        off = max(abs(accuracy.low - sure.mean()), abs(accuracy.high - sure.mean()))
+        expected = (0 if chance else max(0, 2 * error - high), max(error, 2 * error - low, off))
+        assert span(cells[1][1]) == pytest.approx(expected, abs=0.012)
+    photos = len(told.validation_labels)
+    assert f"{EN['calibration_text']} {photos}." in text(told.sections[EN["calibration"]])
 
 
 def test_temperature_has_the_least_loss_on_validation_photos(told: Told) -> None:
@@ -172,13 +227,17 @@ def test_when_it_is_unsure(told: Told) -> None:
     odd = told.familiarity <= 0.01
     answered = (confidence >= threshold) & ~odd
     hits, count = int((told.probabilities.argmax(1) == told.labels)[answered].sum()), int(answered.sum())
-    assert f"{EN['threshold']} {percent(min(1.0, threshold))}" in shown
+    assert f"{EN['threshold']} {percent(threshold) if threshold <= 1 else '–'}" in shown
+    photos = len(told.validation_labels)
+    bound = binomtest(0, photos).proportion_ci(method="wilson").high  # 60 photos can't show 1 %
+    assert f"{EN['unsure_few']} {photos}. {EN['unsure_bound']} {percent(bound)}." in shown
+    assert (EN["odd_text"] in shown, EN["odd_few"] in shown) == (True, False)
     assert f"{EN['odd']}: {percent(odd.mean())}" in shown
     assert f"{percent(count / len(answered))} {EN['interval']}: {wilson(count, len(answered))}" in shown
     if count:
         assert f"{EN['answered_accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
-    else:
-        assert EN["unsure_none"] in shown
+    assert (EN["unsure_none"] in shown) == (threshold > 1)
+    assert (EN["unsure_all"] in shown) == (threshold <= 1 and not count)
 
 
 def test_areas_under_curves(told: Told) -> None:
@@ -189,6 +248,10 @@ def test_areas_under_curves(told: Told) -> None:
         area = reference.roc_auc_score(own, raw[:, number])
         average = reference.average_precision_score(own, raw[:, number])
         assert (rows[name][0], rows[name][2]) == (f"{area:.3f}", f"{average:.3f}")
+        assert max(area, average) < 0.9995
+        for value, cell in ((area, rows[name][1]), (average, rows[name][3])):
+            low, high = span(cell)
+            assert low < value < high
 
 
 def test_slices(told: Told) -> None:
@@ -201,8 +264,8 @@ def test_slices(told: Told) -> None:
     means = np.array([values.mean() for values in brightness])
     rows, name = [], ""
     for row in told.rows(EN["slices"])[1:]:
-        name = row[0] if len(row) != 4 else name  # it spans the rows of its parts
-        rows += [row[-4:]] if name == EN["slice_brightness"] else []
+        name = row[0] if len(row) != 5 else name  # it spans the rows of its parts
+        rows += [row[-5:]] if name == EN["slice_brightness"] else []
     assert sum(int(row[1]) for row in rows) == len(entries)
     for number, row in enumerate(rows):
         # Their bounds are rounded to two digits: count the photos by rank.
@@ -212,6 +275,11 @@ def test_slices(told: Told) -> None:
         assert (means[inside].min(), means[inside].max()) == pytest.approx((low, high), abs=0.02)
         assert row[2].startswith(percent(right[inside].mean()))
         assert row[3] == wilson(right[inside].sum(), len(inside))
+        rest = np.setdiff1d(np.arange(len(entries)), inside)
+        difference = right[inside].mean() - right[rest].mean()
+        low, high = newcombe(right[inside].sum(), len(inside), right[rest].sum(), len(rest))
+        same = f" {EN['no_difference']}" * bool(low <= 0 <= high)
+        assert row[4] == f"{percent(difference)} {percents(low, high)}{same}"
     (size,) = [row for row in told.rows(EN["slices"]) if row[0] == EN["slice_size"]]
     assert size[1] == EN["slices_same"]
 
@@ -230,6 +298,10 @@ def test_suspected_labels(told: Told) -> None:
     entries = [*told.found.of_split("validation"), *told.found.of_split("test")]
     shown = re.findall(r"<figcaption>.*?</figcaption>", told.sections[EN["suspects"]], re.S)
     assert len(shown) == len(order)
+    section = text(told.sections[EN["suspects"]])
+    assert EN["suspects_unseen"] in section
+    assert EN["suspects_leaked"] not in section
+    assert EN["suspects_decided"] not in section
     for caption, number in zip(shown, order, strict=True):
         assert entries[number].path in text(caption)
         assert (
@@ -247,6 +319,7 @@ def test_photos_from_elsewhere(told: Told) -> None:
     )
     odd, unsure = (strange <= 0.01).sum(), sum(answer.unsure for answer in answers)
     assert row[:2] == ["strange", str(len(strange))]
+    assert EN["outside_auroc"] in text(told.sections[EN["outside"]])
     assert row[2].startswith(percent(area))
     assert row[3:] == [f"{percent(n / len(strange))} {wilson(n, len(strange))}" for n in (odd, unsure)]
 
@@ -257,6 +330,12 @@ def test_damaged_photos_and_explanations_are_those_kept(told: Told) -> None:
     rows = {row[0]: row[1:] for row in told.rows(EN["robustness"]) if row[0]}
     assert kept["robustness"]["photos"] == len(validation)
     assert rows[EN["undamaged"]][1:3] == [percent(validation.mean()), wilson(validation.sum(), len(validation))]
+    told_rows = [row for row in told.rows(EN["robustness"])[1:] if row[0] != EN["undamaged"]]
+    kept_rows = [row for kind in kept["robustness"]["kinds"].values() for row in kind]
+    for shown, row in zip(told_rows, kept_rows, strict=True):
+        low, high = row["lost_interval"]
+        same = f" {EN['no_difference']}" * (low <= 0 <= high)
+        assert shown[-1] == f"{percent(validation.mean() - row['accuracy'])} {percents(low, high)}{same}"
     rows = {row[0]: row[1:] for row in told.rows(EN["believable"])}
     assert set(kept["explanations"]["measures"]) == {"insertion", "deletion", "road"}
     for name, measure in kept["explanations"]["measures"].items():

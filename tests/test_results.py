@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import pati
-from pati import cli, pipeline, report, results
+from pati import analysis, cli, pipeline, report, results
+from pati.calibration import Calibration
 from pati.classifier import Classifier
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
@@ -165,6 +166,148 @@ def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
     assert WORDS["en"]["dependent"] not in Path(
         pipeline.score(plain.folder, data=write_shapes(tmp_path / "new", per_class=4, first=700))["report"]
     ).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("photos", "thresholds", "told", "card"),
+    [
+        (20, ((0.2, 0.5),), {"unsure_few", "odd_few", "unsure_none"}, ("in every case", "16.1 %")),
+        (60, ((0.0, 1.0),), {"unsure_few", "odd_text", "unsure_all"}, ("is below 100.0 %, or where", "6.0 %")),
+        (5000, ((0.0, 0.4),), {"odd_text"}, ("is below 40.0 %, or where",)),
+    ],
+)
+def test_what_few_validation_photos_cannot_show_is_told(
+    trained: Path,
+    tmp_path: Path,
+    photos: int,
+    thresholds: tuple[tuple[float, float], ...],
+    told: set[str],
+    card: tuple[str, ...],
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    made = pati.load(run)
+    made.calibration = Calibration(1.0, thresholds, photos)
+    made.save(run / "model.safetensors")
+    page = html.unescape(pipeline.report_again(run)[0].report.read_text(encoding="utf-8"))
+    keys = ("unsure_few", "odd_few", "odd_text", "unsure_none", "unsure_all")
+    for language in LANGUAGES:
+        assert {key for key in keys if WORDS[language][key] in page} == told
+    text = (run / "model-card.md").read_text(encoding="utf-8")
+    for part in card:
+        assert part in text
+    assert ("too few to call a photo odd" in text) == ("odd_few" in told)
+    assert ("share of wrong answers may be as high as" in text) == ("unsure_few" in told)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0.9996, ("> ", "99.9")), (0.9994, ("", "99.9")), (1.0, ("", "100.0")), (1 - 1e-12, ("", "100.0")),
+        (0.0004, ("< ", "0.1")), (0.0006, ("", "0.1")), (0.0, ("", "0.0")), (-0.0004, ("> -", "0.1")),
+        (-0.25, ("-", "25.0")), (-0.9999, ("< -", "99.9")), (-1.0, ("-", "100.0")),
+    ],
+)  # fmt: skip
+def test_rounding_makes_nothing_perfect(value: float, told: tuple[str, str]) -> None:
+    assert report.careful(value, 100, 1) == told
+
+
+def test_any_name_is_itself_in_markdown() -> None:
+    assert report._markdown("a_b*[c](d) `e` <f> | \\") == r"a\_b\*\[c\](d) \`e\` \<f\> \| \\"
+    assert report._code("a b") == "`a b`"
+    assert report._code("`a``b") == "``` `a``b ```"
+
+
+def test_copies_in_training_are_told_and_nothing_else_is_claimed(tmp_path: Path, cache: Path) -> None:
+    data = tmp_path / "data"
+    for number, part in enumerate(("train", "validation", "test")):
+        write_shapes(data / part, per_class=16, first=100 * number)
+    for number, part in enumerate(("validation", "test", "test")):
+        shutil.copy(data / "train" / "circle" / f"{number}.jpg", data / part / "circle" / f"copy-{number}.jpg")
+    run = pipeline.train(data, Recipe(epochs=1, size=32, growth=(1.0,), width=0.25), out=tmp_path / "run").run
+    page, card = run.report.read_text(encoding="utf-8"), run.card.read_text(encoding="utf-8")
+    assert f'{WORDS["en"]["leaked"]}</span><span lang="tr">{WORDS["tr"]["leaked"]}</span> 2</p>' in page
+    assert f'{WORDS["en"]["suspects_leaked"]}</span><span lang="tr">{WORDS["tr"]["suspects_leaked"]}</span> 3.' in page
+    assert WORDS["en"]["suspects_unseen"] not in page
+    assert "Of 2 test photos a copy" in card
+
+
+def test_showing_something_else_is_told_at_once(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    for text, expected in (
+        ((run / "report.html"), WORDS["en"]["outside_none"]),
+        (run / "model-card.md", "not been measured"),
+    ):
+        assert expected in text.read_text(encoding="utf-8")
+    pipeline.outside(run, write_shapes(tmp_path / "strange", per_class=4, first=900))
+    page, card = ((run / name).read_text(encoding="utf-8") for name in ("report.html", "model-card.md"))
+    assert WORDS["en"]["outside_none"] not in page
+    assert WORDS["en"]["outside_auroc"] in page
+    assert "Of 12 photos of strange" in card
+    assert "not been measured" not in card
+
+
+def test_the_gallery_shows_the_answers_that_were_given(trained: Path, tmp_path: Path) -> None:
+    """Not those of the net as it answers today, as on another machine."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    with np.load(run / "predictions.npz") as stored:
+        arrays = dict(stored)
+    arrays["test_logits"] = np.eye(3, dtype=np.float32)[(arrays["test_labels"] + 1) % 3]
+    np.savez(run / "predictions.npz", **arrays)
+    made = pati.load(run)
+    assert made.calibration is not None
+    heat = made.calibration.temperature
+    share = f"{100 / (1 + 2 * np.exp(-1 / heat)):.1f}"
+    page = pipeline.report_again(run, thorough=False)[0].report.read_text(encoding="utf-8")
+    captions = re.findall(r"<figcaption><span class=\"bad\">.*?</figcaption>", page.split(WORDS["en"]["examples"])[-1])
+    assert len(captions) == 12  # six surest mistakes, six least sure; none is right
+    classes = made.classes
+    for caption in captions:
+        answer = re.search(r"</span>: (\w+) <span lang=\"en\">([\d.]+)", caption)
+        truth = re.search(r"gerçek</span>: (\w+)", caption)
+        assert answer
+        assert truth
+        assert answer[2] == share
+        assert classes.index(answer[1]) == (classes.index(truth[1]) + 1) % 3
+
+
+def test_a_report_of_an_older_run_has_all_that_its_answers_tell(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    document = json.loads((run / "metrics.json").read_text())
+    del document["test"]["log_loss_interval"], document["analysis"]["calibration"]["before"]["error_interval"]
+    (run / "metrics.json").write_text(json.dumps(document))
+    before = (run / "report.html").read_bytes()
+    pipeline.report_again(run, thorough=False)
+    assert (run / "report.html").read_bytes() == before
+
+
+def test_slices_of_some_photos_are_told(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert WORDS["en"]["slices_some"] not in (trained / "report.html").read_text(encoding="utf-8")
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    monkeypatch.setattr(analysis, "MOST_SLICED", 9)
+    page = pipeline.report_again(run, thorough=False)[0].report.read_text(encoding="utf-8")
+    assert f'{WORDS["en"]["slices_some"]}</span><span lang="tr">{WORDS["tr"]["slices_some"]}</span> 9.' in page
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+def test_the_card_calls_damage_harmful_only_where_that_can_be_told(trained: Path, tmp_path: Path, loss: float) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    document = json.loads((run / "metrics.json").read_text())
+    right = torch.ones(50, 1 + len(analysis.DAMAGES), dtype=torch.float64)
+    right[: int(50 * loss), 3] = 0  # the first kind at its strongest
+    document["analysis"]["robustness"] = analysis.robustness(right)
+    (run / "metrics.json").write_text(json.dumps(document))
+    made, _ = pipeline.report_again(run, thorough=False)
+    card, page = made.card.read_text(encoding="utf-8"), made.report.read_text(encoding="utf-8")
+    assert ("Damaged photos are answered worse" in card) == (loss > 0)
+    assert ("can't be told from 50 validation photos" in card) == (loss == 0)
+    section = page.split(WORDS["en"]["robustness_text"])[1].split("</table>")[0]
+    assert section.count(WORDS["en"]["no_difference"]) == len(analysis.DAMAGES) - (loss > 0)
 
 
 def test_nothing_is_said_of_photos_that_are_not_alike(trained: Path) -> None:

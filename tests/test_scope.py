@@ -73,6 +73,13 @@ def test_strange_and_unsure_photos_are_odd(made: Scope) -> None:
     assert made.familiarity(usual, torch.full((200,), 1e-4)).mean() < made.familiarity(usual, sure).mean() / 5
 
 
+def test_by_fewer_photos_none_can_be_odd() -> None:
+    oddest = drawn(1, seed=9, shift=100.0)
+    for count in (scope.FEWEST - 1, scope.FEWEST):
+        found = Scope.of(drawn(100), drawn(count, seed=1), torch.linspace(0.5, 1, count))
+        assert bool(found.familiarity(oddest, torch.zeros(1)) <= scope.ODD) == (count == scope.FEWEST)
+
+
 def test_the_same_photos_make_the_same_scope(made: Scope) -> None:
     before = torch.random.get_rng_state()
     again = Scope.of(drawn(3000), drawn(800, seed=1), torch.rand(800, generator=torch.Generator().manual_seed(3)))

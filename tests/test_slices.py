@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from scipy.ndimage import laplace
 
 from pati import slices
-from pati.metrics import wilson
+from pati.metrics import unpaired_interval, wilson
 from tests.conftest import draw
 
 PHOTOS = np.stack([np.asarray(draw("circle", number, 64)) for number in range(3)])
@@ -35,6 +36,9 @@ def test_parts_equal_counting(answers: list[tuple[int, bool]], count: int) -> No
         assert row["accuracy"] == right[inside].mean()
         assert row["interval"] == list(wilson(int(right[inside].sum()), int(inside.sum())))
         assert row["few"] == (inside.sum() < slices.FEW)
+        assert row["difference"] == pytest.approx(right[inside].mean() - right[~inside].mean())
+        counts = right[inside].sum(), inside.sum(), right[~inside].sum(), (~inside).sum()
+        assert row["difference_interval"] == list(unpaired_interval(*map(int, counts)))
 
 
 def test_parts_are_of_equal_count_where_values_differ() -> None:

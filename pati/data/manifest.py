@@ -93,6 +93,11 @@ class Manifest:
         together = [*self.duplicate_groups(), *members.values()]
         return [group for group in together if len({entry.split for entry in group}) > 1]
 
+    def leaked(self, *names: str) -> int:
+        """How many photos of these splits have a copy, or another of their user group, among the training photos."""
+        groups = [group for group in self.leaks() if any(entry.split == "train" for entry in group)]
+        return len({entry.path for group in groups for entry in group if entry.split in names})
+
     def dependent(self, name: str) -> dict[str, int]:
         """How far photos of a split say the same: the `groups` of the user that they come in, where some hold several,
         and the `copies` of others among them; only what there is."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import bisect
+import json
+import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -113,6 +116,7 @@ def write(
         groups=groups,
         crossing=[group for group in groups if len({entry.label for entry in group}) > 1],
         leaks=len(manifest.leaks()),
+        leaked={"test": manifest.leaked("test"), "both": manifest.leaked("validation", "test")},
         notes=manifest.notes,
         most=MOST_LISTED,
         suspects=[
@@ -209,15 +213,16 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any]
     """The model card: what the model is for, what it was made of, what it is worth, and what it can't do."""
     found = document["analysis"]
     damage = found.get("robustness")
-    at_worst = [{"kind": kind, "lost": rows[-1]["lost"]} for kind, rows in damage["kinds"].items()] if damage else []
+    at_worst = [{"kind": kind, **rows[-1]} for kind, rows in damage["kinds"].items()] if damage else []
     counts = Counter(entry.split for entry in manifest.kept)
     return _filled(
         "card.md.jinja",
         markup=False,
         name=run.folder.resolve().name,
-        file=str(run.model),
-        classes=[printable(name) for name in document["classes"]],
-        source=printable(manifest.source),
+        predict=f"pati predict {shlex.quote(str(run.model))} PHOTO…",
+        load=f'pati.load({json.dumps(str(run.model), ensure_ascii=False)}).predict("photo.jpg")',
+        classes=document["classes"],
+        source=manifest.source,
         kept=len(manifest.kept),
         seen=len(manifest.entries),
         counts=counts,
@@ -229,7 +234,10 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any]
         balance=document["balance"],
         dependent=manifest.dependent("test"),
         test=document["test"],
-        worst=min(document["test"]["per_class"], key=lambda row: float(row["recall"])),
+        worst=min(
+            (row for row in document["test"]["per_class"] if row["recall"] is not None),
+            key=lambda row: float(row["recall"]),
+        ),
         calibration=found["calibration"],
         outside=document.get("outside", {}),
         damage=damage,
@@ -237,8 +245,24 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any]
         suspects=found["suspects"]["count"],
         manifest=document["manifest"],
         versions=document["versions"],
-        percent=lambda share: f"{100 * share:.1f} %",
+        leaked=manifest.leaked("test"),
+        percent=lambda share: "".join(careful(share, 100, 1)) + " %",
+        percents=lambda ends: " – ".join(f"{100 * end:.1f} %" for end in ends),
+        number=lambda share: "".join(careful(share, 1, 3)),
+        numbers=lambda ends: " – ".join(f"{end:.3f}" for end in ends),
     )
+
+
+def _markdown(text: str) -> str:
+    """Any text as it is in Markdown, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|&~$])", r"\\\1", printable(text))
+
+
+def _code(text: str) -> str:
+    """Any text as code in Markdown: between more backticks than it holds in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " * text.startswith("`") or " " * text.endswith("`")
+    return f"{fence}{space}{printable(text)}{space}{fence}"
 
 
 def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
@@ -299,6 +323,18 @@ def write_review(
     files.write_text(path, page)
 
 
+def careful(value: float, whole: int, digits: int) -> tuple[str, str]:
+    """A share as so many of `whole` with so many digits, after what stands before it: a minus, and a sign where
+    rounding alone would make it none or all. 0.9996 of 100 with 1 digit is ("> ", "99.9")."""
+    size, step, sign = abs(value), 10.0**-digits, ""
+    number = round(whole * size, digits)
+    if size > 1e-9 and not number:
+        number, sign = step, "< " if value > 0 else "> "
+    if size < 1 - 1e-9 and number == whole:
+        number, sign = whole - step, "> " if value > 0 else "< "
+    return sign + "-" * (value < 0 and number > 0), f"{number:.{digits}f}"
+
+
 def _filled(template: str, *, markup: bool = True, **values: Any) -> str:
     """A template of this package, as HTML with `markup`, with these values; each one also knows the words."""
     environment = jinja2.Environment(
@@ -308,8 +344,7 @@ def _filled(template: str, *, markup: bool = True, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
-    environment.filters["zip"] = zip
+    environment.filters |= {"careful": careful, "markdown": _markdown, "code": _code, "zip": zip}
     environment.filters["told"] = lambda text, language: printable(told(text, language))
     environment.globals |= {"words": WORDS, "languages": LANGUAGES, "dark_style": figures.DARK_STYLE}
     return environment.get_template(template).render(**values)

@@ -19,6 +19,8 @@ WORDS: dict[str, dict[str, str]] = {
         "true intervals are wider.",
         "dependent_groups": "Groups that the photos come in",
         "dependent_copies": "Copies, or nearly, of others among them",
+        "leaked": "Test photos of which a copy, or another of the same group, was trained on, which makes the score "
+        "too good:",
         "class": "Class",
         "classes": "Scores by class",
         "precision": "Precision",
@@ -37,11 +39,15 @@ WORDS: dict[str, dict[str, str]] = {
         "calibration": "Can the confidence be believed?",
         "points": "The figure in numbers",
         "calibration_text": "If the model is right as often as it is sure, the points lie on the dashed line. Each "
-        "point stands for the same number of photos; bars are 95 % intervals. The temperature was fitted on the run's "
-        "validation photos.",
+        "point stands for the same number of photos; bars are 95 % intervals. The temperature was fitted on the "
+        "validation photos of the run:",
         "calibration_before": "Before",
         "calibration_after": "After temperature scaling",
         "calibration_error": "Expected calibration error",
+        "calibration_chance": "By chance alone, up to",
+        "calibration_bias": "The calibration error of few photos comes out too high: beside it stands what it may "
+        "reach by chance alone (in 97.5 % of cases) when every confidence is right. An interval that holds 0 tells no "
+        "error from chance.",
         "temperature": "Temperature",
         "confidence": "Confidence",
         "coverage": "Photos answered",
@@ -50,13 +56,22 @@ WORDS: dict[str, dict[str, str]] = {
         "unsure": "When it says “unsure”",
         "unsure_text": "Photos whose confidence lies below the threshold are answered as unsure. It was chosen on the "
         "validation photos so that, among the answered, at most this share is wrong:",
+        "unsure_few": "Few validation photos to choose a threshold on:",
+        "unsure_bound": "Even if none of so many is answered wrongly, the share of wrong answers may be as high as",
+        "unsure_all": "None of the photos here is both sure enough and not odd: all are answered as unsure.",
         "unsure_none": "No threshold keeps to this share on the validation photos: every answer counts as unsure.",
         "odd": "Odd photos",
         "odd_text": "Photos odder than 99 % of the validation photos, by what the net's stages see and how sure the "
         "answer is, are answered as unsure too.",
+        "odd_few": "There are too few validation photos to call any photo odd. It takes at least",
         "outside": "Shown something else",
         "outside_text": "Photos of other things, against the test photos. The net knows nothing of what they show: "
         "what looks like its training photos and is answered surely passes as one of them.",
+        "outside_none": "How well photos of other things are told from those it was trained on has not been measured. "
+        "To measure it:",
+        "outside_auroc": "The first share is the area under the ROC curve (AUROC): of a photo of something else and a "
+        "test photo, how often the former is the less familiar one; 50 % is chance. It holds for such photos alone: "
+        "others may be told less well.",
         "outside_area": "Less familiar than a test photo",
         "outside_odd": "called odd",
         "outside_unsure": "answered as unsure",
@@ -70,8 +85,12 @@ WORDS: dict[str, dict[str, str]] = {
         "roc_area": "Area under ROC",
         "average_precision": "Average precision",
         "slices": "Which photos it gets wrong",
-        "slices_text": "Accuracy by properties of the photos, in parts of about equal count; brightness and "
-        "sharpness are those that the net sees. Parts whose interval lies far from the others' deserve a look.",
+        "slices_text": "Accuracy by properties of the photos, in parts of about equal count; brightness and sharpness "
+        "are those that the net sees. Each part is compared with the photos outside it; its interval holds 95 % by "
+        "itself, so of twenty parts one differs by chance.",
+        "slices_some": "Measured on some of the photos, evenly spread:",
+        "slices_rest": "Against the rest",
+        "no_difference": "no difference can be told",
         "slice": "Property",
         "slice_range": "From–to",
         "slice_size": "Size (side in px)",
@@ -81,9 +100,12 @@ WORDS: dict[str, dict[str, str]] = {
         "slice_few": "few photos: tells little",
         "slices_same": "the same for all photos",
         "suspects": "Labels that are likely wrong",
-        "suspects_text": "Photos of the validation and test splits, none of which was trained on, that the model is "
-        "confident belong to another class (confident learning), the most suspect first. Some are mistakes of the "
-        "model: look before you change a label.",
+        "suspects_text": "Photos of the validation and test splits that the model is confident belong to another class "
+        "(confident learning), the most suspect first. Some are mistakes of the model: look before you change a label.",
+        "suspects_unseen": "None of them was trained on.",
+        "suspects_leaked": "Copies of some of the photos looked at, or others of the same group, were trained on, and "
+        "the model may only repeat their labels:",
+        "suspects_decided": "Left out, as a person has decided on their labels:",
         "suspects_none": "None found.",
         "suspects_count": "photos of",
         "suspects_shown": "The first {} are shown; pati clean lists them all.",
@@ -192,7 +214,8 @@ WORDS: dict[str, dict[str, str]] = {
         "more": "{} more are in manifest.jsonl, beside this page.",
         "duplicates": "Groups of duplicates (exact or near), each kept in one split",
         "crossing": "Duplicates across classes, likely label errors",
-        "leaks": "duplicate groups lie in more than one of the splits that came with the data",
+        "leaks": "groups (copies, or photos of one user group) lie in more than one of the splits that came with the "
+        "data",
         "recipe": "The recipe",
         "recipe_all": "All choices",
         "versions": "Versions and machine",
@@ -272,6 +295,8 @@ WORDS: dict[str, dict[str, str]] = {
         "dependent": "Buradaki bütün güven aralıkları, fotoğrafları birbirinden bağımsız sayar. Bunların bir bölümü "
         "birbirine benziyor; bu yüzden gerçek aralıklar daha geniştir.",
         "dependent_groups": "Fotoğrafların geldiği grup sayısı",
+        "leaked": "Bir kopyası ya da aynı gruptan bir başkası eğitimde kullanılmış test fotoğrafları; puanı "
+        "olduğundan iyi gösterir:",
         "dependent_copies": "Başkalarının birebir ya da çok benzer kopyası olanlar",
         "class": "Sınıf",
         "classes": "Sınıflara göre puanlar",
@@ -291,11 +316,15 @@ WORDS: dict[str, dict[str, str]] = {
         "calibration": "Güven değerine inanılabilir mi?",
         "points": "Şekildeki sayılar",
         "calibration_text": "Model emin olduğu kadar haklıysa noktalar kesikli çizgiye denk gelir. Her nokta eşit "
-        "sayıda fotoğrafı temsil eder; çubuklar %95 güven aralığıdır. Sıcaklık, eğitimin doğrulama fotoğraflarına göre "
-        "ayarlandı.",
+        "sayıda fotoğrafı temsil eder; çubuklar %95 güven aralığıdır. Sıcaklığın ayarlandığı doğrulama "
+        "fotoğraflarının sayısı:",
         "calibration_before": "Önce",
         "calibration_after": "Sıcaklık ölçeklemesinden sonra",
         "calibration_error": "Beklenen kalibrasyon hatası",
+        "calibration_chance": "Yalnızca rastlantıyla, en çok",
+        "calibration_bias": "Az fotoğrafta kalibrasyon hatası olduğundan yüksek çıkar: yanında, bütün güven değerleri "
+        "doğru olsa bile yalnızca rastlantıyla (her yüz durumun 97,5’inde) varabileceği değer yazılıdır. Sıfırı içeren "
+        "bir aralıkta hata rastlantıdan ayırt edilemez.",
         "temperature": "Sıcaklık",
         "confidence": "Güven",
         "coverage": "Yanıtlanan fotoğraflar",
@@ -304,13 +333,23 @@ WORDS: dict[str, dict[str, str]] = {
         "unsure": "Ne zaman “emin değil” diyor",
         "unsure_text": "Güveni eşiğin altında kalan fotoğraflar “emin değil” diye yanıtlanır. Eşik, yanıtlananların "
         "en çok şu kadarı yanlış olacak biçimde, doğrulama fotoğraflarına göre seçildi:",
+        "unsure_few": "Eşiğin seçildiği doğrulama fotoğrafları az:",
+        "unsure_bound": "Bu kadar fotoğrafın hiçbiri yanlış yanıtlanmasa bile yanlış yanıtların payı şu kadar yüksek "
+        "olabilir:",
+        "unsure_all": "Buradaki fotoğrafların hiçbirinin yanıtı yeterince emin ve kendisi alışılmış değil: hepsi “emin "
+        "değil” diye yanıtlanır.",
         "unsure_none": "Doğrulama fotoğraflarında hiçbir eşik bu oranı tutturamıyor: her yanıt “emin değil” sayılır.",
         "odd": "Alışılmadık fotoğraflar",
         "odd_text": "Ağın aşamalarının gördüğüne ve yanıtın kesinliğine bakınca doğrulama fotoğraflarının "
         "%99'undan daha alışılmadık olanlar da “emin değil” diye yanıtlanır.",
+        "odd_few": "Herhangi bir fotoğrafa alışılmadık demek için doğrulama fotoğrafları çok az. En az gereken:",
         "outside": "Başka şeyler gösterilince",
         "outside_text": "Başka şeylerin fotoğrafları, test fotoğraflarına karşı. Ağ, onlarda ne olduğunu bilmez: "
         "eğitim fotoğraflarına benzeyen ve emin yanıtlanan her şey onlardan biri sayılır.",
+        "outside_none": "Başka şeylerin fotoğraflarının ne kadar ayırt edildiği ölçülmedi. Ölçmek için:",
+        "outside_auroc": "İlk pay, ROC eğrisinin altındaki alandır (AUROC): başka bir şeyin fotoğrafı ile bir test "
+        "fotoğrafından ilkinin ne sıklıkla daha az tanıdık çıktığı; %50 rastlantıdır. Yalnızca bu tür fotoğraflar için "
+        "geçerlidir: başkaları daha kötü ayırt edilebilir.",
         "outside_area": "Test fotoğrafından daha az tanıdık",
         "outside_odd": "alışılmadık denen",
         "outside_unsure": "“emin değil” diye yanıtlanan",
@@ -326,8 +365,11 @@ WORDS: dict[str, dict[str, str]] = {
         "average_precision": "Ortalama kesinlik",
         "slices": "Hangi fotoğraflarda yanılıyor",
         "slices_text": "Fotoğrafların özelliklerine göre doğruluk; her parçada yaklaşık aynı sayıda fotoğraf var. "
-        "Parlaklık ve keskinlik ağın gördüğü gibi ölçülür. Güven aralığı ötekilerden uzak kalan parçalara bakmaya "
-        "değer.",
+        "Parlaklık ve keskinlik ağın gördüğü gibi ölçülür. Her parça, dışında kalan fotoğraflarla karşılaştırılır; her "
+        "aralık tek başına %95'tir, yani yirmi parçadan biri rastlantıyla farklı çıkar.",
+        "slices_some": "Eşit aralıklarla seçilmiş fotoğraflarda ölçüldü; sayıları:",
+        "slices_rest": "Geri kalana göre",
+        "no_difference": "fark söylenemez",
         "slice": "Özellik",
         "slice_range": "Aralık",
         "slice_size": "Boyut (kenar, px)",
@@ -337,9 +379,12 @@ WORDS: dict[str, dict[str, str]] = {
         "slice_few": "az fotoğraf: pek bir şey söylemez",
         "slices_same": "bütün fotoğraflarda aynı",
         "suspects": "Yanlış olabilecek etiketler",
-        "suspects_text": "Doğrulama ve test bölümlerinin eğitimde kullanılmayan fotoğraflarından, modelin güvenle "
-        "başka sınıftan saydıkları (confident learning), en şüphelisi başta. Bazıları modelin yanlışıdır: etiketi "
-        "değiştirmeden önce bakın.",
+        "suspects_text": "Doğrulama ve test bölümlerinin fotoğraflarından, modelin güvenle başka sınıftan saydıkları "
+        "(confident learning), en şüphelisi başta. Bazıları modelin yanlışıdır: etiketi değiştirmeden önce bakın.",
+        "suspects_unseen": "Hiçbiri eğitimde kullanılmadı.",
+        "suspects_leaked": "Bakılan fotoğrafların bazılarının kopyaları ya da aynı gruptan başkaları eğitimde "
+        "kullanıldı; model yalnızca onların etiketini yineliyor olabilir. Sayıları:",
+        "suspects_decided": "Etiketine bir kişi karar verdiği için alınmayanlar:",
         "suspects_none": "Bulunmadı.",
         "suspects_count": "fotoğraf; bakılan:",
         "suspects_shown": "Burada ilk {} tanesi var; hepsini pati clean listeler.",
@@ -446,7 +491,8 @@ WORDS: dict[str, dict[str, str]] = {
         "more": "{} tanesi daha bu sayfanın yanındaki manifest.jsonl dosyasında.",
         "duplicates": "Kopya grupları (birebir ya da çok benzer); her biri tek bölümde tutulur",
         "crossing": "Sınıflar arası kopyalar (büyük olasılıkla etiket hatası)",
-        "leaks": "kopya grubu, verinin kendi bölümlerinin birden fazlasında yer alıyor",
+        "leaks": "grup (kopyalar ya da kullanıcının bir grubundaki fotoğraflar), verinin kendi bölümlerinin birden "
+        "fazlasında yer alıyor",
         "recipe": "Tarif",
         "recipe_all": "Bütün seçimler",
         "versions": "Sürümler ve makine",
