@@ -477,11 +477,11 @@ def checks(name: str) -> str:
     coarse, fine = methods["grad-cam"], methods["integrated-gradients"]
     names = [f"{name} ({'high' if row['high_is_good'] else 'low'} is good)" for name, row in coarse["measures"].items()]
     lines = [
-        f"| maps | likeness when forgotten | likeness when moved | {' | '.join(names)} |",
-        "|---|---|---|---|---|---|",
+        f"| maps | likeness: all forgotten | head forgotten | moved | {' | '.join(names)} |",
+        "|---|---|---|---|---|---|---|",
     ]
     for method, row in methods.items():
-        cells = [_likeness(row["forgetting"][-1]), _likeness(row["steadiness"])]
+        cells = [_likeness(some) for some in (row["forgotten"]["all"], row["forgotten"]["head"], row["steadiness"])]
         for measure in row["measures"].values():
             text = f"{measure['method']['mean']:.3f}"
             beaten = all(gain["better"] for gain in measure["against"].values())
@@ -495,7 +495,7 @@ def checks(name: str) -> str:
     }
     for label, (found, baseline) in plain.items():
         values = (f"{row[baseline]['mean']:.3f}" for row in found["measures"].values())
-        lines.append(f"| {label} | | | {' | '.join(values)} |")
+        lines.append(f"| {label} | | | | {' | '.join(values)} |")
     return "\n".join(
         [*lines, "", f"{coarse['photos']} validation photos; bold where better than a blob, edges and noise as fine as "
          f"the maps. {_best(document['result']['model'])} {_device_foot(document)}"]

@@ -69,9 +69,9 @@ class Prediction:
 class Explanation:
     """Why: `map` `float32 (h, w)` in 0..1 at the net's own resolution, for `label`.
 
-    `photo` is `uint8 (H, W, 3)` as decoded; `peak` the map's highest value before scaling
-    (0: nothing in the photo spoke for the class). `covered`: the part of the photo that the map lies over (left, top,
-    right, bottom as shares of its sides), less than the photo where that was cropped, more where it was padded.
+    `photo` is `uint8 (H, W, 3)` as decoded; `peak` the map's highest value before scaling. `covered`: the part of the
+    photo that the map lies over (left, top, right, bottom as shares of its sides), less than the photo where that was
+    cropped, more where it was padded.
     """
 
     photo: NDArray[np.uint8]
@@ -80,6 +80,11 @@ class Explanation:
     peak: float
     prediction: Prediction
     covered: tuple[float, float, float, float]
+
+    @property
+    def even(self) -> bool:
+        """Whether the map is the same all over, as an empty one is, and so points nowhere."""
+        return bool(self.map.min() == self.map.max())
 
 
 @dataclass(frozen=True)

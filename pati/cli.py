@@ -570,8 +570,10 @@ def explain(
             target = target.with_name(f"{photo.parent.name}-{target.name}")
         written.add(target)
         write_bytes(target, figures.explanation_page(explanation))
-        if explanation.peak == 0:
-            print(f"note: nothing in {photo} spoke for {explanation.label}: the map is empty", file=sys.stderr)
+        if explanation.even:
+            print(
+                f"note: the map of {photo} for {explanation.label} is even all over: it points nowhere", file=sys.stderr
+            )
         answer = explanation.prediction
         print(f"{target}  {answer.label} {100 * answer.confidence:.1f} %")
     if not written:
@@ -605,16 +607,17 @@ def _test_explanations(
     model = _named(model)
     classifier = Classifier.load(model).on(machine.device())  # thousands of answers
     if boxes is None:
-        found = [Path(item) for item in expand([*map(str, photos)], []) if isinstance(item, str)]
+        named = list(expand([*map(str, photos)], []))
+        found = [Path(item) for item in named if isinstance(item, str)]
         if not found:
             raise PatiError("--check wants photos, or folders of them", "for example: pati explain photos/ --check")
-        used = method or "grad-cam"
-        with terminal.bar("checking", unit="photos") as progress:
-            document = evidence.checked(classifier, found, used, stage=stage, progress=progress)
+        used, more = method or "grad-cam", {}
         if shuffled_labels:
             with _watch() as listen:
-                control_of = control.shuffled_labels(model, found, used, stage=stage, listen=listen)
-            document["shuffled_labels"] = control_of
+                more["shuffled_labels"] = control.shuffled_labels(model, found, used, stage=stage, listen=listen)
+        with terminal.bar("checking", unit="photos") as progress:
+            document = evidence.checked(classifier, found, used, stage=stage, progress=progress) | more
+        document["unreadable"] += len(named) - len(found)
     elif photos:
         raise PatiError("--boxes names the photos itself", "leave the others out")
     else:

@@ -39,7 +39,11 @@ def shuffled_labels(
     plugins.require_same(state)
     net = made.cut(stage)
     pixels, _ = evidence.readable(made, photos)
+    asked = [made.asked(part) for part in torch.split(torch.from_numpy(pixels), evidence.AT_ONCE)]
+    maps = [explain(net, images, classes) for images, classes in asked]  # before minutes are spent on training
     ready = pipeline.prepare_again(run, Recipe.read(run.recipe), listen=listen)
+    # There is nothing to learn: patience would end it early.
+    ready = dataclasses.replace(ready, recipe=dataclasses.replace(ready.recipe, patience=0))
     targets = ready.training.targets
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).to(targets.device)
     training = dataclasses.replace(ready.training, targets=targets[order])
@@ -59,10 +63,10 @@ def shuffled_labels(
         except Interrupted:
             raise Interrupted("what the net on shuffled labels had learnt is not kept") from None
     other = (control if stage is None else control.cut(stage)).eval().to(next(net.parameters()).device)
-    parts = []
-    for some in torch.split(torch.from_numpy(pixels), evidence.AT_ONCE):
-        images, classes = made.asked(some)
-        parts.append(checks.likeness(explain(net, images, classes), explain(other, images, classes)))
+    parts = [
+        checks.likeness(before, explain(other, images, classes))
+        for before, (images, classes) in zip(maps, asked, strict=True)
+    ]
     likeness = checks.alike(torch.cat(parts)[:, None])
     return {
         "likeness": likeness,

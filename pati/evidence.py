@@ -104,6 +104,8 @@ def boxes(table: Path) -> list[Boxed]:
             raise PatiError(f"{where}: a side of the box is no number") from None
         if not (all(map(math.isfinite, (left, top, right, bottom))) and left < right and top < bottom):
             raise PatiError(f"{where}: the box is empty", "expected xmin < xmax and ymin < ymax")
+        if not tidy(row[named]):
+            raise PatiError(f"{where}: there is no path")
         path = table.parent / tidy(row[named])
         if path in found:
             raise PatiError(f"{where}: {path} has a box already", "expected one box of each photo")

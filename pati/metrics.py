@@ -204,15 +204,26 @@ def mean_interval(
     return float(low), float(high)
 
 
-def crossed_interval(values: NDArray[np.float64], *, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean of values `(N, D)` of N photos under D draws, where some may be missing (no numbers):
-    percentiles of a bootstrap that draws photos and draws anew, each by themselves."""
-    known = ~np.isnan(values)
-    filled, generator = np.where(known, values, 0), np.random.default_rng(seed)
-    photos, draws = (generator.multinomial(count, np.full(count, 1 / count), RESAMPLES) for count in values.shape)
-    sums, counts = (np.einsum("bn,nd,bd->b", photos, table, draws, optimize=True) for table in (filled, known * 1.0))
-    low, high = np.percentile((sums / np.where(counts > 0, counts, np.nan))[counts > 0], [2.5, 97.5])
-    return float(low), float(high)
+def crossed_interval(values: NDArray[np.float64], bounds: tuple[float, float]) -> tuple[float, float]:
+    """95 % interval of the mean of values `(N, D)` of N photos under D draws, where some may be missing (no numbers).
+
+    By Student's t: photos and draws each add their variance over their count, with Satterthwaite's degrees of freedom,
+    which holds for few of either; nothing beyond `bounds`. Where all values are the same: as `mean_interval`.
+    """
+    from scipy.stats import t
+
+    known = values[~np.isnan(values)]
+    if np.ptp(known) < 1e-9:
+        return mean_interval(known[: len(values)], bounds)
+    parts = [
+        (np.var(means, ddof=1) / len(means), len(means) - 1)
+        for means in (np.nanmean(values, 1), np.nanmean(values, 0))
+        if len(means) > 1
+    ]
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / free for part, free in parts)
+    middle, half = known.mean(), t.ppf(0.975, freedom) * math.sqrt(variance)
+    return max(bounds[0], float(middle - half)), min(bounds[1], float(middle + half))
 
 
 def log_loss_interval(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:

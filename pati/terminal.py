@@ -416,22 +416,24 @@ _EVEN = "a map even all over"
 
 def show_checked(document: dict[str, Any], screen: Console) -> None:
     """Checks of explanations: what was measured, and what it says in words."""
-    last, method, photos = document["forgetting"][-1], document["method"], document["photos"]
+    forgotten, method, photos = document["forgotten"], document["method"], document["photos"]
     told = {
         True: "the maps change when the net forgets what it has learnt",
-        False: "FAILED: the maps stay nearly the same when the net forgets what it has learnt; they say nothing of it",
+        False: "FAILED: the maps stay alike when the net forgets what it has learnt",
     }.get(document["depends"], "whether the maps change when the net forgets can't be told")
-    screen.print(f"{method} on {photos} photos: {told} ({_likeness(last)})", soft_wrap=True)
-    if document["empty"]:
-        screen.print(f"of {document['empty']} photos the map is even all over: it points nowhere", soft_wrap=True)
+    screen.print(f"{method} on {photos} photos: {told} ({_likeness(forgotten['all'])})", soft_wrap=True)
+    screen.print(f"when its head alone forgets: {_likeness(forgotten['head'])}", soft_wrap=True)
+    if document["even"]:
+        screen.print(f"of {document['even']} photos the map is even all over: it points nowhere", soft_wrap=True)
     screen.print(f"the photo moved by 4 %: {_likeness(document['steadiness'])}", soft_wrap=True)
     control = document.get("shuffled_labels")
     if control:
         told = {
-            True: "the maps change when the net is trained on shuffled labels",
-            False: "FAILED: the maps stay nearly the same when the net is trained on shuffled labels",
-        }.get(control["depends"], "whether the maps change when the net is trained on shuffled labels can't be told")
-        screen.print(f"{told} ({_likeness(control['likeness'])})", soft_wrap=True)
+            True: "the maps of a net trained on shuffled labels are others",
+            False: "FAILED: the maps of a net trained on shuffled labels are alike",
+        }.get(control["depends"], "whether the maps of a net trained on shuffled labels are others can't be told")
+        learnt = f"{control['epochs']} epochs, {100 * control['train_accuracy']:.1f} % of these labels"
+        screen.print(f"{told} ({_likeness(control['likeness'])}; one net, {learnt})", soft_wrap=True)
     table = Table("", method, *_MAPS.values(), box=None, pad_edge=False)
     for name, row in document["measures"].items():
         good = "high" if row["high_is_good"] else "low"
@@ -444,7 +446,13 @@ def show_checked(document: dict[str, Any], screen: Console) -> None:
                 f"{name}: {verdict or 'no difference can be told to'} {words} ({_spread(row['against'][other])})",
                 soft_wrap=True,
             )
-    screen.print(_beyond_centre(document["beyond_centre"]), soft_wrap=True)
+    failed = False in (document["depends"], (control or document)["depends"])
+    screen.print(
+        "In short: don't go by these maps: they would be alike if the net had learnt nothing."
+        if failed
+        else _beyond_centre(document["beyond_centre"]),
+        soft_wrap=True,
+    )
     _left_out(document, screen)
 
 
@@ -495,6 +503,8 @@ def _likeness(row: dict[str, Any]) -> str:
     """The rank correlation of two maps of the same photos, in words."""
     if row["mean"] is None:
         return f"{row['photos']} photos have maps that can be compared; at least 8 are needed"
+    if row["interval"][0] is None:
+        return f"likeness of the maps {row['mean']:.3f}, by one net alone"
     return f"likeness of the maps {_spread(row)}"
 
 

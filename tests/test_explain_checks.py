@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from pati import models
+from pati.errors import PatiError
 from pati.explain import checks
 from pati.explain.cams import explainers
 from tests.conftest import draw
@@ -73,7 +74,7 @@ def test_likeness_equals_scipy(seed: int, levels: int) -> None:
     one, two = generator.integers(0, levels + 1, (2, 3, 4, 5)).astype(np.float32)
     for mine, first, second in zip(checks.likeness(torch.tensor(one), torch.tensor(two)), one, two, strict=True):
         even = (np.ptp(first) == 0) + (np.ptp(second) == 0)
-        expected = spearmanr(first.ravel(), second.ravel()).statistic if even == 0 else (math.nan, 1.0)[even - 1]
+        expected = math.nan if even else spearmanr(first.ravel(), second.ravel()).statistic
         assert mine.item() == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
@@ -139,20 +140,19 @@ def test_an_edge_detector_passed_off_as_a_map_is_found_out(
 ) -> None:
     net, images, classes = trained
     maps = checks.edges(net, images, classes)
-    partly, forgotten = checks.forgetting(net, checks.edges, maps, images, classes)
-    assert (partly > 0.999).all()
-    assert (forgotten > 0.999).all()
+    forgotten = checks.forgetting(net, checks.edges, maps, images, classes)
+    assert all((some > 0.999).all() for some in forgotten.values())
 
 
 def test_grad_cam_forgets_with_the_net(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:
     net, images, classes = trained
     before = [tensor.clone() for tensor in net.state_dict().values()]
     explain = explainers["grad-cam"]
-    partly, forgotten = checks.forgetting(net, explain, explain(net, images, classes), images, classes)
-    assert partly.shape == (24, len(net.stages))
-    assert forgotten.shape == (24, checks.DRAWS)
-    assert forgotten.nanmean() < 0.4
-    draws = forgotten.nanmean(0)
+    forgotten = checks.forgetting(net, explain, explain(net, images, classes), images, classes)
+    assert {what: some.shape for what, some in forgotten.items()} == dict.fromkeys(("head", "all"), (24, checks.DRAWS))
+    assert forgotten["all"].nanmean() < 0.4
+    draws = forgotten["all"].nanmean(0)
+    draws = draws[~draws.isnan()]
     assert draws.max() - draws.min() > 0.01  # the nets are drawn anew
     assert all(torch.equal(one, two) for one, two in zip(before, net.state_dict().values(), strict=True))
 
@@ -183,8 +183,8 @@ def test_all_checks_of_a_good_map_a_bad_one_and_a_cheat(
     assert cheat["depends"] is False
     assert fair["depends"] is True
     assert fair["photos"] == 24
-    assert fair["empty"] < 12
-    assert len(fair["forgetting"]) == len(trained[0].stages) + 1
+    assert fair["even"] < 12
+    assert fair["forgotten"]["all"]["draws"] > 1
     low, high = fair["steadiness"]["interval"]
     assert low < fair["steadiness"]["mean"] < high
     itself = cheat["measures"]["road"]["against"]["edges"]
@@ -202,12 +202,36 @@ def test_empty_maps_are_no_change(trained: tuple[models.Net, torch.Tensor, torch
         return pattern if asked is net else torch.zeros_like(pattern)
 
     found = checks.summary(checks.values(net, only_once_learnt, images, classes))
-    assert found["forgetting"][-1] == {"mean": None, "interval": [None, None], "photos": 0, "draws": 0}
+    assert found["forgotten"]["all"] == {"mean": None, "interval": [None, None], "photos": 0, "draws": 0}
     assert found["depends"] is None
-    assert found["empty"] == 0
-    empty = checks.summary(checks.values(net, lambda _, images, __: torch.zeros(len(images), *pixels), images, classes))
-    assert empty["depends"] is False
-    assert empty["empty"] == len(images)
+    assert found["even"] == 0
+    even = checks.summary(checks.values(net, lambda _, images, __: torch.zeros(len(images), *pixels), images, classes))
+    assert even["depends"] is False
+    assert even["even"] == len(images)
+
+
+def test_a_method_of_chance_with_some_empty_maps_is_not_called_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def chance() -> torch.Tensor:
+        maps = torch.rand(100, 4, 4, generator=generator)
+        return maps * (torch.rand(100, 1, 1, generator=generator) < 0.4)
+
+    found = checks.alike(torch.stack([checks.likeness(chance(), chance()) for _ in range(10)], 1))
+    assert abs(found["mean"]) < 0.1
+    assert checks.depends(found) is True
+
+
+def test_a_net_whose_values_overflow_tells_nothing(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:
+    net, images, classes = trained
+
+    def maps(asked: models.Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        if asked is not net:
+            raise PatiError("the maps are not finite")
+        return images.abs().mean(1)
+
+    found = checks.forgetting(net, maps, maps(net, images, classes), images, classes)
+    assert all(some.isnan().all() for some in found.values())
 
 
 def test_a_likeness_counts_photos_that_have_one() -> None:
@@ -219,6 +243,11 @@ def test_a_likeness_counts_photos_that_have_one() -> None:
     assert alike["mean"] == pytest.approx(np.nanmean(found.numpy()))
     assert alike["interval"][0] < alike["mean"] < alike["interval"][1]
     assert checks.alike(found[:8])["mean"] is None
+    found[:, 1:] = math.nan
+    lonely = checks.alike(found)
+    assert (lonely["draws"], lonely["interval"]) == (1, [None, None])  # one net of several tells of no other
+    assert checks.depends(lonely) is None
+    assert checks.alike(found[:, :1])["interval"][0] is not None
     ends = ([0.1, 0.4], [0.4, 0.6], [0.5, 0.9], [None, None])
     assert [checks.depends({"interval": pair}) for pair in ends] == [True, None, False, None]
 

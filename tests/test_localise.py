@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pati.errors import PatiError
 from pati.explain import localise
 from pati.models import Options, models
 from pati.preprocess import Preprocess
@@ -97,3 +98,19 @@ def test_all_methods_and_baselines_are_compared() -> None:
     assert rows["knows"]["pointing"]["interval"][0] == pytest.approx(12 / (12 + 1.959964**2))
     # Noise holds as much of its energy in the box as the box has area.
     assert rows["random"]["energy"]["mean"] == pytest.approx(0.25, abs=0.05)
+
+
+def test_the_peak_of_coarse_noise_is_in_the_box_as_often_as_the_box_has_area() -> None:
+    """Not less often where the box lies clear of the border: enlarged, a peak there would be spread along the edge."""
+    net = models["pati"](2, Options(size=32, width=0.25)).eval()
+    images = torch.randn(400, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[8.0, 8, 24, 24]]).expand(400, 4)
+    classes = torch.zeros(400, dtype=torch.int64)
+
+    def coarse(net: object, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        return torch.ones(len(images), 4, 4)
+
+    found = localise.localised(net, {"coarse": coarse}, images, classes, boxes)
+    with pytest.raises(PatiError, match="'even' is called as a map that knows no net"):
+        localise.localised(net, {"even": coarse}, images, classes, boxes)
+    assert found["random"]["pointing"].mean().item() == pytest.approx(0.25, abs=0.06)

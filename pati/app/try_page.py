@@ -191,7 +191,7 @@ def _one(model: Path, made: Classifier, photo: Given) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         parts.picture(picture, t("alt_overlay", label=label))
-        st.caption(plain(t("why_text" if explanation.peak > 0 else "why_empty", label=label)))
+        st.caption(plain(t("why_empty" if explanation.even else "why_text", label=label)))
     with right:
         verdict(made, answer, photo.truth)
         parts.bars(answer)

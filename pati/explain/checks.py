@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from pati import metrics
+from pati.errors import PatiError
 from pati.explain.cams import Explainer
 from pati.models.blocks import Net
 
@@ -88,16 +90,13 @@ def shuffled(net: Net, depth: int, *, seed: int = 0) -> Net:
 
 
 def likeness(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Spearman's rank correlation of two maps of each photo.
-
-    Where both are even all over, as empty ones are, 1: nothing changed. Where one of them is, no number: an empty map
-    has no pattern to be like, or unlike, another one.
-    """
+    """Spearman's rank correlation of two maps of each photo; no number where one of them is even all over, as empty
+    ones are: it has no pattern to be like, or unlike, another one."""
     ranks, other_ranks = _ranks(maps.flatten(1)), _ranks(others.flatten(1))
     ranks, other_ranks = (part - part.mean(1, keepdim=True) for part in (ranks, other_ranks))
-    sizes, other_sizes = ranks.square().sum(1), other_ranks.square().sum(1)
-    alike = (ranks * other_ranks).sum(1) / (sizes * other_sizes).sqrt()  # 0 / 0 is no number
-    return torch.where((sizes == 0) & (other_sizes == 0), 1.0, alike)
+    sizes = (ranks.square().sum(1) * other_ranks.square().sum(1)).sqrt()
+    alike: torch.Tensor = (ranks * other_ranks).sum(1) / sizes  # 0 / 0 is no number
+    return alike
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
@@ -112,19 +111,21 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
 
 def forgetting(
     net: Net, explain: Explainer, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Likeness of a method's maps to those of nets that have forgotten: `(N, S)`, the head alone, then also the last
-    stage, … up to all but the first; and `(N, DRAWS)`, all of it, drawn anew each time.
+) -> dict[str, torch.Tensor]:
+    """Likeness of a method's maps to those of nets that have forgotten, `(N, DRAWS)` each: the head alone, and all.
 
-    A map that stays as it was shows the photo, not the net.
+    A map that stays as it was shows the photo, not the net; one that only the head's forgetting leaves as it was, what
+    the stages see, not the answer.
     """
 
     def alike(depth: int, seed: int) -> torch.Tensor:
-        return likeness(maps, explain(shuffled(net, depth, seed=seed), images, classes))
+        try:
+            return likeness(maps, explain(shuffled(net, depth, seed=seed), images, classes))
+        except PatiError:  # the values of this one are too large for numbers
+            return torch.full((len(maps),), math.nan, dtype=torch.float64)
 
-    stages = len(net.stages)
-    partly = [alike(depth, 0) for depth in range(stages)]
-    return torch.stack(partly, 1), torch.stack([alike(stages, seed) for seed in range(DRAWS)], 1)
+    depths = {"head": 0, "all": len(net.stages)}
+    return {name: torch.stack([alike(depth, seed) for seed in range(DRAWS)], 1) for name, depth in depths.items()}
 
 
 def steadiness(net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -321,8 +322,8 @@ def values(
     total = len(MEASURES) * (1 + len(BASELINES)) + 2
     progress(0, total)
     ours = explain(net, images, classes)
-    partly, forgotten = forgetting(net, explain, ours, images, classes)
-    found = {"even": (ours == ours[:, :1, :1]).all((1, 2)), "partly": partly, "forgotten": forgotten}
+    found = {"even": (ours == ours[:, :1, :1]).all((1, 2))}
+    found |= {f"forgotten {what}": some for what, some in forgetting(net, explain, ours, images, classes).items()}
     maps = {"method": ours, **{name: make(net, images, classes) for name, make in baselines(ours).items()}}
     for step, (name, which) in enumerate(itertools.product(MEASURES, maps), start=1):
         progress(step, total)
@@ -336,9 +337,9 @@ def values(
 def summary(found: Values) -> dict[str, Any]:
     """What `values` are worth, as plain values; each mean with its 95 % interval over photos.
 
-    `empty`: how many photos' maps are even all over, so that they point nowhere. `forgetting`: see there, one mean a
-    step; the last one over several draws of the net. `depends`: whether the maps change when the net forgets: true,
-    false, or None where it can't be told. `measures`: each measure's mean for the method and for the baselines, and how
+    `even`: how many photos' maps are even all over, so that they point nowhere. `forgotten`: likeness when the `head`,
+    and when `all`, is forgotten, see `alike`. `depends`: whether the maps change when the net forgets all: true, false,
+    or None where it can't be told. `measures`: each measure's mean for the method and for the baselines, and how
     much better than each of them the method is; `better`: true, false or None, as before.
     """
     measures: dict[str, Any] = {}
@@ -349,12 +350,12 @@ def summary(found: Values) -> dict[str, Any]:
             **{which: mean(found[f"{name} {which}"]) for which in ("method", *BASELINES)},
             "against": {which: _better(sign * (ours - found[f"{name} {which}"])) for which in BASELINES},
         }
-    steps = [alike(step) for step in (*torch.split(found["partly"], 1, 1), found["forgotten"])]
+    even, forgotten = int(found["even"].sum()), {what: alike(found[f"forgotten {what}"]) for what in ("head", "all")}
     return {
         "photos": len(found["even"]),
-        "empty": int(found["even"].sum()),
-        "forgetting": steps,
-        "depends": depends(steps[-1]),
+        "even": even,
+        "forgotten": forgotten,
+        "depends": depends(forgotten["all"]) if even < len(found["even"]) else False,
         "steadiness": alike(found["steadiness"]),
         "measures": measures,
         "beyond_centre": verdict(measures, "centre"),
@@ -363,16 +364,19 @@ def summary(found: Values) -> dict[str, Any]:
 
 def alike(found: torch.Tensor) -> dict[str, Any]:
     """The mean of likenesses `(N, D)` over photos and over draws of a net, with its 95 % interval over both, and the
-    number of `photos`, and of `draws`, of which there are any; without a mean where photos are fewer than `FEWEST`."""
+    number of `photos`, and of `draws`, of which there are any.
+
+    Without a mean where photos are fewer than `FEWEST`, and without an interval where of several draws one tells.
+    """
     values = found.double().cpu().numpy()
     known = ~np.isnan(values)
-    photos, some = int(known.any(1).sum()), values[known]
-    counts = {"photos": photos, "draws": int(known.any(0).sum())}
+    photos, draws = int(known.any(1).sum()), int(known.any(0).sum())
+    counts = {"photos": photos, "draws": draws}
     if photos < FEWEST:
         return {"mean": None, "interval": [None, None], **counts}
-    same = np.ptp(some) < 1e-9
-    interval = metrics.mean_interval(some[:photos], (-1, 1)) if same else metrics.crossed_interval(values)
-    return {"mean": float(some.mean()), "interval": list(interval), **counts}
+    lonely = draws == 1 < known.shape[1]
+    interval = (None, None) if lonely else metrics.crossed_interval(values[known.any(1)][:, known.any(0)], (-1, 1))
+    return {"mean": float(values[known].mean()), "interval": list(interval), **counts}
 
 
 def depends(likenesses: dict[str, Any]) -> bool | None:
@@ -391,7 +395,7 @@ def verdict(measures: dict[str, Any], baseline: str) -> dict[str, list[str]]:
 def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0)) -> dict[str, Any]:
     """The mean over photos and its 95 % interval; `bounds`: what values could be."""
     found = values.double().cpu().numpy()
-    return {"mean": float(found.mean()), "interval": list(metrics.mean_interval(found, bounds))}
+    return {"mean": float(found.mean()), "interval": list(metrics.crossed_interval(found[:, None], bounds))}
 
 
 def _better(gain: torch.Tensor) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from pati import metrics
+from pati.errors import PatiError
 from pati.explain import checks
 from pati.explain.cams import Explainer
 from pati.explain.checks import enlarged, mean
@@ -37,8 +38,11 @@ def inside(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def pointing(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """The pointing game: 1 where the map's highest pixel lies in the box, else 0 (Zhang et al., 2016,
-    https://arxiv.org/abs/1608.00507). The pixel's middle decides; among equals the share of them."""
+    """The pointing game: 1 where the map's highest place lies in the box, else 0 (Zhang et al., 2016,
+    https://arxiv.org/abs/1608.00507). The place's middle decides; among equals the share of them.
+
+    Of the map as it is: enlarged, a peak at its border would be a plateau that reaches the photo's edge.
+    """
     height, width = maps.shape[1:]
     left, top, right, bottom = boxes.double().T[:, :, None]
     down, across = (torch.arange(side, device=maps.device) + 0.5 for side in (height, width))
@@ -82,18 +86,24 @@ MEASURES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 def localised(
     net: Net, methods: dict[str, Explainer], images: torch.Tensor, classes: torch.Tensor, boxes: torch.Tensor
 ) -> dict[str, dict[str, torch.Tensor]]:
-    """Each measure of each method and of the baselines on these photos; maps are enlarged to the images' size.
+    """Each measure of each method and of the baselines on these photos; `boxes` in the images' pixels.
 
-    Noise is as coarse as the coarsest maps.
+    Noise is as coarse as the coarsest maps. Raises `PatiError` for a method that is called as a baseline is.
     """
+    taken = sorted(methods.keys() & set(BASELINES))
+    if taken:
+        raise PatiError(f"the explainer {taken[0]!r} is called as a map that knows no net", "give it another name")
     maps = {name: explain(net, images, classes) for name, explain in methods.items()}
     coarsest = min(maps.values(), key=lambda some: some[0].numel())
     maps["even"] = torch.ones_like(coarsest)
     maps |= {name: make(net, images, classes) for name, make in checks.baselines(coarsest).items()}
-    return {
-        name: {measure: how(enlarged(some, images), boxes).cpu() for measure, how in MEASURES.items()}
-        for name, some in maps.items()
-    }
+    found = {}
+    for name, some in maps.items():
+        whole = enlarged(some, images)
+        scale = torch.tensor([some.shape[2] / images.shape[3], some.shape[1] / images.shape[2]] * 2).to(boxes)
+        found[name] = {"pointing": pointing(some, boxes * scale).cpu()}
+        found[name] |= {measure: how(whole, boxes).cpu() for measure, how in MEASURES.items() if how is not pointing}
+    return found
 
 
 def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
@@ -103,7 +113,7 @@ def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
         result[name] = {}
         for measure, values in measures.items():
             row: dict[str, Any] = mean(values, (0.0, 1.0))
-            if measure == "pointing":  # a share of photos, which may be all of them
+            if ((values == 0) | (values == 1)).all():  # a share of photos, which may be all of them
                 row["interval"] = list(metrics.wilson(float(values.sum()), len(values)))
             if name not in BASELINES:
                 row["against"] = {other: mean(values - found[other][measure]) for other in BASELINES}

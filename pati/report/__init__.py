@@ -174,7 +174,7 @@ def _answers(
                 "answer": answer.label,
                 "confidence": answer.confidence,
                 "right": item.truth == answer.label,
-                "empty": item.explanation.peak == 0,
+                "even": item.explanation.even,
             }
         )
     mistakes = _mistakes(scores["confusion"], classes)

@@ -454,8 +454,8 @@ def _sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
         answer = explanation.prediction
         colour = BLUE if answer.label == truth else ORANGE
         mark = "" if answer.label == truth else f" ≠ {truth}"
-        empty = "" if explanation.peak > 0 else " (the map is empty)"
-        title = f"{answer.label} {100 * answer.confidence:.0f} %{mark}{empty}"
+        even = " (an even map)" if explanation.even else ""
+        title = f"{answer.label} {100 * answer.confidence:.0f} %{mark}{even}"
         axes.set_title(title, fontsize=11, color=colour)
     colours = ScalarMappable(Normalize(0, 1), "viridis")
     bar = figure.colorbar(colours, ax=panels, location="bottom", shrink=0.3, aspect=40, ticks=[0, 1])
@@ -485,8 +485,8 @@ def _explanation_page(explanation: Explanation, limit: int) -> bytes:
         interpolation="nearest",
     )
     panels[1].set(xlim=(0, width), ylim=(height, 0))
-    empty = "" if explanation.peak > 0 else ": none"
-    panels[1].set_title(f"reasons for {explanation.label}{empty}", loc="left", fontsize=11)
+    even = ": the map is even" if explanation.even else ""
+    panels[1].set_title(f"reasons for {explanation.label}{even}", loc="left", fontsize=11)
     figure.colorbar(shown, ax=panels[1], shrink=0.8)
     panels[2].imshow(blended(explanation))
     panels[2].set_title("overlay", loc="left", fontsize=11)

@@ -133,12 +133,14 @@ WORDS: dict[str, dict[str, str]] = {
         "believable_text": "Checks that a map can fail, on validation photos:",
         "depends_yes": "The maps change when the net forgets what it has learnt: they tell of the net, not of the "
         "photo alone.",
-        "depends_no": "The maps stay nearly as they are when the net forgets what it has learnt: they tell nothing of "
-        "it.",
+        "depends_no": "The maps stay alike when the net forgets what it has learnt: don't go by them, they would be "
+        "alike if it had learnt nothing.",
         "depends_open": "Whether the maps change when the net forgets what it has learnt can't be told.",
         "likeness": "Likeness (rank correlation)",
         "likeness_few": "Too few photos have maps that can be compared:",
-        "maps_empty": "Photos whose map is even all over, so that it points nowhere:",
+        "maps_even": "Photos whose map is even all over, so that it points nowhere:",
+        "head_alone": "When its head alone forgets.",
+        "alone": "by one net alone",
         "steadiness": "Maps of a photo and of the same moved by 4 %.",
         "beyond_better": "By every measure the maps say better than a blob in the middle of the photo what the answer "
         "rests on.",
@@ -161,7 +163,7 @@ WORDS: dict[str, dict[str, str]] = {
         "believable_how": "Insertion and deletion: the mean probability of the answer while the pixels that are said "
         "to matter come into a blurred photo, or are taken away. ROAD: how much more the answer loses with the pixels "
         "said to matter most than with those said to matter least, where both are smoothed over. Beside them what maps "
-        "reach that know no net.",
+        "reach that know no net. Each comparison is by a 95 % interval of its own, so of twenty one differs by chance.",
         "label": "label",
         "label_probability": "probability of the label",
         "split": "split",
@@ -183,7 +185,7 @@ WORDS: dict[str, dict[str, str]] = {
         "examples_text": "Grad-CAM of the answered class: yellow is where the reasons lie. Each picture: the photo, "
         "the map, and the photo under the map.",
         "scale_high": "each map's highest value",
-        "map_empty": "the map is empty: nothing spoke for the answer",
+        "map_even": "the map is even all over: it points nowhere",
         "examples_surest_mistakes": "The surest mistakes",
         "examples_least_sure": "The least sure",
         "examples_others": "Others, answered rightly",
@@ -411,11 +413,14 @@ WORDS: dict[str, dict[str, str]] = {
         "believable": "Açıklamalara inanılabilir mi?",
         "believable_text": "Bir haritanın kalabileceği sınavlar; doğrulama fotoğrafı sayısı:",
         "depends_yes": "Ağ öğrendiğini unutunca haritalar değişiyor: yalnızca fotoğrafı değil, ağı anlatıyorlar.",
-        "depends_no": "Ağ öğrendiğini unutunca haritalar neredeyse aynı kalıyor: ağ üzerine bir şey söylemiyorlar.",
+        "depends_no": "Ağ öğrendiğini unutunca haritalar benzer kalıyor: onlara güvenmeyin, hiçbir şey öğrenmese de "
+        "benzer olurlardı.",
         "depends_open": "Ağ öğrendiğini unutunca haritaların değişip değişmediği söylenemez.",
         "likeness": "Benzerlik (sıra korelasyonu)",
         "likeness_few": "Haritası karşılaştırılabilen fotoğraf sayısı çok az:",
-        "maps_empty": "Haritası her yerde aynı olan, yani hiçbir yeri göstermeyen fotoğraf sayısı:",
+        "maps_even": "Haritası her yerde aynı olan, yani hiçbir yeri göstermeyen fotoğraf sayısı:",
+        "head_alone": "Yalnızca son katmanları (baş) unutunca.",
+        "alone": "yalnızca bir ağa göre",
         "steadiness": "Bir fotoğrafın ve %4 kaydırılmış hâlinin haritaları.",
         "beyond_better": "Haritalar, yanıtın neye dayandığını her ölçüte göre fotoğrafın ortasındaki bir lekeden daha "
         "iyi gösteriyor.",
@@ -437,7 +442,8 @@ WORDS: dict[str, dict[str, str]] = {
         "measure_road": "ROAD (yüksek iyidir)",
         "believable_how": "Ekleme ve silme: önemli denen pikseller bulanık fotoğrafa gelirken ya da fotoğraftan "
         "alınırken yanıtın ortalama olasılığı. ROAD: en önemli denen pikseller düzlenince yanıtın, en önemsiz "
-        "denenlere göre ne kadar daha çok kaybettiği. Yanlarında, hiçbir ağı bilmeyen haritaların ulaştığı değerler.",
+        "denenlere göre ne kadar daha çok kaybettiği. Yanlarında, hiçbir ağı bilmeyen haritaların ulaştığı değerler. "
+        "Her karşılaştırma kendi %95 güven aralığıyla yapılır; yirmide biri rastlantıyla farklı çıkar.",
         "label": "etiket",
         "label_probability": "etiketin olasılığı",
         "split": "bölüm",
@@ -459,7 +465,7 @@ WORDS: dict[str, dict[str, str]] = {
         "examples_text": "Verilen yanıt için Grad-CAM: gerekçeler sarı yerlerde. Her resimde fotoğraf, harita ve "
         "haritanın altında fotoğraf.",
         "scale_high": "her haritanın en yüksek değeri",
-        "map_empty": "harita boş: yanıtı destekleyen bir şey yok",
+        "map_even": "harita her yerde aynı: hiçbir yeri göstermiyor",
         "examples_surest_mistakes": "En emin olunan yanlışlar",
         "examples_least_sure": "En kararsız kalınanlar",
         "examples_others": "Doğru yanıtlanan başka örnekler",
