@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pati.metrics import resamples, wilson
 
 RESAMPLES = 1000
+FEW = 10  # photos, whose draws vary too little
 _CELLS = 4_000_000  # of an array of resamples
 
 Floats = NDArray[np.float64]
@@ -41,8 +42,8 @@ def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curv
     """The curve of one class; None unless there are photos of it and others.
 
     Intervals: percentiles of a bootstrap that draws within the class and within the rest (Efron and Tibshirani, 1993).
-    Where every draw is the same, as of a perfect ranking, they are those of a share of as many photos as there are of
-    the class, or of the rest where these are fewer (Wilson).
+    Where every draw is the same, as of a perfect ranking, or where there are fewer than `FEW` photos of the class or of
+    the rest, whose draws vary too little, they are those of a share of that many photos (Wilson).
     """
     if positive.all() or not positive.any():
         return None
@@ -55,7 +56,7 @@ def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curv
     drawn = [np.concatenate(parts) for parts in zip(*_drawn(own, others, seed), strict=True)]
     fewer = int(min(hits[-1], false[-1]))
     (roc, roc_interval), (average, average_interval) = (
-        (float(area[0]), _middle(values, fewer)) for area, values in zip(areas, drawn, strict=True)
+        (float(area[0]), _middle(values, float(area[0]), fewer)) for area, values in zip(areas, drawn, strict=True)
     )
     precision = np.where(hits + false > 0, hits / np.maximum(hits + false, 1), 1.0)
     return Curve(false / false[-1], hits / hits[-1], precision, roc, roc_interval, average, average_interval)
@@ -92,6 +93,6 @@ def _areas(own: Counts, others: Counts) -> tuple[Floats, Floats]:
     return roc, (own * (hits / np.maximum(hits + false, 1))).sum(1) / total
 
 
-def _middle(drawn: Floats, photos: int) -> tuple[float, float]:
+def _middle(drawn: Floats, area: float, photos: int) -> tuple[float, float]:
     low, high = map(float, np.percentile(drawn, [2.5, 97.5]))
-    return (low, high) if low < high else wilson(low * photos, photos)
+    return (low, high) if low < high and photos >= FEW else wilson(area * photos, photos)

@@ -129,35 +129,42 @@ def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np
     Percentiles of a bootstrap that draws photos anew within each class (Efron and Tibshirani, 1993): the answers in a
     row of the confusion matrix follow a multinomial distribution then, so photos need not be drawn one by one.
 
-    Where every draw is the same, as of a perfect score, that would be certainty. There Wilson's interval stands in: of
-    a class's photos, or the answers that name it where it has none; of all classes together, as many as make a mean of
-    shares as uncertain (Kish's effective number).
+    Where all photos of a class got the same answer every draw would be the same, which for few photos is no certainty:
+    there the share of that answer is drawn by Jeffreys' prior, and the rest is spread over the other answers.
     """
     matrix, generator = counts.numpy(), np.random.default_rng(seed)
     support, classes = matrix.sum(1), len(matrix)
-    hits, predicted = np.zeros((RESAMPLES, classes)), np.zeros((RESAMPLES, classes))
+    known = np.flatnonzero(support + matrix.sum(0))
+    hits, predicted, elsewhere = (np.zeros((RESAMPLES, width)) for width in (classes, classes, 1))
     for row in np.flatnonzero(support):
         answered = np.flatnonzero(matrix[row])
-        drawn = generator.multinomial(support[row], matrix[row, answered] / support[row], RESAMPLES)
-        predicted[:, answered] += drawn
-        hits[:, row] = drawn[:, answered == row].sum(1)
+        if len(answered) > 1:
+            drawn = generator.multinomial(support[row], matrix[row, answered] / support[row], RESAMPLES)
+            predicted[:, answered] += drawn
+            hits[:, row] = drawn[:, answered == row].sum(1)
+        else:
+            same = support[row] * generator.beta(support[row] + 0.5, 0.5, (RESAMPLES, 1))
+            other = (support[row] - same) / max(1, len(known) - 1)
+            elsewhere += other
+            predicted[:, answered] += same - other
+            hits[:, [row]] = same if answered[0] == row else other
+    predicted[:, known] += elsewhere
+    drawn_scores = _scores_by_class(hits, predicted, support)
+    found = {}
+    for name, point in _scores_by_class(matrix.diagonal()[None], matrix.sum(0)[None], support).items():
+        low, high = np.percentile(drawn_scores[name], [2.5, 97.5], 0)
+        found[name] = np.stack([np.minimum(low, point[0]), np.maximum(high, point[0])], -1)
+    return found
+
+
+def _scores_by_class(hits: NDArray[Any], predicted: NDArray[Any], support: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Macro F1 and balanced accuracy `(B,)` and F1 `(B, K)` of right answers and of all answers by class, `(B, K)`."""
     f1 = 2 * hits / np.maximum(support + predicted, 1)
-    scored = (support + predicted) > 0
-    drawn_scores = {
-        "macro_f1": f1.sum(1) / np.maximum(scored.sum(1), 1),
+    return {
+        "macro_f1": f1.sum(1) / np.maximum((support + predicted > 0).sum(1), 1),
         "balanced_accuracy": (hits / np.maximum(support, 1)).sum(1) / max(1, (support > 0).sum()),
         "f1": f1,
     }
-    found = {name: np.percentile(values, [2.5, 97.5], 0).T for name, values in drawn_scores.items()}
-    present = support[support > 0]
-    effective = len(present) ** 2 / (1 / present).sum()
-    own = np.where(support > 0, support, matrix.sum(0))
-    photos = {"macro_f1": effective, "balanced_accuracy": effective, "f1": own}
-    for name, ends in found.items():
-        for interval, count in zip(np.atleast_2d(ends), np.atleast_1d(photos[name]), strict=True):  # views
-            if interval[0] == interval[1]:
-                interval[:] = wilson(interval[0] * count, count)
-    return found
 
 
 def resampled(labels: NDArray[Any], *, resamples: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:

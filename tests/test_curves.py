@@ -113,3 +113,11 @@ def test_memory_stays_bounded_with_the_same_result(monkeypatch: pytest.MonkeyPat
     assert parts is not None
     assert parts.roc_area == whole.roc_area
     np.testing.assert_allclose(parts.roc_interval, whole.roc_interval, atol=0.03)
+
+
+def test_an_area_of_one_photo_is_hardly_known() -> None:
+    scores = np.random.default_rng(0).random(1000)
+    found = curves.curve(scores, np.arange(1000) == 500)
+    assert found is not None
+    assert found.roc_interval == wilson(found.roc_area, 1)
+    assert found.roc_interval[1] - found.roc_interval[0] > 0.7
