@@ -97,9 +97,9 @@ def test_scoring_another_set(trained: Path, tmp_path: Path) -> None:
     triangle = document["per_class"][2]
     assert (triangle["class"], triangle["support"], triangle["recall"]) == ("triangle", 0, None)
     page = Path(document["report"]).read_text(encoding="utf-8")
-    row = re.search(r"<tr><td>triangle</td>(.*?)</tr>", page)
+    row = re.search(r'<tr><th scope="row">triangle</th>(.*?)</tr>', page)
     assert row
-    assert '<td class="n">–</td>' in row[1]
+    assert re.findall(r'<td class="n">(.*?)</td>', row[1]) == ["–", "–", "–", "0"]
     console = Console(file=io.StringIO(), width=100)
     terminal.show_scores(document, console)
     assert re.search(r"triangle .*–", console.file.getvalue())  # type: ignore[attr-defined]
