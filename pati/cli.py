@@ -553,6 +553,7 @@ def explain(
     from pati.classifier import Classifier, UnreadablePhoto
     from pati.files import write_bytes
     from pati.report import figures
+    from pati.rounding import percent
     from pati.terminal import fail
 
     if not photos:
@@ -575,7 +576,7 @@ def explain(
                 f"note: the map of {photo} for {explanation.label} is even all over: it points nowhere", file=sys.stderr
             )
         answer = explanation.prediction
-        print(f"{target}  {answer.label} {100 * answer.confidence:.1f} %")
+        print(f"{target}  {answer.label} {percent(answer.confidence)}")
     if not written:
         raise PatiError("none of the photos could be read", "the lines above say why")
 

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from pati.classifier import Prediction
 from pati.files import printable
+from pati.rounding import percent
 
 Writer = Callable[[Iterable[Prediction], Sequence[str]], None]
 
@@ -20,7 +21,7 @@ def table(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
     width = max(map(len, classes)) + 1
     for row in predictions:
         label = row.label + "?" * row.unsure
-        answer = f"{label:{width}}  {100 * row.confidence:5.1f} %" if not row.error else f"{'–':{width}}  {'':7}"
+        answer = f"{label:{width}}  {percent(row.confidence):>8}" if not row.error else f"{'–':{width}}  {'':8}"
         note = row.error or "unlike the photos trained on" * row.odd
         print(f"{answer}  {printable(row.path)}{f'  ({note})' if note else ''}")
 

@@ -26,6 +26,7 @@ from pati.data.split import SPLITS
 from pati.decode import FLAGS, REASONS
 from pati.errors import Interrupted, PatiError
 from pati.files import printable
+from pati.rounding import careful, percent, rate
 from pati.run import Run
 
 
@@ -279,7 +280,7 @@ SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 def scored(score: str, value: float) -> str:
     """A score as people write it: an accuracy in per cent, others as they are."""
-    return f"{100 * value:.1f} %" if score == "accuracy" else f"{value:.3f}"
+    return percent(value) if score == "accuracy" else rate(value)
 
 
 def plain(value: Any) -> str:
@@ -392,19 +393,19 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
         column.justify = "right"
     for row in document["per_class"]:
         values = (row[name] for name in ("precision", "recall", "f1"))
-        numbers = ("–" if value is None else f"{value:.3f}" for value in values)  # None: not defined
+        numbers = ("–" if value is None else rate(value) for value in values)  # None: not defined
         table.add_row(Text(row["class"]), *numbers, str(row["support"]))
     screen.print(table)
     low, high = document["accuracy_interval"]
     accuracy = (
-        f"accuracy {100 * document['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %, "
+        f"accuracy {percent(document['accuracy'])} (95 % interval {100 * low:.1f} to {100 * high:.1f} %, "
         f"{document['photos']} photos)"
     )
     low, high = document["macro_f1_interval"]
-    macro = f"macro F1 {document['macro_f1']:.3f} ({low:.3f} to {high:.3f})"
+    macro = f"macro F1 {rate(document['macro_f1'])} ({low:.3f} to {high:.3f})"
     if document.get("balance", {}).get("by_class"):
         low, high = (100 * end for end in document["balanced_accuracy_interval"])
-        balanced = f"balanced accuracy {100 * document['balanced_accuracy']:.1f} % ({low:.1f} to {high:.1f} %)"
+        balanced = f"balanced accuracy {percent(document['balanced_accuracy'])} ({low:.1f} to {high:.1f} %)"
         screen.print(f"{macro}, {balanced}, {accuracy}", soft_wrap=True)
     else:
         screen.print(f"{accuracy}, {macro}", soft_wrap=True)
@@ -432,7 +433,7 @@ def show_checked(document: dict[str, Any], screen: Console) -> None:
             True: "the maps of a net trained on shuffled labels are others",
             False: "FAILED: the maps of a net trained on shuffled labels are alike",
         }.get(control["depends"], "whether the maps of a net trained on shuffled labels are others can't be told")
-        learnt = f"{control['epochs']} epochs, {100 * control['train_accuracy']:.1f} % of these labels"
+        learnt = f"{control['epochs']} epochs, {percent(control['train_accuracy'])} of these labels"
         screen.print(f"{told} ({_likeness(control['likeness'])}; one net, {learnt})", soft_wrap=True)
     table = Table("", method, *_MAPS.values(), box=None, pad_edge=False)
     for name, row in document["measures"].items():
@@ -472,7 +473,7 @@ def _beyond_centre(found: dict[str, list[str]]) -> str:
 
 def show_located(document: dict[str, Any], screen: Console) -> None:
     """Maps against boxes: each measure with its interval, and how far above an even map and a blob in the middle."""
-    screen.print(f"{document['photos']} photos; the boxes hold {_percent(document['area'])} of the area")
+    screen.print(f"{document['photos']} photos; the boxes hold {_percents(document['area'])} of the area")
     table = Table("", "peak in it %", "energy in it %", "overlap (IoU) %", box=None, pad_edge=False)
     for column in table.columns:
         column.no_wrap = True
@@ -482,7 +483,7 @@ def show_located(document: dict[str, Any], screen: Console) -> None:
         cells = []
         for measure in ("pointing", "energy", "overlap"):
             low, high = (100 * end for end in row[measure]["interval"])
-            cells.append(f"{100 * row[measure]['mean']:.1f} ({low:.1f}–{high:.1f})")
+            cells.append(f"{_hundredths(row[measure]['mean'])} ({low:.1f}–{high:.1f})")
         table.add_row(known.get(name, name), *cells)
     screen.print(table)
     for name, row in document["methods"].items():
@@ -514,9 +515,14 @@ def _spread(row: dict[str, Any], *, sign: bool = False) -> str:
     return f"{row['mean']:{form}}, {low:{form}} to {high:{form}}"
 
 
-def _percent(row: dict[str, Any]) -> str:
+def _hundredths(share: float) -> str:
+    """Per cents under a head that says so."""
+    return "".join(careful(share, 100, 1))
+
+
+def _percents(row: dict[str, Any]) -> str:
     low, high = (100 * end for end in row["interval"])
-    return f"{100 * row['mean']:.1f} % ({low:.1f} to {high:.1f} %)"
+    return f"{percent(row['mean'])} ({low:.1f} to {high:.1f} %)"
 
 
 def _left_out(document: dict[str, Any], screen: Console) -> None:
@@ -534,12 +540,12 @@ def show_outside(document: dict[str, Any]) -> None:
     low, high = document["roc_interval"]
     print(
         f"{document['photos']} photos of {printable(document['data'])}: the less familiar of one of them and a test "
-        f"photo is theirs in {100 * document['roc_area']:.1f} % of pairs (95 % interval {100 * low:.1f} to "
+        f"photo is theirs in {percent(document['roc_area'])} of pairs (95 % interval {100 * low:.1f} to "
         f"{100 * high:.1f} %)"
     )
     for key, told in (("odd", "called unlike the photos trained on"), ("unsure", "answered as unsure, with these")):
         low, high = document[f"{key}_interval"]
-        print(f"{100 * document[key]:.1f} % are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
+        print(f"{percent(document[key])} are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
 
 
 def show_clean(document: dict[str, Any]) -> None:
@@ -556,7 +562,7 @@ def show_clean(document: dict[str, Any]) -> None:
     print(of + ("" if document["folds"] else more))
     if document["folds"]:
         took = duration(sum(row["seconds"] for row in document["folds"]))
-        agreed = ", ".join(f"{100 * row['agreement']:.1f} %" for row in document["folds"])
+        agreed = ", ".join(percent(row["agreement"]) for row in document["folds"])
         print(f"{len(document['folds'])} trainings took {took}; they answer {agreed} of their photos as labelled")
     if document["unlisted"]:
         print(f"{document['unlisted']} photos are not listed: their names are not valid text")
@@ -606,12 +612,12 @@ def show_comparison(document: dict[str, Any], screen: Console) -> None:
 
 def _comparison_cells(row: dict[str, Any], *, by_class: bool) -> list[tuple[str, str]]:
     low, high = row["accuracy_interval"]
-    accuracy = [("accuracy %", f"{100 * row['accuracy']:.1f}"), ("  95 %", f"{100 * low:.1f}–{100 * high:.1f}")]
+    accuracy = [("accuracy %", _hundredths(row["accuracy"])), ("  95 %", f"{100 * low:.1f}–{100 * high:.1f}")]
     low, high = row["macro_f1_interval"]
     alike = [
-        ("macro F1", f"{row['macro_f1']:.3f}"),
+        ("macro F1", rate(row["macro_f1"])),
         ("  95 %", f"{low:.3f}–{high:.3f}"),
-        ("balanced %", f"{100 * row['balanced_accuracy']:.1f}"),
+        ("balanced %", _hundredths(row["balanced_accuracy"])),
     ]
     speed = row["photos_per_second"]
     return [

@@ -200,18 +200,6 @@ def test_what_few_validation_photos_cannot_show_is_told(
     assert ("share of wrong answers may be as high as" in text) == ("unsure_few" in told)
 
 
-@pytest.mark.parametrize(
-    ("value", "told"),
-    [
-        (0.9996, ("> ", "99.9")), (0.9994, ("", "99.9")), (1.0, ("", "100.0")), (1 - 1e-12, ("", "100.0")),
-        (0.0004, ("< ", "0.1")), (0.0006, ("", "0.1")), (0.0, ("", "0.0")), (-0.0004, ("> -", "0.1")),
-        (-0.25, ("-", "25.0")), (-0.9999, ("< -", "99.9")), (-1.0, ("-", "100.0")),
-    ],
-)  # fmt: skip
-def test_rounding_makes_nothing_perfect(value: float, told: tuple[str, str]) -> None:
-    assert report.careful(value, 100, 1) == told
-
-
 def test_any_name_is_itself_in_markdown() -> None:
     assert report._markdown("a_b*[c](d) `e` <f> | \\") == r"a\_b\*\[c\](d) \`e\` \<f\> \| \\"
     assert report._code("a b") == "`a b`"

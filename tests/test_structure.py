@@ -32,7 +32,7 @@ FLOORS = (
     {"explain", "models", "augment", "mixing", "metrics", "optim", "losses", "balance", "data", "machine", "threads"},
     {"preprocess"},
     {"decode", "recipe", "files", "plugins", "included"},
-    {"registry", "errors", "__init__"},
+    {"registry", "errors", "rounding", "__init__"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -27,6 +27,7 @@ from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
+from pati.rounding import careful, percent, rate
 from pati.run import Run
 
 Draw = Callable[[dict[str, str]], str]  # words of a language -> SVG
@@ -246,9 +247,9 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any]
         manifest=document["manifest"],
         versions=document["versions"],
         leaked=manifest.leaked("test"),
-        percent=lambda share: "".join(careful(share, 100, 1)) + " %",
+        percent=percent,
         percents=lambda ends: " – ".join(f"{100 * end:.1f} %" for end in ends),
-        number=lambda share: "".join(careful(share, 1, 3)),
+        number=rate,
         numbers=lambda ends: " – ".join(f"{end:.3f}" for end in ends),
     )
 
@@ -321,18 +322,6 @@ def write_review(
         printable=printable,
     )
     files.write_text(path, page)
-
-
-def careful(value: float, whole: int, digits: int) -> tuple[str, str]:
-    """A share as so many of `whole` with so many digits, after what stands before it: a minus, and a sign where
-    rounding alone would make it none or all. 0.9996 of 100 with 1 digit is ("> ", "99.9")."""
-    size, step, sign = abs(value), 10.0**-digits, ""
-    number = round(whole * size, digits)
-    if size > 1e-9 and not number:
-        number, sign = step, "< " if value > 0 else "> "
-    if size < 1 - 1e-9 and number == whole:
-        number, sign = whole - step, "> " if value > 0 else "< "
-    return sign + "-" * (value < 0 and number > 0), f"{number:.{digits}f}"
 
 
 def _filled(template: str, *, markup: bool = True, **values: Any) -> str:
