@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -24,7 +23,6 @@ from pati.app.words import WORDS
 from pati.classifier import Classifier, Explanation, Prediction
 from pati.decode import Unreadable
 from pati.errors import PatiError
-from pati.files import read_json
 from pati.report import figures
 from pati.report.told import told
 from pati.run import Run
@@ -195,11 +193,6 @@ def page_named(name: str) -> StreamlitPage:
     """One of the pages, to go to."""
     found: StreamlitPage = st.session_state["pages"][name]
     return found
-
-
-def recipe_of(run: Run) -> dict[str, Any]:
-    """The run's recipe as plain values."""
-    return dict(read_json(run.recipe))
 
 
 def show_error(error: PatiError) -> None:

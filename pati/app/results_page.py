@@ -10,6 +10,7 @@ from pati.app import gallery, parts
 from pati.app.gallery import Tested, tested
 from pati.app.parts import number, percent, percent_sign, plain, say_photo, settings, t
 from pati.errors import PatiError
+from pati.recipe import Recipe
 from pati.run import Run
 
 MOST_CELLS = 8  # classes whose confusion matrix is shown as a whole; of more, the most frequent confusions
@@ -55,7 +56,7 @@ def _table(runs: dict[str, Run]) -> dict[str, Run]:
 
 
 def _row(run: Run) -> list[object]:
-    document, recipe = run.read_metrics(), parts.recipe_of(run)
+    document, recipe = run.read_metrics(), Recipe.read(run.recipe)
     with run.reading_scores():
         scores = document["test"]
         low, high = (percent(share) for share in scores["accuracy_interval"])
@@ -66,8 +67,8 @@ def _row(run: Run) -> list[object]:
             number(scores["macro_f1"], 3),
             scores["photos"],
             number(document["seconds"]["command"] / 60),
-            recipe["model"],
-            recipe["size"],
+            recipe.model,
+            recipe.size,
         ]
 
 

@@ -322,9 +322,11 @@ def _drawn(folder: str, begun: int, epochs: int, language: str, *, by_class: boo
 
 
 def _result(run: Run) -> None:
-    scores = run.read_metrics()["test"]
-    low, high = (percent(share) for share in scores["accuracy_interval"])
-    values = {"accuracy": percent(scores["accuracy"]), "photos": scores["photos"], "low": low, "high": high}
+    document = run.read_metrics()
+    with run.reading_scores():
+        scores = document["test"]
+        low, high = (percent(share) for share in scores["accuracy_interval"])
+        values = {"accuracy": percent(scores["accuracy"]), "photos": scores["photos"], "low": low, "high": high}
     st.success(t("result_ready", **values))
     with st.container(horizontal=True):
         if st.button(t("try_it"), key="try_it", type="primary"):
