@@ -325,7 +325,7 @@ WORDS: dict[str, dict[str, str]] = {
         "calibration_error": "Beklenen kalibrasyon hatası",
         "calibration_chance": "Yalnızca rastlantıyla, en çok",
         "calibration_bias": "Az fotoğrafta kalibrasyon hatası olduğundan yüksek çıkar: yanında, bütün güven değerleri "
-        "doğru olsa bile yalnızca rastlantıyla (her yüz durumun 97,5’inde) varabileceği değer yazılıdır. Sıfırı içeren "
+        "doğru olsa bile yalnızca rastlantıyla (her yüz durumun 97,5'inde) varabileceği değer yazılıdır. Sıfırı içeren "
         "bir aralıkta hata rastlantıdan ayırt edilemez.",
         "temperature": "Sıcaklık",
         "confidence": "Güven",
