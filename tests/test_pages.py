@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from pati import cleaning, pipeline
 from pati.data import decisions
@@ -150,6 +152,26 @@ def test_figures_keep_their_size_on_a_phone(browser: Browser, pages: dict[str, P
     assert max(natural for _, natural in sizes) > PHONE
     for shown, natural in sizes:
         assert shown == pytest.approx(natural, abs=1)
+
+
+def test_a_shade_tells_of_more_at_the_side(browser: Browser, pages: dict[str, Path]) -> None:
+    page = opened(browser, pages["report"], width=PHONE).page
+    box = page.evaluate_handle(
+        "[...document.querySelectorAll('.scroll:has(svg)')].find(part => part.scrollWidth > part.clientWidth)"
+    ).as_element()
+    assert box
+
+    def corners() -> list[bool]:
+        """Whether the left and the right corner, where no figure draws, are shaded."""
+        with Image.open(io.BytesIO(box.screenshot())) as picture:
+            bare = picture.convert("RGB")
+        return [bare.getpixel((x, 1)) != (255, 255, 255) for x in (1, bare.width - 2)]
+
+    assert corners() == [False, True]
+    box.evaluate("part => { part.scrollLeft = 20; }")
+    assert corners() == [True, True]
+    box.evaluate("part => { part.scrollLeft = part.scrollWidth; }")
+    assert corners() == [True, False]
 
 
 def test_paper_shows_what_is_folded_on_the_screen(browser: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
