@@ -129,32 +129,51 @@ def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np
     Percentiles of a bootstrap that draws photos anew within each class (Efron and Tibshirani, 1993): the answers in a
     row of the confusion matrix follow a multinomial distribution then, so photos need not be drawn one by one.
 
-    Where all photos of a class got the same answer every draw would be the same, which for few photos is no certainty:
-    there the share of that answer is drawn by Jeffreys' prior, and the rest is spread over the other answers.
+    Where none of a class's photos was answered rightly, or all, its recall would be the same in every draw, which for
+    few photos is no certainty: there the share of right answers is drawn by Jeffreys' prior, for the end of the
+    interval that this moves (as in Brown, Cai and DasGupta, 2001, https://doi.org/10.1214/ss/1009213286).
     """
     matrix, generator = counts.numpy(), np.random.default_rng(seed)
-    support, classes = matrix.sum(1), len(matrix)
-    known = np.flatnonzero(support + matrix.sum(0))
-    hits, predicted, elsewhere = (np.zeros((RESAMPLES, width)) for width in (classes, classes, 1))
-    for row in np.flatnonzero(support):
-        answered = np.flatnonzero(matrix[row])
-        if len(answered) > 1:
-            drawn = generator.multinomial(support[row], matrix[row, answered] / support[row], RESAMPLES)
-            predicted[:, answered] += drawn
-            hits[:, row] = drawn[:, answered == row].sum(1)
-        else:
-            same = support[row] * generator.beta(support[row] + 0.5, 0.5, (RESAMPLES, 1))
-            other = (support[row] - same) / max(1, len(known) - 1)
-            elsewhere += other
-            predicted[:, answered] += same - other
-            hits[:, [row]] = same if answered[0] == row else other
-    predicted[:, known] += elsewhere
-    drawn_scores = _scores_by_class(hits, predicted, support)
+    support = matrix.sum(1)
+    doubted = {2.5: matrix.diagonal() == support, 97.5: matrix.diagonal() == 0}
+    low, high = (
+        {
+            name: np.percentile(drawn, percent, 0)
+            for name, drawn in _scores_by_class(*_drawn(matrix, rows, generator), support).items()
+        }
+        for percent, rows in doubted.items()
+    )
     found = {}
     for name, point in _scores_by_class(matrix.diagonal()[None], matrix.sum(0)[None], support).items():
-        low, high = np.percentile(drawn_scores[name], [2.5, 97.5], 0)
-        found[name] = np.stack([np.minimum(low, point[0]), np.maximum(high, point[0])], -1)
+        found[name] = np.stack([np.minimum(low[name], point[0]), np.maximum(high[name], point[0])], -1)
     return found
+
+
+def _drawn(
+    matrix: NDArray[Any], doubted: NDArray[np.bool_], generator: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right answers and all answers by class, `(B, K)`, of photos drawn anew within each class; where a class is
+    `doubted`, the share of its right answers by Jeffreys' prior."""
+    support = matrix.sum(1)
+    known = support + matrix.sum(0) > 0
+    hits, predicted = np.zeros((2, RESAMPLES, len(matrix)))
+    elsewhere = np.zeros((RESAMPLES, 1))
+    for row in np.flatnonzero(support):
+        count, right, answered = support[row], matrix[row, row], np.flatnonzero(matrix[row])
+        if not doubted[row]:
+            drawn = generator.multinomial(count, matrix[row, answered] / count, RESAMPLES)
+            hits[:, row] = drawn[:, answered == row].sum(1)
+            predicted[:, answered] += drawn
+            continue
+        hits[:, row] = count * generator.beta(right + 0.5, count - right + 0.5, RESAMPLES)
+        predicted[:, row] += hits[:, row]
+        wrong = count - hits[:, [row]]
+        if right:  # of all; which wrong answers there would be, nothing tells
+            elsewhere += wrong / max(1, known.sum() - 1)
+            predicted[:, [row]] -= wrong / max(1, known.sum() - 1)
+        else:
+            predicted[:, answered] += wrong * matrix[row, answered] / count
+    return hits, predicted + elsewhere * known
 
 
 def _scores_by_class(hits: NDArray[Any], predicted: NDArray[Any], support: NDArray[Any]) -> dict[str, NDArray[Any]]:

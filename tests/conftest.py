@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from pati import plan
@@ -21,6 +22,9 @@ from pati.recipe import Recipe
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs so; the commands that tests start and stop would be deaf to Ctrl-C too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("pati", deadline=None)  # a busy machine is slow at times
+settings.load_profile("pati")
 
 SHAPES = ("circle", "square", "triangle")
 

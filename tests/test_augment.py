@@ -227,7 +227,7 @@ def test_zoom_enlarges_as_often_as_it_shrinks() -> None:
     assert scipy.stats.kstest(side.log(), scipy.stats.uniform(-math.log(1.5), 2 * math.log(1.5)).cdf).pvalue > 1e-3
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(sorted(set(MOST) & {"rotate", "shear", "translate", "zoom", "brightness", "contrast",
                                            "saturation", "hue"})), st.floats(0, 1000))  # fmt: skip
 def test_no_strength_leaves_the_recipes_range(name: str, strength: float) -> None:

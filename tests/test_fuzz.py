@@ -23,7 +23,7 @@ from tests.bad_files import FILES, KINDS
 from tests.test_classifier import parts, signed
 
 # The same inputs every time: new ones are for `make fuzz`.
-MANY = settings(max_examples=1500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=1500, derandomize=True, suppress_health_check=list(HealthCheck))
 LIMITS = decode.Limits(bytes=1_000_000, pixels=1_000_000)
 
 edits = st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=6), st.integers(0, 6)), min_size=1, max_size=6)

@@ -128,6 +128,13 @@ def test_equal_answers_are_not_taken_for_certain() -> None:
     assert 0.02 < wrong["balanced_accuracy"][1] < 0.3
     low, high = metrics.bootstrapped(torch.tensor([[20, 0], [20, 0]]))["balanced_accuracy"]
     assert 0.4 < low < 0.5 < high < 0.6
+    # Several answers, and none of them right.
+    few, many = (
+        metrics.bootstrapped(torch.tensor([[0, half, half], [0, 40, 0], [0, 20, 20]]))["f1"][0] for half in (2, 20)
+    )
+    assert few[0] == many[0] == 0
+    assert 0.4 < few[1] < 0.8
+    assert 0.02 < many[1] < 0.15
     # A class of which there is nothing is no class that was got wrong.
     low, high = metrics.bootstrapped(torch.diag(torch.tensor([30, 30, 0])))["macro_f1"]
     assert low > 0.9

@@ -38,7 +38,7 @@ def test_no_mixing_hands_back_what_it_got() -> None:
     assert mixed[1] is targets
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(2, 12), st.integers(8, 40), st.integers(0, 2**31), st.floats(0.05, 10),
     st.sampled_from(["up", "cut", "both"])

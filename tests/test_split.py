@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pati.data.manifest import Entry, join, with_split
@@ -54,7 +54,6 @@ def units(count: int, classes: int, start: int = 0) -> list[Unit]:
 
 
 @given(st.integers(0, 2**31), st.integers(60, 300), st.integers(1, 5))
-@settings(deadline=None)
 def test_adding_a_unit_moves_no_other(seed: int, count: int, classes: int) -> None:
     """Holds where chance already covers every class; the coverage rule may move units of tiny classes."""
     few = units(count, classes)

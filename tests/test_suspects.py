@@ -25,7 +25,7 @@ def answers(
     return probabilities, given_labels, truth
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(10, 150), st.integers(2, 6))
 def test_equal_to_cleanlab(seed: int, count: int, classes: int) -> None:
     probabilities, labels, _ = answers(seed, count, classes, 0.2)

@@ -112,7 +112,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Recipe], lis
 # Where it looks ----------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     optimizer=st.sampled_from(["muon", "sgd", "adamw"]),
