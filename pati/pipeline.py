@@ -412,13 +412,13 @@ def _plan(
     kept = run.read_state().get("plan")
     if kept is not None:
         return Plan(**(kept | {"sizes": tuple(kept["sizes"])}))
-    seconds, after = None, 0.0
+    seconds, after, probing = None, 0.0, 0.0
     if recipe.budget is not None:
         # What comes after training is timed now: the scoring, and the report.
         one = seconds_a_photo(untrained, validation)
         scored = len(validation) + testing + min(len(training), scope.PHOTOS)
-        after = 1.1 * one * scored + report.SECONDS + results.SHARE * recipe.budget
-        seconds = recipe.budget - (time.monotonic() - started) - after
+        after, probing = 1.1 * one * scored + report.SECONDS, results.SHARE * recipe.budget
+        seconds = recipe.budget - (time.monotonic() - started) - after - probing
         if seconds < 0.2 * recipe.budget:
             needed = (recipe.budget - seconds) / 0.8
             raise PatiError(
@@ -433,6 +433,7 @@ def _plan(
         minimum_size=untrained.net.minimum_size,
         seconds=seconds,
         after=after,
+        probing=probing,
         speed=run.read_state()["speed"],
     )
     run.append({"kind": "plan", **asdict(made)})

@@ -92,7 +92,8 @@ def rung_for_epochs(epochs: int) -> Rung:
 class Plan:
     """How a run is paced: by `epochs`, or, where a budget leaves `seconds` for training, by them and at most `epochs`.
 
-    `after`: seconds that a budget keeps for scoring and report. `validated`: photos looked at after each epoch.
+    `after`: seconds that a budget keeps for scoring and report; `probing`: for what is measured on as many photos as
+    then fit in, so that no slower machine makes it longer. `validated`: photos looked at after each epoch.
     """
 
     batch: int
@@ -101,6 +102,7 @@ class Plan:
     epochs: int
     seconds: float | None = None
     after: float = 0.0
+    probing: float = 0.0
 
     def progress(
         self, before: float, *, steps: int, steps_per_epoch: int, taken: float, spent: float, slowness: float
@@ -122,7 +124,7 @@ class Plan:
         rest = spent * (1 - progress) / max(progress, 1e-6)
         if self.seconds is not None:
             rest = min(rest, self.seconds - spent)
-        return max(0.0, rest) + self.after
+        return max(0.0, rest) + self.after + self.probing
 
     def size_at(self, progress: float) -> int:
         """Training size at a point of the run: each size has an equal part of it."""
@@ -228,10 +230,11 @@ def make(
     seconds: float | None,
     after: float,
     speed: float,
+    probing: float = 0.0,
 ) -> Plan:
     """The plan of a settled recipe for `photos` training photos; `seconds` are left for training.
 
-    `validation` photos are at hand; `after` and `speed`: see `Plan` and `settle`.
+    `validation` photos are at hand; `after`, `probing` and `speed`: see `Plan` and `settle`.
     """
     assert recipe.batch is not None
     assert recipe.width is not None
@@ -244,4 +247,4 @@ def make(
     epochs = max(1.0, seconds / (photos * one))
     affordable = round(VALIDATION_SHARE * seconds / (epochs * one * FORWARD))
     validated = min(validation, max(affordable, FEWEST_VALIDATED))
-    return Plan(batch, sizes, validated, MOST_EPOCHS, seconds, after)
+    return Plan(batch, sizes, validated, MOST_EPOCHS, seconds, after, probing)

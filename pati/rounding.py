@@ -13,9 +13,14 @@ def careful(value: float, whole: int, digits: int) -> tuple[str, str]:
     return sign + "-" * (value < 0 and number > 0), f"{number:.{digits}f}"
 
 
+def hundredths(share: float) -> str:
+    """0.9996 is "> 99.9", as under a head that says per cent."""
+    return "".join(careful(share, 100, 1))
+
+
 def percent(share: float) -> str:
     """0.9996 is "> 99.9 %"."""
-    return "".join(careful(share, 100, 1)) + " %"
+    return f"{hundredths(share)} %"
 
 
 def rate(share: float) -> str:

@@ -26,7 +26,7 @@ from pati.data.split import SPLITS
 from pati.decode import FLAGS, REASONS
 from pati.errors import Interrupted, PatiError
 from pati.files import printable
-from pati.rounding import careful, percent, rate
+from pati.rounding import hundredths, percent, rate
 from pati.run import Run
 
 
@@ -483,7 +483,7 @@ def show_located(document: dict[str, Any], screen: Console) -> None:
         cells = []
         for measure in ("pointing", "energy", "overlap"):
             low, high = (100 * end for end in row[measure]["interval"])
-            cells.append(f"{_hundredths(row[measure]['mean'])} ({low:.1f}–{high:.1f})")
+            cells.append(f"{hundredths(row[measure]['mean'])} ({low:.1f}–{high:.1f})")
         table.add_row(known.get(name, name), *cells)
     screen.print(table)
     for name, row in document["methods"].items():
@@ -513,11 +513,6 @@ def _spread(row: dict[str, Any], *, sign: bool = False) -> str:
     low, high = row["interval"]
     form = "+.3f" if sign else ".3f"
     return f"{row['mean']:{form}}, {low:{form}} to {high:{form}}"
-
-
-def _hundredths(share: float) -> str:
-    """Per cents under a head that says so."""
-    return "".join(careful(share, 100, 1))
 
 
 def _percents(row: dict[str, Any]) -> str:
@@ -612,12 +607,12 @@ def show_comparison(document: dict[str, Any], screen: Console) -> None:
 
 def _comparison_cells(row: dict[str, Any], *, by_class: bool) -> list[tuple[str, str]]:
     low, high = row["accuracy_interval"]
-    accuracy = [("accuracy %", _hundredths(row["accuracy"])), ("  95 %", f"{100 * low:.1f}–{100 * high:.1f}")]
+    accuracy = [("accuracy %", hundredths(row["accuracy"])), ("  95 %", f"{100 * low:.1f}–{100 * high:.1f}")]
     low, high = row["macro_f1_interval"]
     alike = [
         ("macro F1", rate(row["macro_f1"])),
         ("  95 %", f"{low:.3f}–{high:.3f}"),
-        ("balanced %", _hundredths(row["balanced_accuracy"])),
+        ("balanced %", hundredths(row["balanced_accuracy"])),
     ]
     speed = row["photos_per_second"]
     return [

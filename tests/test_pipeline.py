@@ -19,7 +19,7 @@ import safetensors.torch
 from rich.console import Console
 
 import pati
-from pati import pipeline, plan, terminal
+from pati import pipeline, plan, results, terminal
 from pati.data.manifest import Manifest
 from pati.data.sources import Columns, find
 from pati.errors import PatiError
@@ -176,6 +176,9 @@ def test_a_budget_that_more_photos_would_need_ends_early_and_says_so(
     assert result.metrics["epochs"] == 2
     assert result.metrics["seconds"]["command"] < 300
     assert any("ended early" in text and "2 times" in text for text in told)
+    (paced,) = result.run.rows("plan")
+    assert paced["probing"] == results.SHARE * 600
+    assert paced["after"] < paced["probing"]  # which a slowed machine would stretch
     assert result.run.rows("note")
 
 

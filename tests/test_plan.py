@@ -161,6 +161,12 @@ def test_a_slowed_machine_leaves_more_for_what_follows() -> None:
     assert spent + 2 * paced.after == pytest.approx(110, abs=2)  # as long as training and rest were given together
 
 
+def test_what_ends_by_the_clock_takes_no_longer_on_a_slowed_machine() -> None:
+    for probing in (0.0, 40.0):
+        paced = Plan(batch=8, sizes=(32,), validated=10, epochs=1000, seconds=100, after=10, probing=probing)
+        assert advance(paced, [1.0] * 50 + [2.0] * 100)[1] == pytest.approx(90, abs=2)
+
+
 def test_a_moments_stall_does_not_end_a_run() -> None:
     paced = Plan(batch=8, sizes=(32,), validated=10, epochs=200, seconds=45.0, after=7.0)
     progress, spent = 0.0, 0.0
@@ -184,6 +190,7 @@ def test_a_run_by_budget_ends_early_where_more_epochs_cannot_help() -> None:
 def test_the_time_left_is_told() -> None:
     paced = Plan(batch=8, sizes=(32,), validated=10, epochs=1000, seconds=100, after=5)
     assert paced.left(0.25, 25) == 80
+    assert dataclasses.replace(paced, probing=10).left(0.25, 25) == 90
     by_epochs = Plan(batch=8, sizes=(32,), validated=10, epochs=4)
     assert by_epochs.left(0.25, 25) == 75
 
