@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 HOSTILE = "<img src=x onerror=alert(1)>*b*"  # a class that must be shown as it is
+ASKED = "[class*=st-key-decide-keep]"
 UPLOAD = '[data-testid="stFileUploaderDropzoneInput"]'
 SECONDS = 30_000  # milliseconds that a page may take
 
@@ -115,15 +116,27 @@ class Visit:
         self.page.wait_for_selector("h1")
 
     def see(self, text: str, timeout: int = SECONDS) -> None:
-        self.page.get_by_text(text).first.wait_for(timeout=timeout)
+        from playwright.sync_api import TimeoutError as TooLate
+
+        try:
+            self.page.get_by_text(text).first.wait_for(timeout=timeout)
+        except TooLate:
+            shown = self.page.locator("body").inner_text()
+            raise AssertionError(f"{text!r} did not come; the page shows:\n{shown}") from None
+
+    def rest(self) -> None:
+        """Wait until the page stands: before, a button may be still to come, or a picture may move it away."""
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=SECONDS)
+        self.page.wait_for_function("[...document.images].every(image => image.complete)")
 
     def press(self, key: str) -> None:
         """The button of that name in the program."""
+        self.rest()
         self.page.locator(f"[class*='st-key-{key}'] button:visible").first.click()
 
     def key(self, letter: str) -> None:
-        """Typed once the page is at rest: a button that is still to come would not hear it."""
-        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=SECONDS)
+        """A key typed."""
+        self.rest()
         self.page.keyboard.press(letter)
 
     def choose(self, text: str) -> None:
@@ -141,7 +154,8 @@ class Visit:
         box.press_sequentially(option)
         self.page.get_by_role("option", name=option).first.wait_for()
         box.press("Enter")
-        self.page.wait_for_timeout(1500)  # what stood there before goes piece by piece
+        self.page.wait_for_timeout(1500)  # the page hears of it, and begins anew
+        self.rest()
 
     def upload(self, *photos: Path) -> None:
         self.page.set_input_files(UPLOAD, list(photos))
@@ -422,6 +436,11 @@ def test_decisions_by_click_and_key(visit: Visit, served: Served) -> None:
         with table.open(newline="", encoding="utf-8-sig") as file:
             return [row["decision"] for row in csv.DictReader(file) if row["decision"]]
 
+    def asked() -> str:
+        """The photo that is asked about, by its button."""
+        visit.rest()
+        return str(visit.page.locator(ASKED).get_attribute("class"))
+
     total = len(table.read_text(encoding="utf-8-sig").splitlines()) - 1
     visit.go("clean")
     visit.pick("Training", "first")
@@ -436,13 +455,13 @@ def test_decisions_by_click_and_key(visit: Visit, served: Served) -> None:
     visit.key("u")
     visit.see(f"1 of {total} decided")
     assert decided() == ["keep"]
-    shown = visit.page.locator(".pati-verdict").inner_text()
-    visit.key("l")  # put off: another one comes, and after that this one again
-    visit.page.wait_for_timeout(1500)
-    assert visit.page.locator(".stMain [data-testid=stImage] img").first.is_visible()
-    visit.key("l")
-    visit.page.wait_for_timeout(1500)
-    assert visit.page.locator(".pati-verdict").inner_text() == shown
+    put_off = [asked()]
+    for _ in range(total - 1):  # those not decided, one after the other, and then the first one again
+        visit.key("l")
+        visit.page.wait_for_function(f"document.querySelector('{ASKED}').className != {json.dumps(put_off[-1])}")
+        put_off.append(asked())
+    assert put_off[-1] == put_off[0]
+    assert len(set(put_off)) == total - 1
     visit.key("n")
     visit.see(f"2 of {total} decided")
     assert sorted(decided()) == ["keep", "relabel"]
@@ -458,9 +477,9 @@ def test_a_list_is_made_and_followed(visit: Visit, served: Served) -> None:
     visit.go("clean")
     visit.pick("Training", "second")
     visit.press("clean_list")
-    visit.page.locator("[class*='st-key-decide-drop']").first.wait_for(timeout=60_000)
+    visit.page.get_by_text(re.compile(r"^0 of \d+ decided")).wait_for(timeout=60_000)
     visit.press("decide-drop")
-    visit.see("1 of")
+    visit.page.get_by_text(re.compile(r"^1 of \d+ decided")).wait_for(timeout=SECONDS)
     visit.press("clean_train")
     visit.see("test photos right", timeout=60_000)
     made = re.search(r"run=([\w-]+)", visit.page.url)[1]  # type: ignore[index]

@@ -142,12 +142,13 @@ def _ask(table: Path, row: dict[str, str], found: Manifest, later: list[str], ma
             st.write(plain(t("clean_answer", answer=say_photo(row["answer"]))))
         if row["label_probability"]:
             st.write(plain(t("clean_probability", share=percent(float(row["label_probability"])))))
+        # Above the copies: pictures come late, and would move the buttons away under a pointer.
+        action, label = _choices(row, found.classes)
         copies = [other for other in found.kept if entry and other.duplicate and other.duplicate == entry.duplicate]
         copies = [other for other in copies if other.path != row["path"]][:COPIES]
         if copies:
             st.write(t("clean_copies"))
             _show(root, {other.path: f"{say_photo(other.label)} · {say_photo(other.path)}" for other in copies}, 160)
-        action, label = _choices(row, found.classes)
     if action == "later":
         later[:] = [path for path in later if path != row["path"]] + [row["path"]]
         st.rerun()
