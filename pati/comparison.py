@@ -235,7 +235,12 @@ def macro_f1_interval(
     """95 % interval of the difference in macro F1 of two runs' answers to the same photos, `(N,)` each.
 
     Percentiles of a bootstrap that draws photos within each class, the same ones for both (Efron and Tibshirani, 1993).
+    Answers that all agree leave nothing to draw: then the interval of as many such photos as the rarest class has.
     """
+    if np.array_equal(answers, others):
+        rarest = min(np.unique(labels), key=lambda label: int((labels == label).sum()))
+        right = answers[labels == rarest] == rarest
+        return metrics.paired_interval(int(right.sum()), 0, 0, int((~right).sum()))
     drawn = [
         _macro_f1(times, labels, answers, classes) - _macro_f1(times, labels, others, classes)
         for times in metrics.resampled(labels, resamples=metrics.RESAMPLES, seed=seed)

@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import os
 import signal
 import threading
 import time
@@ -573,7 +574,9 @@ def score(
             document["test_scored"] = run.count_scoring(name, seen["test"])
     document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
     listen({"kind": "stage", "name": "report"})
-    page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}.html")
+    # Two sets may have folders of one name: neither page takes the other's place.
+    mark = hashlib.sha256(os.fsencode(place.root.resolve())).hexdigest()[:6]
+    page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}-{mark}.html")
     about = {"data": name, "kind": "data" if data is not None else split, "model": str(run.model)}
     document = results.scored(
         made, page, answers, torch.tensor(labels), paths, lambda number: place.read(paths[number]),

@@ -347,7 +347,8 @@ def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
     run, data = tmp_path / "run", write_shapes(tmp_path / "new", per_class=4, first=500)
     shutil.copytree(trained, run)
     found = Manifest.read(run / "manifest.jsonl")
-    assert "test_scored" not in pipeline.score(run, data=data)
+    first = pipeline.score(run, data=data)
+    assert "test_scored" not in first
     copies = found.of_split("test")[:3]
     for entry in copies:
         name = f"other name {Path(entry.path).name}"
@@ -355,10 +356,12 @@ def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
     cli.app(["eval", str(run), "--data", str(data)], result_action="return_value")
     told = " ".join(capsys.readouterr().err.split())
     assert "3 of these are the run's test photos: this test split has now been scored 2 times" in told
-    page = (run / "eval" / "data-new.html").read_text(encoding="utf-8")
+    (page,) = [one.read_text(encoding="utf-8") for one in (run / "eval").glob("data-new-*.html")]
     assert f"{WORDS['en']['scores_tested_on']}</span>" in page
     for told_in in (page, (run / "report.html").read_text(encoding="utf-8")):
         assert f"{WORDS['en']['scored_again']}</span>" in told_in
+    elsewhere = write_shapes(tmp_path / "elsewhere" / "new", per_class=2, first=700)
+    assert pipeline.score(run, data=elsewhere)["report"] != first["report"]  # of one name, but another set
     pipeline.score(run)
     rows = Run.open(run).rows("scoring")
     assert [(row["data"], row["test_photos"], row["time"]) for row in rows] == [
