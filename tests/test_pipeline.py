@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import safetensors.torch
 from rich.console import Console
 
 import pati
-from pati import pipeline, plan, results, terminal
+from pati import pipeline, plan, report, results, terminal
 from pati.data.manifest import Manifest
 from pati.data.sources import Columns, find
 from pati.errors import PatiError
@@ -180,6 +181,26 @@ def test_a_budget_that_more_photos_would_need_ends_early_and_says_so(
     assert paced["probing"] == results.SHARE * 600
     assert paced["after"] < paced["probing"]  # which a slowed machine would stretch
     assert result.run.rows("note")
+
+
+def test_probes_get_the_time_that_scoring_left(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "MOST_EPOCHS", 1)
+    given: list[float] = []
+    score, clock, late = pipeline._score, time.monotonic, [0.0]
+
+    def slow(*arguments: Any) -> Any:
+        late[0] = 585.0
+        return score(*arguments)
+
+    def probed(*arguments: Any, seconds: float, **rest: Any) -> dict[str, Any]:
+        given.append(seconds)
+        return {}
+
+    monkeypatch.setattr(pipeline, "_score", slow)
+    monkeypatch.setattr(results, "probed", probed)
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + late[0])
+    pipeline.train(shapes, dataclasses.replace(QUICK, epochs=None, budget=600.0), out=tmp_path / "run")
+    assert 0 <= given[0] < 600 - 585 - report.SECONDS < results.SHARE * 600
 
 
 def test_uneven_classes_are_told_and_auto_is_settled_for_good(shapes: Path, tmp_path: Path) -> None:
