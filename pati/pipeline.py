@@ -445,13 +445,8 @@ def _plan(
 
 def seconds_a_photo(made: Classifier, data: Samples) -> float:
     """What an answer takes on this machine, with the moments that scoring asks for, timed on two batches."""
-    batch = min(evaluate.BATCH, len(data))
-    pixels, _ = data.at(torch.arange(batch))
-    made.answers(pixels)  # the first time is slower
-    at = time.monotonic()
-    for _ in range(2):
-        made.answers(pixels)
-    return (time.monotonic() - at) / (2 * batch)
+    pixels, _ = data.at(torch.arange(min(2 * evaluate.BATCH, len(data))))
+    return results.seconds_to_answer(made.answers, pixels.numpy()) / len(pixels)
 
 
 def _score(

@@ -83,7 +83,7 @@ def probed(
         if seconds is not None:
             ends = began + probe.share * seconds
             # The least that the first part can take; later ones take about as long as the one before.
-            expected = probe.answers * seconds_to_answer(made, packed.pixels[rows[some[: probe.part]]])
+            expected = probe.answers * seconds_to_answer(made.logits, packed.pixels[rows[some[: probe.part]]])
         for start in range(0, len(some), probe.part):
             at = time.monotonic()
             if at + expected > ends:
@@ -99,12 +99,12 @@ def probed(
     return done
 
 
-def seconds_to_answer(made: Classifier, photos: NDArray[np.uint8]) -> float:
-    """What an answer for all these photos `uint8 (N, size, size, 3)` takes on this machine."""
+def seconds_to_answer(ask: Callable[[torch.Tensor], object], photos: NDArray[np.uint8]) -> float:
+    """What it takes on this machine to `ask` a classifier for all these photos `uint8 (N, size, size, 3)`."""
     pixels = torch.from_numpy(photos)
-    made.logits(pixels)  # the first time is slower
+    ask(pixels)  # the first time is slower
     at = time.monotonic()
-    made.logits(pixels)
+    ask(pixels)
     return time.monotonic() - at
 
 

@@ -135,7 +135,7 @@ class Visit:
         self.page.locator(f"[class*='st-key-{key}'] button:visible").first.click()
 
     def key(self, letter: str) -> None:
-        """A key typed."""
+        """Typed once the page is at rest: a button that is still to come would not hear it."""
         self.rest()
         self.page.keyboard.press(letter)
 

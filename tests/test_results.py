@@ -69,7 +69,7 @@ def test_counts_suit_the_time(many: tuple[Classifier, Manifest, Pack], monkeypat
         return dataclasses.replace(results.PROBES[name], measure=measure, summary=summary, answers=seconds)
 
     clock = [0.0]
-    monkeypatch.setattr(results, "seconds_to_answer", lambda made, photos: len(photos))
+    monkeypatch.setattr(results, "seconds_to_answer", lambda ask, photos: len(photos))
     monkeypatch.setattr(results.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(
         results, "PROBES", {"robustness": timed("robustness", 0.1), "explanations": timed("explanations", 1.0)}
