@@ -1,6 +1,8 @@
 """`python -m bench [NAME …]`: run measurements one by one; each writes bench/results/NAME.json.
 
     cost        what a training step costs by size and width: the planner's constants
+    step_times  single steps, validation passes and answers of each tier of the budget
+    disturbed   thousands of runs by budget on simulated machines that other programs disturb; lives on step_times
     budget_1m, budget_2m, budget_5m, budget_10m
                 pati train cats-vs-dogs --budget …, nothing cached, three seeds
     budget_30m  the same, one seed
@@ -61,6 +63,7 @@ from bench import (
     bad_files,
     copies,
     cost,
+    disturbed,
     explanations,
     fuzzing,
     gpu,
@@ -72,6 +75,7 @@ from bench import (
     page,
     runs,
     shipped,
+    steps,
     study,
     suites,
 )
@@ -80,6 +84,8 @@ from bench.command import commit
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS = {
     "cost": cost.cost,
+    "step_times": steps.step_times,
+    "disturbed": disturbed.disturbed,
     **{f"budget_{minutes}m": functools.partial(runs.budget, minutes) for minutes in (1, 2, 5, 10)},
     "budget_30m": functools.partial(runs.budget, 30, (0,)),
     "shortest": functools.partial(runs.budget, 0.5),

@@ -29,7 +29,7 @@ from safetensors.torch import save as serialised
 from pati import decode, files, machine, plugins
 from pati.calibration import RISK, Calibration
 from pati.errors import PatiError
-from pati.evaluate import BATCH, batch_answers, batch_logits
+from pati.evaluate import BATCH, batch_answers, batch_logits, batch_moments
 from pati.explain.cams import explainer
 from pati.machine import cores
 from pati.models import Net, Options, channels_last, folded, models, without_memory
@@ -239,6 +239,12 @@ class Classifier:
         parts = [batch_answers(self._ready, images, mirror=self.mirror) for images in batches]
         logits, moments = (torch.cat([part.cpu() for part in side]) for side in zip(*parts, strict=True))
         return logits, moments
+
+    @torch.inference_mode()
+    def moments(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The moments alone."""
+        batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
+        return torch.cat([batch_moments(self._ready, images).cpu() for images in batches])
 
     # Explaining ----------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ import contextlib
 import csv
 import io
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import evaluate, files, pipeline, plugins, report, suspects, threads
+from pati import clock, evaluate, files, pipeline, plugins, report, suspects, threads
 from pati.classifier import Classifier
 from pati.crossfit import CrossFit
 from pati.data import decisions, manifest
@@ -55,6 +54,7 @@ class Row:
     label_probability: float
 
 
+@clock.watched()
 def clean(
     data: str | Path,
     folder: str | Path,
@@ -72,7 +72,7 @@ def clean(
     each for as long as the run's. Decisions in a decisions.csv that is there already, or that the run was trained with,
     are followed and kept. The same call goes on with trainings that were stopped. Returns what was found.
     """
-    started = time.monotonic() if started is None else started
+    started = clock.now() if started is None else started
     if folds != 0 and not 2 <= folds <= MOST_FOLDS:
         raise PatiError(f"--folds {folds}", f"expected a number from 2 to {MOST_FOLDS}")
     if budget is not None and (not folds or not 0 < budget < math.inf):
@@ -136,7 +136,7 @@ def clean(
         lines = [_line(row, before) for row in listed] + [before.rows[path] for path in before.decided]
         files.write_bytes(table, _table(before.header, lines).encode("utf-8-sig"))  # the mark tells spreadsheets
         _write_page(page, document, listed, before.header, lines, ready)
-    return document | {"seconds": round(time.monotonic() - started, 1)}
+    return document | {"seconds": round(clock.now() - started, 1)}
 
 
 def decide(table: Path, path: str, action: str, label: str = "") -> None:
@@ -210,7 +210,7 @@ def _seconds(run: Run, folds: int, fold: int, budget: float | None, started: flo
     if budget is None:
         seconds: float | None = run.read_state()["plan"]["seconds"]
         return seconds
-    left = started + budget - time.monotonic() - report.SECONDS - (folds - fold) * after
+    left = started + budget - clock.now() - report.SECONDS - (folds - fold) * after
     share = min(left / (folds - fold), (budget - report.SECONDS) / folds - after)
     if share * folds < LEAST_SHARE * budget:
         needed = (budget - share * folds) / (1 - LEAST_SHARE)

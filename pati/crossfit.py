@@ -101,7 +101,7 @@ class CrossFit:
     def answering_seconds(self) -> float:
         """About what a net's answers for a fold and the validation photos take."""
         photos = len(self._ready.training) / self._folds + len(self._ready.validation)
-        return photos * pipeline.seconds_a_photo(self._ready.classifier(self._ready.net()), self._ready.validation)
+        return photos * pipeline.time_answers(self._ready.classifier(self._ready.net()), self._ready)[0]
 
 
 def _labels(data: Samples) -> torch.Tensor:

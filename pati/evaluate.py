@@ -52,15 +52,30 @@ def batch_logits(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tor
     return logits.float()
 
 
+def batch_moments(net: Net, images: torch.Tensor) -> torch.Tensor:
+    """The moments `(N, D)` that `scope` compares, of normalised images `(N, 3, H, W)`: of all stages but the last."""
+    return _staged(net, images)[1]
+
+
 def batch_answers(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """The same logits, and the moments `(N, D)` that `scope` compares: of all stages but the last."""
-    values, parts = images, []
-    told = max(1, len(net.stages) - 1)  # a net of one stage has no other
-    for number, stage in enumerate(net.stages):
+    values, found = _staged(net, images)
+    for stage in list(net.stages)[_told(net) :]:
         values = stage(values)
-        if number < told:
-            parts.append(moments(values))
     logits: torch.Tensor = net.head(values)
     if mirror:
         logits = (logits + net(images.flip(3))) / 2
-    return logits.float(), torch.cat(parts, 1)
+    return logits.float(), found
+
+
+def _staged(net: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the last of the stages that are told of gives, and the moments of them all."""
+    values, parts = images, []
+    for stage in list(net.stages)[: _told(net)]:
+        values = stage(values)
+        parts.append(moments(values))
+    return values, torch.cat(parts, 1)
+
+
+def _told(net: Net) -> int:
+    return max(1, len(net.stages) - 1)  # a net of one stage has no other

@@ -154,6 +154,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a short `text` to `path`, whole or not at all while the machine runs; what a power cut leaves is not known.
+
+    For what is written every second: `write_text` flushes the disk each time.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically."""
     write_bytes(path, text.encode())

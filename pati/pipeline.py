@@ -11,10 +11,10 @@ import dataclasses
 import errno
 import hashlib
 import json
+import math
 import os
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -27,6 +27,7 @@ from pati import (
     analysis,
     balance,
     classifier,
+    clock,
     decode,
     evaluate,
     files,
@@ -40,6 +41,7 @@ from pati import (
     scope,
     threads,
 )
+from pati.budget import Budget, Pace, closing_seconds
 from pati.calibration import Calibration
 from pati.classifier import Classifier, Refused
 from pati.data import audit, loader, pack, places, sources
@@ -58,10 +60,15 @@ from pati.recipe import Recipe
 from pati.run import Run, versions
 from pati.scope import Scope
 from pati.speed import of_reading, of_training
+from pati.threads import Threads
 from pati.training import State
 from pati.training import train as train_net
 
 Listen = Callable[[dict[str, Any]], None]
+FEWEST_SCORED = 384  # validation photos, however little time is left: confidence is calibrated by them
+LEAST_TRAINING = 0.2  # of a budget: with less a run is refused
+TIMED, TIMES = 32, 2  # photos answered, and how often, to know what scoring takes
+MOMENTS = 0.9  # of an answer's time, without its mirror image: the last stage is not needed for them
 _PEEK = 64  # photos looked at before all are read,
 _PEEK_BYTES = 64_000_000  # or fewer large ones
 
@@ -112,6 +119,7 @@ def _silent(event: dict[str, Any]) -> None:
     """Listens to nothing."""
 
 
+@clock.watched()
 def check(
     data: str | Path,
     recipe: Recipe,
@@ -128,6 +136,7 @@ def check(
     return audit.manifest(source, findings, recipe)
 
 
+@clock.watched()
 def train(
     data: str | Path,
     recipe: Recipe,
@@ -138,9 +147,9 @@ def train(
     started: float | None = None,
     listen: Listen = _silent,
 ) -> Result:
-    """Train from scratch and score the test split once. `started` (`time.monotonic`) begins the budget; `decisions`: a
-    CSV of what a person decided of single photos (see `pati.data.decisions`)."""
-    started = time.monotonic() if started is None else started
+    """Train from scratch and score the test split once. `started` (`clock.now`) begins the budget; `decisions`: a CSV
+    of what a person decided of single photos (see `pati.data.decisions`)."""
+    started = clock.now() if started is None else started
     source = _find(data, recipe, columns, decisions)
     recipe, speed = _settled(source, recipe)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
@@ -152,6 +161,7 @@ def train(
         return _go(run, source, recipe, started, listen)
 
 
+@clock.watched()
 def prepare(
     data: str | Path,
     recipe: Recipe,
@@ -166,6 +176,7 @@ def prepare(
     return _prepared(*_audited(source, recipe, listen), recipe, speed)
 
 
+@clock.watched()
 def prepare_again(run: Run, recipe: Recipe, *, listen: Listen = _silent) -> Prepared:
     """The same for the data of a run, as they were prepared for it."""
     source = _source_of(run, recipe)
@@ -175,6 +186,7 @@ def prepare_again(run: Run, recipe: Recipe, *, listen: Listen = _silent) -> Prep
     return _prepared(found, packed, recipe, speed)
 
 
+@clock.watched()
 def fit(
     ready: Prepared,
     training: Samples,
@@ -192,19 +204,20 @@ def fit(
     net = ready.net()
     pace = plan.make(
         ready.recipe, photos=len(training), validation=len(ready.validation), minimum_size=net.minimum_size,
-        seconds=seconds, after=0.0, speed=ready.speed,
+        speed=ready.speed, budget=None if seconds is None else Budget(seconds),
     )  # fmt: skip
     with threads.restored(), machine.enough_memory(pace.batch):
         state = train_net(
             net, training, ready.validation, ready.preprocess, ready.recipe, pace, checkpoints,
-            owner=owner, device=ready.device, stopped=stopped, log=log,
+            owner=owner, device=ready.device, threads=_threads(ready, pace), stopped=stopped, log=log,
         )  # fmt: skip
     return net, state
 
 
+@clock.watched()
 def resume(folder: str | Path, *, started: float | None = None, listen: Listen = _silent) -> Result:
     """Go on with a run after any stop; a finished run is only read."""
-    started = time.monotonic() if started is None else started
+    started = clock.now() if started is None else started
     run = Run.open(folder)
     state, recipe = run.read_state(), Recipe.read(run.recipe)
     before, now = state.get("versions", {}), versions()
@@ -264,11 +277,11 @@ def _audited(source: Source, recipe: Recipe, listen: Listen, run: Run | None = N
     """What was found and the decoded photos; `run` keeps the manifest, or makes sure that it is the one it kept."""
     assert recipe.size is not None
     listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
-    at = time.monotonic()
+    at = clock.now()
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
     findings, packed, reused = pack.open_or_build(source, preprocess, _audit_progress(listen))
     found = audit.manifest(source, findings, recipe)
-    seconds = time.monotonic() - at
+    seconds = clock.now() - at
     if run is not None:
         _keep_manifest(run, found)
         run.append({"kind": "read", "files": len(found.entries), "reused": reused, "seconds": round(seconds, 2)})
@@ -304,48 +317,77 @@ def _audit_progress(listen: Listen) -> audit.Progress:
     return lambda done, total: listen({"kind": "audit", "done": done, "total": total})
 
 
+class _Elapsed:
+    """Active seconds of a run's command, over all its sittings; kept in its folder."""
+
+    def __init__(self, run: Run, started: float) -> None:
+        self._run, self._started = run, started
+        self._before = run.read_elapsed()
+        self._kept = -math.inf
+
+    def seconds(self) -> float:
+        return self._before + clock.now() - self._started
+
+    def at(self, seconds: float) -> float:
+        """When so many seconds will have passed, by `clock.now`."""
+        return self._started - self._before + seconds
+
+    def keep(self) -> None:
+        """Write it down, once a second at most."""
+        if clock.now() - self._kept >= 1:
+            self._kept = clock.now()
+            self._run.keep_elapsed(self.seconds())
+
+    def begin_anew(self) -> bool:
+        """Count this sitting alone; whether there was another."""
+        before, self._before = self._before, 0.0
+        return before > 0
+
+
 def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen) -> Result:
     """Every step of a run; each one that a killed run has finished already is found done."""
     machine.keep_blocks()
-    listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
-    ready = _prepared(*_audited(source, recipe, listen, run), recipe, run.read_state()["speed"])
+    elapsed, suspended = _Elapsed(run, started), clock.suspended()
+
+    def heard(event: dict[str, Any]) -> None:
+        elapsed.keep()
+        listen(event)
+
+    heard({"kind": "run", "folder": str(run.folder), "recipe": recipe})
+    ready = _prepared(*_audited(source, recipe, heard, run), recipe, run.read_state()["speed"])
     if ready.recipe != recipe:
         recipe = ready.recipe
         files.write_json(run.recipe, recipe.to_json())
     counts = balance.counted(ready.training.targets)
     evened = balance.document(recipe.balance, counts)
     run.append({"kind": "balance", **evened})
-    listen({"kind": "balance", "advised": balance.advised(counts), **evened})
+    heard({"kind": "balance", "advised": balance.advised(counts), **evened})
     found, preprocess, training, validation = ready.found, ready.preprocess, ready.training, ready.validation
     testing = loader.samples(ready.packed, found, found.of_split("test"))
     net = ready.net()
     labels = validation.targets.argmax(1)
     chance = torch.randn(validation.targets.shape, generator=torch.Generator().manual_seed(0))
     metrics.summary(chance, labels, found.classes)  # a metric of a plugin that fails must do so before training
-    paced = _plan(run, recipe, ready.classifier(net), training, validation, len(testing), started)
-    listen({"kind": "plan", "plan": paced, "train": len(training), "validation": len(validation), "test": len(testing)})
+    paced = _plan(run, ready, ready.classifier(net), len(testing), elapsed)
+    heard({"kind": "plan", "plan": paced, "train": len(training), "validation": len(validation), "test": len(testing)})
 
     def log(row: dict[str, Any]) -> None:
         if row["kind"] == "begun":
             run.rewind(row["epoch"])
         if row["kind"] != "step":
             run.append(row)
-        listen(row)
+        heard(row)
 
     def note(text: str) -> None:
         run.append({"kind": "note", "text": text})
-        listen({"kind": "note", "text": text})
+        heard({"kind": "note", "text": text})
 
+    following = _threads(ready, paced)
     with stoppable() as stopped, machine.enough_memory(paced.batch):
         state = train_net(
             net, training, validation, preprocess, recipe, paced, run.checkpoints, owner=_identity(recipe, found),
-            device=ready.device, stopped=stopped, log=log,
+            device=ready.device, threads=following, spent=elapsed.seconds(), stopped=stopped, log=log,
         )  # fmt: skip
-    if paced.seconds is not None and state.epoch >= paced.epochs:
-        note(
-            f"ended early: {len(training)} photos have been seen {state.epoch} times, and more time would not help; "
-            "more photos would"
-        )
     if state.progress < 1:
         assert state.least is not None
         lower_loss = recipe.balance == "none"
@@ -354,9 +396,17 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
             f"ended early: no {what} in the last {state.no_better} epochs than "
             f"{least:.3f} after epoch {state.epoch - state.no_better}"
         )
-    listen({"kind": "stage", "name": "score"})
+    heard({"kind": "stage", "name": "score"})
     made = ready.classifier(net)
-    answers = _score(run, made, found, training, validation, testing)
+    limits = paced.budget
+    scoring = _Scoring(made, following, 0.0 if limits is None else limits.answer_cost * state.pace.forward)
+    report_at = math.inf if limits is None else elapsed.at(limits.seconds - limits.report)
+    answers = _score(run, scoring, found, training, validation, testing, report_at)
+    if len(answers.validation.labels) < len(validation):
+        note(
+            f"scored on {len(answers.validation.labels)} of {len(validation)} validation photos, as the machine became "
+            "slower; the test photos were all scored"
+        )
     document = _measure(answers, found, recipe, state.seconds, state.epoch) | {"balance": evened}
     made.facts = classifier.facts(
         recipe=recipe,
@@ -365,16 +415,24 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         versions=versions(),
     )
     made.save(run.model)
-    listen({"kind": "stage", "name": "report"})
-    time_for_probes = None
-    if recipe.budget is not None:  # where scoring took longer than planned, they get less
-        left = recipe.budget - (time.monotonic() - started) - report.SECONDS
-        time_for_probes = max(0.0, min(results.SHARE * recipe.budget, left))
-    probes = results.probed(made, found, ready.packed, seconds=time_for_probes, trained=state.epoch * len(training))
-    document["analysis"] = results.analysed(made, found, ready.packed, answers) | probes
-    document["seconds"]["command"] = round(time.monotonic() - started, 1)
+    heard({"kind": "stage", "name": "report"})
+    document["analysis"] = results.analysed(made, found, ready.packed, answers)
+    drawing = results.drawn(run, made, found, ready.packed, document, answers)
+    # The probes come last, as they can fill whatever time is left, and need none.
+    left = None
+    if limits is not None:
+        left = max(0.0, limits.seconds - elapsed.seconds() - report.WRITING * limits.report)
+    document["analysis"] |= results.probed(
+        made, found, ready.packed, seconds=left, trained=state.epoch * len(training),
+        progress=lambda what, done, total: elapsed.keep(),
+    )  # fmt: skip
+    suspended = clock.suspended() - suspended
+    if suspended >= 1:
+        note(f"the machine or this process was suspended for {suspended:.0f} s; that time does not count")
+    document["seconds"]["command"] = round(elapsed.seconds(), 1)
     files.write_json(run.metrics, document)
-    results.write(run, made, found, ready.packed, recipe, document, answers)
+    results.write(run, found, ready.packed, recipe, document, drawing)
+    run.keep_elapsed(elapsed.seconds())
     run.update(stage="done", versions=versions())
     return Result(run, made, document)
 
@@ -401,76 +459,137 @@ def _keep_manifest(run: Run, found: Manifest) -> None:
         found.write(run.manifest)
 
 
-def _plan(
-    run: Run,
-    recipe: Recipe,
-    untrained: Classifier,
-    training: Samples,
-    validation: Samples,
-    testing: int,
-    started: float,
-) -> Plan:
+def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapsed: _Elapsed) -> Plan:
     """The run's plan: made once, then read back, so that a resumed run keeps its pace."""
     kept = run.read_state().get("plan")
-    if kept is not None:
-        return Plan(**(kept | {"sizes": tuple(kept["sizes"])}))
-    seconds, after, probing = None, 0.0, 0.0
+    if kept is not None and "budget" in kept:
+        return Plan.from_json(kept)
+    recipe, budget = ready.recipe, None
     if recipe.budget is not None:
-        # What comes after training is timed now: the scoring, and the report.
-        one = seconds_a_photo(untrained, validation)
-        scored = len(validation) + testing + min(len(training), scope.PHOTOS)
-        after, probing = 1.1 * one * scored + report.SECONDS, results.SHARE * recipe.budget
-        seconds = recipe.budget - (time.monotonic() - started) - after - probing
-        if seconds < 0.2 * recipe.budget:
-            needed = (recipe.budget - seconds) / 0.8
+        assert recipe.size is not None
+        assert recipe.width is not None
+        one, ratio = time_answers(untrained, ready)
+        moments = MOMENTS * min(len(ready.training), scope.PHOTOS) / (2 if recipe.mirror else 1)
+        answers = round(len(ready.validation) + testing + moments) + results.EXPLAINING
+        probing = results.probing_seconds(len(ready.validation), one, results.SHARE * recipe.budget)
+        budget = Budget(
+            recipe.budget,
+            answers=answers,
+            answer_seconds=one,
+            answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model),
+            report=report.seconds_to_draw(),
+            probing=probing,
+        )
+        closing, most = closing_seconds(budget, Pace()), (1 - LEAST_TRAINING) * recipe.budget
+        needed = elapsed.seconds() + closing
+        if needed > most and elapsed.begin_anew():  # a sitting that was killed must not make the run impossible
+            needed = elapsed.seconds() + closing
+        if needed > most:
             raise PatiError(
-                f"a budget of {recipe.budget:.0f} s leaves {max(0, seconds):.0f} s for training: "
+                f"a budget of {recipe.budget:.0f} s leaves {max(0, recipe.budget - needed):.0f} s for training: "
                 f"reading and scoring take the rest",
-                f"give it --budget {needed / 60:.1f}m or more; the photos are decoded now, so try again at once",
+                f"give it --budget {needed / (1 - LEAST_TRAINING) / 60:.1f}m or more; the photos are decoded now, so "
+                "try again at once",
             )
     made = plan.make(
-        recipe,
-        photos=len(training),
-        validation=len(validation),
-        minimum_size=untrained.net.minimum_size,
-        seconds=seconds,
-        after=after,
-        probing=probing,
-        speed=run.read_state()["speed"],
-    )
+        recipe, photos=len(ready.training), validation=len(ready.validation), minimum_size=untrained.net.minimum_size,
+        speed=ready.speed, budget=budget, spent=elapsed.seconds(),
+    )  # fmt: skip
     run.append({"kind": "plan", **asdict(made)})
     run.update(plan=asdict(made), stage="training")
     return made
 
 
-def seconds_a_photo(made: Classifier, data: Samples) -> float:
-    """What an answer takes on this machine, with the moments that scoring asks for, timed on two batches."""
-    pixels, _ = data.at(torch.arange(min(2 * evaluate.BATCH, len(data))))
-    return results.seconds_to_answer(made.answers, pixels.numpy()) / len(pixels)
+def time_answers(made: Classifier, ready: Prepared) -> tuple[float, float]:
+    """What scoring takes for a photo on this machine, and how many times what a validation pass takes for one of that
+    size; timed in turns, so that both meet the same machine."""
+    some = ready.validation.some(TIMED)
+    pixels, _ = some.at(torch.arange(len(some)))
+
+    def watched(pixels: torch.Tensor) -> None:
+        precision = ready.recipe.precision or "float32"
+        evaluate.logits_of(made.net, some, ready.preprocess, device=ready.device, precision=precision)
+
+    taken = [[results.seconds_to_answer(ask, pixels.numpy()) for ask in (made.answers, watched)] for _ in range(TIMES)]
+    answer, validation = (min(seconds) for seconds in zip(*taken, strict=True))
+    return answer / len(some), answer / validation
+
+
+class _Scoring:
+    """Answers of whole splits; on a budget, torch's threads follow the machine here as they do in training.
+
+    `cost`: of one answer, in steps' costs.
+    """
+
+    def __init__(self, made: Classifier, following: Threads | None, cost: float) -> None:
+        self.made, self._following, self._cost = made, following, cost
+
+    def answers(self, data: Samples, *, until: float = math.inf) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Numbers, logits and moments of the samples: of all, or, where that would take longer than until then, of
+        some from everywhere, `FEWEST_SCORED` at least."""
+        order = torch.arange(len(data)) if until == math.inf else loader.order(0, 0, len(data))
+        parts: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for start in range(0, len(order), evaluate.BATCH):
+            at = clock.now()
+            if at > until and start >= FEWEST_SCORED:
+                break
+            pixels, _ = data.at(order[start : start + evaluate.BATCH])
+            parts.append(self.made.answers(pixels))
+            if self._following is not None:
+                taken = clock.now() - at
+                self._following.follow(taken / (len(pixels) * self._cost), taken)
+        logits, moments = (torch.cat(side) for side in zip(*parts, strict=True))
+        numbers, places = order[: len(logits)].sort()
+        return numbers, logits[places], moments[places]
+
+    def moments(self, data: Samples, *, until: float) -> torch.Tensor:
+        """Moments of as many samples as there is time for until then, of `scope.FEWEST_PHOTOS` at least and of
+        `scope.PHOTOS` at most."""
+        order = loader.order(0, 0, len(data))[: scope.PHOTOS]
+        parts: list[torch.Tensor] = []
+        for start in range(0, len(order), evaluate.BATCH):
+            if start >= scope.FEWEST_PHOTOS and clock.now() > until:
+                break
+            parts.append(self.made.moments(data.at(order[start : start + evaluate.BATCH])[0]))
+        return torch.cat(parts)
+
+
+def _threads(ready: Prepared, paced: Plan) -> Threads | None:
+    """What follows the machine in a run by budget; by epochs, its bits must not depend on what else it does."""
+    return Threads() if paced.budget is not None and ready.device.type == "cpu" else None
 
 
 def _score(
-    run: Run, made: Classifier, found: Manifest, training: Samples, validation: Samples, testing: Samples
+    run: Run,
+    scoring: _Scoring,
+    found: Manifest,
+    training: Samples,
+    validation: Samples,
+    testing: Samples,
+    until: float,
 ) -> Predictions:
     """The answers of the final weights for validation and test: the one scoring of the test split. What the classifier
-    knows of its own confidence and scope is learnt before that.
+    knows of its own confidence and scope is learnt from the other photos, as many as there is time for `until` then.
     """
+    made = scoring.made
     digests = {name: [entry.sha256 for entry in found.of_split(name)] for name in ("validation", "test")}
-    logits, moments = _answers(made, validation)
-    watched = Split(logits, validation.targets.argmax(1), digests["validation"])
+    before = run.predictions.exists()  # scored before the run was stopped: not a second time
+    tested = None if before else scoring.answers(testing)
+    numbers, logits, moments = scoring.answers(validation, until=until)
+    labels = validation.targets.argmax(1)[numbers]
+    watched = Split(logits, labels, [digests["validation"][number] for number in numbers.tolist()])
     made.calibration = Calibration.of(watched.logits, watched.labels)
-    usual = _answers(made, training.some(scope.PHOTOS))[1]
+    usual = scoring.moments(training, until=until)
     made.scope = Scope.of(usual, moments, made.calibrated(logits).max(1).values)
-    if run.predictions.exists():  # scored before the run was stopped: not a second time
-        if not run.read_state()["test_scored"]:
-            run.count_scoring("test", len(testing))
-        run.update(stage="scored")
-        return dataclasses.replace(Predictions.read(run), validation=watched)
-    logits, moments = _answers(made, testing)
-    tested = Split(logits, testing.targets.argmax(1), digests["test"])
-    answers = Predictions(watched, tested, made.familiarity(logits, moments))
-    answers.write(run)
-    run.count_scoring("test", len(testing))
+    if tested is None:
+        answers = dataclasses.replace(Predictions.read(run), validation=watched)
+    else:
+        _, logits, moments = tested
+        split = Split(logits, testing.targets.argmax(1), digests["test"])
+        answers = Predictions(watched, split, made.familiarity(logits, moments))
+        answers.write(run)
+    if not before or not run.read_state()["test_scored"]:
+        run.count_scoring("test", len(testing))
     run.update(stage="scored")
     return answers
 
@@ -478,12 +597,6 @@ def _score(
 def logits(made: Classifier, data: Samples) -> torch.Tensor:
     """A classifier's logits `float32 (N, K)` of all samples, on the CPU."""
     return torch.cat([made.logits(pixels) for pixels, _ in data.in_order(evaluate.BATCH)])
-
-
-def _answers(made: Classifier, data: Samples) -> tuple[torch.Tensor, torch.Tensor]:
-    parts = [made.answers(pixels) for pixels, _ in data.in_order(evaluate.BATCH)]
-    logits, moments = (torch.cat(side) for side in zip(*parts, strict=True))
-    return logits, moments
 
 
 def _measure(
@@ -630,7 +743,8 @@ def report_again(
             document[name] |= metrics.summary(part.logits, part.labels, found.classes)
         if thorough:
             files.write_json(run.metrics, document)
-        results.write(run, made, found, packed, recipe, document, answers, language=language)
+        drawing = results.drawn(run, made, found, packed, document, answers)
+        results.write(run, found, packed, recipe, document, drawing, language=language)
     return run, document
 
 

@@ -1,8 +1,7 @@
-"""What to do in the time there is: sizes, batch, and how far along the run is.
+"""What to do in the time there is: model, sizes, batch, and how the run is paced.
 
-A run by epochs counts steps; a run by budget reads the clock that is handed to it and
-anneals to it, so that a slowed machine costs accuracy, not punctuality. Knows numbers
-only: no files, no nets.
+A run by epochs counts steps; one by budget follows the time (see `budget`), so that a slowed machine costs accuracy,
+not punctuality. Knows numbers only: no files, no nets.
 """
 
 from __future__ import annotations
@@ -11,17 +10,19 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from pati import budget as budgets
+from pati.budget import FORWARD, Budget, Pace, closing_seconds
 from pati.errors import PatiError
 from pati.recipe import Recipe
 
 LEARNING_RATES = {"sgd": 0.1, "adamw": 1e-3}
 MOMENTA = {"muon": 0.6, "sgd": 0.9, "adamw": 0.9}
-MOST_EPOCHS = 200  # of a run by budget: more passes over the same photos don't help
 
+MOST_PASSES = 200  # over the validation photos, in a run by budget
 VALIDATION_SHARE = 0.03  # of training time goes to looking at validation photos after each epoch,
 FEWEST_VALIDATED = 300  # but with fewer photos the curve is only noise
-FORWARD = 0.25  # of a training step's cost (bench cost)
 
 STANDARD = 64  # px: costs are in those of training the net of width 1 on one photo of this size
 
@@ -88,45 +89,60 @@ def rung_for_epochs(epochs: int) -> Rung:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is paced: by `epochs`, or, where a budget leaves `seconds` for training, by them and at most `epochs`.
+    """How a run is paced: by `epochs` or by a `budget`.
 
-    `after`: seconds that a budget keeps for scoring and report; `probing`: for what is measured on as many photos as
-    then fit in, so that no slower machine makes it longer. `validated`: photos looked at after each epoch.
+    `sizes`: in px, each for an equal part of the run, and what training on one photo `costs` at each. `validated`:
+    photos looked at after each epoch. `seconds`: that a budget leaves for training, as planned.
     """
 
     batch: int
     sizes: tuple[int, ...]
+    costs: tuple[float, ...]
     validated: int
-    epochs: int
+    epochs: int | None = None
+    budget: Budget | None = None
     seconds: float | None = None
-    after: float = 0.0
-    probing: float = 0.0
 
-    def progress(
-        self, before: float, *, steps: int, steps_per_epoch: int, taken: float, spent: float, slowness: float
-    ) -> float:
-        """Share of the run that is done, 0 to 1, `before` the last work that took `taken` seconds.
-
-        `spent` seconds of training so far, `steps` in all. What is left of the schedule is spread evenly over the time
-        that is left; where the machine has become `slowness` times slower, the work after training will take longer
-        too. Half of the time is for training in any case: a moment's stall must not end a run.
-        """
-        done = max(before, steps / (self.epochs * steps_per_epoch))
-        if self.seconds is not None:
-            left = self.seconds - spent - min(self.after * (slowness - 1), self.seconds / 2)
-            done = max(done, before + (1 - before) * taken / (taken + left) if left > 0 else 1.0)
-        return min(1.0, done)
-
-    def left(self, progress: float, spent: float) -> float:
-        """Seconds until the command ends, by the schedule or by its own pace, whichever comes first."""
-        rest = spent * (1 - progress) / max(progress, 1e-6)
-        if self.seconds is not None:
-            rest = min(rest, self.seconds - spent)
-        return max(0.0, rest) + self.after + self.probing
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Plan:
+        """Inverse of `dataclasses.asdict`. Raises `KeyError` for a plan of an older pati."""
+        budget = document["budget"]
+        return cls(
+            **document
+            | {
+                "sizes": tuple(document["sizes"]),
+                "costs": tuple(document["costs"]),
+                "budget": None if budget is None else Budget(**budget),
+            }
+        )
 
     def size_at(self, progress: float) -> int:
-        """Training size at a point of the run: each size has an equal part of it."""
+        """Training size at a point of the run."""
         return self.sizes[min(int(progress * len(self.sizes)), len(self.sizes) - 1)]
+
+    def after_step(
+        self, pace: Pace, progress: float, *, taken: float, photos: int, size: int, steps: int, steps_per_epoch: int
+    ) -> tuple[Pace, float]:
+        """Pace and progress (0 to 1) after a step of so many `photos` that took so many seconds; `steps` in all."""
+        cost = self.costs[self.sizes.index(size)]
+        pace = budgets.after_step(pace, self.budget, taken=taken, photos=photos, photo_cost=cost)
+        if self.budget is not None:
+            return pace, budgets.advanced(progress, self.budget, pace, photos=photos)
+        assert self.epochs is not None
+        return pace, max(progress, min(1.0, steps / (self.epochs * steps_per_epoch)))
+
+    def validates(self, pace: Pace, progress: float) -> bool:
+        """Whether to look at the validation photos after an epoch: short ones are many, and a curve has few points."""
+        if self.budget is None or progress >= 1:
+            return True
+        return pace.spent - pace.validated_at >= self.budget.seconds / MOST_PASSES
+
+    def left(self, progress: float, seconds: float, pace: Pace) -> float:
+        """Seconds until the command ends, `seconds` after training has begun: by its own pace or by the budget."""
+        rest = seconds * (1 - progress) / max(progress, 1e-6)
+        if self.budget is not None:
+            rest = min(rest + budgets.closing_seconds(self.budget, pace), self.budget.seconds - pace.spent)
+        return max(0.0, rest)
 
 
 def natural_size(found: Sequence[tuple[int, int]]) -> int:
@@ -225,24 +241,26 @@ def make(
     photos: int,
     validation: int,
     minimum_size: int,
-    seconds: float | None,
-    after: float,
     speed: float,
-    probing: float = 0.0,
+    budget: Budget | None,
+    spent: float = 0.0,
 ) -> Plan:
-    """The plan of a settled recipe for `photos` training photos; `seconds` are left for training.
+    """The plan of a settled recipe for `photos` training photos, after `spent` seconds of the `budget`.
 
-    `validation` photos are at hand; `after`, `probing` and `speed`: see `Plan` and `settle`.
+    `validation` photos are at hand; `speed`: see `settle`.
     """
     assert recipe.batch is not None
     assert recipe.width is not None
     sizes = training_sizes(recipe, minimum_size)
+    costs = tuple(cost(size, recipe.width, recipe.model) for size in sizes)
     batch = min(recipe.batch, photos)
-    if seconds is None:
+    if budget is None:
         assert recipe.epochs is not None
-        return Plan(batch, sizes, validation, epochs=recipe.epochs)
-    one = statistics.mean(cost(size, recipe.width, recipe.model) for size in sizes) / speed
-    epochs = max(1.0, seconds / (photos * one))
-    affordable = round(VALIDATION_SHARE * seconds / (epochs * one * FORWARD))
+        return Plan(batch, sizes, costs, validation, epochs=recipe.epochs)
+    seconds = budget.seconds - spent - closing_seconds(budget, Pace())
+    one = statistics.mean(costs) / speed
+    passes = min(MOST_PASSES, max(1.0, seconds / (photos * one)))
+    affordable = round(VALIDATION_SHARE * seconds / (passes * one * FORWARD))
     validated = min(validation, max(affordable, FEWEST_VALIDATED))
-    return Plan(batch, sizes, validated, MOST_EPOCHS, seconds, after, probing)
+    budget = dataclasses.replace(budget, validated=validated)
+    return Plan(batch, sizes, costs, validated, budget=budget, seconds=seconds)

@@ -6,8 +6,6 @@ on validation photos, on as many as there is time for.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import analysis, metrics, report
+from pati import analysis, clock, metrics, report
 from pati.classifier import Classifier, Prediction
 from pati.data.manifest import Manifest
 from pati.data.pack import Pack
@@ -30,13 +28,19 @@ from pati.recipe import Recipe
 from pati.run import Run
 
 METHOD = "grad-cam"  # whose maps are checked
-SHARE = 0.05  # of a budget, for what takes longer the more photos it is measured on
+EXPLAINING = 80  # answers take about as long as the explanations that a report shows
+SLACK = 1.15  # of what a probe is thought to take: a little too short, and it comes to nothing
+SHARE = 0.03  # of a budget, for what takes longer the more photos it is measured on
 
 
 def analysed(made: Classifier, found: Manifest, packed: Pack, answers: Predictions) -> dict[str, Any]:
     """What the answers are worth, without asking for more."""
     assert made.calibration is not None, "learnt by the scoring"
-    splits = {name: found.of_split(name) for name in ("validation", "test")}
+    scored = set(answers.validation.sha256)  # on a budget, not all may have been
+    splits = {
+        "validation": [entry for entry in found.of_split("validation") if entry.sha256 in scored],
+        "test": found.of_split("test"),
+    }
     logits, labels = answers.test.logits, answers.test.labels
     rows = packed.of(splits["test"])
     all_logits = torch.cat([answers.validation.logits, logits])
@@ -72,40 +76,65 @@ def probed(
     labels, rows = torch.tensor(found.targets(entries)), packed.of(entries)
     # Whatever the count, these are photos from everywhere.
     order = np.random.default_rng(0).permutation(len(entries))
-    began = time.monotonic()
-    done: dict[str, Any] = {}
-    for name, probe in PROBES.items():
-        some = order[: probe.most if trained is None else min(probe.most, trained // probe.trained)]
-        if len(some) < probe.fewest:
-            continue
-        parts: list[Values] = []
-        ends, expected = math.inf, 0.0
-        if seconds is not None:
-            ends = began + probe.share * seconds
-            # The least that the first part can take; later ones take about as long as the one before.
-            expected = probe.answers * seconds_to_answer(made.logits, packed.pixels[rows[some[: probe.part]]])
-        for start in range(0, len(some), probe.part):
-            at = time.monotonic()
-            if at + expected > ends:
-                break
-            progress(name, start, len(some))
-            part = some[start : start + probe.part]
-            parts.append(probe.measure(made, packed.pixels[rows[part]], labels[part], start))
-            expected = time.monotonic() - at
-        measured = sum(len(next(iter(part.values()))) for part in parts)
-        progress(name, measured, measured)
-        if measured >= probe.fewest:
-            done[name] = probe.summary({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
-    return done
+    ends = None if seconds is None else clock.now() + seconds
+    done: dict[str, list[Values]] = {name: [] for name in PROBES}
+    each: dict[str, float] = {}  # seconds for a photo
+    for share in (True, False):  # what one has no use for is the others'
+        for name, probe in PROBES.items():
+            some = order[: probe.most if trained is None else min(probe.most, trained // probe.trained)]
+            if seconds is not None and name not in each and len(some) >= probe.fewest:
+                pixels = packed.pixels[rows[some[: probe.part]]]
+                each[name] = probe.answers * seconds_to_answer(made.logits, pixels) / len(pixels)
+            until = None if ends is None else ends - (seconds or 0) * (1 - probe.share) * share
+            while count := next_part(
+                probe, len(some), _photos(done[name]), None if until is None else until - clock.now(), each.get(name, 0)
+            ):
+                start, at = _photos(done[name]), clock.now()
+                progress(name, start, len(some))
+                part = some[start : start + count]
+                done[name].append(probe.measure(made, packed.pixels[rows[part]], labels[part], start))
+                each[name] = (clock.now() - at) / count
+    summaries = {}
+    for name, parts in done.items():
+        if _photos(parts) >= PROBES[name].fewest:
+            progress(name, _photos(parts), _photos(parts))
+            summaries[name] = PROBES[name].summary({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+    return summaries
+
+
+def _photos(parts: Sequence[Values]) -> int:
+    """On how many something was measured."""
+    return sum(len(next(iter(part.values()))) for part in parts)
+
+
+def next_part(probe: Probe, photos: int, done: int, seconds: float | None, each: float) -> int:
+    """How many photos to measure next, of so many of which some are done, in so many `seconds`, where one takes `each`:
+    0 where these are too few to come to a summary, or for one more."""
+    count = min(probe.part, photos - done) if photos >= probe.fewest else 0
+    if seconds is None or count == 0:
+        return count
+    fit = int(seconds / max(each, 1e-9))
+    return max(0, min(count, fit)) if done + fit >= probe.fewest else 0
+
+
+def probing_seconds(photos: int, one: float, most: float) -> float:
+    """What to set aside for the probes on so many validation photos, of `most` seconds, where an answer takes `one`:
+    only for those that could come to a summary, and no more than they can use."""
+    aside = 0.0
+    for probe in sorted(PROBES.values(), key=lambda probe: probe.fewest * probe.answers):
+        each = SLACK * probe.answers * one
+        if photos >= probe.fewest and probe.fewest * each <= most - aside:
+            aside += min(min(probe.most, photos) * each, most - aside)
+    return aside
 
 
 def seconds_to_answer(ask: Callable[[torch.Tensor], object], photos: NDArray[np.uint8]) -> float:
     """What it takes on this machine to `ask` a classifier for all these photos `uint8 (N, size, size, 3)`."""
     pixels = torch.from_numpy(photos)
     ask(pixels)  # the first time is slower
-    at = time.monotonic()
+    at = clock.now()
     ask(pixels)
-    return time.monotonic() - at
+    return clock.now() - at
 
 
 def _damaged(made: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
@@ -122,7 +151,7 @@ class Probe:
 
     measure: Callable[[Classifier, NDArray[np.uint8], torch.Tensor, int], Values]  # photos, labels, seed -> by photo
     summary: Callable[[Values], dict[str, Any]]
-    answers: int  # asked for, of each photo
+    answers: float  # take as long as it does for a photo, with what is done beside them
     part: int  # photos at once
     most: int  # photos
     fewest: int  # photos: fewer would tell nothing
@@ -132,11 +161,11 @@ class Probe:
 
 PROBES = {
     "robustness": Probe(
-        _damaged, lambda found: analysis.robustness(found["right"]), 1 + len(analysis.DAMAGES),
+        _damaged, lambda found: analysis.robustness(found["right"]), 1.3 * (1 + len(analysis.DAMAGES)),
         part=16, most=1000, fewest=20, trained=1000, share=0.3,
     ),
     "explanations": Probe(
-        _explained, lambda found: {"method": METHOD, **checks.summary(found)}, checks.ANSWERS,
+        _explained, lambda found: {"method": METHOD, **checks.summary(found)}, 3 * checks.ANSWERS,
         part=4, most=100, fewest=checks.FEWEST, trained=8000, share=1.0,
     ),
 }  # fmt: skip
@@ -167,28 +196,34 @@ def scored(
     return scores | document
 
 
-def write(
-    run: Run,
-    made: Classifier,
-    found: Manifest,
-    packed: Pack,
-    recipe: Recipe,
-    document: dict[str, Any],
-    answers: Predictions,
-    *,
-    language: str = "en",
-) -> None:
-    """The report and its figures. `document`: that of metrics.json; `language`: the one shown first."""
+def drawn(
+    run: Run, made: Classifier, found: Manifest, packed: Pack, document: dict[str, Any], answers: Predictions
+) -> report.Drawing:
+    """The pictures of the report, which need no probe. `document`: that of metrics.json."""
     test = found.of_split("test")
     rows = packed.of(test)
     examples = explained(
         made, answers.test.logits, answers.test.labels,
         [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
     )  # fmt: skip
+    return report.draw(document, document["analysis"], run.rows("epoch"), examples)
+
+
+def write(
+    run: Run,
+    found: Manifest,
+    packed: Pack,
+    recipe: Recipe,
+    document: dict[str, Any],
+    drawing: report.Drawing,
+    *,
+    language: str = "en",
+) -> None:
+    """The report and its figures. `document`: that of metrics.json; `language`: the one shown first."""
     by_path = {entry.path: entry for entry in found.kept}
     suspicious = [by_path[row["path"]] for row in document["analysis"]["suspects"]["first"]]
     pictures = list(packed.pixels[packed.of(suspicious)]) if suspicious else []
-    report.write(run, found, recipe, document, run.rows("epoch"), examples, pictures, language=language)
+    report.write(run, found, recipe, document, run.rows("epoch"), drawing, pictures, language=language)
 
 
 def explained(

@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import zipfile
@@ -51,6 +52,10 @@ class Run:
     @property
     def log(self) -> Path:
         return self.folder / "log.jsonl"
+
+    @property
+    def elapsed(self) -> Path:
+        return self.folder / "elapsed.txt"
 
     @property
     def checkpoints(self) -> Path:
@@ -122,7 +127,11 @@ class Run:
             raise PatiError(
                 f"{self.folder} holds a run already", f"go on with it: {again}; or name another folder with --out"
             )
-        own = {self.recipe, self.state, self.manifest, self.decisions, self.log} if self.recipe.exists() else set()
+        own = (
+            {self.recipe, self.state, self.manifest, self.decisions, self.log, self.elapsed}
+            if self.recipe.exists()
+            else set()
+        )
         here = [path for path in self.folder.glob("*") if path.name != LOCK and path != self.job]
         strange = sorted(path.name for path in here if path not in own and not files.is_unfinished(path))
         if strange:
@@ -179,6 +188,19 @@ class Run:
         """Set fields of run.json."""
         now = self.read_state() if self.state.exists() else {}
         files.write_json(self.state, now | changes)
+
+    def read_elapsed(self) -> float:
+        """Active seconds of the run's command over all its sittings, as `keep_elapsed` wrote them last."""
+        with contextlib.suppress(OSError, ValueError):
+            seconds = float(self.elapsed.read_text(encoding="utf-8"))
+            if math.isfinite(seconds):
+                return max(0.0, seconds)
+        return 0.0
+
+    def keep_elapsed(self, seconds: float) -> None:
+        """Write down how long the run's command has taken so far: a process that is killed tells no more."""
+        with contextlib.suppress(OSError):  # on a full disk training goes on
+            files.replace_text(self.elapsed, f"{seconds:.2f}\n")
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row to log.jsonl, on a line of its own even if a full disk has torn the last one."""

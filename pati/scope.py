@@ -16,7 +16,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
-PHOTOS = 2000  # of the training photos: more change nothing (LOG.md)
+PHOTOS = 2000  # of the training photos: more change nothing (LOG.md),
+FEWEST_PHOTOS = 256  # and where time is short, so many will do
 DIRECTIONS = 128  # principal ones; beyond these all are taken to vary alike
 ODD = 0.01  # a photo is odd if this share of the validation photos, or less, is as odd
 SIZES = ("features", "directions", "quantiles")

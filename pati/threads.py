@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 
 BLOCK_SECONDS, BLOCK_STEPS = 1.0, 3  # at least, in a block of steps; numbers of threads are compared by its median
+LONG_BLOCK_SECONDS = 2.5  # end it with fewer
 FALL = 1.5  # times the least time for the same work: so slow, and fewer threads are tried
 PATIENCE, MOST_PATIENCE = 5.0, 40.0  # seconds between trials, twice as many after each one that did not help
 
@@ -34,7 +35,8 @@ class Threads:
         """After a step that took `taken` seconds, `pace` for a unit of work."""
         self._block.append(pace)
         self._spent += taken
-        if self._spent < BLOCK_SECONDS or len(self._block) < BLOCK_STEPS:
+        enough = len(self._block) >= BLOCK_STEPS or self._spent >= LONG_BLOCK_SECONDS
+        if self._spent < BLOCK_SECONDS or not enough:
             return
         pace = statistics.median(self._block)
         self._waited += self._spent

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from pati import balance, checkpoint, losses
+from pati import balance, checkpoint, clock, losses
 from pati.augment import Draws, augment
 from pati.balance import Balance
+from pati.budget import Pace, after_other_work, after_pass
 from pati.data import loader
 from pati.data.loader import Samples
 from pati.errors import Diverged, Interrupted
@@ -28,15 +28,13 @@ from pati.metrics import macro_f1
 from pati.mixing import mix
 from pati.models import Net
 from pati.optim import Optimizers
-from pati.plan import Plan, cost
+from pati.plan import Plan
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.threads import Threads
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer where saving is slow:
 CHECKPOINT_SHARE = 0.02  # of the time goes to them at most
-PACE_SECONDS = 5.0  # that the pace remembers: one slow step says nothing about the work after training
-ASLEEP = 60.0  # seconds: a step that takes so long, and ten times as long as the one before, was the machine's sleep
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -51,14 +49,20 @@ class State:
     position: int = 0
     size: int = 0  # that the last step trained at
     seconds: float = 0.0
-    pace: float = 0.0  # of late, seconds for a photo of 64 px
-    best_pace: float = 0.0
+    pace: Pace = field(default_factory=Pace)
     loss_sum: float = 0.0
     hits: float = 0.0
     seen: int = 0
     epoch_seconds: float = 0.0
     least: float | None = None  # of what patience watches on the validation photos, after any epoch,
     no_better: int = 0  # and the epochs since
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> State:
+        """Inverse of `dataclasses.asdict`."""
+        pace = document["pace"]
+        pace = Pace(**pace | {"steps": tuple(pace["steps"]), "passes": tuple(pace["passes"])})
+        return cls(**document | {"pace": pace})
 
     def out_of_patience(self, recipe: Recipe) -> bool:
         """Whether the last epochs have not helped, so that the recipe ends the run early."""
@@ -76,13 +80,16 @@ def train(
     *,
     owner: str,
     device: torch.device,
+    threads: Threads | None = None,
+    spent: float | None = None,
     stopped: Callable[[], bool] = lambda: False,
     log: Log = lambda row: None,
 ) -> State:
     """Train `net` in place to the end of the plan, going on from the newest checkpoint of `owner` if there is one.
 
     Ends with the final weights: the last ones, or their average if the recipe averages; so does a run that the recipe's
-    patience ends early. On a budget, torch is left on as many threads as were fastest at the end.
+    patience ends early. `threads` follow the machine where they are given; by epochs, the bits of a run must not depend
+    on what else it does. `spent`: seconds of the budget that have passed; left out, training alone counts.
     Raises `Interrupted` after a checkpoint when `stopped()` turns true, `Diverged` when the
     loss is no longer a number. `log` gets one row first ("begun"), one a step ("step") and one an epoch ("epoch").
     """
@@ -93,10 +100,12 @@ def train(
     state = State()
     tensors, facts, passed_over = checkpoint.newest(checkpoints, owner=owner)
     if facts is not None:
-        state = State(**facts["state"])
+        state = State.from_json(facts["state"])
         net.load_state_dict(_part(tensors, "net"))
         optimizers.restore(_part(tensors, "optimizer"))
         average = {name: value.to(device) for name, value in _part(tensors, "average").items()}
+    if spent is not None:
+        state.pace = replace(state.pace, spent=spent)
     log({"kind": "begun", "step": state.step, "epoch": state.epoch, "passed_over": passed_over})
 
     def save() -> None:
@@ -108,23 +117,9 @@ def train(
         checkpoint.save(checkpoints, state.step, tensors, {"state": asdict(state)}, owner=owner)
 
     steps_per_epoch = len(training) // plan.batch
-
-    def spend(seconds: float) -> None:
-        state.seconds += seconds
-        state.progress = plan.progress(
-            state.progress,
-            steps=state.step,
-            steps_per_epoch=steps_per_epoch,
-            taken=seconds,
-            spent=state.seconds,
-            slowness=state.pace / state.best_pace,
-        )
-
-    # By epochs, the bits of a run must not depend on what else the machine does.
-    threads = Threads() if plan.seconds is not None and device.type == "cpu" else None
     watched = validation.some(plan.validated)
-    saved = last = time.monotonic()
-    interval, taken, saving = CHECKPOINT_SECONDS, math.inf, 0.0
+    saved = last = clock.now()
+    interval, saving = CHECKPOINT_SECONDS, 0.0
     while state.seen or (state.progress < 1 and not state.out_of_patience(recipe)):
         net.train()
         order = loader.order(recipe.seed, state.epoch, len(training), balanced.chances)
@@ -154,27 +149,35 @@ def train(
             # be right half of the time only.
             state.hits += (logits.argmax(1) == targets.argmax(1)).sum().item()
             state.seen += len(keys)
-            now = time.monotonic()
-            if now - last < max(ASLEEP, 10 * taken):
-                taken = now - last
+            now = clock.now()
+            taken, last = now - last, now
+            state.seconds += taken
             state.epoch_seconds += taken
-            pace = taken / len(keys) / cost(state.size)
-            _keep_pace(state, pace, taken)
+            before = state.progress
+            state.pace, state.progress = plan.after_step(
+                state.pace, before, taken=taken, photos=len(keys), size=state.size, steps=state.step,
+                steps_per_epoch=steps_per_epoch,
+            )  # fmt: skip
             if threads:
-                threads.follow(pace, taken)
-            last, before = now, state.progress
-            spend(taken)
+                threads.follow(state.pace.steps[-1], taken)
             if average:
                 _move_average(average, net, (state.progress - before) / min(recipe.averaging, state.progress))
-            log({"kind": "step", "loss": value, "left": plan.left(state.progress, state.seconds), **asdict(state)})
+            left = plan.left(state.progress, state.seconds, state.pace)
+            log({"kind": "step", "loss": value, "left": left, **asdict(state)})
             if stopped():
                 save()
                 raise Interrupted("the state of the run is saved")
             if now - saved + taken + saving >= interval:  # after another step it would be too late
                 save()
-                saving, saved = time.monotonic() - now, now
+                saved, last = now, clock.now()
+                saving = last - now
+                state.seconds += saving
+                state.pace = after_other_work(state.pace, saving)
                 interval = max(CHECKPOINT_SECONDS, saving / CHECKPOINT_SHARE)
 
+        if not plan.validates(state.pace, state.progress):
+            state.epoch, state.position = state.epoch + 1, 0
+            continue
         try:
             with _averaged(net, average):
                 outputs = logits_of(
@@ -184,9 +187,10 @@ def train(
         except Interrupted:
             save()
             raise
-        now = time.monotonic()
-        spend(now - last)  # validation costs time too, but is not counted as speed
-        last = now
+        now = clock.now()
+        taken, last = now - last, now
+        state.seconds += taken
+        state.pace = after_pass(state.pace, taken=taken, photos=len(watched))
         validation_loss = F.cross_entropy(outputs, watched.targets).item()
         validation_f1 = macro_f1(outputs, watched.targets.argmax(1))
         # A balanced net answers rare classes more often than they come, so that its loss says little.
@@ -207,7 +211,7 @@ def train(
                 "validation_accuracy": (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
                 "validation_macro_f1": validation_f1,
                 "learning_rate": optimizers.rate(state.progress),
-                "left": plan.left(state.progress, state.seconds),
+                "left": plan.left(state.progress, state.seconds, state.pace),
                 "photos_per_second": state.seen / max(state.epoch_seconds, 1e-9),
                 "seconds": state.seconds,
             }
@@ -258,13 +262,6 @@ def forward(
         adjustment=balanced.adjustment,
     )
     return loss, logits, targets
-
-
-def _keep_pace(state: State, now: float, taken: float) -> None:
-    """Follow the seconds that a photo takes of late, and the least that they have been, after a step of `taken`."""
-    share = 1 - math.exp(-taken / PACE_SECONDS)
-    state.pace = (1 - share) * state.pace + share * now if state.pace else now
-    state.best_pace = min(state.best_pace or state.pace, state.pace)
 
 
 @torch.no_grad()

@@ -14,13 +14,12 @@ import dataclasses
 import json
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pati import balance, files, metrics, pipeline, plan, plugins, report
+from pati import balance, clock, files, metrics, pipeline, plan, plugins, report
 from pati.data import sources
 from pati.data.sources import Columns
 from pati.errors import Diverged, Interrupted, PatiError
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 MOST_FAILURES = 3  # trials in a row that can't be trained: then it is not the values
 
 
+@clock.watched()
 def tune(
     data: str | Path,
     recipe: Recipe,
@@ -52,7 +52,7 @@ def tune(
     Begins a search in `out`, or goes on with it if it is there already. Returns what was found (see `_document`).
     Raises `PatiError`; `Interrupted` after a stop.
     """
-    started = time.monotonic() if started is None else started
+    started = clock.now() if started is None else started
     _require_goal(trials, budget)
     if recipe.group_by is not None:
         columns = dataclasses.replace(columns, group=recipe.group_by)
@@ -102,6 +102,7 @@ def tune(
         return _go(folder, settings, ready, trials, budget, started, listen)
 
 
+@clock.watched()
 def resume(
     folder: Path,
     *,
@@ -111,7 +112,7 @@ def resume(
     listen: Listen,
 ) -> dict[str, Any]:
     """Go on with the search in a folder, as far as it was to go if neither `trials` nor `budget` is given."""
-    started = time.monotonic() if started is None else started
+    started = clock.now() if started is None else started
     settings = Settings.read(folder)
     if trials is None and budget is None:
         trials, budget = settings.trials, settings.budget
@@ -193,14 +194,14 @@ def _go(
         if trials is not None:
             return len(study.finished()) + study.running() < trials
         first = not study.finished() and not study.running()
-        return first or time.monotonic() + _usual_seconds(study) < deadline
+        return first or clock.now() + _usual_seconds(study) < deadline
 
     with pipeline.stoppable() as asked:
         while not asked():
             some = bool(study.finished())  # the first trial is trained to its end, even past the deadline
 
             def stopped(some: bool = some) -> bool:
-                return asked() or (some and time.monotonic() > deadline)
+                return asked() or (some and clock.now() > deadline)
 
             try:
                 with study.trial(wanted) as trial:
@@ -210,7 +211,7 @@ def _go(
             except Interrupted:
                 break
             done = len(study.finished())
-            left = deadline - time.monotonic() if trials is None else (trials - done) * _usual_seconds(study)
+            left = deadline - clock.now() if trials is None else (trials - done) * _usual_seconds(study)
             listen(
                 {"kind": "trial", "trial": study.row(study.trials()[trial.number]), "score": settings.score}
                 | {"best": study.row(study.best()), "done": done, "trials": trials, "left": max(0.0, left)}
@@ -265,7 +266,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
             ready, ready.training, study.checkpoints(trial), seconds=_training_seconds(ready),
             owner=f"{study.settings.manifest} {json.dumps(recipe.to_json())}", stopped=stopped, log=log,
         )  # fmt: skip
-        at = time.monotonic()
+        at = clock.now()
         logits = pipeline.logits(ready.classifier(net), ready.validation)
         labels = ready.validation.targets.argmax(1)
         loss = metrics.log_loss(logits, labels)
@@ -282,7 +283,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
             raise
         study.finish(trial, None, {"seconds": round(seconds, 2), "failed": str(error).replace("\n", "; ")})
     else:
-        facts = {"log_loss": loss, "seconds": round(seconds + time.monotonic() - at, 2)}
+        facts = {"log_loss": loss, "seconds": round(seconds + clock.now() - at, 2)}
         study.finish(trial, metrics.metrics[score](logits, labels), facts)
 
 

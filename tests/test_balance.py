@@ -161,7 +161,7 @@ def run(folder: Path, recipe: Recipe, data: Samples = UNEVEN, stop_after: int = 
         nonlocal steps
         steps += row["kind"] == "step"
 
-    paced = plan.Plan(batch=8, sizes=(16,), validated=6, epochs=3)
+    paced = plan.Plan(batch=8, sizes=(16,), costs=(1.0,), validated=6, epochs=3)
     loop.train(
         net, data, VALIDATION, Preprocess(size=32), recipe, paced, folder,
         owner="test", device=CPU, log=log, stopped=lambda: steps == stop_after,

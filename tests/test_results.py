@@ -70,15 +70,18 @@ def test_counts_suit_the_time(many: tuple[Classifier, Manifest, Pack], monkeypat
 
     clock = [0.0]
     monkeypatch.setattr(results, "seconds_to_answer", lambda ask, photos: len(photos))
-    monkeypatch.setattr(results.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(results.clock, "now", lambda: clock[0])
     monkeypatch.setattr(
         results, "PROBES", {"robustness": timed("robustness", 0.1), "explanations": timed("explanations", 1.0)}
     )
-    # 16 photos at once, in 3 of 10 seconds; then what is left, 4 at once.
+    # Robustness has 3 of 10 seconds, at a tenth of a second a photo, and what the explanations have no use for: these
+    # take a second, and tell nothing by fewer than 8.
     for budget, counts in (
-        (5.0, {}),
-        (10.5, {"explanations": 8}),
-        (20.0, {"robustness": 48, "explanations": 12}),
+        (1.9, {}),
+        (5.0, {"robustness": 50}),
+        (9.0, {"robustness": 60}),
+        (12.5, {"robustness": 45, "explanations": 8}),
+        (20.3, {"robustness": 60, "explanations": 14}),
         (1000.0, {"robustness": 60, "explanations": 60}),
     ):
         before = clock[0]
@@ -444,7 +447,8 @@ def test_every_file_that_is_odd_or_set_aside_is_named(
     document["analysis"]["suspects"]["first"] = []
 
     def lists() -> list[str]:
-        report.write(run, changed, Recipe(), document, run.rows("epoch"), [], [])
+        drawing = report.draw(document, document["analysis"], run.rows("epoch"), [])
+        report.write(run, changed, Recipe(), document, run.rows("epoch"), drawing, [])
         page = html.unescape(run.report.read_text(encoding="utf-8"))
         return re.findall(r"<details.*?</details>", page, re.S)
 
@@ -477,6 +481,7 @@ def test_a_share_below_zero_has_its_sign_first(trained: Path, tmp_path: Path) ->
     }
     whole = {"accuracy": 0.9, "interval": [0.85, 0.92]}
     document["analysis"]["robustness"] = {"photos": 500, "undamaged": whole, "kinds": {"blur": [better] * 3}}
-    report.write(run, Manifest.read(run.manifest), Recipe(), document, run.rows("epoch"), [], [])
+    drawing = report.draw(document, document["analysis"], run.rows("epoch"), [])
+    report.write(run, Manifest.read(run.manifest), Recipe(), document, run.rows("epoch"), drawing, [])
     page = run.report.read_text(encoding="utf-8")
     assert '<span lang="en">-3.6&nbsp;%</span><span lang="tr">-%3,6</span>' in page

@@ -353,30 +353,3 @@ def test_photos_that_changed_between_start_and_resume(change: str, stopped_run: 
     photo.write_bytes(data)
     (shapes / "circle" / "new.jpg").unlink(missing_ok=True)
     assert resumed(stopped_run)[0] > 0
-
-
-def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine sleeps for a day in the middle of a run by budget: the schedule doesn't notice."""
-    from tests.test_training import run, settled
-
-    class Clock:
-        """A second a step, and a day in one of them."""
-
-        def __init__(self) -> None:
-            self.now, self.calls = 0.0, 0
-
-        def monotonic(self) -> float:
-            self.calls += 1
-            self.now += 86_400.0 if self.calls == 20 else 0.5
-            return self.now
-
-        def time(self) -> float:
-            raise AssertionError("the clock on the wall can be set: no duration may come from it")
-
-    monkeypatch.setattr(loop, "time", Clock())
-    recipe = settled(Recipe(budget=30, size=32, batch=16, width=0.25))
-    _, rows = run(tmp_path / "run", recipe, seconds=30.0)
-    seconds = [row["seconds"] for row in rows if row["kind"] == "step"]
-    assert len(seconds) > 30
-    assert max(seconds) < 40
-    assert not [path for path in Path("pati").rglob("*.py") if "time.time()" in path.read_text()]

@@ -14,14 +14,14 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import pati
-from pati import decode
+from pati import clock, decode
 from pati.data import duplicates, places
 from pati.data.decisions import Decision, unmet
 from pati.data.manifest import Entry, Manifest, class_order, join, with_split
@@ -37,6 +37,7 @@ _SMALLEST_FOR_NEAR = 32  # px; below, different drawings look alike at thumbnail
 Progress = Callable[[int, int], None]
 
 
+@clock.watched()
 def read_all(source: Source, target: Target | None = None, progress: Progress | None = None) -> list[Finding]:
     """Findings in the source's order; each photo's pixels go to its row of `target`."""
     decode.limits_now()  # a mistake in them is told here, not by every worker
@@ -142,13 +143,9 @@ class _Process:
     def look(self, chunk: list[tuple[int, str]]) -> list[Finding]:
         assert self._process.stdout
         seconds = decode.limits_now().seconds
-        patience = threading.Timer(seconds if len(chunk) == 1 else seconds + len(chunk), self._process.kill)
-        patience.daemon = True
-        patience.start()
-        self._ask(chunk)
-        answer = receive(self._process.stdout)
-        late = not patience.is_alive()
-        patience.cancel()
+        with self._patience(seconds if len(chunk) == 1 else seconds + len(chunk)) as late:
+            self._ask(chunk)
+            answer = receive(self._process.stdout)
         if answer is not None:
             return unpack_findings(*answer)
         if self._closed:
@@ -158,9 +155,30 @@ class _Process:
         self._start()
         if len(chunk) > 1:
             return [self.look([task])[0] for task in chunk]
-        if late:
+        if late():
             return [self._given_up(chunk[0][1], "too-large", f"took over {seconds} s to decode")]
         return [self._given_up(chunk[0][1], "damaged", "the decoder crashed on this file")]
+
+    @contextlib.contextmanager
+    def _patience(self, seconds: float) -> Iterator[Callable[[], bool]]:
+        """Kills the process if the block takes over so many active seconds; yields whether that was so."""
+        answered, killed = threading.Event(), threading.Event()
+        ends = clock.now() + seconds
+
+        def wait() -> None:
+            while (left := ends - clock.now()) > 0:  # a suspension in between leaves more than was waited for
+                if answered.wait(left):
+                    return
+            killed.set()
+            self._process.kill()
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        try:
+            yield killed.is_set
+        finally:
+            answered.set()
+            thread.join()
 
     def _given_up(self, relative: str, reason: str, detail: str) -> Finding:
         """With its content's hash, so that the next run knows the file without decoding it."""

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import files
+from pati import clock, files
 from pati.classifier import Explanation
 from pati.data.manifest import Manifest
 from pati.decode import FLAGS, REASONS
@@ -33,7 +33,9 @@ from pati.run import Run
 Draw = Callable[[dict[str, str]], str]  # words of a language -> SVG
 
 MOST_LISTED = 200  # files, or groups of them, in one of the lists about the data
-SECONDS = 5.0  # what writing a report takes on a slow machine; the planner sets it aside
+SECONDS = 5.0  # what drawing and writing a report takes on a slow machine
+WRITING = 0.2  # of that, for what can only be written at the end
+FIGURES = 72  # times what one small figure takes are what a whole report does
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ class Example:
     path: str
     truth: str
     explanation: Explanation
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What takes the longest of a report: the answers' `parts` of the page, and the photos explained, as a PNG."""
+
+    parts: dict[str, Any]
+    sheet: bytes | None
 
 
 GROUPS = ("surest_mistakes", "least_sure", "others")
@@ -64,31 +74,52 @@ def pick_examples(probabilities: torch.Tensor, labels: torch.Tensor, count: int 
     return [(group, number) for group, numbers in chosen for number in numbers.tolist()]
 
 
+def seconds_to_draw() -> float:
+    """About what a report takes on this machine, by one of its figures."""
+
+    def figure() -> None:
+        figures.confusion([[1, 0], [0, 1]], ["a", "b"], WORDS["en"])
+
+    figure()  # the first time is slower
+    at = clock.now()
+    figure()
+    return FIGURES * (clock.now() - at)
+
+
+def draw(
+    document: dict[str, Any], analysis: dict[str, Any], epochs: Sequence[dict[str, Any]], examples: Sequence[Example]
+) -> Drawing:
+    """Draw what a report shows of the test split's answers: `document` of metrics.json, and their `analysis`."""
+    by_class = document["balance"]["by_class"]
+    curves: dict[str, Draw] = {"curves": lambda words: figures.curves(epochs, words, by_class=by_class)}
+    return Drawing(
+        _answers(document["test"], analysis, document["classes"], examples, curves, by_class=by_class),
+        figures.sheet([item.explanation for item in examples], [item.truth for item in examples]) if examples else None,
+    )
+
+
 def write(
     run: Run,
     manifest: Manifest,
     recipe: Recipe,
     document: dict[str, Any],
     epochs: Sequence[dict[str, Any]],
-    examples: Sequence[Example],
+    drawing: Drawing,
     suspicious: Sequence[NDArray[np.uint8]],
     *,
     language: str = "en",
 ) -> None:
-    """Write report.html, model-card.md and the figures of a scored run. `suspicious`: the photos of the suspects, in
-    their order; `language`: the one shown first."""
-    found, by_class = document["analysis"], document["balance"]["by_class"]
-    more: dict[str, Draw] = {"curves": lambda words: figures.curves(epochs, words, by_class=by_class)}
+    """Write report.html, model-card.md and the figures of a scored run. `drawing`: see `draw`; `suspicious`: the photos
+    of the suspects, in their order; `language`: the one shown first."""
+    found = document["analysis"]
+    answers = drawing.parts | {"analysis": found}
     if "robustness" in found:
-        more["robustness"] = lambda words: figures.robustness(found["robustness"], words)
-    answers = _answers(document["test"], found, document["classes"], examples, more, by_class=by_class)
+        drawn = {language: figures.robustness(found["robustness"], WORDS[language]) for language in LANGUAGES}
+        answers["figures"] = answers["figures"] | {"robustness": drawn}
     for name, by_language in answers["figures"].items():
         files.write_text(run.figures / f"{name}.svg", by_language["en"])
-    if examples:
-        files.write_bytes(
-            run.figures / "explanations.png",
-            figures.sheet([item.explanation for item in examples], [item.truth for item in examples]),
-        )
+    if drawing.sheet is not None:
+        files.write_bytes(run.figures / "explanations.png", drawing.sheet)
     kept, scored = manifest.kept, int(run.read_state()["test_scored"])
     flags = Counter(flag for entry in kept for flag in entry.flags)
     groups = manifest.duplicate_groups()

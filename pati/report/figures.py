@@ -14,8 +14,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
@@ -438,29 +436,40 @@ def thumbnail(photo: NDArray[np.uint8], side: int = 128) -> bytes:
 
 def sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
     """PNG with photo, map and overlay of several explanations in rows of three, titled with answer and truth."""
-    with matplotlib.rc_context({"text.parse_math": False}):
-        return _sheet(explanations, truths)
-
-
-def _sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
-    columns = 3
+    columns, width, height, title, foot = 3, 560, 210, 30, 50
     rows = -(-len(explanations) // columns)
-    figure = Figure(figsize=(5.6 * columns, 2.3 * rows + 0.5), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for axes in panels.flat:
-        axes.axis("off")
-    for axes, explanation, truth in zip(panels.flat, explanations, truths, strict=False):
-        axes.imshow(triptych(small(explanation, 400)))
-        answer = explanation.prediction
-        colour = BLUE if answer.label == truth else ORANGE
-        mark = "" if answer.label == truth else f" ≠ {truth}"
-        even = " (an even map)" if explanation.even else ""
-        title = f"{answer.label} {100 * answer.confidence:.0f} %{mark}{even}"
-        axes.set_title(title, fontsize=11, color=colour)
-    colours = ScalarMappable(Normalize(0, 1), "viridis")
-    bar = figure.colorbar(colours, ax=panels, location="bottom", shrink=0.3, aspect=40, ticks=[0, 1])
-    bar.ax.set_xticklabels(["0", "the map's highest value"])
-    return _png(figure)
+    canvas = np.full((rows * (title + height) + foot, columns * width, 3), 255, np.uint8)
+    places = [(row * (title + height), column * width) for row in range(rows) for column in range(columns)]
+    for (top, left), explanation in zip(places, explanations, strict=False):
+        picture = _within(triptych(small(explanation, 400)), width - 20, height - 10)
+        y, x = top + title, left + (width - picture.shape[1]) // 2
+        canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 1, 400), bytes=True)[:, :3]
+    middle, strip = canvas.shape[1] // 2, slice(canvas.shape[0] - foot + 8, canvas.shape[0] - foot + 20)
+    canvas[strip, middle - 200 : middle + 200] = colours
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100), dpi=100)
+        figure.figimage(canvas)
+
+        def write(x: float, y: float, text: str, **style: Any) -> None:
+            figure.text(x / canvas.shape[1], 1 - y / canvas.shape[0], text, ha="center", **style)
+
+        for (top, left), explanation, truth in zip(places, explanations, truths, strict=False):
+            answer = explanation.prediction
+            mark = "" if answer.label == truth else f" ≠ {truth}"
+            even = " (an even map)" if explanation.even else ""
+            told = f"{answer.label} {100 * answer.confidence:.0f} %{mark}{even}"
+            write(left + width / 2, top + title - 8, told, fontsize=11, color=BLUE if answer.label == truth else ORANGE)
+        for x, text in ((middle - 200, "0"), (middle + 200, "the map's highest value")):
+            write(x, strip.stop + 18, text, fontsize=9)
+        return _png(figure, compression=1)  # photos hardly get smaller, and a budget waits
+
+
+def _within(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The picture as large as fits."""
+    times = min(width / picture.shape[1], height / picture.shape[0])
+    size = tuple(max(1, round(times * side)) for side in picture.shape[1::-1])
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 def explanation_page(explanation: Explanation, *, limit: int = 8) -> bytes:
@@ -576,8 +585,10 @@ def tiles(labels: Sequence[tuple[str, str]], blocks: Sequence[Sequence[Sequence[
         return _png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, *, compression: int = 6) -> bytes:
     buffer = io.BytesIO()
     with _any_letters():
-        figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+        figure.savefig(
+            buffer, format="png", dpi=100, metadata={"Software": None}, pil_kwargs={"compress_level": compression}
+        )
     return buffer.getvalue()

@@ -1,0 +1,93 @@
+"""What steps, validation passes and answers take on this machine, one by one: `bench disturbed` lives on them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from pati import augment, balance, evaluate, machine, models, plan, speed, training
+from pati.classifier import Classifier
+from pati.data.loader import Samples
+from pati.optim import Optimizers
+from pati.preprocess import Preprocess
+from pati.recipe import Recipe
+from tests.conftest import settled
+
+BATCHES = (16, 64, 128)
+STEPS = 15
+CPU = torch.device("cpu")
+
+
+def step_times() -> dict[str, Any]:
+    """Each tier of the budget at its sizes, with batches for few photos and for many."""
+    assert augment.augmentations  # registered before anything is timed
+    machine.keep_blocks()
+    precision = machine.faster_precision()
+    probed = speed.of_training(None, precision, CPU)
+    rows = [tier(rung, batch, precision) for rung in plan.RUNGS for batch in BATCHES]
+    return {"precision": precision, "speed": round(probed), "tiers": rows}
+
+
+def tier(rung: plan.Rung, batch: int, precision: str) -> dict[str, Any]:
+    """Seconds of single steps at each training size, and of one photo in a validation pass and in scoring."""
+    recipe = settled(
+        Recipe(
+            model=rung.model, epochs=1, size=rung.size, growth=rung.growth, width=rung.width, crop=rung.crop,
+            batch=batch, precision=precision, mirror=rung.mirror,
+        ),
+        photos=16_000,
+    )  # fmt: skip
+    net = models.build(rung.model, 2, models.Options(width=rung.width))
+    preprocess = Preprocess(size=rung.size)
+    count = max(300, batch)
+    data = Samples(
+        torch.randint(0, 256, (count, rung.size, rung.size, 3), dtype=torch.uint8),
+        torch.arange(count),
+        F.one_hot(torch.arange(count) % 2, 2).float(),
+    )
+    balanced, optimizers = balance.of(recipe, data.targets, CPU), Optimizers(net, recipe)
+
+    def step(number: int, size: int) -> None:
+        net.train()
+        keys = torch.randperm(count)[:batch]
+        loss, _, _ = training.forward(
+            net, data, keys, balanced, preprocess, recipe, epoch=0, step=number, size=size, device=CPU
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss.item()
+        optimizers.step(0.5)
+
+    steps, passes = {}, {}
+    for size in dict.fromkeys(plan.training_sizes(recipe, net.minimum_size)):
+        step(0, size)  # the first one is slower
+        steps[str(size)] = [round(seconds(lambda size=size: step(1, size)), 5) for _ in range(STEPS)]
+        passes[str(size)] = each(
+            lambda size=size: evaluate.logits_of(net, data, preprocess, device=CPU, precision=precision, size=size),
+            count,
+        )
+    made = Classifier(net, preprocess, ["cat", "dog"], mirror=rung.mirror, facts={})
+    return {
+        "model": rung.model,
+        "size": rung.size,
+        "width": rung.width,
+        "batch": batch,
+        "steps": steps,
+        "validation": passes,
+        "answer": each(lambda: made.answers(data.pixels), count),
+    }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def each(work: Callable[[], object], photos: int) -> float:
+    work()
+    return round(statistics.median(seconds(work) for _ in range(3)) / photos, 7)

@@ -1,0 +1,146 @@
+"""How a run keeps to its budget: from what was measured so far to how far along it is.
+
+Pure functions of recorded facts: what steps and validation passes took. No clock is read here, no net is run and no
+machine is known, so `python -m bench disturbed` can put thousands of runs on simulated machines through this code.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, replace
+
+STEPS = 9  # whose median tells what the next step takes: one slow step says nothing
+PASSES = 3  # over validation photos, whose median tells what a photo costs there,
+AROUND = 5  # in parts of what so many steps just before took
+MEMORY = 6.0  # seconds that the machine's pace is averaged over at least,
+HORIZON = 0.15  # or this part of the time that is left: it is to tell what scoring will take
+WRONG = 1.4  # times what they are, costs are at most
+COOLDOWN = 0.2  # of the budget: a schedule is gone through no faster than the whole of it in this time
+FORWARD = 0.25  # of a training step's cost: a forward pass (bench cost), until one has been timed
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seconds for a whole command, and what must still be done in them after training.
+
+    Costs are in those of training on one photo of standard cost (see `plan.cost`).
+    """
+
+    seconds: float
+    validated: int = 0  # photos of a validation pass; one ends the training
+    answers: int = 0  # photos that are scored,
+    answer_seconds: float = 0.0  # each of which took so long before training, on an untrained net,
+    answer_cost: float = 0.0  # and costs so many times what a validation photo of standard cost does
+    report: float = 0.0  # seconds that the report took, had it been drawn at that moment
+    probing: float = 0.0  # seconds for what is measured on as many photos as then fit in
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What was measured so far. `spent`: seconds of the budget, `validated_at`: at the end of the last pass over the
+    validation photos.
+
+    The rest is of the present training size, as no model of costs is exact. `steps`: the last ones' seconds for a unit
+    of cost. `passes`: what a unit cost in the last passes over validation photos, in parts of what it cost in the steps
+    before. `time` and `work`: seconds and units of all steps, each the less the older it is; their ratio is the
+    machine's pace. `answer`: what one was thought to take when this size began, when the machine's pace was
+    `machine_then`, and just before that `machine_before`.
+    """
+
+    spent: float = 0.0
+    validated_at: float = 0.0
+    answer: float | None = None
+    machine_before: float = 0.0
+    machine_then: float = 0.0
+    photo_cost: float = 0.0
+    steps: tuple[float, ...] = ()
+    passes: tuple[float, ...] = ()
+    time: float = 0.0
+    work: float = 0.0
+
+    @property
+    def step(self) -> float:
+        """Seconds that the next steps take for a unit of cost."""
+        return statistics.median(self.steps)
+
+    @property
+    def forward(self) -> float:
+        """What a photo costs in a validation pass, in parts of what it costs in a step."""
+        return statistics.median_low(self.passes) if self.passes else FORWARD
+
+    @property
+    def machine(self) -> float:
+        """Seconds that steps are expected to take for a unit of cost when training ends."""
+        return self.time / self.work if self.work else 0.0
+
+
+def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, photo_cost: float) -> Pace:
+    """The pace with one more step of so many `photos`; `photo_cost`: of training on one of this size."""
+    if photo_cost != pace.photo_cost:
+        before, answer = pace.step if pace.steps else 0.0, None
+        if budget is not None and pace.steps:
+            answer = answer_seconds(budget, replace(pace, time=before, work=1.0))
+        pace = Pace(pace.spent, pace.validated_at, answer, before, photo_cost=photo_cost)
+    left = 0.0 if budget is None else budget.seconds - pace.spent
+    kept, cost = math.exp(-taken / max(MEMORY, HORIZON * left)), photos * photo_cost
+    steps = (*pace.steps, taken / cost)[-STEPS:]
+    return replace(
+        pace,
+        spent=pace.spent + taken,
+        machine_then=_at_first(pace.machine_before, steps) if len(steps) <= AROUND else pace.machine_then,
+        steps=steps,
+        time=kept * pace.time + taken,
+        work=kept * pace.work + cost,
+    )
+
+
+def _at_first(before: float, steps: tuple[float, ...]) -> float:
+    """The machine's pace at the first steps of a size: theirs, unless they are so much slower or quicker than those of
+    the size `before` that the machine must have changed, not the costs alone."""
+    first = statistics.median(steps)
+    return first if not before or before / WRONG < first < before * WRONG else before
+
+
+def after_pass(pace: Pace, *, taken: float, photos: int) -> Pace:
+    """The pace with one more pass over so many validation photos, of the size of the steps before."""
+    share = taken / (photos * pace.photo_cost) / statistics.median(pace.steps[-AROUND:])
+    spent = pace.spent + taken
+    return replace(pace, spent=spent, validated_at=spent, passes=(*pace.passes, share)[-PASSES:])
+
+
+def after_other_work(pace: Pace, taken: float) -> Pace:
+    """The pace after something that says nothing of the machine's speed."""
+    return replace(pace, spent=pace.spent + taken)
+
+
+def answer_seconds(budget: Budget, pace: Pace) -> float:
+    """What scoring is expected to take for a photo: by the last validation passes at this size, or by what was thought
+    before; and by the machine as it has become since."""
+    if pace.passes:
+        return budget.answer_cost * pace.forward * pace.machine
+    before = budget.answer_seconds if pace.answer is None else pace.answer
+    return before * pace.machine / pace.machine_then if pace.machine_then else before
+
+
+def closing_seconds(budget: Budget, pace: Pace) -> float:
+    """What follows training, as the machine is expected to be then."""
+    last_pass = budget.validated * pace.photo_cost * pace.forward * pace.machine
+    answer = answer_seconds(budget, pace)
+    slower = answer / budget.answer_seconds if budget.answer_seconds else 1.0  # than before training
+    return last_pass + budget.answers * answer + slower * budget.report + budget.probing
+
+
+def advanced(progress: float, budget: Budget, pace: Pace, *, photos: int) -> float:
+    """How far along the run is, 0 to 1, after one more step, of so many photos.
+
+    What is left of the schedule is spread evenly over the steps for which there is time. No spell of the machine is
+    final: where less time is left than thought, the schedule is gone through faster; where more, slower. Never so fast
+    that the learning rate would jump to its end.
+    """
+    step = pace.step * photos * pace.photo_cost
+    left = budget.seconds - pace.spent - closing_seconds(budget, pace)
+    left = max(left, COOLDOWN * budget.seconds * (1 - progress))
+    if left < step / 2:  # the next step would end farther from the end than this one did
+        return 1.0
+    return progress + (1 - progress) * step / (step + left)
