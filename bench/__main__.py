@@ -8,6 +8,7 @@
     budget_30m  the same, one seed
     shortest    half a minute, three seeds
     slowed      two minutes with a busy loop on one core from halfway, three seeds, against the same undisturbed
+    interrupted five minutes with a busy loop of one, two minutes with the process stopped, against undisturbed ones
     scratch     the bootcamp's net in pati's pipeline: 3 and 12 epochs
     small_sets  two minutes on clothing, 200 photos and digits, against 12 epochs, three seeds each
     decoding    photos read and packed in a second
@@ -90,6 +91,7 @@ MEASUREMENTS = {
     "budget_30m": functools.partial(runs.budget, 30, (0,)),
     "shortest": functools.partial(runs.budget, 0.5),
     "slowed": runs.slowed,
+    "interrupted": runs.interrupted,
     "scratch": runs.scratch,
     "small_sets": runs.small_sets,
     "decoding": runs.decoding,

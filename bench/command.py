@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,15 +15,26 @@ def environment(cache: Path, threads: int | None = None) -> dict[str, str]:
     return os.environ | {"PATI_CACHE": str(cache)} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
 
 
-def measured(cache: Path, *arguments: object, log: Path | None = None, threads: int | None = None) -> dict[str, Any]:
+def measured(
+    cache: Path,
+    *arguments: object,
+    log: Path | None = None,
+    threads: int | None = None,
+    stopped: tuple[float, float] | None = None,
+) -> dict[str, Any]:
     """Wall seconds and peak resident memory (of the largest process) of one command that must succeed.
 
-    `threads`: that torch computes on; as many as there are cores if left out.
+    `threads`: that torch computes on; as many as there are cores if left out. `stopped`: after how many seconds the
+    process is stopped (SIGSTOP), and for how many.
     """
     command = [sys.executable, "-m", "pati", *map(str, arguments)]
     with (log or Path(os.devnull)).open("ab") as sink:
         started = time.monotonic()
         process = subprocess.Popen(command, env=environment(cache, threads), stdout=sink, stderr=sink)
+        if stopped is not None:
+            for wait, number in zip(stopped, (signal.SIGSTOP, signal.SIGCONT), strict=True):
+                time.sleep(wait)
+                os.kill(process.pid, number)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - started
     process.returncode = os.waitstatus_to_exitcode(status)

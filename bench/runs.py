@@ -45,13 +45,15 @@ def trained(
     name: str,
     *arguments: object,
     busy_after: float | None = None,
+    busy_for: float = 1e9,
+    stopped: tuple[float, float] | None = None,
     cache: Path | None = None,
     threads: int | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """A training; its run stays in runs/bench for the measurements that use it.
 
     One that this commit has finished already is not trained again, so that a measurement can be cut and gone on with.
-    `busy_after`: seconds after which a busy loop takes one core. `cache`: of decoded photos, and `threads`: where
+    `busy_after`: seconds after which a busy loop takes one core, `busy_for` so many; `stopped`: see `measured`. `cache`: of decoded photos, and `threads`: where
     the time of the whole command does not matter; else an empty one, and all cores.
     """
     run, kept = KEPT / name, KEPT / f"{name}.json"
@@ -60,22 +62,27 @@ def trained(
         return run, before["row"]
     shutil.rmtree(run, ignore_errors=True)
     KEPT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as empty, busy_core(busy_after):
+    with tempfile.TemporaryDirectory() as empty, busy_core(busy_after, busy_for):
         log = KEPT / f"{name}.txt"
-        cost = measured(cache or Path(empty), "train", *arguments, "--out", run, log=log, threads=threads)
+        cost = measured(
+            cache or Path(empty), "train", *arguments, "--out", run, log=log, threads=threads, stopped=stopped
+        )
     row = cost | facts(run)
     kept.write_text(json.dumps(now | {"row": row}))
     return run, row
 
 
 @contextlib.contextmanager
-def busy_core(after: float | None) -> Iterator[None]:
-    """A process that computes without end on one core, from `after` seconds on."""
+def busy_core(after: float | None, lasting: float) -> Iterator[None]:
+    """A process that computes on one core, from `after` seconds on, for so many seconds."""
     if after is None:
         yield
         return
     core = min(os.sched_getaffinity(0))
-    code = f"import os, time\nos.sched_setaffinity(0, {{{core}}})\ntime.sleep({after})\nwhile True: pass"
+    code = (
+        f"import os, time\nos.sched_setaffinity(0, {{{core}}})\ntime.sleep({after})\n"
+        f"ends = time.monotonic() + {lasting}\nwhile time.monotonic() < ends: pass"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
         yield
@@ -112,6 +119,30 @@ def slowed() -> dict[str, Any]:
         ),
         "pairs": pairs,
     }
+
+
+def interrupted() -> dict[str, Any]:
+    """Five minutes with a busy loop of a minute on one core, and two minutes on clothing with the process stopped, each
+    against the same undisturbed, in turns."""
+    clothing = Path(os.environ["PATI_MIRROR"]) / "clothing.zip"
+    sets = {
+        "busy for 60 s": ("5m", ("cats-vs-dogs",), [{"busy_after": 60.0 * at, "busy_for": 60.0} for at in (1, 2.5, 4)]),
+        "stopped": ("2m", (clothing, "--group-by", "sender_id"), [{"stopped": (72.0, wait)} for wait in (8, 30, 90)]),
+    }
+    found = {}
+    for name, (budget, data, disturbances) in sets.items():
+        pairs = []
+        for seed, disturbance in zip(SEEDS, disturbances, strict=True):
+            arguments, slug = (*data, "--budget", budget, "--seed", seed), name.split()[0]
+            free = trained(f"free-{slug}-{seed}", *arguments)[1]
+            disturbed = trained(f"{slug}-{seed}", *arguments, **disturbance)[1]
+            pairs.append({"disturbance": disturbance, "free": free, "disturbed": disturbed})
+        means = {
+            kind: round(statistics.mean(pair[kind]["test_accuracy"] for pair in pairs), 4)
+            for kind in ("free", "disturbed")
+        }
+        found[name] = {"budget": budget, "mean_test_accuracy": means, "pairs": pairs}
+    return found
 
 
 def scratch() -> dict[str, Any]:

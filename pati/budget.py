@@ -15,6 +15,7 @@ PASSES = 3  # over validation photos, whose median tells what a photo costs ther
 AROUND = 5  # in parts of what so many steps just before took
 MEMORY = 6.0  # seconds that the machine's pace is averaged over at least,
 HORIZON = 0.15  # or this part of the time that is left: it is to tell what scoring will take
+QUICKER = 0.5  # times what it was before training, the report is expected to take at least
 WRONG = 1.4  # times what they are, costs are at most
 COOLDOWN = 0.2  # of the budget: a schedule is gone through no faster than the whole of it in this time
 FORWARD = 0.25  # of a training step's cost: a forward pass (bench cost), until one has been timed
@@ -44,13 +45,13 @@ class Pace:
     The rest is of the present training size, as no model of costs is exact. `steps`: the last ones' seconds for a unit
     of cost. `passes`: what a unit cost in the last passes over validation photos, in parts of what it cost in the steps
     before. `time` and `work`: seconds and units of all steps, each the less the older it is; their ratio is the
-    machine's pace. `answer`: what one was thought to take when this size began, when the machine's pace was
+    machine's pace. When this size began, the machine was `slower_then` times slower than before training; its pace was
     `machine_then`, and just before that `machine_before`.
     """
 
     spent: float = 0.0
     validated_at: float = 0.0
-    answer: float | None = None
+    slower_then: float = 1.0
     machine_before: float = 0.0
     machine_then: float = 0.0
     photo_cost: float = 0.0
@@ -74,14 +75,18 @@ class Pace:
         """Seconds that steps are expected to take for a unit of cost when training ends."""
         return self.time / self.work if self.work else 0.0
 
+    @property
+    def slower(self) -> float:
+        """How many times slower the machine is expected to be then than it was before training."""
+        return self.slower_then * self.machine / self.machine_then if self.machine_then else 1.0
+
 
 def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, photo_cost: float) -> Pace:
     """The pace with one more step of so many `photos`; `photo_cost`: of training on one of this size."""
     if photo_cost != pace.photo_cost:
-        before, answer = pace.step if pace.steps else 0.0, None
-        if budget is not None and pace.steps:
-            answer = answer_seconds(budget, replace(pace, time=before, work=1.0))
-        pace = Pace(pace.spent, pace.validated_at, answer, before, photo_cost=photo_cost)
+        before = pace.step if pace.steps else 0.0
+        slower = replace(pace, time=before, work=1.0).slower if pace.steps else 1.0
+        pace = Pace(pace.spent, pace.validated_at, slower, before, photo_cost=photo_cost)
     left = 0.0 if budget is None else budget.seconds - pace.spent
     kept, cost = math.exp(-taken / max(MEMORY, HORIZON * left)), photos * photo_cost
     steps = (*pace.steps, taken / cost)[-STEPS:]
@@ -115,20 +120,18 @@ def after_other_work(pace: Pace, taken: float) -> Pace:
 
 
 def answer_seconds(budget: Budget, pace: Pace) -> float:
-    """What scoring is expected to take for a photo: by the last validation passes at this size, or by what was thought
-    before; and by the machine as it has become since."""
+    """What scoring is expected to take for a photo: by the last validation passes at this size, or else as it was timed
+    before training; and by the machine as it has become since."""
     if pace.passes:
         return budget.answer_cost * pace.forward * pace.machine
-    before = budget.answer_seconds if pace.answer is None else pace.answer
-    return before * pace.machine / pace.machine_then if pace.machine_then else before
+    return budget.answer_seconds * pace.slower
 
 
 def closing_seconds(budget: Budget, pace: Pace) -> float:
     """What follows training, as the machine is expected to be then."""
     last_pass = budget.validated * pace.photo_cost * pace.forward * pace.machine
-    answer = answer_seconds(budget, pace)
-    slower = answer / budget.answer_seconds if budget.answer_seconds else 1.0  # than before training
-    return last_pass + budget.answers * answer + slower * budget.report + budget.probing
+    report = budget.report * max(QUICKER, pace.slower)
+    return last_pass + budget.answers * answer_seconds(budget, pace) + report + budget.probing
 
 
 def advanced(progress: float, budget: Budget, pace: Pace, *, photos: int) -> float:
