@@ -53,8 +53,9 @@ def trained(
     """A training; its run stays in runs/bench for the measurements that use it.
 
     One that this commit has finished already is not trained again, so that a measurement can be cut and gone on with.
-    `busy_after`: seconds after which a busy loop takes one core, `busy_for` so many; `stopped`: see `measured`. `cache`: of decoded photos, and `threads`: where
-    the time of the whole command does not matter; else an empty one, and all cores.
+    `busy_after`: seconds after which a busy loop takes one core, `busy_for` so many; `stopped`: see `measured`.
+    `cache`: of decoded photos, and `threads`: where the time of the whole command does not matter; else an empty one,
+    and all cores.
     """
     run, kept = KEPT / name, KEPT / f"{name}.json"
     now = {"commit": commit(), "arguments": [*map(str, arguments)]}

@@ -18,7 +18,7 @@ SUITES = {
     "checkpoints": ("tests/test_starved.py", "-k", "passed_over or no_sound"),
     "changed_photos": ("tests/test_starved.py", "-k", "changed_between"),
     "two_processes": ("tests/test_starved.py", "-k", "second_process"),
-    "clock": ("tests/test_starved.py", "-k", "clock"),
+    "clock": ("tests/test_clock.py",),
     "model_headers": ("tests/test_classifier.py", "-k", "refused or huge_files"),
 }
 

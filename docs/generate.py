@@ -276,7 +276,11 @@ def promises() -> str:
         ("a checkpoint that does not fit is passed over", suite("checkpoints"), cases("checkpoints")),
         ("photos that changed stop a resume", suite("changed_photos"), cases("changed_photos")),
         ("two processes do not share a run", suite("two_processes"), cases("two_processes")),
-        ("a clock that jumps does not move the end", suite("clock"), cases("clock")),
+        (
+            "a suspended machine or process, and a clock that is set, do not move the end of a run by budget",
+            suite("clock"),
+            cases("clock"),
+        ),
     ]
     lines = ["| promise | how it is tested | what came out |", "|---|---|---|"]
     lines += [f"| {promise} | {test} | {outcome} |" for promise, test, outcome in rows]

@@ -53,7 +53,7 @@ from pati.data.places import Place
 from pati.data.sources import Columns, Source
 from pati.errors import Interrupted, PatiError
 from pati.models import Net
-from pati.plan import Plan
+from pati.plan import Outline, Plan
 from pati.predictions import Predictions, Split
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
@@ -151,13 +151,16 @@ def train(
     of what a person decided of single photos (see `pati.data.decisions`)."""
     started = clock.now() if started is None else started
     source = _find(data, recipe, columns, decisions)
-    recipe, speed = _settled(source, recipe)
+    given = recipe.budget
+    recipe, speed, outline = _settled(source, recipe)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, source.name.split(".")[0])
     with _resumable(run), run.alone(), threads.restored():
         run.begin(recipe, {"data": where, "columns": asdict(columns), "speed": round(speed, 1)} | plugins.state())
         if decisions is not None:
             files.write_bytes(run.decisions, decisions.read_bytes())
+        event = {"kind": "run", "folder": str(run.folder), "recipe": recipe}
+        listen(event | {"outline": outline, "photos": len(source.items), "own_budget": given is None})
         return _go(run, source, recipe, started, listen)
 
 
@@ -172,7 +175,7 @@ def prepare(
 ) -> Prepared:
     """Everything that comes before training, without a run's folder: settle, audit, split, pack."""
     source = _find(data, recipe, columns, decisions)
-    recipe, speed = _settled(source, recipe)
+    recipe, speed, _ = _settled(source, recipe)
     return _prepared(*_audited(source, recipe, listen), recipe, speed)
 
 
@@ -180,7 +183,7 @@ def prepare(
 def prepare_again(run: Run, recipe: Recipe, *, listen: Listen = _silent) -> Prepared:
     """The same for the data of a run, as they were prepared for it."""
     source = _source_of(run, recipe)
-    recipe, speed = _settled(source, recipe)
+    recipe, speed, _ = _settled(source, recipe)
     found, packed = _audited(source, recipe, listen)
     _keep_manifest(run, found)
     return _prepared(found, packed, recipe, speed)
@@ -232,6 +235,7 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
     with _resumable(run), run.alone(), threads.restored():
         if run.read_state()["stage"] == "done":  # its photos may be gone by now
             return _read(run, recipe, listen)
+        listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
         return _go(run, _source_of(run, recipe), recipe, started, listen)
 
 
@@ -253,24 +257,30 @@ def _find(data: str | Path, recipe: Recipe, columns: Columns, decided: Path | No
     return source
 
 
-def _settled(source: Source, recipe: Recipe) -> tuple[Recipe, float]:
-    """The recipe with everything chosen, and the machine's speed that it was chosen for."""
+def _settled(source: Source, recipe: Recipe) -> tuple[Recipe, float, Outline | None]:
+    """The recipe with everything chosen, the machine's speed that it was chosen for, and what comes of its budget."""
     machine.keep_blocks()
     samples = _peek(source)
     precision = recipe.precision or machine.faster_precision(machine.device().type)
     speed = of_training(recipe.model, precision, machine.device())
+    photos, minimum_size = len(source.items), models.smallest_size(recipe.model or plan.HOUSE)
+    reading = of_reading(samples)
     recipe = plan.settle(
         recipe,
-        photos=len(source.items),
+        photos=photos,
         natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
         mirrored=source.mirrored,
         turned=source.turned,
-        minimum_size=models.smallest_size(recipe.model or plan.HOUSE),
+        minimum_size=minimum_size,
         precision=precision,
         speed=speed,
-        reading=of_reading(samples),
+        reading=reading,
     )
-    return recipe, speed
+    if recipe.budget is None:
+        return recipe, speed, None
+    return recipe, speed, plan.outline(
+        recipe, photos=photos, minimum_size=minimum_size, speed=speed, reading=reading
+    )  # fmt: skip
 
 
 def _audited(source: Source, recipe: Recipe, listen: Listen, run: Run | None = None) -> tuple[Manifest, Pack]:
@@ -353,7 +363,6 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         elapsed.keep()
         listen(event)
 
-    heard({"kind": "run", "folder": str(run.folder), "recipe": recipe})
     ready = _prepared(*_audited(source, recipe, heard, run), recipe, run.read_state()["speed"])
     if ready.recipe != recipe:
         recipe = ready.recipe

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pati import budget as budgets
+from pati import scope
 from pati.budget import FORWARD, Budget, Pace, closing_seconds
 from pati.errors import PatiError
 from pati.recipe import Recipe
@@ -23,6 +24,8 @@ MOMENTA = {"muon": 0.6, "sgd": 0.9, "adamw": 0.9}
 MOST_PASSES = 200  # over the validation photos, in a run by budget
 VALIDATION_SHARE = 0.03  # of training time goes to looking at validation photos after each epoch,
 FEWEST_VALIDATED = 300  # but with fewer photos the curve is only noise
+
+START, REPORT, AUDIT = 3.0, 5.0, 1e-4  # seconds: until a run begins, for its report, and beside reading for each photo
 
 STANDARD = 64  # px: costs are in those of training the net of width 1 on one photo of this size
 
@@ -169,8 +172,31 @@ def training_seconds(budget: float, *, photos: int, reading: float) -> float:
 
 def overhead(*, photos: int, reading: float) -> float:
     """About what a run takes beside training, if it takes `reading` seconds to read one of its photos."""
-    start, after, audit = 3.0, 5.0, 1e-4
-    return start + after + photos * (reading + audit)
+    return START + REPORT + photos * (reading + AUDIT)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a budget will be spent on: seconds, and passes over the training photos; told before any photo is read."""
+
+    reading: float
+    training: float
+    after: float
+    passes: float
+
+
+def outline(recipe: Recipe, *, photos: int, minimum_size: int, speed: float, reading: float) -> Outline:
+    """Of a settled recipe with a budget; `speed` and `reading`: see `settle`."""
+    assert recipe.budget is not None
+    assert recipe.size is not None
+    assert recipe.width is not None
+    trained = photos * (1 - recipe.validation - recipe.test)
+    views = (photos - trained) * (2 if recipe.mirror else 1) + min(trained, scope.PHOTOS)
+    after = REPORT + views * FORWARD * cost(recipe.size, recipe.width, recipe.model) / speed
+    before = START + photos * (reading + AUDIT)
+    training = max(0.0, recipe.budget - before - after)
+    each = statistics.mean(cost(size, recipe.width, recipe.model) for size in training_sizes(recipe, minimum_size))
+    return Outline(before, training, after, training * speed / (trained * each))
 
 
 def settle(

@@ -87,9 +87,18 @@ class Watch:
             self._live = None
 
     def _on_run(self, event: dict[str, Any]) -> None:
-        recipe = event["recipe"]
+        recipe, outline = event["recipe"], event.get("outline")
         pace = f"{recipe.epochs} epochs" if recipe.epochs else f"a budget of {duration(recipe.budget)}"
-        say(f"run: {event['folder']} ({recipe.model} at {recipe.size} px, {pace}, seed {recipe.seed})")
+        if event.get("own_budget") and recipe.budget:
+            pace += f" for {event['photos']} photos (--budget changes it)"
+        planned = ""
+        if outline is not None:
+            passes = f"{outline.passes:.0f}" if outline.passes >= 2 else f"{outline.passes:.1f}"
+            planned = (
+                f"; about {duration(outline.reading)} to start and read, {duration(outline.training)} of training, "
+                f"{passes} passes over the photos, and {duration(outline.after)} to score and report"
+            )
+        say(f"run: {event['folder']}: {recipe.model} at {recipe.size} px, {pace}, seed {recipe.seed}{planned}")
 
     def _on_stage(self, event: dict[str, Any]) -> None:
         self.close()

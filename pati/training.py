@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,12 @@ class State:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> State:
-        """Inverse of `dataclasses.asdict`."""
+        """Inverse of `dataclasses.asdict`; a state of an older pati, which measured less, says what was spent."""
         pace = document["pace"]
+        if not isinstance(pace, dict):
+            known = {item.name for item in fields(cls)}
+            document = {name: value for name, value in document.items() if name in known}
+            return cls(**document | {"pace": Pace(spent=document["seconds"])})
         pace = Pace(**pace | {"steps": tuple(pace["steps"]), "passes": tuple(pace["passes"])})
         return cls(**document | {"pace": pace})
 
@@ -105,7 +109,7 @@ def train(
         optimizers.restore(_part(tensors, "optimizer"))
         average = {name: value.to(device) for name, value in _part(tensors, "average").items()}
     if spent is not None:
-        state.pace = replace(state.pace, spent=spent)
+        state.pace = replace(state.pace, spent=max(spent, state.pace.spent))
     log({"kind": "begun", "step": state.step, "epoch": state.epoch, "passed_over": passed_over})
 
     def save() -> None:

@@ -242,3 +242,25 @@ def test_clothing_grouped_by_sender(photos: Callable[[str], Path]) -> None:
     for name in ("train", "validation", "test"):
         assert len({entry.label for entry in found.of_split(name)}) == 17
     assert max(map(len, found.duplicate_groups())) < 30
+
+
+class Decoder:
+    """Stands for the process that decodes."""
+
+    killed = False
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+@pytest.mark.parametrize(("suspended", "late"), [(0.0, True), (60.0, False)])
+def test_a_suspension_is_no_slow_file(suspended: float, late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_out = [0.0]
+    monkeypatch.setattr(audit.clock, "now", lambda: time.monotonic() - left_out[0])
+    process = audit._Process.__new__(audit._Process)
+    process._process = decoder = Decoder()  # type: ignore[assignment]
+    with process._patience(0.2) as was_late:
+        left_out[0] = suspended  # the machine sleeps while a file is being decoded
+        time.sleep(0.5)
+        assert was_late() is late
+    assert decoder.killed is late

@@ -353,3 +353,24 @@ def test_photos_that_changed_between_start_and_resume(change: str, stopped_run: 
     photo.write_bytes(data)
     (shapes / "circle" / "new.jpg").unlink(missing_ok=True)
     assert resumed(stopped_run)[0] > 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that stops a process")
+@pytest.mark.parametrize("when", ["reading", "training", "scoring"])
+def test_a_stopped_process_keeps_its_budget(when: str, tmp_path: Path) -> None:
+    """The time in which it was stopped does not count, wherever it is stopped."""
+    begins = {"reading": "reading", "training": "epoch 1", "scoring": "scoring"}[when]
+    command = [sys.executable, "-u", "-m", "pati", "train", "digits", "--budget", "25s", "--out", str(tmp_path / "run")]
+    started = time.monotonic()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if line.startswith(begins) and not any(before.startswith(begins) for before in told[:-1]):
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(6)
+                process.send_signal(signal.SIGCONT)
+    assert process.returncode == 0, told
+    assert time.monotonic() - started - 6 == pytest.approx(25, abs=3)  # other tests run beside it
+    assert "was suspended for 6 s; that time does not count" in " ".join("".join(told).split())

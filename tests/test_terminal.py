@@ -11,6 +11,8 @@ import torch
 from rich.console import Console
 
 from pati import metrics, terminal
+from pati.plan import Outline
+from pati.recipe import Recipe
 
 
 def shown(**more: Any) -> str:
@@ -46,3 +48,16 @@ def test_epochs_show_macro_f1_where_classes_are_uneven(by_class: bool, capsys: p
     line = capsys.readouterr().err.splitlines()[-1]
     assert ("valid F1 0.654" in line) == by_class
     assert "valid % 70.0" in line
+
+
+def test_the_first_line_says_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = terminal.Watch()
+    recipe = Recipe(model="pati", size=112, budget=300.0)
+    event = {"kind": "run", "folder": "runs/x-1", "recipe": recipe, "photos": 244, "own_budget": True}
+    watch(event | {"outline": Outline(reading=12.4, training=250.0, after=37.6, passes=14.2)})
+    assert " ".join(capsys.readouterr().err.split()) == (
+        "run: runs/x-1: pati at 112 px, a budget of 5 min for 244 photos (--budget changes it), seed 0; about 12 s to "
+        "start and read, 4.2 min of training, 14 passes over the photos, and 38 s to score and report"
+    )
+    watch(event | {"recipe": Recipe(model="pati", size=112, epochs=3), "outline": None})
+    assert capsys.readouterr().err.strip() == "run: runs/x-1: pati at 112 px, 3 epochs, seed 0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from pati import checkpoint, models, plan
 from pati import training as loop
-from pati.budget import Budget
+from pati.budget import Budget, Pace
 from pati.data.loader import Samples, order
 from pati.errors import Interrupted, PatiError
 from pati.evaluate import logits_of
@@ -104,6 +105,17 @@ def test_resume_is_bit_exact_in_every_family(tmp_path: Path, name: str) -> None:
         run(tmp_path / "cut", recipe, stop_after=2)
     resumed, _ = run(tmp_path / "cut", recipe)
     assert same(whole, resumed)
+
+
+def test_a_state_is_kept_and_read() -> None:
+    state = loop.State(step=7, seconds=3.5, pace=Pace(spent=9.0, steps=(1.0, 2.0), passes=(0.3,), time=4.0, work=2.0))
+    assert loop.State.from_json(json.loads(json.dumps(dataclasses.asdict(state)))) == state
+    older = {
+        "progress": 0.5, "step": 7, "epoch": 1, "position": 2, "size": 32, "seconds": 3.5, "pace": 0.004,
+        "best_pace": 0.003, "loss_sum": 1.5, "hits": 4.0, "seen": 8, "epoch_seconds": 1.0, "least": 0.7, "no_better": 0,
+    }  # fmt: skip
+    found = loop.State.from_json(older)
+    assert (found.progress, found.position, found.least, found.pace) == (0.5, 2, 0.7, Pace(spent=3.5))
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
