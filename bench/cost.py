@@ -1,6 +1,6 @@
 """What a training step costs by size and width: the figures that the planner's constants come from.
 
-Fits `plan.COST`, `plan.FORWARD`, `speed.LOOP_SHARE` and `speed.READ_SHARE`, and says how far off the fit is.
+Fits `plan.COST`, `budget.FORWARD`, `speed.LOOP_SHARE` and `speed.READ_SHARE`, and says how far off the fit is.
 """
 
 from __future__ import annotations

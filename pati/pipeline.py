@@ -161,7 +161,9 @@ def train(
             files.write_bytes(run.decisions, decisions.read_bytes())
         event = {"kind": "run", "folder": str(run.folder), "recipe": recipe}
         listen(event | {"outline": outline, "photos": len(source.items), "own_budget": given is None})
-        return _go(run, source, recipe, started, listen)
+        elapsed = _Elapsed(run, started)
+        with elapsed.kept():
+            return _go(run, source, recipe, elapsed, listen)
 
 
 @clock.watched()
@@ -236,7 +238,9 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
         if run.read_state()["stage"] == "done":  # its photos may be gone by now
             return _read(run, recipe, listen)
         listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
-        return _go(run, _source_of(run, recipe), recipe, started, listen)
+        elapsed = _Elapsed(run, started)
+        with elapsed.kept():
+            return _go(run, _source_of(run, recipe), recipe, elapsed, listen)
 
 
 def _source_of(run: Run, recipe: Recipe) -> Source:
@@ -328,12 +332,11 @@ def _audit_progress(listen: Listen) -> audit.Progress:
 
 
 class _Elapsed:
-    """Active seconds of a run's command, over all its sittings; kept in its folder."""
+    """Active seconds of a run's command, over all its sittings."""
 
     def __init__(self, run: Run, started: float) -> None:
         self._run, self._started = run, started
         self._before = run.read_elapsed()
-        self._kept = -math.inf
 
     def seconds(self) -> float:
         return self._before + clock.now() - self._started
@@ -342,35 +345,42 @@ class _Elapsed:
         """When so many seconds will have passed, by `clock.now`."""
         return self._started - self._before + seconds
 
-    def keep(self) -> None:
-        """Write it down, once a second at most."""
-        if clock.now() - self._kept >= 1:
-            self._kept = clock.now()
-            self._run.keep_elapsed(self.seconds())
-
     def begin_anew(self) -> bool:
         """Count this sitting alone; whether there was another."""
         before, self._before = self._before, 0.0
         return before > 0
 
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Inside, the run's folder is told every second: a process that is killed can't."""
+        ended = threading.Event()
 
-def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen) -> Result:
+        def keep() -> None:
+            while not ended.wait(1.0):
+                self._run.keep_elapsed(self.seconds())
+
+        thread = threading.Thread(target=keep, name="elapsed", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self._run.keep_elapsed(self.seconds())
+
+
+def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Listen) -> Result:
     """Every step of a run; each one that a killed run has finished already is found done."""
     machine.keep_blocks()
-    elapsed, suspended = _Elapsed(run, started), clock.suspended()
-
-    def heard(event: dict[str, Any]) -> None:
-        elapsed.keep()
-        listen(event)
-
-    ready = _prepared(*_audited(source, recipe, heard, run), recipe, run.read_state()["speed"])
+    suspended = clock.suspended()
+    ready = _prepared(*_audited(source, recipe, listen, run), recipe, run.read_state()["speed"])
     if ready.recipe != recipe:
         recipe = ready.recipe
         files.write_json(run.recipe, recipe.to_json())
     counts = balance.counted(ready.training.targets)
     evened = balance.document(recipe.balance, counts)
     run.append({"kind": "balance", **evened})
-    heard({"kind": "balance", "advised": balance.advised(counts), **evened})
+    listen({"kind": "balance", "advised": balance.advised(counts), **evened})
     found, preprocess, training, validation = ready.found, ready.preprocess, ready.training, ready.validation
     testing = loader.samples(ready.packed, found, found.of_split("test"))
     net = ready.net()
@@ -378,18 +388,22 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     chance = torch.randn(validation.targets.shape, generator=torch.Generator().manual_seed(0))
     metrics.summary(chance, labels, found.classes)  # a metric of a plugin that fails must do so before training
     paced = _plan(run, ready, ready.classifier(net), len(testing), elapsed)
-    heard({"kind": "plan", "plan": paced, "train": len(training), "validation": len(validation), "test": len(testing)})
+    listen({"kind": "plan", "plan": paced, "train": len(training), "validation": len(validation), "test": len(testing)})
+
+    begun_at = 0
 
     def log(row: dict[str, Any]) -> None:
+        nonlocal begun_at
         if row["kind"] == "begun":
+            begun_at = row["step"]
             run.rewind(row["epoch"])
         if row["kind"] != "step":
             run.append(row)
-        heard(row)
+        listen(row)
 
     def note(text: str) -> None:
         run.append({"kind": "note", "text": text})
-        heard({"kind": "note", "text": text})
+        listen({"kind": "note", "text": text})
 
     following = _threads(ready, paced)
     with stoppable() as stopped, machine.enough_memory(paced.batch):
@@ -405,16 +419,19 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
             f"ended early: no {what} in the last {state.no_better} epochs than "
             f"{least:.3f} after epoch {state.epoch - state.no_better}"
         )
-    heard({"kind": "stage", "name": "score"})
+    listen({"kind": "stage", "name": "score"})
     made = ready.classifier(net)
     limits = paced.budget
     scoring = _Scoring(made, following, 0.0 if limits is None else limits.answer_cost * state.pace.forward)
-    report_at = math.inf if limits is None else elapsed.at(limits.seconds - limits.report)
+    # A run that was stopped after its training has had its time: what it lost is done again, all of it.
+    again = state.step == begun_at
+    report_at = math.inf if limits is None or again else elapsed.at(limits.seconds - limits.report)
     answers = _score(run, scoring, found, training, validation, testing, report_at)
-    if len(answers.validation.labels) < len(validation):
+    scored = len(answers.validation.labels)
+    if scored < len(validation):
         note(
-            f"scored on {len(answers.validation.labels)} of {len(validation)} validation photos, as the machine became "
-            "slower; the test photos were all scored"
+            f"scored on {scored} of {len(validation)} validation photos, as there was no time for more; the test photos "
+            "were all scored"
         )
     document = _measure(answers, found, recipe, state.seconds, state.epoch) | {"balance": evened}
     made.facts = classifier.facts(
@@ -424,16 +441,16 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
         versions=versions(),
     )
     made.save(run.model)
-    heard({"kind": "stage", "name": "report"})
+    listen({"kind": "stage", "name": "report"})
     document["analysis"] = results.analysed(made, found, ready.packed, answers)
     drawing = results.drawn(run, made, found, ready.packed, document, answers)
     # The probes come last, as they can fill whatever time is left, and need none.
     left = None
     if limits is not None:
         left = max(0.0, limits.seconds - elapsed.seconds() - report.WRITING * limits.report)
+        left = limits.probing if again else left
     document["analysis"] |= results.probed(
-        made, found, ready.packed, seconds=left, trained=state.epoch * len(training),
-        progress=lambda what, done, total: elapsed.keep(),
+        made, found, ready.packed, seconds=left, trained=state.epoch * len(training)
     )  # fmt: skip
     suspended = clock.suspended() - suspended
     if suspended >= 1:
@@ -441,7 +458,6 @@ def _go(run: Run, source: Source, recipe: Recipe, started: float, listen: Listen
     document["seconds"]["command"] = round(elapsed.seconds(), 1)
     files.write_json(run.metrics, document)
     results.write(run, found, ready.packed, recipe, document, drawing)
-    run.keep_elapsed(elapsed.seconds())
     run.update(stage="done", versions=versions())
     return Result(run, made, document)
 

@@ -204,8 +204,8 @@ TURKISH = {
     "the run {} is not finished": "{0} eğitimi bitmemiş",
     "this run is of an older pati, which kept less": "bu eğitim, daha az şey saklayan eski bir pati'den",
     "train it again with this version": "bu sürümle yeniden eğitin",
-    "scored on {} of {} validation photos, as the machine became slower; the test photos were all scored": "makine "
-    "yavaşladığı için {1} doğrulama fotoğrafından {0} tanesiyle puanlandı; test fotoğraflarının hepsi puanlandı",
+    "scored on {} of {} validation photos, as there was no time for more; the test photos were all scored": "daha "
+    "fazlasına süre kalmadığı için {1} doğrulama fotoğrafından {0} tanesi, test fotoğraflarınınsa hepsi puanlandı",
     "the machine or this process was suspended for {} s; that time does not count": "makine ya da bu süreç {0} saniye "
     "askıda kaldı; bu süre sayılmaz",
     "ended early: no {} in the last {} epochs than {} after epoch {}": "erken bitti: son {1} dönemde, {3}. dönemden "
