@@ -430,8 +430,8 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Lis
     scored = len(answers.validation.labels)
     if scored < len(validation):
         note(
-            f"scored on {scored} of {len(validation)} validation photos, as there was no time for more; the test photos "
-            "were all scored"
+            f"scored on {scored} of {len(validation)} validation photos, as there was no time for more; the test "
+            "photos were all scored"
         )
     document = _measure(answers, found, recipe, state.seconds, state.epoch) | {"balance": evened}
     made.facts = classifier.facts(
