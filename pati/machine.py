@@ -66,6 +66,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def idle_seconds() -> float | None:
+    """Seconds that the machine's cores have been idle, all of them together, since some moment; None where the
+    operating system doesn't tell (all but Linux)."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            fields = file.readline().split()
+        return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")  # idle, and waiting for a disk
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+
+
 def device() -> torch.device:
     """The GPU where there is one, else the CPU."""
     import torch

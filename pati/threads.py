@@ -13,10 +13,14 @@ from collections.abc import Iterator
 
 import torch
 
+from pati import machine
+
 BLOCK_SECONDS, BLOCK_STEPS = 1.0, 3  # at least, in a block of steps; numbers of threads are compared by its median
-LONG_BLOCK_SECONDS = 2.5  # end it with fewer
+LONG_BLOCK_SECONDS = 2.0  # end it with fewer
 FALL = 1.5  # times the least time for the same work: so slow, and fewer threads are tried
+WORSE = 1.3  # times what the number before took, by one step: a trial of more threads ends at once
 PATIENCE, MOST_PATIENCE = 5.0, 40.0  # seconds between trials, twice as many after each one that did not help
+IDLE = 0.7  # of a core for each thread that was given back, and all are tried again
 
 
 class Threads:
@@ -29,27 +33,45 @@ class Threads:
         self._before: tuple[int, float] | None = None  # during a trial: the number before, and its seconds
         self._block: list[float] = []
         self._spent = 0.0  # seconds, in this block
+        self._idle = machine.idle_seconds()  # when it began
         self._waited = self._patience = PATIENCE
 
     def follow(self, pace: float, taken: float) -> None:
         """After a step that took `taken` seconds, `pace` for a unit of work."""
         self._block.append(pace)
         self._spent += taken
+        worse = self._before is not None and self._now > self._before[0] and pace > WORSE * self._before[1]
         enough = len(self._block) >= BLOCK_STEPS or self._spent >= LONG_BLOCK_SECONDS
-        if self._spent < BLOCK_SECONDS or not enough:
+        if not worse and (self._spent < BLOCK_SECONDS or not enough):
             return
         pace = statistics.median(self._block)
+        free = self._free_cores()
         self._waited += self._spent
         self._block, self._spent = [], 0.0
         if self._now == self._all:
             self._least = min(self._least, pace)
         if self._before is not None:
             self._judge(pace, *self._before)
-        elif self._waited >= self._patience:
-            if pace > FALL * self._least * self._all / self._now and self._now > self._fewer:
-                self._try(self._now - self._fewer, pace)
-            elif self._now < self._all:
-                self._try(self._all, pace)
+        elif self._waited >= self._patience and self._now > self._fewer and self._slow(pace):
+            self._try(self._now - self._fewer, pace)
+        elif self._now < self._all and self._may_be_free(free):
+            self._try(self._all, pace)
+
+    def _slow(self, pace: float) -> bool:
+        return pace > FALL * self._least * self._all / self._now
+
+    def _may_be_free(self, free: float | None) -> bool:
+        """Whether the cores that were given back are worth a trial: after a while, or, where the idle ones are known,
+        as soon as there are enough of them, unless such trials have failed."""
+        if free is None:
+            return self._waited >= self._patience
+        return free >= IDLE * (self._all - self._now) and self._waited >= self._patience - PATIENCE
+
+    def _free_cores(self) -> float | None:
+        """How many cores were idle during the block, on average; None where that can't be known."""
+        idle, before = machine.idle_seconds(), self._idle
+        self._idle = idle
+        return None if idle is None or before is None else (idle - before) / max(self._spent, 1e-9)
 
     def _try(self, number: int, pace: float) -> None:
         self._before = self._now, pace

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import pytest
 import torch
 
-from pati import threads
+from pati import machine, threads
 from pati.threads import Threads
 
 
@@ -17,6 +20,8 @@ class Machine:
         self.history: list[int] = []
         monkeypatch.setattr(torch, "get_num_threads", lambda: self.used)
         monkeypatch.setattr(torch, "set_num_threads", self.use)
+        monkeypatch.setattr(machine, "idle_seconds", lambda: self.idle)
+        self.idle: float | None = None
 
         self.cores, self.held, self.throttled = cores, 0, 1.0
 
@@ -33,14 +38,17 @@ class Machine:
         while spent < seconds:
             self.history.append(self.used)
             taken = 0.2 * self.pace()
+            if self.idle is not None:
+                self.idle += taken * max(0, self.cores - self.held - self.used)
             threads.follow(self.pace(), taken)
             spent, photos = spent + taken, photos + 0.2
         return photos / spent
 
 
-def trained(cores: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Machine, Threads]:
-    """A machine that has trained for ten undisturbed seconds."""
+def trained(cores: int, monkeypatch: pytest.MonkeyPatch, *, told: bool = False) -> tuple[Machine, Threads]:
+    """A machine that has trained for ten undisturbed seconds; `told`: it tells how long its cores were idle."""
     machine = Machine(cores, monkeypatch)
+    machine.idle = 0.0 if told else None
     followed = Threads()
     machine.run(followed, 10)
     return machine, followed
@@ -92,3 +100,51 @@ def test_the_number_is_restored() -> None:
     with threads.restored():
         torch.set_num_threads(before + 1)
     assert torch.get_num_threads() == before
+
+
+def test_no_trial_is_needed_where_idle_cores_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, followed = trained(2, monkeypatch, told=True)
+    busy.held = 1
+    busy.run(followed, 6)
+    busy.history.clear()
+    assert busy.run(followed, 60) == pytest.approx(1)
+    assert set(busy.history) == {1}
+    busy.held = 0
+    busy.run(followed, 4)
+    assert busy.run(followed, 20) == pytest.approx(2)
+
+
+def test_idle_cores_that_are_no_help_are_tried_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, followed = trained(2, monkeypatch, told=True)
+    busy.held = 1
+    busy.run(followed, 6)
+    monkeypatch.setattr(
+        machine, "idle_seconds", lambda: 1e3 * len(busy.history)
+    )  # of cores that this process may not use
+    busy.history.clear()
+    assert busy.run(followed, 200) > 0.9
+    assert busy.history.count(2) < 20
+
+
+@pytest.mark.parametrize(("cores", "held"), [(8, 1), (8, 3), (8, 4)])
+def test_several_cores_are_given_back_where_idle_ones_are_known(
+    cores: int, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, followed = trained(cores, monkeypatch, told=True)
+    busy.held = held
+    busy.run(followed, 60)
+    assert busy.run(followed, 60) > 0.45 * cores
+    busy.held = 0
+    busy.run(followed, 30)
+    assert busy.run(followed, 20) == pytest.approx(cores)
+
+
+def test_the_machine_tells_how_long_its_cores_were_idle() -> None:
+    before = machine.idle_seconds()
+    if before is None:
+        assert not sys.platform.startswith("linux")
+        return
+    time.sleep(0.1)
+    after = machine.idle_seconds()
+    assert after is not None
+    assert before <= after
