@@ -31,7 +31,7 @@ def against() -> dict[str, Any]:
         for size in sorted({rung.size for rung in plan.RUNGS}):
             pack.open_or_build(sources.find("cats-vs-dogs"), Preprocess(size=size))
     with tempfile.TemporaryDirectory() as folder:
-        old = Path(folder) / "old"
+        old = Path(folder) / base
         subprocess.run(["git", "clone", "--quiet", ".", str(old)], check=True)
         subprocess.run(["git", "-C", str(old), "checkout", "--quiet", base], check=True)
         for minutes, seeds in SEEDS.items():
@@ -58,7 +58,7 @@ def against() -> dict[str, Any]:
 
 def worked(root: Path, minutes: int, seed: int, name: str) -> dict[str, Any]:
     """One training by the pati in `root`; kept, so that a measurement that was cut goes on."""
-    kept = KEPT / f"against-{commit()}-{name}-{minutes}-{seed}.json"
+    kept = KEPT / f"against-{root.name if name == 'old' else commit()}-{name}-{minutes}-{seed}.json"
     if not kept.exists():
         KEPT.mkdir(parents=True, exist_ok=True)
         run = KEPT / f"against-{name}"

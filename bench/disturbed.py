@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pati import evaluate, pipeline, plan, report, results, scope
-from pati.budget import Budget, Pace, after_pass, closing_seconds
+from pati.budget import Budget, Pace, after_pass, answer_seconds, closing_seconds
 from pati.clock import TICK, Clock
 from pati.optim import one_cycle
 from pati.recipe import Recipe
@@ -63,9 +63,25 @@ class Spell:
         late = self.end <= at < self.end + NOTICED and self.end > self.begin + NOTICED
         return ALONE if late else 1.0
 
-    def moments(self) -> tuple[float, ...]:
-        """When something changes."""
-        return self.begin, self.begin + NOTICED, self.end, self.end + NOTICED
+    def next_change(self, at: float) -> float:
+        """When this becomes other than it is at that moment."""
+        moments = (self.begin, self.begin + NOTICED, self.end, self.end + NOTICED)
+        return min((moment for moment in moments if moment > at), default=math.inf)
+
+
+@dataclass(frozen=True)
+class Bursts(Spell):
+    """Another program holds a core for a second in every three, too short to be noticed."""
+
+    def slows(self, work: str, at: float) -> float:
+        held = self.begin <= at < self.end and (at - self.begin) % 3.0 < 1.0 - 1e-6
+        return {"torch": CONTENDED, "decoding": DECODING, "python": PYTHON}[work] if held else 1.0
+
+    def next_change(self, at: float) -> float:
+        if not self.begin <= at < self.end:
+            return super().next_change(at)
+        inside = (at - self.begin) % 3.0
+        return min(self.end, at + (1.0 - inside if inside < 1.0 - 1e-6 else 3.0 - inside))
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,7 @@ def disturbances(seconds: float, rng: random.Random) -> list[Disturbance]:
         Disturbance("none"),
         Disturbance("one core busy from 20 to 50 %", (Spell(0.2 * seconds, 0.5 * seconds),)),
         *map(spell, (5, 15, 60)),
+        Disturbance("one core busy in bursts", (Bursts(rng.uniform(0, 0.5 * seconds), seconds * rng.uniform(0.5, 1)),)),
         Disturbance("three times slower for good", (Spell(rng.uniform(0, seconds), math.inf, 3.0),)),
         Disturbance("twice faster after a slow start", (Spell(0, rng.uniform(0, 0.5 * seconds), 2.0),)),
         Disturbance("suspended for 10 min", (), rng.uniform(0, seconds), 600.0),
@@ -102,7 +119,6 @@ class Machine:
         self.time = self.computed = self.lost = 0.0
         self._disturbance, self.scale = disturbance, scale
         self._suspended = False
-        self._changes = [moment for spell in disturbance.spells for moment in spell.moments()]
         self.clock = Clock(lambda: self.time, lambda: self.computed, lambda: 0.0)
 
     def factor(self, work: str = "torch") -> float:
@@ -114,8 +130,8 @@ class Machine:
         while left > 1e-9:
             factor, until = self.factor(work), self._next_change()
             taken = min(left * factor, until - self.time)
+            self.computed += taken  # first: the clock's thread may read in between
             self.time += taken
-            self.computed += taken
             self.lost += taken * (1 - 1 / factor)
             left -= taken / factor
             if self.time >= self._disturbance.suspended_at and not self._suspended:
@@ -125,8 +141,10 @@ class Machine:
                 self.clock.now()
 
     def _next_change(self) -> float:
-        moments = self._changes if self._suspended else [*self._changes, self._disturbance.suspended_at]
-        return min((moment for moment in moments if moment > self.time), default=math.inf)
+        moments = [spell.next_change(self.time) for spell in self._disturbance.spells]
+        if not self._suspended and self._disturbance.suspended_at > self.time:
+            moments.append(self._disturbance.suspended_at)
+        return min(moments, default=math.inf)
 
 
 @dataclass(frozen=True)
@@ -261,23 +279,25 @@ def _run(
     machine.work(SAVING, "python")
     trained = machine.clock.now() - began
 
-    elastic = (
-        (testing, testing, 1.0),
+    one = answer_seconds(limits, pace)
+    until = budget - limits.report * pace.slower - (results.EXPLAINING + testing) * one
+    scored = (
         (validation, pipeline.FEWEST_SCORED, 1.0),
         (min(training, scope.PHOTOS), scope.FEWEST_PHOTOS, moments),
+        (testing, testing, 1.0),
     )
-    for count, fewest, cost in elastic:
+    for count, fewest, cost in scored:
         for start in range(0, count, evaluate.BATCH):
-            if machine.clock.now() > budget - limits.report and start >= fewest:
+            if machine.clock.now() > until and start >= fewest:
                 break
             machine.work(min(evaluate.BATCH, count - start) * cost * tier.answer)
     machine.work(results.EXPLAINING * tier.answer)
     machine.work(DRAWING, "python")
-    _probe(machine, tier.answer, budget - report.WRITING * limits.report, validation)
+    _probe(machine, tier.answer, budget - report.WRITING * limits.report * pace.slower, validation)
     machine.work(WRITING, "python")
     end = machine.clock.now()
     late = any(spell.end >= end and spell.begin >= 0.9 * budget for spell in disturbance.spells)
-    least = sum(min(fewest, count) * cost for count, fewest, cost in elastic) + results.EXPLAINING
+    least = sum(min(fewest, count) * cost for count, fewest, cost in scored) + results.EXPLAINING
     least = least * tier.answer + DRAWING + WRITING
     soonest = max(
         (spell.begin + (spell.factor or 1.0) * scale * least for spell in disturbance.spells if spell.end == math.inf),

@@ -58,7 +58,7 @@ def trained(
     and all cores.
     """
     run, kept = KEPT / name, KEPT / f"{name}.json"
-    now = {"commit": commit(), "arguments": [*map(str, arguments)]}
+    now = {"commit": commit(), "arguments": [*map(str, arguments), f"{busy_after} {busy_for} {stopped}"]}
     if kept.exists() and (before := json.loads(kept.read_text())).items() >= now.items():
         return run, before["row"]
     shutil.rmtree(run, ignore_errors=True)

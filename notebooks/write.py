@@ -144,8 +144,9 @@ scores = json.loads((RUNS / "house" / "metrics.json").read_text())["test"]
 low, high = scores["accuracy_interval"]
 print(f"accuracy {scores['accuracy']:.1%} ({low:.1%} to {high:.1%}) of {scores['photos']} photos")
 print("class       precision  recall     F1  photos")
-for row in scores["per_class"]:
-    print(f"{row['class']:10} {row['precision']:10.3f} {row['recall']:7.3f} {row['f1']:6.3f} {row['support']:7}")""",
+for row in scores["per_class"]:  # a class that is never the answer has no precision
+    measures = ["-" if row[name] is None else f"{row[name]:.3f}" for name in ("precision", "recall", "f1")]
+    print("{:10} {:>10} {:>7} {:>6} {:7}".format(row["class"], *measures, row["support"]))""",
     """from pati.report import figures
 from pati.report.words import WORDS
 from pati.run import Run

@@ -11,12 +11,14 @@ import statistics
 from dataclasses import dataclass, replace
 
 STEPS = 9  # whose median tells what the next step takes: one slow step says nothing
+STALL = 10.0  # times that median: what a step takes beyond it is no part of what steps take on average
 PASSES = 3  # over validation photos, whose median tells what a photo costs there,
 AROUND = 5  # in parts of what so many steps just before took
 MEMORY = 6.0  # seconds that the machine's pace is averaged over at least,
 HORIZON = 0.15  # or this part of the time that is left: it is to tell what scoring will take
 QUICKER = 0.5  # times what it was before training, the report is expected to take at least
 WRONG = 1.4  # times what they are, costs are at most
+LEAST = 1e-6  # seconds that anything takes
 COOLDOWN = 0.2  # of the budget: a schedule is gone through no faster than the whole of it in this time
 FORWARD = 0.25  # of a training step's cost: a forward pass (bench cost), until one has been timed
 
@@ -33,7 +35,7 @@ class Budget:
     answers: int = 0  # photos that are scored,
     answer_seconds: float = 0.0  # each of which took so long before training, on an untrained net,
     answer_cost: float = 0.0  # and costs so many times what a validation photo of standard cost does
-    report: float = 0.0  # seconds that the report took, had it been drawn at that moment
+    report: float = 0.0  # seconds that the report would have taken at that moment
     probing: float = 0.0  # seconds for what is measured on as many photos as then fit in
 
 
@@ -45,8 +47,10 @@ class Pace:
     The rest is of the present training size, as no model of costs is exact. `steps`: the last ones' seconds for a unit
     of cost. `passes`: what a unit cost in the last passes over validation photos, in parts of what it cost in the steps
     before. `time` and `work`: seconds and units of all steps, each the less the older it is; their ratio is the
-    machine's pace. When this size began, the machine was `slower_then` times slower than before training; its pace was
-    `machine_then`, and just before that `machine_before`.
+    machine's pace. `gross`: seconds as well, but with passes and checkpoints, and without the most of a stall.
+
+    When this size began, the machine was `slower_then` times slower than before training; its pace was `machine_then`,
+    and just before that `machine_before`.
     """
 
     spent: float = 0.0
@@ -59,6 +63,7 @@ class Pace:
     passes: tuple[float, ...] = ()
     time: float = 0.0
     work: float = 0.0
+    gross: float = 0.0
 
     @property
     def step(self) -> float:
@@ -83,6 +88,7 @@ class Pace:
 
 def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, photo_cost: float) -> Pace:
     """The pace with one more step of so many `photos`; `photo_cost`: of training on one of this size."""
+    taken = max(taken, LEAST)  # some clocks are coarse
     if photo_cost != pace.photo_cost:
         before = pace.step if pace.steps else 0.0
         slower = replace(pace, time=before, work=1.0).slower if pace.steps else 1.0
@@ -97,6 +103,7 @@ def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, 
         steps=steps,
         time=kept * pace.time + taken,
         work=kept * pace.work + cost,
+        gross=kept * pace.gross + min(taken, STALL * statistics.median(steps) * cost),
     )
 
 
@@ -109,14 +116,17 @@ def _at_first(before: float, steps: tuple[float, ...]) -> float:
 
 def after_pass(pace: Pace, *, taken: float, photos: int) -> Pace:
     """The pace with one more pass over so many validation photos, of the size of the steps before."""
-    share = taken / (photos * pace.photo_cost) / statistics.median(pace.steps[-AROUND:])
-    spent = pace.spent + taken
-    return replace(pace, spent=spent, validated_at=spent, passes=(*pace.passes, share)[-PASSES:])
+    pace = after_other_work(pace, taken)
+    pace = replace(pace, validated_at=pace.spent)
+    if not pace.steps:  # of a run that went on from its epoch's end: there is nothing to compare with
+        return pace
+    share = max(taken, LEAST) / (photos * pace.photo_cost) / statistics.median(pace.steps[-AROUND:])
+    return replace(pace, passes=(*pace.passes, share)[-PASSES:])
 
 
 def after_other_work(pace: Pace, taken: float) -> Pace:
     """The pace after something that says nothing of the machine's speed."""
-    return replace(pace, spent=pace.spent + taken)
+    return replace(pace, spent=pace.spent + taken, gross=pace.gross + taken)
 
 
 def answer_seconds(budget: Budget, pace: Pace) -> float:
@@ -141,9 +151,11 @@ def advanced(progress: float, budget: Budget, pace: Pace, *, photos: int) -> flo
     final: where less time is left than thought, the schedule is gone through faster; where more, slower. Never so fast
     that the learning rate would jump to its end.
     """
-    step = pace.step * photos * pace.photo_cost
+    cost = photos * pace.photo_cost
     left = budget.seconds - pace.spent - closing_seconds(budget, pace)
     left = max(left, COOLDOWN * budget.seconds * (1 - progress))
-    if left < step / 2:  # the next step would end farther from the end than this one did
+    # The next step would end farther from the end than this one did, or the end is long past.
+    if left < pace.step * cost / 2 or pace.spent > (1 + COOLDOWN) * budget.seconds:
         return 1.0
+    step = max(pace.step, pace.gross / pace.work) * cost  # and what comes between steps
     return progress + (1 - progress) * step / (step + left)

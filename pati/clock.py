@@ -13,22 +13,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from pati.machine import cores
-
 TICK = 0.25  # seconds between two readings by the thread
 SUSPENDED = 2.0  # seconds without a reading: less may be a busy machine
 COMPUTED = 0.1  # of a gap: who computed for longer was not suspended, but kept the thread waiting
 
 
 def _asleep() -> float:
-    """Seconds that the machine has slept since it was started and that `time.monotonic` left out; 0 if unknown."""
+    """Seconds that the machine has slept since it was started and that its monotonic clock left out; 0 if unknown."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 class Clock:
-    """Active seconds, from the origin of `time.monotonic`; safe to read from any thread.
+    """Active seconds, from the origin of `time.perf_counter`; safe to read from any thread.
 
     `monotonic`, `computed` (processor seconds of this process) and `asleep` are read; tests and simulations hand in
     their own. Suspensions are noticed inside `watched` only: elsewhere a gap between two readings may be a wait.
@@ -36,7 +34,7 @@ class Clock:
 
     def __init__(
         self,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = time.perf_counter,  # on Windows `time.monotonic` is too coarse for steps
         computed: Callable[[], float] = time.process_time,
         asleep: Callable[[], float] = _asleep,
     ) -> None:
@@ -45,6 +43,7 @@ class Clock:
         self._watchers = 0
         self._left_out = self._slept = 0.0
         self._last = (0.0, 0.0, 0.0)
+        self._rate = 1.0  # processor seconds in a second, of late
 
     def now(self) -> float:
         """The active seconds."""
@@ -61,8 +60,11 @@ class Clock:
         now, computed, asleep = self._monotonic(), self._computed(), self._asleep()
         if self._watchers:
             gap, busy = now - self._last[0], computed - self._last[1]
-            if gap > SUSPENDED and busy < COMPUTED * gap + cores() * TICK:
-                self._left_out += gap - TICK / 2  # it ran for a part of a tick
+            # What it computed before it was suspended: no more than in a tick at the rate of those before.
+            if gap > SUSPENDED and busy < COMPUTED * gap + 2 * TICK * self._rate:
+                self._left_out += gap - TICK / 2
+            elif gap > 0:
+                self._rate = max(1.0, busy / gap)
             longest = max(asleep, self._last[2])  # a delay between its two readings makes it too small, never too large
             self._slept += longest - self._last[2]
             self._last = now, computed, longest

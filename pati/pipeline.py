@@ -41,6 +41,7 @@ from pati import (
     scope,
     threads,
 )
+from pati import budget as budgets
 from pati.budget import Budget, Pace, closing_seconds
 from pati.calibration import Calibration
 from pati.classifier import Classifier, Refused
@@ -207,14 +208,14 @@ def fit(
     Goes on from a checkpoint of `owner`. Raises `Interrupted`, `Diverged`.
     """
     net = ready.net()
-    pace = plan.make(
+    paced = plan.make(
         ready.recipe, photos=len(training), validation=len(ready.validation), minimum_size=net.minimum_size,
         speed=ready.speed, budget=None if seconds is None else Budget(seconds),
     )  # fmt: skip
-    with threads.restored(), machine.enough_memory(pace.batch):
+    with threads.restored(), machine.enough_memory(paced.batch):
         state = train_net(
-            net, training, ready.validation, ready.preprocess, ready.recipe, pace, checkpoints,
-            owner=owner, device=ready.device, threads=_threads(ready, pace), stopped=stopped, log=log,
+            net, training, ready.validation, ready.preprocess, ready.recipe, paced, checkpoints,
+            owner=owner, device=ready.device, threads=_threads(ready, paced), stopped=stopped, log=log,
         )  # fmt: skip
     return net, state
 
@@ -345,8 +346,12 @@ class _Elapsed:
         """When so many seconds will have passed, by `clock.now`."""
         return self._started - self._before + seconds
 
+    def raise_to(self, seconds: float) -> None:
+        """It has been so long at least, by a checkpoint: the folder may have lost it, or be of an older pati."""
+        self._before += max(0.0, seconds - self.seconds())
+
     def begin_anew(self) -> bool:
-        """Count this sitting alone; whether there was another."""
+        """Count this sitting alone; whether earlier ones are left out by that."""
         before, self._before = self._before, 0.0
         return before > 0
 
@@ -420,13 +425,18 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Lis
             f"{least:.3f} after epoch {state.epoch - state.no_better}"
         )
     listen({"kind": "stage", "name": "score"})
+    elapsed.raise_to(state.pace.spent)
     made = ready.classifier(net)
     limits = paced.budget
     scoring = _Scoring(made, following, 0.0 if limits is None else limits.answer_cost * state.pace.forward)
     # A run that was stopped after its training has had its time: what it lost is done again, all of it.
     again = state.step == begun_at
-    report_at = math.inf if limits is None or again else elapsed.at(limits.seconds - limits.report)
-    answers = _score(run, scoring, found, training, validation, testing, report_at)
+    report_at = one = 0.0
+    if limits is not None:
+        one = budgets.answer_seconds(limits, state.pace)
+        report_at = elapsed.at(limits.seconds - limits.report * state.pace.slower) - results.EXPLAINING * one
+    until = math.inf if limits is None or again else report_at - one * len(testing)
+    answers = _score(run, scoring, found, training, validation, testing, until)
     scored = len(answers.validation.labels)
     if scored < len(validation):
         note(
@@ -447,10 +457,10 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Lis
     # The probes come last, as they can fill whatever time is left, and need none.
     left = None
     if limits is not None:
-        left = max(0.0, limits.seconds - elapsed.seconds() - report.WRITING * limits.report)
+        left = max(0.0, limits.seconds - elapsed.seconds() - report.WRITING * limits.report * state.pace.slower)
         left = limits.probing if again else left
     document["analysis"] |= results.probed(
-        made, found, ready.packed, seconds=left, trained=state.epoch * len(training)
+        made, found, ready.packed, seconds=left, trained=state.epoch * len(training) if limits is None else None
     )  # fmt: skip
     suspended = clock.suspended() - suspended
     if suspended >= 1:
@@ -528,15 +538,16 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
 def time_answers(made: Classifier, ready: Prepared) -> tuple[float, float]:
     """What scoring takes for a photo on this machine, and how many times what a validation pass takes for one of that
     size; timed in turns, so that both meet the same machine."""
-    some = ready.validation.some(TIMED)
+    some = ready.training.some(TIMED)
     pixels, _ = some.at(torch.arange(len(some)))
 
-    def watched(pixels: torch.Tensor) -> None:
+    def validate(pixels: torch.Tensor) -> None:  # of the same photos
         precision = ready.recipe.precision or "float32"
         evaluate.logits_of(made.net, some, ready.preprocess, device=ready.device, precision=precision)
 
-    taken = [[results.seconds_to_answer(ask, pixels.numpy()) for ask in (made.answers, watched)] for _ in range(TIMES)]
-    answer, validation = (min(seconds) for seconds in zip(*taken, strict=True))
+    photos = pixels.cpu().numpy()
+    taken = [[results.seconds_to_answer(ask, photos) for ask in (made.answers, validate)] for _ in range(TIMES)]
+    answer, validation = (max(min(seconds), budgets.LEAST) for seconds in zip(*taken, strict=True))
     return answer / len(some), answer / validation
 
 
@@ -567,15 +578,18 @@ class _Scoring:
         numbers, places = order[: len(logits)].sort()
         return numbers, logits[places], moments[places]
 
-    def moments(self, data: Samples, *, until: float) -> torch.Tensor:
-        """Moments of as many samples as there is time for until then, of `scope.FEWEST_PHOTOS` at least and of
-        `scope.PHOTOS` at most."""
-        order = loader.order(0, 0, len(data))[: scope.PHOTOS]
+    def some(self, training: Samples) -> Samples:
+        """The training photos that the scope is learnt from, in random order."""
+        return training.take(loader.order(0, 0, len(training))[: scope.PHOTOS])
+
+    def moments(self, data: Samples, *, until: float = math.inf) -> torch.Tensor:
+        """Moments of the samples: of all, or of as many as there is time for until then, `scope.FEWEST_PHOTOS` at
+        least."""
         parts: list[torch.Tensor] = []
-        for start in range(0, len(order), evaluate.BATCH):
-            if start >= scope.FEWEST_PHOTOS and clock.now() > until:
+        for pixels, _ in data.in_order(evaluate.BATCH):
+            if clock.now() > until and sum(map(len, parts)) >= scope.FEWEST_PHOTOS:
                 break
-            parts.append(self.made.moments(data.at(order[start : start + evaluate.BATCH])[0]))
+            parts.append(self.made.moments(pixels))
         return torch.cat(parts)
 
 
@@ -598,21 +612,21 @@ def _score(
     """
     made = scoring.made
     digests = {name: [entry.sha256 for entry in found.of_split(name)] for name in ("validation", "test")}
-    before = run.predictions.exists()  # scored before the run was stopped: not a second time
-    tested = None if before else scoring.answers(testing)
     numbers, logits, moments = scoring.answers(validation, until=until)
     labels = validation.targets.argmax(1)[numbers]
     watched = Split(logits, labels, [digests["validation"][number] for number in numbers.tolist()])
     made.calibration = Calibration.of(watched.logits, watched.labels)
-    usual = scoring.moments(training, until=until)
+    usual = scoring.moments(scoring.some(training), until=until)
     made.scope = Scope.of(usual, moments, made.calibrated(logits).max(1).values)
-    if tested is None:
-        answers = dataclasses.replace(Predictions.read(run), validation=watched)
+    before = run.predictions.exists()
+    if before:  # scored before the run was stopped: not a second time
+        split = Predictions.read(run).test
+        logits, moments = split.logits, scoring.moments(testing)
     else:
-        _, logits, moments = tested
+        _, logits, moments = scoring.answers(testing)
         split = Split(logits, testing.targets.argmax(1), digests["test"])
-        answers = Predictions(watched, split, made.familiarity(logits, moments))
-        answers.write(run)
+    answers = Predictions(watched, split, made.familiarity(logits, moments))
+    answers.write(run)
     if not before or not run.read_state()["test_scored"]:
         run.count_scoring("test", len(testing))
     run.update(stage="scored")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pati import analysis, clock, metrics, report
 from pati.classifier import Classifier, Prediction
-from pati.data.manifest import Manifest
+from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.explain import checks
 from pati.explain.cams import explainer
@@ -36,9 +36,8 @@ SHARE = 0.03  # of a budget, for what takes longer the more photos it is measure
 def analysed(made: Classifier, found: Manifest, packed: Pack, answers: Predictions) -> dict[str, Any]:
     """What the answers are worth, without asking for more."""
     assert made.calibration is not None, "learnt by the scoring"
-    scored = set(answers.validation.sha256)  # on a budget, not all may have been
     splits = {
-        "validation": [entry for entry in found.of_split("validation") if entry.sha256 in scored],
+        "validation": _scored(found.of_split("validation"), answers.validation.sha256),
         "test": found.of_split("test"),
     }
     logits, labels = answers.test.logits, answers.test.labels
@@ -55,6 +54,17 @@ def analysed(made: Classifier, found: Manifest, packed: Pack, answers: Predictio
             found.classes,
         ),
     }  # fmt: skip
+
+
+def _scored(entries: Sequence[Entry], digests: Sequence[str]) -> list[Entry]:
+    """Those of a split's entries whose contents these are, in the same order: on a budget not all may be scored."""
+    rest = iter(digests)
+    wanted, found = next(rest, None), []
+    for entry in entries:
+        if entry.sha256 == wanted:
+            found.append(entry)
+            wanted = next(rest, None)
+    return found
 
 
 def probed(

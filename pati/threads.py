@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import statistics
+import time
 from collections.abc import Iterator
 
 import torch
@@ -20,6 +21,7 @@ LONG_BLOCK_SECONDS = 2.0  # end it with fewer
 FALL = 1.5  # times the least time for the same work: so slow, and fewer threads are tried
 WORSE = 1.3  # times what the number before took, by one step: a trial of more threads ends at once
 PATIENCE, MOST_PATIENCE = 5.0, 40.0  # seconds between trials, twice as many after each one that did not help
+HELD = 0.8  # of the threads' processor time: with less, another program has a part of it
 IDLE = 0.7  # of a core for each thread that was given back, and all are tried again
 
 
@@ -33,7 +35,8 @@ class Threads:
         self._before: tuple[int, float] | None = None  # during a trial: the number before, and its seconds
         self._block: list[float] = []
         self._spent = 0.0  # seconds, in this block
-        self._idle = machine.idle_seconds()  # when it began
+        self._idle, self._computed = machine.idle_seconds(), time.process_time()  # when it began
+        self._first = True
         self._waited = self._patience = PATIENCE
 
     def follow(self, pace: float, taken: float) -> None:
@@ -45,17 +48,23 @@ class Threads:
         if not worse and (self._spent < BLOCK_SECONDS or not enough):
             return
         pace = statistics.median(self._block)
-        free = self._free_cores()
+        free, held = self._free_cores(), self._held()
         self._waited += self._spent
         self._block, self._spent = [], 0.0
         if self._now == self._all:
             self._least = min(self._least, pace)
         if self._before is not None:
             self._judge(pace, *self._before)
-        elif self._waited >= self._patience and self._now > self._fewer and self._slow(pace):
+        elif self._waited >= self._patience and self._now > self._fewer and (self._slow(pace) or held):
             self._try(self._now - self._fewer, pace)
         elif self._now < self._all and self._may_be_free(free):
             self._try(self._all, pace)
+
+    def _held(self) -> bool:
+        """Whether other programs held a core in the first block: there is nothing to compare its steps with."""
+        computed, before, first = time.process_time(), self._computed, self._first
+        self._computed, self._first = computed, False
+        return first and computed - before < HELD * self._now * self._spent
 
     def _slow(self, pace: float) -> bool:
         return pace > FALL * self._least * self._all / self._now

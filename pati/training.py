@@ -55,6 +55,7 @@ class State:
     seen: int = 0
     epoch_seconds: float = 0.0
     least: float | None = None  # of what patience watches on the validation photos, after any epoch,
+    best_epoch: int = 0  # after which that was,
     no_better: int = 0  # and the epochs since
 
     @classmethod
@@ -63,8 +64,9 @@ class State:
         pace = document["pace"]
         if not isinstance(pace, dict):
             known = {item.name for item in fields(cls)}
-            document = {name: value for name, value in document.items() if name in known}
-            return cls(**document | {"pace": Pace(spent=document["seconds"])})
+            older = {name: value for name, value in document.items() if name in known}
+            best = document["epoch"] - document["no_better"]
+            return cls(**older | {"pace": Pace(spent=document["seconds"]), "best_epoch": best})
         pace = Pace(**pace | {"steps": tuple(pace["steps"]), "passes": tuple(pace["passes"])})
         return cls(**document | {"pace": pace})
 
@@ -200,8 +202,8 @@ def train(
         # A balanced net answers rare classes more often than they come, so that its loss says little.
         judged = validation_loss if recipe.balance == "none" else 1 - validation_f1
         better = state.least is None or judged < state.least
-        state.least = judged if better else state.least
-        state.no_better = 0 if better else state.no_better + 1
+        state.least, state.best_epoch = (judged, state.epoch + 1) if better else (state.least, state.best_epoch)
+        state.no_better = state.epoch + 1 - state.best_epoch
         log(
             {
                 "kind": "epoch",

@@ -147,6 +147,9 @@ class _Process:
             self._ask(chunk)
             answer = receive(self._process.stdout)
         if answer is not None:
+            if late():  # ended all the same, a moment after it had answered
+                self._end()
+                self._start()
             return unpack_findings(*answer)
         if self._closed:
             return [quarantined("damaged")] * len(chunk)
