@@ -11,7 +11,7 @@ import statistics
 from dataclasses import dataclass, replace
 
 STEPS = 9  # whose median tells what the next step takes: one slow step says nothing
-STALL = 10.0  # times that median: what a step takes beyond it is no part of what steps take on average
+STALL = 5.0  # times that median: what a step takes beyond it is no part of what steps take on average
 PASSES = 3  # over validation photos, whose median tells what a photo costs there,
 AROUND = 5  # in parts of what so many steps just before took
 MEMORY = 6.0  # seconds that the machine's pace is averaged over at least,
@@ -47,7 +47,7 @@ class Pace:
     The rest is of the present training size, as no model of costs is exact. `steps`: the last ones' seconds for a unit
     of cost. `passes`: what a unit cost in the last passes over validation photos, in parts of what it cost in the steps
     before. `time` and `work`: seconds and units of all steps, each the less the older it is; their ratio is the
-    machine's pace. `gross`: seconds as well, but with passes and checkpoints, and without the most of a stall.
+    machine's pace. `gross`: the same seconds, and those of passes and checkpoints.
 
     When this size began, the machine was `slower_then` times slower than before training; its pace was `machine_then`,
     and just before that `machine_before`.
@@ -93,17 +93,19 @@ def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, 
         before = pace.step if pace.steps else 0.0
         slower = replace(pace, time=before, work=1.0).slower if pace.steps else 1.0
         pace = Pace(pace.spent, pace.validated_at, slower, before, photo_cost=photo_cost)
-    left = 0.0 if budget is None else budget.seconds - pace.spent
-    kept, cost = math.exp(-taken / max(MEMORY, HORIZON * left)), photos * photo_cost
+    cost = photos * photo_cost
     steps = (*pace.steps, taken / cost)[-STEPS:]
+    counted = min(taken, STALL * statistics.median(steps) * cost)
+    left = 0.0 if budget is None else budget.seconds - pace.spent
+    kept = math.exp(-counted / max(MEMORY, HORIZON * left))
     return replace(
         pace,
         spent=pace.spent + taken,
         machine_then=_at_first(pace.machine_before, steps) if len(steps) <= AROUND else pace.machine_then,
         steps=steps,
-        time=kept * pace.time + taken,
+        time=kept * pace.time + counted,
         work=kept * pace.work + cost,
-        gross=kept * pace.gross + min(taken, STALL * statistics.median(steps) * cost),
+        gross=kept * pace.gross + counted,
     )
 
 
