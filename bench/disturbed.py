@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pati import evaluate, pipeline, plan, report, results, scope
-from pati.budget import Budget, Pace, after_pass, answer_seconds, closing_seconds
+from pati.budget import Budget, Pace, after_pass, answer_seconds
 from pati.clock import TICK, Clock
 from pati.optim import one_cycle
 from pati.recipe import Recipe
@@ -247,7 +247,7 @@ def _run(
         answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model), probing=probing,
         report=(DRAWING + WRITING) * scale * machine.factor("python") * rng.uniform(0.85, 1.15),
     )  # fmt: skip
-    if machine.clock.now() + closing_seconds(limits, Pace()) > (1 - pipeline.LEAST_TRAINING) * budget:
+    if machine.clock.now() + answers * answer > (1 - pipeline.LEAST_TRAINING) * budget:
         raise TooShort
     paced = plan.make(
         recipe, photos=training, validation=validation, minimum_size=16, speed=probed, budget=limits,

@@ -42,7 +42,7 @@ from pati import (
     threads,
 )
 from pati import budget as budgets
-from pati.budget import Budget, Pace, closing_seconds
+from pati.budget import Budget
 from pati.calibration import Calibration
 from pati.classifier import Classifier, Refused
 from pati.data import audit, loader, pack, places, sources
@@ -507,18 +507,10 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
         moments = MOMENTS * min(len(ready.training), scope.PHOTOS) / (2 if recipe.mirror else 1)
         answers = round(len(ready.validation) + testing + moments) + results.EXPLAINING
         probing = results.probing_seconds(len(ready.validation), one, results.SHARE * recipe.budget)
-        budget = Budget(
-            recipe.budget,
-            answers=answers,
-            answer_seconds=one,
-            answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model),
-            report=report.seconds_to_draw(),
-            probing=probing,
-        )
-        closing, most = closing_seconds(budget, Pace()), (1 - LEAST_TRAINING) * recipe.budget
-        needed = elapsed.seconds() + closing
+        # Reading and scoring may leave too little; the report never does, though in a very short budget it ends late.
+        most, needed = (1 - LEAST_TRAINING) * recipe.budget, elapsed.seconds() + answers * one
         if needed > most and elapsed.begin_anew():  # a sitting that was killed must not make the run impossible
-            needed = elapsed.seconds() + closing
+            needed = elapsed.seconds() + answers * one
         if needed > most:
             raise PatiError(
                 f"a budget of {recipe.budget:.0f} s leaves {max(0, recipe.budget - needed):.0f} s for training: "
@@ -526,6 +518,15 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
                 f"give it --budget {needed / (1 - LEAST_TRAINING) / 60:.1f}m or more; the photos are decoded now, so "
                 "try again at once",
             )
+        drawing = min(report.seconds_to_draw(), most - needed)
+        budget = Budget(
+            recipe.budget,
+            answers=answers,
+            answer_seconds=one,
+            answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model),
+            report=drawing,
+            probing=min(probing, most - needed - drawing),
+        )
     made = plan.make(
         recipe, photos=len(ready.training), validation=len(ready.validation), minimum_size=untrained.net.minimum_size,
         speed=ready.speed, budget=budget, spent=elapsed.seconds(),

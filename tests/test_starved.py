@@ -372,5 +372,5 @@ def test_a_stopped_process_keeps_its_budget(when: str, tmp_path: Path) -> None:
                 time.sleep(6)
                 process.send_signal(signal.SIGCONT)
     assert process.returncode == 0, told
-    assert time.monotonic() - started - 6 == pytest.approx(25, abs=3)  # other tests run beside it
+    assert time.monotonic() - started - 6 == pytest.approx(25, abs=5)  # other tests run beside it
     assert "was suspended for 6 s; that time does not count" in " ".join("".join(told).split())

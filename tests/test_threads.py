@@ -21,7 +21,9 @@ class Machine:
         monkeypatch.setattr(torch, "get_num_threads", lambda: self.used)
         monkeypatch.setattr(torch, "set_num_threads", self.use)
         monkeypatch.setattr(machine, "idle_seconds", lambda: self.idle)
+        monkeypatch.setattr(threads.time, "process_time", lambda: self.computed)
         self.idle: float | None = None
+        self.computed = 0.0
 
         self.cores, self.held, self.throttled = cores, 0, 1.0
 
@@ -40,6 +42,7 @@ class Machine:
             taken = 0.2 * self.pace()
             if self.idle is not None:
                 self.idle += taken * max(0, self.cores - self.held - self.used)
+            self.computed += taken * min(self.used, self.cores - self.held + 0.5 * (self.held > 0))
             threads.follow(self.pace(), taken)
             spent, photos = spent + taken, photos + 0.2
         return photos / spent
@@ -69,6 +72,14 @@ def test_a_core_that_others_hold_is_given_back_and_taken_again_when_it_is_free(m
     machine.held = 0
     machine.run(followed, threads.MOST_PATIENCE + 2)
     assert machine.run(followed, 20) == pytest.approx(2)
+
+
+def test_a_core_that_is_held_from_the_start_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(2, monkeypatch)
+    machine.held = 1
+    followed = Threads()
+    machine.run(followed, 5)
+    assert machine.used == 1
 
 
 @pytest.mark.parametrize(("cores", "held"), [(8, 1), (8, 3), (8, 4), (16, 8)])
