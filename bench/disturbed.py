@@ -242,13 +242,15 @@ def _run(
     moments = pipeline.MOMENTS / (2 if recipe.mirror else 1)
     answers = round(validation + testing + moments * min(training, scope.PHOTOS)) + results.EXPLAINING
     probing = results.probing_seconds(validation, answer, results.SHARE * budget)
+    room = (1 - pipeline.LEAST_TRAINING) * budget - machine.clock.now() - answers * answer
+    if room < 0:
+        raise TooShort
+    drawing = min(room, (DRAWING + WRITING) * scale * machine.factor("python") * rng.uniform(0.85, 1.15))
     limits = Budget(
         budget, answers=answers, answer_seconds=answer,
-        answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model), probing=probing,
-        report=(DRAWING + WRITING) * scale * machine.factor("python") * rng.uniform(0.85, 1.15),
+        answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model), report=drawing,
+        probing=min(probing, room - drawing),
     )  # fmt: skip
-    if machine.clock.now() + answers * answer > (1 - pipeline.LEAST_TRAINING) * budget:
-        raise TooShort
     paced = plan.make(
         recipe, photos=training, validation=validation, minimum_size=16, speed=probed, budget=limits,
         spent=machine.clock.now(),
