@@ -25,6 +25,24 @@ def _asleep() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
+@contextlib.contextmanager
+def repeated(seconds: float, work: Callable[[], object], *, name: str) -> Iterator[None]:
+    """Inside, a thread of this name does the work once in so many seconds."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            work()
+
+    thread = threading.Thread(target=repeat, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 class Clock:
     """Active seconds, from the origin of `time.perf_counter`; safe to read from any thread.
 
@@ -73,23 +91,14 @@ class Clock:
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """Inside, suspensions are noticed; may be nested."""
-        ended = threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(TICK):
-                self.now()
-
         with self._lock:
             if not self._watchers:
                 self._last = self._monotonic(), self._computed(), self._asleep()
             self._watchers += 1
-        thread = threading.Thread(target=watch, name="clock", daemon=True)
-        thread.start()
         try:
-            yield
+            with repeated(TICK, self.now, name="clock"):
+                yield
         finally:
-            ended.set()
-            thread.join()
             with self._lock:
                 self._read()
                 self._watchers -= 1

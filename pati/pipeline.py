@@ -358,20 +358,15 @@ class _Elapsed:
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Inside, the run's folder is told every second: a process that is killed can't."""
-        ended = threading.Event()
 
         def keep() -> None:
-            while not ended.wait(1.0):
-                self._run.keep_elapsed(self.seconds())
-
-        thread = threading.Thread(target=keep, name="elapsed", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
             self._run.keep_elapsed(self.seconds())
+
+        try:
+            with clock.repeated(1.0, keep, name="elapsed"):
+                yield
+        finally:
+            keep()
 
 
 def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Listen) -> Result:
