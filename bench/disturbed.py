@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from pati import evaluate, pipeline, plan, report, results, scope
-from pati.budget import Budget, Pace, after_pass, answer_seconds
+from pati.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
 from pati.clock import TICK, Clock
 from pati.optim import one_cycle
 from pati.recipe import Recipe
+from pati.training import LOOK_SECONDS
 
 STEP_TIMES = Path(__file__).parent / "results" / "step_times.json"
 MINUTES = (1, 2, 5, 10, 30, 60)
@@ -37,6 +38,7 @@ NOTICED = 4.0  # seconds until pati has noticed
 
 # Seconds on the machine that the steps were recorded on, beside what is recorded.
 START, READING, DRAWING, WRITING, SAVING = 3.0, 0.0006, 2.8, 0.4, 0.05
+PIECE = 0.002  # of Python work, see `speed.of_python`
 
 PROBED = {"robustness": 0.9, "explanations": 1.2}  # of what the probes are expected to take
 
@@ -74,14 +76,18 @@ class Bursts(Spell):
     """Another program holds a core for a second in every three, too short to be noticed."""
 
     def slows(self, work: str, at: float) -> float:
-        held = self.begin <= at < self.end and (at - self.begin) % 3.0 < 1.0 - 1e-6
+        held = self.begin <= at < self.end and self._since(at) < 1.0
         return {"torch": CONTENDED, "decoding": DECODING, "python": PYTHON}[work] if held else 1.0
 
     def next_change(self, at: float) -> float:
         if not self.begin <= at < self.end:
             return super().next_change(at)
-        inside = (at - self.begin) % 3.0
-        return min(self.end, at + (1.0 - inside if inside < 1.0 - 1e-6 else 3.0 - inside))
+        since = self._since(at)
+        return min(self.end, at + (1.0 if since < 1.0 else 3.0) - since)
+
+    def _since(self, at: float) -> float:
+        """Seconds since the last burst began; rounded, or else floats could come no nearer to the next."""
+        return round(at - self.begin, 6) % 3.0
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,10 @@ class Machine:
                 self.clock.now()  # as the thread does, a moment before
                 self.time += self._disturbance.suspended_for
                 self.clock.now()
+
+    def python(self, rng: random.Random) -> float:
+        """Seconds that a small piece of Python work takes now."""
+        return PIECE * self.scale * self.factor("python") * rng.uniform(0.85, 1.15)
 
     def _next_change(self) -> float:
         moments = [spell.next_change(self.time) for spell in self._disturbance.spells]
@@ -239,17 +249,18 @@ def _run(
     ratio = tier.answer / tier.validation[max(tier.validation)] * rng.uniform(0.85, 1.15)
     ratio *= (max(tier.validation) / recipe.size) ** 2  # a validation photo of the scored size
     machine.work(pixels * tier.answer)
-    moments = pipeline.MOMENTS / (2 if recipe.mirror else 1)
-    answers = round(validation + testing + moments * min(training, scope.PHOTOS)) + results.EXPLAINING
+    answers, more = pipeline.answers_needed(recipe, training, validation, testing)
     probing = results.probing_seconds(validation, answer, results.SHARE * budget)
     room = (1 - pipeline.LEAST_TRAINING) * budget - machine.clock.now() - answers * answer
     if room < 0:
         raise TooShort
+    spare = probing + min(more * answer, pipeline.SCORING_SHARE * budget)
+    python = machine.python(rng)
     drawing = min(room, (DRAWING + WRITING) * scale * machine.factor("python") * rng.uniform(0.85, 1.15))
     limits = Budget(
         budget, answers=answers, answer_seconds=answer,
         answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model), report=drawing,
-        probing=min(probing, room - drawing),
+        python=python, spare=min(spare, room - drawing),
     )  # fmt: skip
     paced = plan.make(
         recipe, photos=training, validation=validation, minimum_size=16, speed=probed, budget=limits,
@@ -260,7 +271,7 @@ def _run(
     began = machine.clock.now()
     pace, progress, steps, last_rate = Pace(spent=began), 0.0, 0, 1.0
     per_epoch = training // paced.batch
-    last = began
+    last = looked = began
     while progress < 1:
         position, size = 0, paced.size_at(progress)
         while position < per_epoch and progress < 1:
@@ -272,6 +283,8 @@ def _run(
                 pace, progress, taken=now - last, photos=paced.batch, size=size, steps=steps, steps_per_epoch=per_epoch
             )
             last = now
+            if now - looked >= LOOK_SECONDS:
+                pace, looked = after_look(pace, machine.python(rng)), now
         if not paced.validates(pace, progress):
             continue
         machine.work(paced.validated * tier.validation[size])
@@ -282,7 +295,9 @@ def _run(
     trained = machine.clock.now() - began
 
     one = answer_seconds(limits, pace)
-    until = budget - limits.report * pace.slower - (results.EXPLAINING + testing) * one
+    probing = results.probing_seconds(validation, one, min(limits.spare, results.SHARE * budget))
+    until = budget - report_seconds(limits, pace) - (results.EXPLAINING + testing) * one - probing
+    moments = pipeline.MOMENTS / (2 if recipe.mirror else 1)
     scored = (
         (validation, pipeline.FEWEST_SCORED, 1.0),
         (min(training, scope.PHOTOS), scope.FEWEST_PHOTOS, moments),
@@ -295,7 +310,7 @@ def _run(
             machine.work(min(evaluate.BATCH, count - start) * cost * tier.answer)
     machine.work(results.EXPLAINING * tier.answer)
     machine.work(DRAWING, "python")
-    _probe(machine, tier.answer, budget - report.WRITING * limits.report * pace.slower, validation)
+    _probe(machine, tier.answer, budget - report.WRITING * report_seconds(limits, pace), validation)
     machine.work(WRITING, "python")
     end = machine.clock.now()
     late = any(spell.end >= end and spell.begin >= 0.9 * budget for spell in disturbance.spells)
@@ -349,7 +364,8 @@ def failures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Outcome]]:
         if outcome.last_rate > max(LAST_RATE, 1.5 / outcome.steps):
             yield "learning rate not at its end", outcome
         undisturbed = free[outcome.photos, outcome.budget, outcome.scale]
-        if outcome.training < undisturbed.training - outcome.lost - 0.01 * outcome.budget - TICK:
+        step = undisturbed.training / undisturbed.steps
+        if outcome.training < undisturbed.training - outcome.lost - 0.01 * outcome.budget - step - TICK:
             yield "less training than the disturbance took", outcome
 
 

@@ -17,7 +17,8 @@ AROUND = 5  # in parts of what so many steps just before took
 MEMORY = 6.0  # seconds that the machine's pace is averaged over at least,
 HORIZON = 0.15  # or this part of the time that is left: it is to tell what scoring will take
 QUICKER = 0.5  # times what it was before training, the report is expected to take at least
-WRONG = 1.4  # times what they are, costs are at most
+LOOKS = 5  # at how fast Python is, whose median tells what the report takes
+WRONG = 1.6  # times what they are, costs are at most
 LEAST = 1e-6  # seconds that anything takes
 COOLDOWN = 0.2  # of the budget: a schedule is gone through no faster than the whole of it in this time
 FORWARD = 0.25  # of a training step's cost: a forward pass (bench cost), until one has been timed
@@ -32,35 +33,37 @@ class Budget:
 
     seconds: float
     validated: int = 0  # photos of a validation pass; one ends the training
-    answers: int = 0  # photos that are scored,
+    answers: int = 0  # photos that are scored at least,
     answer_seconds: float = 0.0  # each of which took so long before training, on an untrained net,
     answer_cost: float = 0.0  # and costs so many times what a validation photo of standard cost does
-    report: float = 0.0  # seconds that the report would have taken at that moment
-    probing: float = 0.0  # seconds for what is measured on as many photos as then fit in
+    report: float = 0.0  # seconds that the report would have taken at that moment,
+    python: float = 0.0  # and those of a small piece of Python work (see `speed.of_python`)
+    spare: float = 0.0  # seconds for what is done on as many photos as then fit in
 
 
 @dataclass(frozen=True)
 class Pace:
     """What was measured so far. `spent`: seconds of the budget, `validated_at`: at the end of the last pass over the
-    validation photos.
+    validation photos. `python`: the last seconds of a small piece of Python work.
 
     The rest is of the present training size, as no model of costs is exact. `steps`: the last ones' seconds for a unit
     of cost. `passes`: what a unit cost in the last passes over validation photos, in parts of what it cost in the steps
-    before. `time` and `work`: seconds and units of all steps, each the less the older it is; their ratio is the
-    machine's pace. `gross`: the same seconds, and those of passes and checkpoints.
+    before. `time` and `work`: seconds and units of all steps, each the less the older it is; their ratio is what a unit
+    takes on average. `gross`: the same seconds, and those of passes and checkpoints.
 
-    When this size began, the machine was `slower_then` times slower than before training; its pace was `machine_then`,
-    and just before that `machine_before`.
+    When this size began, a unit took `unit_then` on average, and just before that `unit_before`; an answer was expected
+    to take `answer_then`, which is 0 at the first size.
     """
 
     spent: float = 0.0
     validated_at: float = 0.0
-    slower_then: float = 1.0
-    machine_before: float = 0.0
-    machine_then: float = 0.0
+    answer_then: float = 0.0
+    unit_before: float = 0.0
+    unit_then: float = 0.0
     photo_cost: float = 0.0
     steps: tuple[float, ...] = ()
     passes: tuple[float, ...] = ()
+    python: tuple[float, ...] = ()
     time: float = 0.0
     work: float = 0.0
     gross: float = 0.0
@@ -71,19 +74,9 @@ class Pace:
         return statistics.median(self.steps)
 
     @property
-    def forward(self) -> float:
-        """What a photo costs in a validation pass, in parts of what it costs in a step."""
-        return statistics.median_low(self.passes) if self.passes else FORWARD
-
-    @property
-    def machine(self) -> float:
+    def unit(self) -> float:
         """Seconds that steps are expected to take for a unit of cost when training ends."""
         return self.time / self.work if self.work else 0.0
-
-    @property
-    def slower(self) -> float:
-        """How many times slower the machine is expected to be then than it was before training."""
-        return self.slower_then * self.machine / self.machine_then if self.machine_then else 1.0
 
 
 def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, photo_cost: float) -> Pace:
@@ -91,8 +84,8 @@ def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, 
     taken = max(taken, LEAST)  # some clocks are coarse
     if photo_cost != pace.photo_cost:
         before = pace.step if pace.steps else 0.0
-        slower = replace(pace, time=before, work=1.0).slower if pace.steps else 1.0
-        pace = Pace(pace.spent, pace.validated_at, slower, before, photo_cost=photo_cost)
+        answer = answer_seconds(budget, replace(pace, time=before, work=1.0)) if budget and pace.steps else 0.0
+        pace = Pace(pace.spent, pace.validated_at, answer, before, photo_cost=photo_cost, python=pace.python)
     cost = photos * photo_cost
     steps = (*pace.steps, taken / cost)[-STEPS:]
     counted = min(taken, STALL * statistics.median(steps) * cost)
@@ -101,7 +94,7 @@ def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, 
     return replace(
         pace,
         spent=pace.spent + taken,
-        machine_then=_at_first(pace.machine_before, steps) if len(steps) <= AROUND else pace.machine_then,
+        unit_then=_at_first(pace.unit_before, steps) if len(steps) <= AROUND else pace.unit_then,
         steps=steps,
         time=kept * pace.time + counted,
         work=kept * pace.work + cost,
@@ -131,19 +124,39 @@ def after_other_work(pace: Pace, taken: float) -> Pace:
     return replace(pace, spent=pace.spent + taken, gross=pace.gross + taken)
 
 
+def after_look(pace: Pace, python: float) -> Pace:
+    """The pace after a piece of Python work took so many seconds."""
+    return replace(pace, python=(*pace.python, python)[-LOOKS:])
+
+
+def forward(budget: Budget, pace: Pace) -> float:
+    """What a photo costs in a validation pass, in parts of what it costs in a step: by the last passes at this size and
+    by what an answer was expected to take when it began; the lower one of two, as a pass may meet a busy moment."""
+    found = list(pace.passes)
+    if pace.answer_then and budget.answer_cost:
+        found.append(pace.answer_then / (budget.answer_cost * pace.unit_then))
+    return statistics.median_low(found) if found else FORWARD
+
+
 def answer_seconds(budget: Budget, pace: Pace) -> float:
-    """What scoring is expected to take for a photo: by the last validation passes at this size, or else as it was timed
+    """What scoring is expected to take for a photo: by validation passes, or, before the first one, as it was timed
     before training; and by the machine as it has become since."""
-    if pace.passes:
-        return budget.answer_cost * pace.forward * pace.machine
-    return budget.answer_seconds * pace.slower
+    if pace.passes or pace.answer_then:
+        return budget.answer_cost * forward(budget, pace) * pace.unit
+    return budget.answer_seconds * (pace.unit / pace.unit_then if pace.unit_then else 1.0)
+
+
+def report_seconds(budget: Budget, pace: Pace) -> float:
+    """What the report is expected to take: it is drawn by one thread, which may have a core of its own where training,
+    on all of them, is slowed by other programs."""
+    slower = statistics.median(pace.python) / budget.python if pace.python and budget.python else 1.0
+    return budget.report * max(QUICKER, slower)
 
 
 def closing_seconds(budget: Budget, pace: Pace) -> float:
     """What follows training, as the machine is expected to be then."""
-    last_pass = budget.validated * pace.photo_cost * pace.forward * pace.machine
-    report = budget.report * max(QUICKER, pace.slower)
-    return last_pass + budget.answers * answer_seconds(budget, pace) + report + budget.probing
+    last_pass = budget.validated * pace.photo_cost * forward(budget, pace) * pace.unit
+    return last_pass + budget.answers * answer_seconds(budget, pace) + report_seconds(budget, pace) + budget.spare
 
 
 def advanced(progress: float, budget: Budget, pace: Pace, *, photos: int) -> float:

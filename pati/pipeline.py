@@ -14,6 +14,7 @@ import json
 import math
 import os
 import signal
+import statistics
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -60,13 +61,14 @@ from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.run import Run, versions
 from pati.scope import Scope
-from pati.speed import of_reading, of_training
+from pati.speed import of_python, of_reading, of_training
 from pati.threads import Threads
 from pati.training import State
 from pati.training import train as train_net
 
 Listen = Callable[[dict[str, Any]], None]
 FEWEST_SCORED = 384  # validation photos, however little time is left: confidence is calibrated by them
+SCORING_SHARE = 0.05  # of a budget, for scoring more of them, and more photos for the scope
 LEAST_TRAINING = 0.2  # of a budget: with less a run is refused
 TIMED, TIMES = 32, 2  # photos answered, and how often, to know what scoring takes
 MOMENTS = 0.9  # of an answer's time, without its mirror image: the last stage is not needed for them
@@ -423,14 +425,17 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Lis
     elapsed.raise_to(state.pace.spent)
     made = ready.classifier(net)
     limits = paced.budget
-    scoring = _Scoring(made, following, 0.0 if limits is None else limits.answer_cost * state.pace.forward)
+    scoring = _Scoring(
+        made, following, 0.0 if limits is None else limits.answer_cost * budgets.forward(limits, state.pace)
+    )
     # A run that was stopped after its training has had its time: what it lost is done again, all of it.
     again = state.step == begun_at
-    report_at = one = 0.0
+    until, probing = math.inf, 0.0
     if limits is not None:
         one = budgets.answer_seconds(limits, state.pace)
-        report_at = elapsed.at(limits.seconds - limits.report * state.pace.slower) - results.EXPLAINING * one
-    until = math.inf if limits is None or again else report_at - one * len(testing)
+        probing = results.probing_seconds(len(validation), one, min(limits.spare, results.SHARE * limits.seconds))
+        after = one * (len(testing) + results.EXPLAINING) + budgets.report_seconds(limits, state.pace) + probing
+        until = math.inf if again else elapsed.at(limits.seconds - after)
     answers = _score(run, scoring, found, training, validation, testing, until)
     scored = len(answers.validation.labels)
     if scored < len(validation):
@@ -452,8 +457,8 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Lis
     # The probes come last, as they can fill whatever time is left, and need none.
     left = None
     if limits is not None:
-        left = max(0.0, limits.seconds - elapsed.seconds() - report.WRITING * limits.report * state.pace.slower)
-        left = limits.probing if again else left
+        writing = report.WRITING * budgets.report_seconds(limits, state.pace)
+        left = probing if again else max(0.0, limits.seconds - elapsed.seconds() - writing)
     document["analysis"] |= results.probed(
         made, found, ready.packed, seconds=left, trained=state.epoch * len(training) if limits is None else None
     )  # fmt: skip
@@ -499,9 +504,9 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
         assert recipe.size is not None
         assert recipe.width is not None
         one, ratio = time_answers(untrained, ready)
-        moments = MOMENTS * min(len(ready.training), scope.PHOTOS) / (2 if recipe.mirror else 1)
-        answers = round(len(ready.validation) + testing + moments) + results.EXPLAINING
+        answers, more = answers_needed(recipe, len(ready.training), len(ready.validation), testing)
         probing = results.probing_seconds(len(ready.validation), one, results.SHARE * recipe.budget)
+        spare = probing + min(more * one, SCORING_SHARE * recipe.budget)
         # Reading and scoring may leave too little; the report never does, though in a very short budget it ends late.
         most, needed = (1 - LEAST_TRAINING) * recipe.budget, elapsed.seconds() + answers * one
         if needed > most and elapsed.begin_anew():  # a sitting that was killed must not make the run impossible
@@ -520,7 +525,8 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
             answer_seconds=one,
             answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model),
             report=drawing,
-            probing=min(probing, most - needed - drawing),
+            python=statistics.median(of_python() for _ in range(budgets.LOOKS)),
+            spare=min(spare, most - needed - drawing),
         )
     made = plan.make(
         recipe, photos=len(ready.training), validation=len(ready.validation), minimum_size=untrained.net.minimum_size,
@@ -529,6 +535,15 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
     run.append({"kind": "plan", **asdict(made)})
     run.update(plan=asdict(made), stage="training")
     return made
+
+
+def answers_needed(recipe: Recipe, training: int, validation: int, testing: int) -> tuple[int, int]:
+    """How many answers take as long as scoring does with so many photos: at least, and those for which time may be
+    short."""
+    scoped = MOMENTS / (2 if recipe.mirror else 1)
+    least = min(validation, FEWEST_SCORED) + scoped * min(training, scope.FEWEST_PHOTOS)
+    most = validation + scoped * min(training, scope.PHOTOS)
+    return round(least) + testing + results.EXPLAINING, round(most - least)
 
 
 def time_answers(made: Classifier, ready: Prepared) -> tuple[float, float]:

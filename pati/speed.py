@@ -21,6 +21,7 @@ _BATCH, _REPEATS = 32, 3
 _TRAINING = 0.4  # seconds of steps, and at least so many: a moment's disturbance must not decide
 _HELD = 0.85  # of the threads' processor time: with less, another program holds a core
 _PATIENCE = 0.5  # seconds
+_PYTHON = 100_000  # numbers to add
 
 
 def of_training(model: str | None, precision: str, device: torch.device) -> float:
@@ -59,6 +60,13 @@ def _least(step: Callable[[], None]) -> float:
         step()
         times.append(time.perf_counter() - started)
     return min(times)
+
+
+def of_python() -> float:
+    """Seconds that a small piece of Python work takes now: about two thousandths of a second."""
+    started = time.perf_counter()
+    sum(range(_PYTHON))
+    return time.perf_counter() - started
 
 
 def of_reading(photos: Sequence[bytes]) -> float:

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pati import balance, checkpoint, clock, losses
+from pati import balance, checkpoint, clock, losses, speed
 from pati.augment import Draws, augment
 from pati.balance import Balance
-from pati.budget import Pace, after_other_work, after_pass
+from pati.budget import Pace, after_look, after_other_work, after_pass
 from pati.data import loader
 from pati.data.loader import Samples
 from pati.errors import Diverged, Interrupted
@@ -35,6 +35,7 @@ from pati.threads import Threads
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer where saving is slow:
 CHECKPOINT_SHARE = 0.02  # of the time goes to them at most
+LOOK_SECONDS = 1.0  # between looks at how fast Python is
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -67,7 +68,7 @@ class State:
             older = {name: value for name, value in document.items() if name in known}
             best = document["epoch"] - document["no_better"]
             return cls(**older | {"pace": Pace(spent=document["seconds"]), "best_epoch": best})
-        pace = Pace(**pace | {"steps": tuple(pace["steps"]), "passes": tuple(pace["passes"])})
+        pace = Pace(**pace | {name: tuple(pace[name]) for name in ("steps", "passes", "python")})
         return cls(**document | {"pace": pace})
 
     def out_of_patience(self, recipe: Recipe) -> bool:
@@ -124,7 +125,7 @@ def train(
 
     steps_per_epoch = len(training) // plan.batch
     watched = validation.some(plan.validated)
-    saved = last = clock.now()
+    saved = last = looked = clock.now()
     interval, saving = CHECKPOINT_SECONDS, 0.0
     while state.seen or (state.progress < 1 and not state.out_of_patience(recipe)):
         net.train()
@@ -166,6 +167,8 @@ def train(
             )  # fmt: skip
             if threads:
                 threads.follow(state.pace.steps[-1], taken)
+            if plan.budget is not None and now - looked >= LOOK_SECONDS:
+                state.pace, looked = after_look(state.pace, speed.of_python()), now
             if average:
                 _move_average(average, net, (state.progress - before) / min(recipe.averaging, state.progress))
             left = plan.left(state.progress, state.seconds, state.pace)

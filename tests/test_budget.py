@@ -10,9 +10,24 @@ from collections import Counter
 import pytest
 
 from bench.disturbed import Disturbance, Spell, disturbances, failures, simulate
-from pati.budget import AROUND, Budget, Pace, advanced, after_other_work, after_pass, after_step, closing_seconds
+from pati.budget import (
+    AROUND,
+    Budget,
+    Pace,
+    advanced,
+    after_look,
+    after_other_work,
+    after_pass,
+    after_step,
+    answer_seconds,
+    closing_seconds,
+    forward,
+    report_seconds,
+)
 
-BUDGET = Budget(100.0, validated=10, answers=100, answer_seconds=0.05, answer_cost=5.0, report=2.0, probing=3.0)
+BUDGET = Budget(
+    100.0, validated=10, answers=100, answer_seconds=0.05, answer_cost=5.0, report=2.0, python=0.002, spare=3.0
+)
 
 
 def run(budget: Budget, step_seconds: list[float], *, photos: int = 10, every: int = 20) -> tuple[list[float], Pace]:
@@ -45,16 +60,26 @@ def test_what_follows_training_is_set_aside() -> None:
 def test_scoring_is_estimated_by_the_last_validation_passes() -> None:
     """Thought to take 5 s before training, as the machine was busy then; the passes show that it takes half as long."""
     history, pace = run(dataclasses.replace(BUDGET, answer_cost=2.5), [1.0] * 200)
-    assert pace.forward == pytest.approx(0.1)
+    assert forward(BUDGET, pace) == pytest.approx(0.1)
     answer = 2.5 * 0.1 * 0.1  # cost, in a pass, on this machine
     assert closing_seconds(BUDGET, Pace()) == 10
-    assert pace.spent + 100 * answer + 2 * answer / 0.05 + 3 == pytest.approx(100, abs=2)
+    assert pace.spent + 100 * answer + 2 + 3 == pytest.approx(100, abs=2)
     assert history[-1] == 1
 
 
 def test_a_slowed_machine_leaves_more_for_what_follows() -> None:
     _, pace = run(BUDGET, [1.0] * 40 + [2.0] * 100)
-    assert pace.spent + 2 * (100 * 0.05 + 2) + 3 == pytest.approx(100, abs=3)
+    assert pace.spent + 2 * (100 * 0.05) + 2 + 3 == pytest.approx(100, abs=3)
+
+
+def test_the_report_takes_as_long_as_python_says() -> None:
+    """Another program on one of two cores slows training down, and not what one thread does."""
+    _, pace = run(BUDGET, [1.0] * 10 + [2.0] * 10)
+    assert report_seconds(BUDGET, pace) == 2
+    for taken in (0.002, 0.02, 0.006, 0.006, 0.006):
+        pace = after_look(pace, taken)
+    assert report_seconds(BUDGET, pace) == pytest.approx(6)
+    assert report_seconds(BUDGET, after_look(Pace(), 1e-5)) == 1  # however quick
 
 
 @pytest.mark.parametrize(("stall", "at"), [(8.0, 20), (8.0, 50), (8.0, 75), (20.0, 20), (20.0, 50)])
@@ -90,7 +115,8 @@ def test_other_work_counts_and_says_nothing_of_the_pace() -> None:
     _, pace = run(BUDGET, [1.0] * 10)
     later = after_other_work(pace, 30.0)
     assert later.spent == pace.spent + 30
-    assert (later.step, later.machine, later.slower) == (pace.step, pace.machine, pace.slower)
+    assert (later.step, later.unit) == (pace.step, pace.unit)
+    assert answer_seconds(BUDGET, later) == answer_seconds(BUDGET, pace)
 
 
 def test_time_between_steps_counts_though_no_step_is_slow() -> None:
