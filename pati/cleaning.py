@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import clock, evaluate, files, pipeline, plugins, report, suspects, threads
+from pati import clock, evaluate, files, pipeline, plan, plugins, report, suspects, threads
 from pati.classifier import Classifier
 from pati.crossfit import CrossFit
 from pati.data import decisions, manifest
@@ -210,8 +210,8 @@ def _seconds(run: Run, folds: int, fold: int, budget: float | None, started: flo
     if budget is None:
         seconds: float | None = run.read_state()["plan"]["seconds"]
         return seconds
-    left = started + budget - clock.now() - report.SECONDS - (folds - fold) * after
-    share = min(left / (folds - fold), (budget - report.SECONDS) / folds - after)
+    left = started + budget - clock.now() - plan.REPORT - (folds - fold) * after
+    share = min(left / (folds - fold), (budget - plan.REPORT) / folds - after)
     if share * folds < LEAST_SHARE * budget:
         needed = (budget - share * folds) / (1 - LEAST_SHARE)
         raise PatiError(

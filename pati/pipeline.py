@@ -518,7 +518,7 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
                 f"give it --budget {needed / (1 - LEAST_TRAINING) / 60:.1f}m or more; the photos are decoded now, so "
                 "try again at once",
             )
-        drawing = min(report.seconds_to_draw(), most - needed)
+        drawing = min(report.seconds_to_draw(len(ready.found.classes)), most - needed)
         budget = Budget(
             recipe.budget,
             answers=answers,

@@ -183,7 +183,7 @@ def _go(
             "put the photos back as they were, or name another folder with --out",
         )
     study = Study(folder, settings)
-    deadline = math.inf if budget is None else started + budget - report.SECONDS
+    deadline = math.inf if budget is None else started + budget - plan.REPORT
     about = {"folder": str(folder), "space": list(settings.space), "score": settings.score, "trials": trials}
     listen(
         {"kind": "search", **about, "budget": budget, "recipe": settings.recipe, "done": len(study.finished())}

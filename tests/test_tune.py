@@ -270,7 +270,7 @@ def test_a_budget_ends_the_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     trained(lambda recipe: [0.5] if time.sleep(0.2) is None else [])
-    monkeypatch.setattr("pati.report.SECONDS", 0.0)
+    monkeypatch.setattr("pati.plan.REPORT", 0.0)
     started = time.monotonic()
     document = search(data, tmp_path / "search", budget=4.0, started=started)
     assert len(document["trials"]) > 1

@@ -33,9 +33,8 @@ from pati.run import Run
 Draw = Callable[[dict[str, str]], str]  # words of a language -> SVG
 
 MOST_LISTED = 200  # files, or groups of them, in one of the lists about the data
-SECONDS = 5.0  # what drawing and writing a report takes on a slow machine
-WRITING = 0.2  # of that, for what can only be written at the end
-FIGURES = 72  # times what one small figure takes are what a whole report does
+WRITING = 0.2  # of what a report takes, for what can only be written at the end
+FIGURES, FIGURES_A_CLASS = 60, 0.4  # times what one small figure takes are what a whole report does
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ def pick_examples(probabilities: torch.Tensor, labels: torch.Tensor, count: int 
     return [(group, number) for group, numbers in chosen for number in numbers.tolist()]
 
 
-def seconds_to_draw() -> float:
-    """About what a report takes on this machine, by one of its figures."""
+def seconds_to_draw(classes: int) -> float:
+    """About what a report on so many classes takes on this machine, by one of its figures."""
 
     def figure() -> None:
         figures.confusion([[1, 0], [0, 1]], ["a", "b"], WORDS["en"])
@@ -86,7 +85,7 @@ def seconds_to_draw() -> float:
         at = clock.now()
         figure()
         taken.append(clock.now() - at)
-    return FIGURES * sorted(taken)[1]
+    return (FIGURES + FIGURES_A_CLASS * classes) * sorted(taken)[1]
 
 
 def draw(
