@@ -9,6 +9,7 @@
     shortest    half a minute, three seeds
     slowed      two minutes with a busy loop on one core from halfway, three seeds, against the same undisturbed
     interrupted five minutes with a busy loop of one, two minutes with the process stopped, against undisturbed ones
+    sittings    five minutes in three sittings, of which kill -9 ends the first two
     against     budgets of this commit against another one ($BASE), in turns: multiply-adds done, accuracy
     scratch     the bootcamp's net in pati's pipeline: 3 and 12 epochs
     small_sets  two minutes on clothing, 200 photos and digits, against 12 epochs, three seeds each
@@ -94,6 +95,7 @@ MEASUREMENTS = {
     "shortest": functools.partial(runs.budget, 0.5),
     "slowed": runs.slowed,
     "interrupted": runs.interrupted,
+    "sittings": runs.sittings,
     "against": against.against,
     "scratch": runs.scratch,
     "small_sets": runs.small_sets,

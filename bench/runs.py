@@ -146,6 +146,34 @@ def interrupted() -> dict[str, Any]:
     return found
 
 
+def sittings() -> dict[str, Any]:
+    """Five minutes in three sittings, of which `kill -9` ends the first two."""
+    run, log = KEPT / "sittings", KEPT / "sittings.txt"
+    shutil.rmtree(run, ignore_errors=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as empty:
+        cache, command = Path(empty), ["train", "cats-vs-dogs", "--budget", "5m", "--out", str(run)]
+        killed = []
+        for ends in (60.0, 120.0):
+            started = time.monotonic()
+            with log.open("ab") as sink, contextlib.suppress(subprocess.TimeoutExpired):  # which kills the process
+                subprocess.run(
+                    [sys.executable, "-m", "pati", *command],
+                    env=environment(cache), stdout=sink, stderr=sink, timeout=ends,
+                )  # fmt: skip
+                raise SystemExit(f"the training ended before it could be killed; see {log}")
+            killed.append(round(time.monotonic() - started, 1))
+            command = ["train", "--resume", str(run)]
+        last = measured(cache, *command, log=log)
+    return {
+        "command": "pati train cats-vs-dogs --budget 5m, killed twice and resumed",
+        "seconds": [*killed, last["seconds"]],
+        "sum": round(sum(killed) + last["seconds"], 1),
+        "told": json.loads((run / "metrics.json").read_text())["seconds"]["command"],
+        "test_accuracy": facts(run)["test_accuracy"],
+    }
+
+
 def scratch() -> dict[str, Any]:
     """The bootcamp's net in pati's pipeline: three and twelve epochs."""
     return {

@@ -21,7 +21,8 @@ LOOKS = 5  # at how fast Python is, whose median tells what the report takes
 WRONG = 1.6  # times what they are, costs are at most
 LEAST = 1e-6  # seconds that anything takes
 COOLDOWN = 0.2  # of the budget: a schedule is gone through no faster than the whole of it in this time
-FORWARD = 0.25  # of a training step's cost: a forward pass (bench cost), until one has been timed
+FORWARD = 0.25  # of a training step's cost: a forward pass (bench cost), until one has been timed,
+UNLIKE = 2.0  # times more or less at most
 
 
 @dataclass(frozen=True)
@@ -131,19 +132,23 @@ def after_look(pace: Pace, python: float) -> Pace:
 
 def forward(budget: Budget, pace: Pace) -> float:
     """What a photo costs in a validation pass, in parts of what it costs in a step: by the last passes at this size and
-    by what an answer was expected to take when it began; the lower one of two, as a pass may meet a busy moment."""
-    found = list(pace.passes)
-    if pace.answer_then and budget.answer_cost:
-        found.append(pace.answer_then / (budget.answer_cost * pace.unit_then))
-    return statistics.median_low(found) if found else FORWARD
+    by what an answer was expected to take when it began; the lower one of two, as a pass may meet a busy moment.
+
+    At the first size that is what an answer took before training, maybe in a busy moment too: it counts until the
+    first pass, and as far as it is like other machines' (`FORWARD`).
+    """
+    before = pace.answer_then or budget.answer_seconds
+    if not (before and budget.answer_cost and pace.unit_then):
+        return statistics.median_low(pace.passes) if pace.passes else FORWARD
+    expected = before / (budget.answer_cost * pace.unit_then)
+    if pace.answer_then:
+        return statistics.median_low((*pace.passes, expected))
+    return statistics.median_low(pace.passes or (min(max(expected, FORWARD / UNLIKE), FORWARD * UNLIKE),))
 
 
 def answer_seconds(budget: Budget, pace: Pace) -> float:
-    """What scoring is expected to take for a photo: by validation passes, or, before the first one, as it was timed
-    before training; and by the machine as it has become since."""
-    if pace.passes or pace.answer_then:
-        return budget.answer_cost * forward(budget, pace) * pace.unit
-    return budget.answer_seconds * (pace.unit / pace.unit_then if pace.unit_then else 1.0)
+    """What scoring is expected to take for a photo, by the machine as it has become."""
+    return budget.answer_cost * forward(budget, pace) * pace.unit if pace.unit_then else budget.answer_seconds
 
 
 def report_seconds(budget: Budget, pace: Pace) -> float:

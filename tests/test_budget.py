@@ -12,6 +12,8 @@ import pytest
 from bench.disturbed import Disturbance, Spell, disturbances, failures, simulate
 from pati.budget import (
     AROUND,
+    FORWARD,
+    UNLIKE,
     Budget,
     Pace,
     advanced,
@@ -106,9 +108,18 @@ def test_a_machine_that_slows_down_as_the_size_changes_is_noticed() -> None:
     pace = Pace()
     for _ in range(30):
         pace = after_step(pace, BUDGET, taken=0.1, photos=10, photo_cost=1.0)
+    before = answer_seconds(BUDGET, pace)
     for _ in range(AROUND):
         pace = after_step(pace, BUDGET, taken=0.6, photos=10, photo_cost=2.0)
-    assert closing_seconds(BUDGET, pace) > 15
+    assert answer_seconds(BUDGET, pace) > 2.5 * before
+
+
+def test_a_busy_moment_before_training_is_not_believed() -> None:
+    """An answer took ten times as long as a forward pass costs by any machine."""
+    pace = after_step(Pace(), BUDGET, taken=0.1, photos=10, photo_cost=1.0)
+    busy = dataclasses.replace(BUDGET, answer_seconds=10 * BUDGET.answer_cost * FORWARD * pace.step)
+    assert answer_seconds(busy, pace) == pytest.approx(UNLIKE * BUDGET.answer_cost * FORWARD * pace.step)
+    assert answer_seconds(busy, Pace()) == busy.answer_seconds  # there is nothing to compare with
 
 
 def test_other_work_counts_and_says_nothing_of_the_pace() -> None:

@@ -42,6 +42,7 @@ def test_size_follows_the_photos(found: list[tuple[int, int]], size: int) -> Non
 
 def test_default_budgets_are_sensible() -> None:
     assert plan.default_budget(1797, 32) <= 60
+    assert 120 <= plan.default_budget(200, 160) <= plan.default_budget(2000, 160) <= 150
     assert 240 <= plan.default_budget(20_000, 160) <= 360
     assert plan.default_budget(10**7, 96) == 1800
 
