@@ -104,8 +104,8 @@ def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, 
 
 
 def _at_first(before: float, steps: tuple[float, ...]) -> float:
-    """The machine's pace at the first steps of a size: theirs, unless they are so much slower or quicker than those of
-    the size `before` that the machine must have changed, not the costs alone."""
+    """What a unit takes when a size begins: as long as in its first steps, unless they are so much slower or quicker
+    than those of the size `before` that the machine must have changed, not the costs alone."""
     first = statistics.median(steps)
     return first if not before or before / WRONG < first < before * WRONG else before
 

@@ -497,8 +497,9 @@ def _keep_manifest(run: Run, found: Manifest) -> None:
 def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapsed: _Elapsed) -> Plan:
     """The run's plan: made once, then read back, so that a resumed run keeps its pace."""
     kept = run.read_state().get("plan")
-    if kept is not None and "budget" in kept:
-        return Plan.from_json(kept)
+    if kept is not None:
+        with contextlib.suppress(KeyError, TypeError):  # of an older pati: made anew
+            return Plan.from_json(kept)
     recipe, budget = ready.recipe, None
     if recipe.budget is not None:
         assert recipe.size is not None

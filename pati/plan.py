@@ -108,7 +108,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Plan:
-        """Inverse of `dataclasses.asdict`. Raises `KeyError` for a plan of an older pati."""
+        """Inverse of `dataclasses.asdict`. Raises `KeyError` or `TypeError` for a plan of an older pati."""
         budget = document["budget"]
         return cls(
             **document

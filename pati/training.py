@@ -63,11 +63,13 @@ class State:
     def from_json(cls, document: dict[str, Any]) -> State:
         """Inverse of `dataclasses.asdict`; a state of an older pati, which measured less, says what was spent."""
         pace = document["pace"]
-        if not isinstance(pace, dict):
+        measured = {item.name for item in fields(Pace)}
+        if not isinstance(pace, dict) or pace.keys() != measured:
             known = {item.name for item in fields(cls)}
             older = {name: value for name, value in document.items() if name in known}
             best = document["epoch"] - document["no_better"]
-            return cls(**older | {"pace": Pace(spent=document["seconds"]), "best_epoch": best})
+            spent = pace["spent"] if isinstance(pace, dict) else document["seconds"]
+            return cls(**{"best_epoch": best} | older | {"pace": Pace(spent=spent)})
         pace = Pace(**pace | {name: tuple(pace[name]) for name in ("steps", "passes", "python")})
         return cls(**document | {"pace": pace})
 
