@@ -11,8 +11,10 @@ import time
 
 STARTED = time.perf_counter()  # a budget counts from here, before torch is imported
 
+import atexit  # noqa: E402
 import contextlib  # noqa: E402
 import dataclasses  # noqa: E402
+import gc  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
@@ -47,6 +49,7 @@ SplitColumn = Annotated[str | None, Parameter(help="CSV column with train, valid
 def main() -> None:
     """Entry point: a user's mistake becomes `error:` and `hint:` lines, never a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)  # it ends a run as Ctrl-C does
+    atexit.register(gc.freeze)  # or else Python looks through all of torch for garbage before it ends: 0.7 s
     try:
         app.meta(_plugins_first(sys.argv[1:]))
     except KeyboardInterrupt:

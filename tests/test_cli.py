@@ -58,6 +58,13 @@ def test_help_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_a_command_ends_without_a_search_for_garbage() -> None:
+    """Which would go through all of torch. What is registered first is called last."""
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); import pati.cli; pati.cli.main()"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)
+    assert int(done.stdout.split()[-1]) > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
