@@ -20,13 +20,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pati import machine, models, plan, speed
+from pati import models, plan, speed
 from pati.augment import Draws, augment
 from pati.classifier import Classifier
 from pati.data import pack, sources
 from pati.optim import Optimizers
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
+from pati.system import machine
 from tests.conftest import settled
 
 BATCH = 128

@@ -1,6 +1,6 @@
 """Runs by budget on simulated machines: is the budget kept, and used, whatever else the machine does?
 
-The control is pati's own (`pati.budget`, `pati.plan`, `pati.clock`); what the machine takes is recorded
+The control is pati's own (`pati.budget`, `pati.plan`, `pati.system.clock`); what the machine takes is recorded
 (`python -m bench step_times`), and stretched as if other programs were at work. Nothing is trained.
 """
 
@@ -21,9 +21,9 @@ from typing import Any
 
 from pati import evaluate, pipeline, plan, report, results, scope
 from pati.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
-from pati.clock import TICK, Clock
 from pati.optim import one_cycle
 from pati.recipe import Recipe
+from pati.system.clock import TICK, Clock
 from pati.training import LOOK_SECONDS
 
 STEP_TIMES = Path(__file__).parent / "results" / "step_times.json"

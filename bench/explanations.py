@@ -25,11 +25,12 @@ from PIL import Image, ImageDraw
 import pati
 from bench.command import environment
 from bench.runs import KEPT, trained
-from pati import calibration, curves, evidence, machine, metrics, pipeline
+from pati import calibration, curves, evidence, metrics, pipeline
 from pati.data import places
 from pati.explain.cams import explainers
 from pati.recipe import Recipe
 from pati.report import figures
+from pati.system import machine
 
 SUBJECTS = ("cat", "dog")
 SIDE = 112  # px of a picture in docs

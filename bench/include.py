@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pati import __version__, files, included
+from pati import __version__, included
 from pati.classifier import Classifier
 from pati.run import Run
+from pati.system import files
 
 
 def include(folder: Path, command: str) -> None:

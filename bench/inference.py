@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from bench.runs import trained
-from pati import Classifier, machine
+from pati import Classifier
 from pati.data import pack, sources
 from pati.evaluate import batch_logits
+from pati.system import machine
 
 PHOTOS, BATCH, TURNS = 4096, 128, 7
 

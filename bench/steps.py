@@ -10,12 +10,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pati import augment, balance, evaluate, machine, models, plan, speed, training
+from pati import augment, balance, evaluate, models, plan, speed, training
 from pati.classifier import Classifier
 from pati.data.loader import Samples
 from pati.optim import Optimizers
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
+from pati.system import machine
 from tests.conftest import settled
 
 BATCHES = (16, 64, 128)

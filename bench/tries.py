@@ -25,13 +25,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pati import augment, evaluate, machine
+from pati import augment, evaluate
 from pati.data import audit, loader, pack, sources
 from pati.data.loader import Samples
 from pati.models.blocks import Net, Residual
 from pati.optim import Optimizers
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
+from pati.system import machine
 from tests.conftest import settled
 
 HELD_OUT = 3000

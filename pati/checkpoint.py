@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load
 from safetensors.torch import save as serialised
 
-from pati import files
+from pati.system import files
 
 FORMAT = 3
 KEEP = 2

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import clock, evaluate, files, pipeline, plan, plugins, report, suspects, threads
+from pati import evaluate, pipeline, plan, plugins, report, suspects
 from pati.classifier import Classifier
 from pati.crossfit import CrossFit
 from pati.data import decisions, manifest
@@ -28,11 +28,12 @@ from pati.data.decisions import Decision
 from pati.data.manifest import Entry, Manifest
 from pati.data.sources import Columns
 from pati.errors import Interrupted, PatiError
-from pati.files import is_text
 from pati.pipeline import Listen, Prepared
 from pati.predictions import Predictions
 from pati.recipe import Recipe
 from pati.run import Run
+from pati.system import clock, files, threads
+from pati.system.files import is_text
 
 COLUMNS = ("path", "sha256", "split", "label", "why", "answer", "label_probability", "decision", "new_label")
 REASONS = ("two-classes", "label", "odd")  # in the order in which they are shown

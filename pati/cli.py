@@ -284,9 +284,10 @@ def lr_find(
     steps
         Steps of training, 20 or more.
     """
-    from pati import files, pipeline
+    from pati import pipeline
     from pati.lr_find import search
     from pati.report import figures
+    from pati.system import files
     from pati.terminal import bar, say
 
     if out.suffix.lower() != ".png" or out.is_dir():
@@ -554,9 +555,9 @@ def explain(
     if json:
         raise PatiError("--json is for --check and --boxes", "leave it out: pictures are drawn as PNGs")
     from pati.classifier import Classifier, UnreadablePhoto
-    from pati.files import write_bytes
     from pati.report import figures
-    from pati.rounding import percent
+    from pati.system.files import write_bytes
+    from pati.system.rounding import percent
     from pati.terminal import fail
 
     if not photos:
@@ -596,10 +597,11 @@ def _test_explanations(
     shuffled_labels: bool,
     json: bool,
 ) -> None:
-    from pati import control, evidence, machine, terminal
+    from pati import control, evidence, terminal
     from pati.classifier import Classifier
     from pati.explain.cams import explainers
     from pati.inputs import expand
+    from pati.system import machine
 
     if check and boxes is not None:
         raise PatiError("--check looks at photos, --boxes at a CSV of them", "give one of the two")
@@ -711,7 +713,7 @@ def show_augment(
     if out.suffix.lower() != ".png":
         raise PatiError(f"--out {out} would not be known as a picture", "give it a name that ends in .png")
     from pati import showcase
-    from pati.files import write_bytes
+    from pati.system.files import write_bytes
 
     chosen = _recipe(recipe).updated(set_ or [])
     columns = _columns(path_column, label_column, None)
@@ -781,8 +783,8 @@ def compare(
         Compare runs on different data too, without pairing their answers photo by photo: less sure.
     """
     from pati import comparison, terminal
-    from pati.files import write_bytes
     from pati.report import figures
+    from pati.system.files import write_bytes
 
     kind = out.suffix.lower().removeprefix(".") if out else ""
     if out and kind not in ("png", "svg"):

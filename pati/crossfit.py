@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import files, metrics, pipeline
+from pati import metrics, pipeline
 from pati.calibration import Calibration
 from pati.data import manifest, split
 from pati.data.loader import Samples
 from pati.errors import PatiError
 from pati.pipeline import Listen, Prepared
+from pati.system import files
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pati.errors import PatiError
 from pati.explain import checks, localise
 from pati.explain.cams import explainer
 from pati.explain.checks import FEWEST
-from pati.files import read_csv
+from pati.system.files import read_csv
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 AT_ONCE = 32

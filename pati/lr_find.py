@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pati import balance, machine, plan, training
+from pati import balance, plan, training
 from pati.data import loader
 from pati.data.loader import Samples
 from pati.errors import PatiError
@@ -20,6 +20,7 @@ from pati.models import Net
 from pati.optim import Optimizers
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
+from pati.system import machine
 
 RANGES = {"muon": (1e-4, 10.0), "sgd": (1e-5, 10.0), "adamw": (1e-6, 1.0)}  # lowest and highest rate
 MEMORY = 0.9  # of the smoothed loss from step to step

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
 from pati.classifier import Prediction
-from pati.files import printable
-from pati.rounding import percent
+from pati.system.files import printable
+from pati.system.rounding import percent
 
 Writer = Callable[[Iterable[Prediction], Sequence[str]], None]
 

@@ -24,24 +24,7 @@ from typing import Any
 
 import torch
 
-from pati import (
-    analysis,
-    balance,
-    classifier,
-    clock,
-    decode,
-    evaluate,
-    files,
-    machine,
-    metrics,
-    models,
-    plan,
-    plugins,
-    report,
-    results,
-    scope,
-    threads,
-)
+from pati import analysis, balance, classifier, decode, evaluate, metrics, models, plan, plugins, report, results, scope
 from pati import budget as budgets
 from pati.budget import Budget
 from pati.calibration import Calibration
@@ -62,7 +45,8 @@ from pati.recipe import Recipe
 from pati.run import Run, versions
 from pati.scope import Scope
 from pati.speed import of_python, of_reading, of_training
-from pati.threads import Threads
+from pati.system import clock, files, machine, threads
+from pati.system.threads import Threads
 from pati.training import State
 from pati.training import train as train_net
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pati import files
 from pati.run import Run
+from pati.system import files
 
 
 @dataclass(frozen=True, eq=False)

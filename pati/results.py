@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import analysis, clock, metrics, report
+from pati import analysis, metrics, report
 from pati.classifier import Classifier, Prediction
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
@@ -26,6 +26,7 @@ from pati.predictions import Predictions
 from pati.preprocess import Photo
 from pati.recipe import Recipe
 from pati.run import Run
+from pati.system import clock
 
 METHOD = "grad-cam"  # whose maps are checked
 EXPLAINING = 80  # answers take about as long as the explanations that a report shows

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pati import __version__, files, plugins
+from pati import __version__, plugins
 from pati.errors import PatiError
 from pati.recipe import Recipe
+from pati.system import files
 
 FORMAT = 2
 LOCK = ".lock"  # held by the process that works on the run; its being there says nothing

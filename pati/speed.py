@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from pati import decode, machine, models
+from pati import decode, models
 from pati.plan import STANDARD, standard
 from pati.preprocess import Preprocess
+from pati.system import machine
 
 LOOP_SHARE = 0.85  # of a step is forward and backward; the rest goes to augmentation and the optimiser (bench cost)
 READ_SHARE = 0.52  # of reading a photo is decoding and shrinking; the rest goes to its hash and thumbnail (bench cost)

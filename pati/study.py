@@ -23,10 +23,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pati import files
 from pati.data.sources import Columns
 from pati.errors import PatiError
 from pati.recipe import Recipe, does_anything
+from pati.system import files
 
 try:
     import optuna

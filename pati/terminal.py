@@ -25,9 +25,9 @@ from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
 from pati.decode import FLAGS, REASONS
 from pati.errors import Interrupted, PatiError
-from pati.files import printable
-from pati.rounding import hundredths, percent, rate
 from pati.run import Run
+from pati.system.files import printable
+from pati.system.rounding import hundredths, percent, rate
 
 
 def console(*, stderr: bool = True) -> Console:

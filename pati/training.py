@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pati import balance, checkpoint, clock, losses, speed
+from pati import balance, checkpoint, losses, speed
 from pati.augment import Draws, augment
 from pati.balance import Balance
 from pati.budget import Pace, after_look, after_other_work, after_pass
@@ -31,7 +31,8 @@ from pati.optim import Optimizers
 from pati.plan import Plan
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
-from pati.threads import Threads
+from pati.system import clock
+from pati.system.threads import Threads
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer where saving is slow:
 CHECKPOINT_SHARE = 0.02  # of the time goes to them at most

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pati import balance, clock, files, metrics, pipeline, plan, plugins, report
+from pati import balance, metrics, pipeline, plan, plugins, report
 from pati.data import sources
 from pati.data.sources import Columns
 from pati.errors import Diverged, Interrupted, PatiError
@@ -27,6 +27,7 @@ from pati.pipeline import Listen, Prepared
 from pati.recipe import Recipe
 from pati.run import versions
 from pati.study import STORAGE_ERRORS, Settings, Study, alone, chosen_fields, space
+from pati.system import clock, files
 
 if TYPE_CHECKING:
     import optuna

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from pati import cleaning, cli, files, pipeline
+from pati import cleaning, cli, pipeline
 from pati.crossfit import CrossFit
 from pati.data import decisions
 from pati.data.loader import Samples
@@ -27,6 +27,7 @@ from pati.errors import Interrupted, PatiError
 from pati.pipeline import Prepared
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
+from pati.system import files
 from tests.conftest import draw, jpeg, write_shapes
 
 RECIPE = Recipe(epochs=15, size=32, growth=(1.0,), width=0.5, split_seed=1)

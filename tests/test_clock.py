@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pati.clock import SUSPENDED, TICK, Clock
+from pati.system.clock import SUSPENDED, TICK, Clock
 
 
 class Machine:

@@ -15,9 +15,9 @@ from typing import ClassVar
 
 import pytest
 
-from pati import files
 from pati.data import download, fetch, sources
 from pati.errors import PatiError
+from pati.system import files
 from tests.conftest import draw, jpeg
 
 

@@ -20,13 +20,14 @@ import safetensors.torch
 from rich.console import Console
 
 import pati
-from pati import clock, evaluate, pipeline, plan, results, terminal
+from pati import evaluate, pipeline, plan, results, terminal
 from pati.budget import Pace
 from pati.data.manifest import Manifest
 from pati.data.sources import Columns, find
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.run import Run
+from pati.system import clock
 from pati.training import State
 from tests.conftest import draw, jpeg, write_shapes
 

@@ -14,8 +14,8 @@ from pati import pipeline
 from pati.data import places, sources
 from pati.data.sources import Columns
 from pati.errors import PatiError
-from pati.files import cache_folder
 from pati.recipe import Recipe
+from pati.system.files import cache_folder
 from tests.conftest import draw, jpeg
 
 SMALL = Recipe(epochs=1, size=32, width=0.25, batch=16)

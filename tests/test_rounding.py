@@ -6,7 +6,7 @@ import pytest
 
 from pati import output
 from pati.classifier import Prediction
-from pati.rounding import careful
+from pati.system.rounding import careful
 
 
 @pytest.mark.parametrize(

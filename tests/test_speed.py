@@ -7,9 +7,10 @@ import time
 import pytest
 import torch
 
-from pati import machine, speed
+from pati import speed
 from pati.classifier import Classifier
 from pati.errors import PatiError
+from pati.system import machine
 from tests.conftest import draw, jpeg
 
 CPU = torch.device("cpu")

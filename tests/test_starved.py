@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pati import checkpoint, files, pipeline
+from pati import checkpoint, pipeline
 from pati import training as loop
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.run import Run
+from pati.system import files
 from tests.conftest import write_shapes
 from tests.test_killed import OPTIONS, command, epochs_done, start, weights
 

@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from pati import machine, threads
-from pati.threads import Threads
+from pati.system import machine, threads
+from pati.system.threads import Threads
 
 
 class Machine:

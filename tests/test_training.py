@@ -20,7 +20,7 @@ from pati.evaluate import logits_of
 from pati.metrics import macro_f1
 from pati.preprocess import Preprocess
 from pati.recipe import Recipe
-from pati.threads import Threads
+from pati.system.threads import Threads
 from tests.conftest import SHAPES, draw, settled
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pati import cleaning, files
+from pati import cleaning
 from pati.app import jobs, parts
 from pati.app.gallery import photo_of, readable_root
 from pati.app.jobs import Order
@@ -19,6 +19,7 @@ from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.run import Run
+from pati.system import files
 
 FOLDS = 3
 # Streamlit keeps C and R for itself.

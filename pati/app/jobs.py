@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pati import files, plugins
+from pati import plugins
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.run import Run, claimed
+from pati.system import files
 
 BEGIN_SECONDS = 15.0  # in which a process must have taken its lock
 NAME = "progress.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pati import included
 from pati.errors import PatiError
-from pati.files import cache_folder
+from pati.system.files import cache_folder
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from pati import files  # noqa: E402
 from pati.app.jobs import NAME, Order  # noqa: E402
 from pati.errors import Interrupted, PatiError  # noqa: E402
+from pati.system import files  # noqa: E402
 
 SECONDS = 0.5  # between two notes of progress
 

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pati.errors import PatiError
-from pati.files import cache_folder, read_json, scratch_folder, settle_folder, sha256_file, write_json
+from pati.system.files import cache_folder, read_json, scratch_folder, settle_folder, sha256_file, write_json
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _LARGEST_HEADER = 1 << 24  # bytes that a tar's header may hold: tarfile reads it whole

@@ -21,15 +21,16 @@ from typing import Any
 import numpy as np
 
 import pati
-from pati import clock, decode
+from pati import decode
 from pati.data import duplicates, places
 from pati.data.decisions import Decision, unmet
 from pati.data.manifest import Entry, Manifest, class_order, join, with_split
 from pati.data.sources import Item, Source
 from pati.data.worker import Finding, Target, quarantined, receive, send, unpack_findings
 from pati.errors import PatiError
-from pati.machine import cores
 from pati.recipe import Recipe
+from pati.system import clock
+from pati.system.machine import cores
 
 CHUNK = 64
 _SMALLEST_FOR_NEAR = 32  # px; below, different drawings look alike at thumbnail size

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pati.errors import PatiError
-from pati.files import read_csv
+from pati.system.files import read_csv
 
 ACTIONS = ("keep", "drop", "relabel")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pati.errors import PatiError
-from pati.files import locked, sha256_file, sync_folder
+from pati.system.files import locked, sha256_file, sync_folder
 
 Progress = Callable[[int, int], None]
 

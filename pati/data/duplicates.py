@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pati.data.worker import THUMB
-from pati.machine import cores
+from pati.system.machine import cores
 
 _HASH_LIMIT = 24  # bits of 77; unrelated photos differ by 38 ± 5
 # Root mean square differences: grey levels of 255, and share of the photo's own deviation.

@@ -6,12 +6,12 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from pati import files
 from pati.data import sources
 from pati.data.archives import is_archive
 from pati.data.download import ATTEMPTS, Progress, download
 from pati.errors import PatiError
-from pati.files import cache_folder
+from pati.system import files
+from pati.system.files import cache_folder
 
 KAGGLE = "shaunthesheep/microsoft-catsvsdogs-dataset"
 MICROSOFT = (

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pati import files
 from pati.data import split
 from pati.data.sources import natural
 from pati.errors import PatiError
+from pati.system import files
 
 FORMAT = 1
 

@@ -22,7 +22,7 @@ import PIL
 import simplejpeg
 from numpy.typing import NDArray
 
-from pati import decode, files
+from pati import decode
 from pati.data import audit, places
 from pati.data.audit import Progress
 from pati.data.manifest import Entry
@@ -31,6 +31,7 @@ from pati.data.sources import Source
 from pati.data.worker import Finding, Target, pack_findings, unpack_findings
 from pati.errors import PatiError
 from pati.preprocess import Preprocess
+from pati.system import files
 
 FORMAT = 1
 _PATIENCE = 10  # times that another process may be faster

@@ -21,8 +21,8 @@ from pati.data.decisions import Decision
 from pati.data.places import Folder, Place, Zip
 from pati.decode import is_photo_name, is_system_file
 from pati.errors import PatiError
-from pati.files import cache_folder, csv_rows, scratch_folder, settle_folder
 from pati.registry import Registry
+from pati.system.files import cache_folder, csv_rows, scratch_folder, settle_folder
 
 SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
           "validation": "validation", "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pati import decode, machine
+from pati import decode
 from pati.data import places
 from pati.preprocess import Preprocess
+from pati.system import machine
 
 THUMB = 32
 

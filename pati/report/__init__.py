@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import clock, files
 from pati.classifier import Explanation
 from pati.data.manifest import Manifest
 from pati.decode import FLAGS, REASONS
-from pati.files import printable
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
-from pati.rounding import careful, percent, rate
 from pati.run import Run
+from pati.system import clock, files
+from pati.system.files import printable
+from pati.system.rounding import careful, percent, rate
 
 Draw = Callable[[dict[str, str]], str]  # words of a language -> SVG
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pati import machine
+from pati.system import machine
 
 BLOCK_SECONDS, BLOCK_STEPS = 1.0, 3  # at least, in a block of steps; numbers of threads are compared by its median
 LONG_BLOCK_SECONDS = 2.0  # end it with fewer
