@@ -15,8 +15,9 @@ from unittest import mock
 
 from bench.command import commit, environment
 from pati import plan
-from pati.data import pack, sources
-from pati.preprocess import Preprocess
+from pati.data import pack
+from pati.data.preprocess import Preprocess
+from pati.data.sources.find import find_source
 
 BASE = "9c1e5ec"
 SEEDS = {1: (0, 1, 2), 2: (0, 1, 2), 5: (0, 1), 10: (0,)}  # by minutes
@@ -29,7 +30,7 @@ def against() -> dict[str, Any]:
     rows = []
     with mock.patch.dict(os.environ, PATI_CACHE=str(CACHE)):  # so that neither commit reads what the other does not
         for size in sorted({rung.size for rung in plan.RUNGS}):
-            pack.open_or_build(sources.find("cats-vs-dogs"), Preprocess(size=size))
+            pack.open_or_build(find_source("cats-vs-dogs"), Preprocess(size=size))
     with tempfile.TemporaryDirectory() as folder:
         old = Path(folder) / base
         subprocess.run(["git", "clone", "--quiet", ".", str(old)], check=True)

@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from pati import models, plan, speed
 from pati.augment import Draws, augment
 from pati.classifier import Classifier
-from pati.data import pack, sources
+from pati.data import pack
+from pati.data.preprocess import Preprocess
+from pati.data.sources.find import find_source
 from pati.optim import Optimizers
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.system import machine
 from tests.conftest import settled
@@ -100,7 +101,7 @@ def of(model: str, size: int, width: float, precision: str) -> dict[str, Any]:
 def reading() -> float:
     """Seconds a photo of cats-vs-dogs takes to be read into a new pack, by all cores."""
     with tempfile.TemporaryDirectory() as cache, mock.patch.dict(os.environ, PATI_CACHE=cache):
-        source = sources.find("cats-vs-dogs")
+        source = find_source("cats-vs-dogs")
         started = time.monotonic()
         pack.open_or_build(source, Preprocess(size=plan.STANDARD))
         return (time.monotonic() - started) / len(source.items)

@@ -26,7 +26,7 @@ import pati
 from bench.command import environment
 from bench.runs import KEPT, trained
 from pati import calibration, curves, evidence, metrics, pipeline
-from pati.data import places
+from pati.data.sources import storage
 from pati.explain.cams import explainers
 from pati.recipe import Recipe
 from pati.report import figures
@@ -82,7 +82,7 @@ def validation_photos() -> Path:
     if not folder.exists():
         found = pipeline.check("cats-vs-dogs", Recipe())
         assert found.hash() == pati.load().facts["manifest"], "another split"
-        some, place = found.of_split("validation"), places.at(Path(found.root))
+        some, place = found.of_split("validation"), storage.at(Path(found.root))
         folder.mkdir(parents=True)
         for entry in some[:: len(some) // CHECKED][:CHECKED]:
             (folder / entry.path.replace("/", "-")).write_bytes(place.read(entry.path))
@@ -122,7 +122,7 @@ def included() -> dict[str, Any]:
     """What the confidence of the model in the package is worth on its test photos, and on clothing."""
     made, found = pati.load(), pipeline.check("cats-vs-dogs", Recipe())
     assert found.hash() == made.facts["manifest"], "another split"
-    entries, place = found.of_split("test"), places.at(Path(found.root))
+    entries, place = found.of_split("test"), storage.at(Path(found.root))
     answers = list(made.predict_stream(place.read(entry.path) for entry in entries))
     with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / "clothing.zip") as archive:
         names = [name for name in archive.namelist() if name.endswith(".jpg")]

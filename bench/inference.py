@@ -17,7 +17,8 @@ import torch
 
 from bench.runs import trained
 from pati import Classifier
-from pati.data import pack, sources
+from pati.data import pack
+from pati.data.sources.find import find_source
 from pati.evaluate import batch_logits
 from pati.system import machine
 
@@ -29,7 +30,7 @@ def inference() -> dict[str, Any]:
     machine.keep_blocks()
     run, _ = trained("1m-0", "cats-vs-dogs", "--budget", "1m", "--seed", 0)
     made = Classifier.load(run)
-    _, packed, _ = pack.open_or_build(sources.find("cats-vs-dogs"), made.preprocess)
+    _, packed, _ = pack.open_or_build(find_source("cats-vs-dogs"), made.preprocess)
     pixels = np.ascontiguousarray(packed.pixels[:PHOTOS])
     photos = list(pixels)
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pati.data import sources
+from pati.data.sources.known_sets import mirror
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -64,9 +64,9 @@ def served(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 
 
 def originals(folder: Path) -> list[Path]:
-    mirror = sources.mirror()
-    assert mirror is not None
-    with zipfile.ZipFile(mirror / "originals.zip") as archive:
+    sets = mirror()
+    assert sets is not None
+    with zipfile.ZipFile(sets / "originals.zip") as archive:
         names = [name for name in archive.namelist() if name.endswith(".jpg")][:100]
         archive.extractall(folder, names)
     return [folder / name for name in names]

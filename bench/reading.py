@@ -7,10 +7,11 @@ import resource
 import sys
 import time
 
-from pati.data import pack, sources
-from pati.preprocess import Preprocess
+from pati.data import pack
+from pati.data.preprocess import Preprocess
+from pati.data.sources.find import find_source
 
-source = sources.find(sys.argv[1])
+source = find_source(sys.argv[1])
 started = time.monotonic()
 _, _, reused = pack.open_or_build(source, Preprocess(size=96))
 seconds = time.monotonic() - started

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from pati import augment, balance, evaluate, models, plan, speed, training
 from pati.classifier import Classifier
 from pati.data.loader import Samples
+from pati.data.preprocess import Preprocess
 from pati.optim import Optimizers
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.system import machine
 from tests.conftest import settled

@@ -26,11 +26,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from pati import augment, evaluate
-from pati.data import audit, loader, pack, sources
+from pati.data import loader, pack
+from pati.data.audit.judge import manifest
 from pati.data.loader import Samples
+from pati.data.preprocess import Preprocess
+from pati.data.sources.find import find_source
 from pati.models.blocks import Net, Residual
 from pati.optim import Optimizers
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.system import machine
 from tests.conftest import settled
@@ -124,9 +126,9 @@ def build(words: str, classes: int, *, seed: int, scale: bool, act: str = "relu"
 
 def photos(size: int) -> tuple[Samples, Samples, Preprocess, int]:
     """What is trained on, what is scored, preprocessing, number of classes."""
-    source, preprocess = sources.find("cats-vs-dogs"), Preprocess(size=size)
+    source, preprocess = find_source("cats-vs-dogs"), Preprocess(size=size)
     findings, packed, _ = pack.open_or_build(source, preprocess)
-    found = audit.manifest(source, findings, Recipe())
+    found = manifest(source, findings, Recipe())
     training, scored = (loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation"))
     mean, std = loader.colour_statistics(training)
     held, kept = loader.order(5, 0, len(training)).split([HELD_OUT, len(training) - HELD_OUT])

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from pati import catalogue, models
 from pati.cli import app
-from pati.decode import FLAGS, REASONS
+from pati.data.decode import FLAGS, REASONS
 from pati.models.blocks import SMALL
 from pati.models.counting import cost_of
 from pati.terminal import plain

@@ -27,8 +27,8 @@ CORPUS = Path(".fuzz")
 LARGEST = 30_000  # bytes of a photo
 
 with atheris.instrument_imports(include=["PIL", "pati"]):
-    from pati import decode
     from pati.classifier import Classifier
+    from pati.data import decode
     from pati.errors import PatiError
 
 LIMITS = decode.Limits(bytes=1_000_000, pixels=200_000)  # small, so that a second sees hundreds of inputs
@@ -65,7 +65,7 @@ class ModelFile:
 
     def __init__(self) -> None:
         from pati import models
-        from pati.preprocess import Preprocess
+        from pati.data.preprocess import Preprocess
         from pati.recipe import Recipe
 
         self.path = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)) / "m.safetensors"

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pati.classifier import Classifier as Classifier
     from pati.classifier import Explanation as Explanation
     from pati.classifier import Prediction as Prediction
+    from pati.data.preprocess import Preprocess as Preprocess
     from pati.errors import PatiError as PatiError
     from pati.plugins import load_plugin as load_plugin
-    from pati.preprocess import Preprocess as Preprocess
     from pati.recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
@@ -25,7 +25,7 @@ _HOMES = {
     "Explanation": "pati.classifier",
     "PatiError": "pati.errors",
     "Prediction": "pati.classifier",
-    "Preprocess": "pati.preprocess",
+    "Preprocess": "pati.data.preprocess",
     "Recipe": "pati.recipe",
     "compare": "pati.api",
     "load": "pati.api",

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 import torch
 import torch.nn.functional as F
 
+from pati.data.preprocess import Preprocess, shrunk
 from pati.errors import PatiError
-from pati.preprocess import Preprocess, shrunk
 from pati.recipe import Recipe, field_named
 from pati.registry import Registry
 

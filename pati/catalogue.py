@@ -13,7 +13,7 @@ from pati.registry import Registry
 def registries() -> dict[str, Registry[Any]]:
     """Every catalogue by the name that `pati list` takes."""
     from pati.augment import augmentations
-    from pati.data.sources import datasets
+    from pati.data.sources.known_sets import datasets
     from pati.explain.cams import explainers
     from pati.metrics import metrics
     from pati.models import models

@@ -26,7 +26,7 @@ from pati.crossfit import CrossFit
 from pati.data import decisions, manifest
 from pati.data.decisions import Decision
 from pati.data.manifest import Entry, Manifest
-from pati.data.sources import Columns
+from pati.data.sources.source import Columns
 from pati.errors import Interrupted, PatiError
 from pati.pipeline import Listen, Prepared
 from pati.predictions import Predictions

@@ -29,7 +29,7 @@ from pati.errors import Interrupted, PatiError  # noqa: E402
 
 if TYPE_CHECKING:
     from pati.classifier import Prediction
-    from pati.data.sources import Columns
+    from pati.data.sources.source import Columns
     from pati.recipe import Recipe
     from pati.terminal import Watch
 
@@ -104,7 +104,7 @@ def fetch(
     timeout
         Seconds to wait for the network to answer.
     """
-    from pati.data.fetch import fetch as bring
+    from pati.data.sources.fetch import fetch as bring
     from pati.terminal import bar
 
     with bar("downloading", unit="bytes") as progress:
@@ -909,7 +909,7 @@ def _named(model: Path | None) -> Path:
 
 
 def _columns(path: str | None, label: str | None, split: str | None) -> Columns:
-    from pati.data.sources import Columns
+    from pati.data.sources.source import Columns
 
     return Columns(path, label, split)
 

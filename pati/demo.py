@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from pati.cli import STARTED
-from pati.data.fetch import fetch
-from pati.data.sources import locate
+from pati.data.sources.fetch import fetch
+from pati.data.sources.known_sets import locate
 from pati.errors import Interrupted, PatiError
 from pati.recipe import Recipe
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 
 from pati.data.loader import Samples
+from pati.data.preprocess import Preprocess, shrunk
 from pati.errors import Interrupted
 from pati.models import Net
-from pati.preprocess import Preprocess, shrunk
 from pati.scope import moments
 
 BATCH = 128

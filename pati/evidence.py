@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import decode
 from pati.analysis import spread
 from pati.classifier import Classifier
-from pati.data.sources import COLUMNS, tidy
+from pati.data import decode
+from pati.data.sources.tables import COLUMNS, tidy
 from pati.errors import PatiError
 from pati.explain import checks, localise
 from pati.explain.cams import explainer

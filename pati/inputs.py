@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pati.classifier import Refused
-from pati.data.places import inside
-from pati.data.sources import natural
-from pati.decode import Unreadable, is_photo_name, is_system_file
+from pati.data.decode import Unreadable, is_photo_name, is_system_file
+from pati.data.sources.source import natural
+from pati.data.sources.storage import inside
 from pati.errors import PatiError
 
 

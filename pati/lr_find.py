@@ -15,10 +15,10 @@ import torch
 from pati import balance, plan, training
 from pati.data import loader
 from pati.data.loader import Samples
+from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
 from pati.models import Net
 from pati.optim import Optimizers
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.system import machine
 

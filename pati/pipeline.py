@@ -24,23 +24,27 @@ from typing import Any
 
 import torch
 
-from pati import analysis, balance, classifier, decode, evaluate, metrics, models, plan, plugins, report, results, scope
+from pati import analysis, balance, classifier, evaluate, metrics, models, plan, plugins, report, results, scope
 from pati import budget as budgets
 from pati.budget import Budget
 from pati.calibration import Calibration
 from pati.classifier import Classifier, Refused
-from pati.data import audit, loader, pack, places, sources
+from pati.data import decode, loader, pack
+from pati.data.audit.judge import manifest
+from pati.data.audit.pool import Progress, read_all
 from pati.data.decisions import read as decisions_in
 from pati.data.loader import Samples
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.pack import Pack
-from pati.data.places import Place
-from pati.data.sources import Columns, Source
+from pati.data.preprocess import Preprocess
+from pati.data.sources import storage
+from pati.data.sources.find import find_source
+from pati.data.sources.source import Columns, Source
+from pati.data.sources.storage import Place
 from pati.errors import Interrupted, PatiError
 from pati.models import Net
 from pati.plan import Outline, Plan
 from pati.predictions import Predictions, Split
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.run import Run, versions
 from pati.scope import Scope
@@ -118,9 +122,9 @@ def check(
     """Audit and split, without training. The manifest may be one that can't be trained on."""
     source = _find(data, recipe, columns, decisions)
     listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
-    findings = audit.read_all(source, progress=_audit_progress(listen))
+    findings = read_all(source, progress=_audit_progress(listen))
     listen({"kind": "stage", "name": "split"})
-    return audit.manifest(source, findings, recipe)
+    return manifest(source, findings, recipe)
 
 
 @clock.watched()
@@ -240,7 +244,7 @@ def _source_of(run: Run, recipe: Recipe) -> Source:
 def _find(data: str | Path, recipe: Recipe, columns: Columns, decided: Path | None = None) -> Source:
     if recipe.group_by is not None:
         columns = dataclasses.replace(columns, group=recipe.group_by)
-    source = sources.find(data, columns)
+    source = find_source(data, columns)
     if not source.items:
         raise PatiError(f"no photo found in {source.root}", "expected one folder a class with photos in it, or a CSV")
     if decided is not None:
@@ -281,7 +285,7 @@ def _audited(source: Source, recipe: Recipe, listen: Listen, run: Run | None = N
     at = clock.now()
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
     findings, packed, reused = pack.open_or_build(source, preprocess, _audit_progress(listen))
-    found = audit.manifest(source, findings, recipe)
+    found = manifest(source, findings, recipe)
     seconds = clock.now() - at
     if run is not None:
         _keep_manifest(run, found)
@@ -304,7 +308,7 @@ def _prepared(found: Manifest, packed: Pack, recipe: Recipe, speed: float) -> Pr
 
 
 def _peek(source: Source) -> list[bytes]:
-    step, place = max(1, len(source.items) // _PEEK), places.at(source.root)
+    step, place = max(1, len(source.items) // _PEEK), storage.at(source.root)
     found: list[bytes] = []
     for item in source.items[::step]:
         with contextlib.suppress(decode.Unreadable):
@@ -314,7 +318,7 @@ def _peek(source: Source) -> list[bytes]:
     return found
 
 
-def _audit_progress(listen: Listen) -> audit.Progress:
+def _audit_progress(listen: Listen) -> Progress:
     return lambda done, total: listen({"kind": "audit", "done": done, "total": total})
 
 
@@ -679,12 +683,12 @@ def score(
                 f"{data} has classes that the model does not know: {', '.join(unknown[:5])}",
                 f"the model's classes: {', '.join(made.classes)}",
             )
-        name, place, rows = source.name, places.at(source.root), [(item.path, item.label, "") for item in source.items]
+        name, place, rows = source.name, storage.at(source.root), [(item.path, item.label, "") for item in source.items]
         counts = Counter(item.label for item in source.items)
     else:
         if split not in ("train", "validation", "test"):
             raise PatiError(f"there is no split {split!r}", "expected train, validation or test")
-        name, place = split, places.at(Path(found.root))
+        name, place = split, storage.at(Path(found.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
         counts = Counter(entry.label for entry in found.of_split("train"))
     listen({"kind": "stage", "name": "score", "photos": len(rows)})
@@ -794,7 +798,7 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = _silent) -
         raise PatiError("this model knows nothing of its scope", "train it again with this version of pati")
     familiarity = Predictions.read(run).familiarity
     source = _find(data, Recipe(), Columns())
-    place, rows = places.at(source.root), [(item.path, item.label, "") for item in source.items]
+    place, rows = storage.at(source.root), [(item.path, item.label, "") for item in source.items]
     listen({"kind": "stage", "name": "score", "photos": len(rows)})
     answers = []
     for done, answer in enumerate(made.predict_stream(_photos(place, rows)), start=1):

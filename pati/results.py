@@ -19,11 +19,11 @@ from pati import analysis, metrics, report
 from pati.classifier import Classifier, Prediction
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
+from pati.data.preprocess import Photo
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.explain.checks import Values
 from pati.predictions import Predictions
-from pati.preprocess import Photo
 from pati.recipe import Recipe
 from pati.run import Run
 from pati.system import clock

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from pati import mixing, plan
 from pati.augment import MOST, Draws, augment, augmentations
-from pati.data import places, sources
-from pati.data.sources import Columns, Source
-from pati.decode import Unreadable
+from pati.data.decode import Unreadable
+from pati.data.preprocess import Preprocess
+from pati.data.sources import storage
+from pati.data.sources.find import find_source
+from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe, field_named
 from pati.report import figures
 from pati.report.figures import Tile
@@ -49,7 +50,7 @@ def picture(data: str | Path, recipe: Recipe, *, photos: int = 1, columns: Colum
     """
     if not 1 <= photos <= MOST_PHOTOS:
         raise PatiError(f"--photos wants a whole number from 1 to {MOST_PHOTOS}, got {photos}")
-    source = sources.find(data, columns)
+    source = find_source(data, columns)
     found = _read(source, photos + 1, recipe.seed)
     recipe = plan.settle(
         recipe,
@@ -167,7 +168,7 @@ def _read(source: Source, count: int, seed: int) -> list[NDArray[np.uint8]]:
         turns.append(seen[item.label])
         seen[item.label] += 1
     order = sorted(range(len(items)), key=turns.__getitem__)
-    place, reader = places.at(source.root), Preprocess(size=1)
+    place, reader = storage.at(source.root), Preprocess(size=1)
     found: list[NDArray[np.uint8]] = []
     for number in order:
         try:

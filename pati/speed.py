@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from pati import decode, models
+from pati import models
+from pati.data import decode
+from pati.data.preprocess import Preprocess
 from pati.plan import STANDARD, standard
-from pati.preprocess import Preprocess
 from pati.system import machine
 
 LOOP_SHARE = 0.85  # of a step is forward and backward; the rest goes to augmentation and the optimiser (bench cost)

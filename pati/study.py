@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pati.data.sources import Columns
+from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.recipe import Recipe, does_anything
 from pati.system import files

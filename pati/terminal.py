@@ -21,9 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pati import plugins
+from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
-from pati.decode import FLAGS, REASONS
 from pati.errors import Interrupted, PatiError
 from pati.run import Run
 from pati.system.files import printable

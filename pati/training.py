@@ -22,6 +22,7 @@ from pati.balance import Balance
 from pati.budget import Pace, after_look, after_other_work, after_pass
 from pati.data import loader
 from pati.data.loader import Samples
+from pati.data.preprocess import Preprocess
 from pati.errors import Diverged, Interrupted
 from pati.evaluate import logits_of
 from pati.metrics import macro_f1
@@ -29,7 +30,6 @@ from pati.mixing import mix
 from pati.models import Net
 from pati.optim import Optimizers
 from pati.plan import Plan
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.system import clock
 from pati.system.threads import Threads

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pati import balance, metrics, pipeline, plan, plugins, report
-from pati.data import sources
-from pati.data.sources import Columns
+from pati.data.sources.find import find_source
+from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
 from pati.pipeline import Listen, Prepared
 from pati.recipe import Recipe
@@ -57,7 +57,7 @@ def tune(
     _require_goal(trials, budget)
     if recipe.group_by is not None:
         columns = dataclasses.replace(columns, group=recipe.group_by)
-    source = sources.find(data, columns)
+    source = find_source(data, columns)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     folder = out or Path("tune") / source.name.split(".")[0]
     asked = tuple(sorted(set(fields)))

@@ -16,7 +16,7 @@ from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from pati import plan
-from pati.data import sources
+from pati.data.sources.known_sets import mirror
 from pati.recipe import Recipe
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -90,7 +90,7 @@ def photos() -> Callable[[str], Path]:
     """Finds a data set's archive in $PATI_MIRROR; skips the test where it is absent."""
 
     def find(name: str) -> Path:
-        base = sources.mirror()
+        base = mirror()
         if base is None or not (base / f"{name}.zip").is_file():
             pytest.skip(f"{name}.zip is not in PATI_MIRROR ({base}): these tests need the real photos")
         return base / f"{name}.zip"

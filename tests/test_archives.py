@@ -23,10 +23,11 @@ from pathlib import Path
 
 import pytest
 
-from pati import decode, pipeline
-from pati.data import archives, places
-from pati.data.archives import ArchiveLimits, safe_name, unpack
-from pati.data.places import Place, read_index
+from pati import pipeline
+from pati.data import decode
+from pati.data.sources import archives, storage
+from pati.data.sources.archives import ArchiveLimits, safe_name, unpack
+from pati.data.sources.storage import Place, read_index
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from tests.conftest import draw, jpeg
@@ -108,7 +109,7 @@ def files_in(place: Place, prefix: str = "") -> list[str]:
 
 def read_all(archive: Path) -> dict[str, bytes]:
     """Every file of a zip; raises `PatiError` or, for one that is broken, `Unreadable`."""
-    place = places.at(archive)
+    place = storage.at(archive)
     return {name: place.read(name) for name in files_in(place)}
 
 
@@ -120,7 +121,7 @@ def test_names_that_lead_out_of_a_tar_are_left_out(vector: str, place: Path) -> 
     assert outside(place) == before
     assert not Path("/tmp/escaped-absolute.jpg").exists()
     if vector not in ("NUL", "nothing"):  # the format cuts a name at a NUL and knows no empty one: the rest is harmless
-        assert files_in(places.at(place / "here")) == ["cat/1.jpg"]
+        assert files_in(storage.at(place / "here")) == ["cat/1.jpg"]
         assert left_out == {archives.UNSAFE: 1}
 
 
@@ -135,7 +136,7 @@ def test_names_that_lead_out_of_a_zip_are_not_shown(vector: str, place: Path) ->
     else:
         assert read_all(archive) == {"cat/1.jpg": b"good"}
         with pytest.raises(decode.Unreadable, match=r"unreadable|not-a-file"):
-            places.at(archive).read(name)
+            storage.at(archive).read(name)
         assert read_index(archive).left_out == {archives.UNSAFE: 1}
     assert outside(place) == before
 
@@ -178,7 +179,7 @@ def test_the_first_of_names_that_collide_stays(place: Path) -> None:
     assert read_index(archive).left_out == {archives.TWICE: 5}
     twins = [member(name) for name in names]
     assert unpack(tar_of(place / "x.tar", twins), place / "here") == {archives.TWICE: 4}
-    assert sorted(files_in(places.at(place / "here"))) == ["cat/a.jpg", "cat/ß.jpg"]
+    assert sorted(files_in(storage.at(place / "here"))) == ["cat/a.jpg", "cat/ß.jpg"]
 
 
 # Bombs ---------------------------------------------------------------------------------------------------
@@ -258,7 +259,7 @@ def test_zip_bombs_are_refused_in_bounded_time_and_memory(place: Path) -> None:
     started, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name in ("x.ratio.zip", "x.shared.zip"):
         with pytest.raises(PatiError, match="unpacks to over"):
-            places.at(place / name)
+            storage.at(place / name)
     assert time.monotonic() - started < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 50_000  # kilobytes
 
@@ -274,13 +275,13 @@ def test_a_member_that_unpacks_to_more_than_it_claims_is_damaged(place: Path) ->
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, reason in (("bomb.jpg", "damaged"), ("large.jpg", "too-large")):
         with pytest.raises(decode.Unreadable, match=reason):
-            places.at(place / "x.zip").read(name)
+            storage.at(place / "x.zip").read(name)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 50_000  # kilobytes
 
 
 def test_members_that_share_their_bytes_are_damaged_but_one(place: Path) -> None:
     """The directory names 40 members, all of one packed megabyte: only the one whose header fits can be read."""
-    at = places.at(overlapping(place / "x.zip", 40, 1 << 20))
+    at = storage.at(overlapping(place / "x.zip", 40, 1 << 20))
     assert at.read("a") == bytes(1 << 20)
     for number in range(1, 40):
         with pytest.raises(decode.Unreadable, match="damaged"):
@@ -326,10 +327,10 @@ def test_encrypted_and_cut_archives_say_so(place: Path) -> None:
         data[data.index(mark) + offset] |= 1
     (place / "x.locked.zip").write_bytes(data)
     with pytest.raises(PatiError, match="is encrypted"):
-        places.at(place / "x.locked.zip")
+        storage.at(place / "x.locked.zip")
     (place / "x.cut.zip").write_bytes(archive.read_bytes()[:-30])
     with pytest.raises(PatiError, match="broken archive"):
-        places.at(place / "x.cut.zip")
+        storage.at(place / "x.cut.zip")
     whole = tar_of(place / "x.tar.gz", [member("a.jpg"), member("b.jpg")], random.Random(0).randbytes(9000), "w:gz")
     (place / "x.cut.tar.gz").write_bytes(whole.read_bytes()[:9000])
     (place / "tar").mkdir()

@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pati import decode, pipeline
-from pati.data import audit, pack, sources
+from pati import pipeline
+from pati.data import decode, pack
+from pati.data.audit import pool
+from pati.data.audit.pool import read_all
+from pati.data.audit.worker import Looker
 from pati.data.manifest import Manifest, require_trainable
-from pati.data.worker import Looker
+from pati.data.preprocess import Preprocess
+from pati.data.sources.find import find_source
 from pati.errors import PatiError
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from tests.conftest import draw, jpeg, write_shapes
 
@@ -52,11 +55,11 @@ def test_every_file_gets_exactly_one_verdict(tmp_path: Path) -> None:
 
 
 def test_processes_find_what_one_process_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = sources.find(dirty(tmp_path / "d"))
+    source = find_source(dirty(tmp_path / "d"))
     looker = Looker(source.root, None)
     here = [looker.look(index, item.path) for index, item in enumerate(source.items)]
-    monkeypatch.setattr(audit, "CHUNK", 5)
-    apart = audit.read_all(source)
+    monkeypatch.setattr(pool, "CHUNK", 5)
+    apart = read_all(source)
     for one, other in zip(here, apart, strict=True):
         assert (one.sha256, one.reason, one.flags, one.width) == (other.sha256, other.reason, other.flags, other.width)
         np.testing.assert_array_equal(one.thumb, other.thumb)
@@ -67,7 +70,7 @@ def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     (folder / "sitecustomize.py").write_text(
         "import os\n"
         "if 'SABOTAGED' in os.environ:\n"
-        "    import pati.decode as decode\n"
+        "    import pati.data.decode as decode\n"
         "    before = decode.decode\n"
         "    def decode_after(data, *rest):\n"
         f"        {line}\n"
@@ -83,11 +86,11 @@ def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatc
     sabotage(tmp_path, monkeypatch, "if data == b'deadly': os.kill(os.getpid(), 9)")
     folder = write_shapes(tmp_path / "d", per_class=4)
     (folder / "circle" / "deadly.jpg").write_bytes(b"deadly")
-    findings = audit.read_all(sources.find(folder))
+    findings = read_all(find_source(folder))
     assert Counter(finding.reason for finding in findings) == {"": 12, "damaged": 1}
     # The next run knows the file by its content: it is not decoded again, not even in this process.
-    pack.open_or_build(sources.find(folder), Preprocess(size=16))
-    assert pack.open_or_build(sources.find(folder), Preprocess(size=16))[2]
+    pack.open_or_build(find_source(folder), Preprocess(size=16))
+    assert pack.open_or_build(find_source(folder), Preprocess(size=16))[2]
 
 
 def test_a_file_that_holds_the_decoder_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +98,7 @@ def test_a_file_that_holds_the_decoder_is_quarantined(tmp_path: Path, monkeypatc
     folder = write_shapes(tmp_path / "d", per_class=1)
     (folder / "circle" / "endless.jpg").write_bytes(b"endless")
     monkeypatch.setattr(decode, "limits_now", lambda: decode.Limits(seconds=1))
-    findings = audit.read_all(sources.find(folder))
+    findings = read_all(find_source(folder))
     assert [finding.reason for finding in findings if finding.reason] == ["too-large"]
     assert "over 1 s" in findings[1].detail
 
@@ -105,7 +108,7 @@ def test_workers_that_cannot_start_blame_no_photo(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("DEADLY", "1")
     with pytest.raises(PatiError, match="could not be started"):
-        audit.read_all(sources.find(write_shapes(tmp_path / "d", per_class=4)))
+        read_all(find_source(write_shapes(tmp_path / "d", per_class=4)))
 
 
 def test_odd_files_do_not_hang_or_break_the_look_ahead(shapes: Path, tmp_path: Path) -> None:
@@ -173,7 +176,7 @@ def test_nothing_found(tmp_path: Path) -> None:
 
 def test_pack_holds_each_photos_pixels_and_is_reused_until_a_file_changes(tmp_path: Path) -> None:
     folder = dirty(tmp_path / "d")
-    source, preprocess = sources.find(folder), Preprocess(size=24)
+    source, preprocess = find_source(folder), Preprocess(size=24)
     findings, packed, reused = pack.open_or_build(source, preprocess)
     assert not reused
     for item, finding in zip(source.items, findings, strict=True):
@@ -207,7 +210,7 @@ def test_a_pack_that_another_process_finishes_meanwhile_is_no_error(
         return before(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
-    source = sources.find(shapes)
+    source = find_source(shapes)
     findings, packed, _ = pack.open_or_build(source, Preprocess(size=32))
     assert len(meddled) == 2
     assert len(packed.pixels) == len(findings) == 90
@@ -256,8 +259,8 @@ class Decoder:
 @pytest.mark.parametrize(("suspended", "late"), [(0.0, True), (60.0, False)])
 def test_a_suspension_is_no_slow_file(suspended: float, late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     left_out = [0.0]
-    monkeypatch.setattr(audit.clock, "now", lambda: time.monotonic() - left_out[0])
-    process = audit._Process.__new__(audit._Process)
+    monkeypatch.setattr(pool.clock, "now", lambda: time.monotonic() - left_out[0])
+    process = pool._Process.__new__(pool._Process)
     process._process = decoder = Decoder()  # type: ignore[assignment]
     with process._patience(0.2) as was_late:
         left_out[0] = suspended  # the machine sleeps while a file is being decoded

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pati import augment as augment_module
 from pati.augment import MOST, OPERATIONS, Draws, augment, augmentations
-from pati.preprocess import Preprocess
+from pati.data.preprocess import Preprocess
 from pati.recipe import Recipe
 from tests.conftest import draw
 

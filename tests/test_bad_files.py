@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pati import decode, pipeline
+from pati import pipeline
 from pati.classifier import Classifier, Prediction
-from pati.data import audit
+from pati.data import decode
+from pati.data.audit import pool
+from pati.data.audit.pool import read_all
 from pati.data.manifest import Manifest
 from pati.inputs import expand
 from pati.recipe import Recipe
@@ -90,7 +92,7 @@ def cost(name: str, base: Path) -> tuple[float, int]:
     """Seconds of the slowest file of a kind, and the highest memory of the process that decoded them."""
     folder = base / "data" / name
     folder.mkdir(parents=True)
-    process = audit._Process(base / "data", None)
+    process = pool._Process(base / "data", None)
     try:
         slowest = 0.0
         for number in range(FILES):
@@ -187,7 +189,7 @@ def test_a_file_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     source = pipeline._find(folder, Recipe(), pipeline.Columns())
     for number in range(FILES):
         (folder / "circle" / f"{number}.jpg").unlink()
-    findings = audit.read_all(source)
+    findings = read_all(source)
     assert [finding.reason for finding in findings] == ["unreadable"] * FILES + [""] * 2 * FILES
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pati import balance, models, plan
 from pati import training as loop
 from pati.data.loader import Samples, order
+from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe, field_named
 from tests.conftest import settled
 from tests.test_training import TRAINING, VALIDATION

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pati import decode
-from pati.decode import Unreadable
+from pati.data import decode
+from pati.data.decode import Unreadable
 from tests.conftest import draw, jpeg
 
 

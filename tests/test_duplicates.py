@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pati.data import duplicates
+from pati.data.audit import duplicates
 from tests.conftest import jpeg
 
 Change = Callable[[Image.Image, random.Random], Image.Image]

@@ -15,7 +15,9 @@ from typing import ClassVar
 
 import pytest
 
-from pati.data import download, fetch, sources
+from pati.data.sources import download, fetch
+from pati.data.sources.find import find_source
+from pati.data.sources.known_sets import locate
 from pati.errors import PatiError
 from pati.system import files
 from tests.conftest import draw, jpeg
@@ -111,7 +113,7 @@ def test_a_download_arrives_whole(server: str, tmp_path: Path, monkeypatch: pyte
     path = bring(f"{server}/whole", monkeypatch, progress=lambda done, total: told.append((done, total)))
     assert path.read_bytes() == BODY
     assert told[-1] == (len(BODY), len(BODY))
-    assert sources.find("cats-vs-dogs").classes == ("Cat", "Dog")
+    assert find_source("cats-vs-dogs").classes == ("Cat", "Dog")
     assert fetch.fetch("cats-vs-dogs") == path
     assert leftovers(tmp_path) == ["cats-vs-dogs.zip"]
 
@@ -153,7 +155,7 @@ def test_what_is_not_the_file_is_never_put_in_place(
     with pytest.raises(PatiError, match=told) as caught:
         bring(f"{server}/{way}", monkeypatch, timeout=1, attempts=2)
     assert "--from FILE" in caught.value.hint
-    assert sources.locate("cats-vs-dogs") is None
+    assert locate("cats-vs-dogs") is None
 
 
 def test_no_network(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +187,7 @@ def test_from_a_file_or_folder(server: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "given.zip") as zipped:
         zipped.extractall(tmp_path / "folder")
     fetch.fetch("cats-vs-dogs", tmp_path / "folder")
-    assert len(sources.find("cats-vs-dogs").items) == 6
+    assert len(find_source("cats-vs-dogs").items) == 6
     with pytest.raises(PatiError, match="no such file"):
         fetch.fetch("cats-vs-dogs", tmp_path / "none.zip")
     (tmp_path / "text.zip").write_text("no zip")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pati.classifier import Explanation, Prediction
-from pati.preprocess import Preprocess
+from pati.data.preprocess import Preprocess
 from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
 from tests.test_pages import contrast

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pati
-from pati import decode
+from pati.data import decode
 from pati.data.manifest import Entry, Manifest, class_order, join, with_split
 from pati.errors import PatiError
 from pati.recipe import Recipe

@@ -10,7 +10,7 @@ from PIL import Image
 
 import pati
 from pati import included, pipeline
-from pati.data import places
+from pati.data.sources import storage
 from pati.recipe import Recipe
 from tests.conftest import jpeg
 from tests.test_cli import pati as run
@@ -62,7 +62,7 @@ def test_its_accuracy_on_the_test_split(photos: Callable[[str], Path]) -> None:
     made = pati.load()
     found = pipeline.check("cats-vs-dogs", Recipe())
     assert found.hash() == made.facts["manifest"]
-    entries, place = found.of_split("test"), places.at(Path(found.root))
+    entries, place = found.of_split("test"), storage.at(Path(found.root))
     answers = made.predict_stream(place.read(entry.path) for entry in entries)
     right = sum(answer.label == entry.label for answer, entry in zip(answers, entries, strict=True))
     assert right / len(entries) >= 0.975

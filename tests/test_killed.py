@@ -17,7 +17,7 @@ from tests.conftest import write_shapes
 # A checkpoint every step, and slow enough that each phase can be hit.
 RUNNER = """
 import sys, time
-import pati.training, pati.results, pati.system.files, pati.data.audit, pati.report.figures
+import pati.training, pati.results, pati.system.files, pati.data.audit.pool, pati.report.figures
 # Nobody looks at figures here, and drawing them takes a third of such a training.
 pati.report.figures._svg, pati.report.figures._png = lambda figure: "<svg></svg>", lambda figure, **more: b""
 pati.training.CHECKPOINT_SECONDS, pati.training.CHECKPOINT_SHARE = 0.0, float("inf")
@@ -31,7 +31,7 @@ def slowed(module, name, seconds):
 
 phase = sys.argv.pop(1)
 if phase == "audit":
-    slowed(pati.data.audit._Process, "look", 0.5)
+    slowed(pati.data.audit.pool._Process, "look", 0.5)
 if phase == "pack":
     slowed(pati.system.files, "write_json", 0.2)
 if phase == "checkpoint":

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
 from pati.explain import localise
 from pati.models import Options, models
-from pati.preprocess import Preprocess
 
 BOX = torch.tensor([[1.0, 0.5, 3.0, 2.0]])  # of a 4×4 map: left, top, right, bottom
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pati import lr_find, models
+from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe, field_named
 from tests.conftest import settled
 from tests.test_training import TRAINING

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from pati import classifier, models
+from pati.data.preprocess import Preprocess
 from pati.explain.cams import explainers
 from pati.models import blocks, counting
 from pati.optim import Optimizers
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe, presets
 from tests.conftest import settled
 

@@ -23,7 +23,8 @@ import pati
 from pati import evaluate, pipeline, plan, results, terminal
 from pati.budget import Pace
 from pati.data.manifest import Manifest
-from pati.data.sources import Columns, find
+from pati.data.sources.find import find_source
+from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.run import Run
@@ -388,7 +389,7 @@ def test_cats_and_dogs_end_to_end(photos: Callable[[str], Path], tmp_path: Path)
     photos("cats-vs-dogs")
     result = pipeline.train("cats-vs-dogs", Recipe(epochs=2, size=64, width=0.5), out=tmp_path / "run")
     assert result.metrics["test"]["accuracy"] > 0.7
-    originals = find(photos("originals"), Columns())
+    originals = find_source(photos("originals"), Columns())
     with zipfile.ZipFile(photos("originals")) as archive:
         archive.extractall(tmp_path)
     paths = [tmp_path / "originals" / item.path for item in originals.items[::10]]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pati import pipeline
-from pati.data import places, sources
-from pati.data.sources import Columns
+from pati.data.sources import storage
+from pati.data.sources.find import find_source
+from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.system.files import cache_folder
@@ -56,11 +57,11 @@ def test_a_changed_zip_is_read_anew_and_named(zipped: Path, shapes: Path, tmp_pa
 
 
 def test_a_place_inside_a_zip_is_named_by_a_path_through_it(zipped: Path) -> None:
-    source = sources.find(zipped)
+    source = find_source(zipped)
     assert source.root == zipped / "shapes"
-    place = places.at(source.root)
+    place = storage.at(source.root)
     assert [entry.name for entry in place.names()] == ["circle", "square", "triangle"]
-    assert place.read("circle/1.jpg") == places.at(zipped).read("shapes/circle/1.jpg")
+    assert place.read("circle/1.jpg") == storage.at(zipped).read("shapes/circle/1.jpg")
     assert place.holds("circle")
     assert place.holds("circle/1.jpg")
     assert not place.holds("circle/none.jpg")
@@ -74,7 +75,7 @@ def test_a_csv_inside_a_zip_rules(tmp_path: Path) -> None:
         rows.append(f"{number}.jpg,{'odd' if number % 2 else 'even'}")
     (tmp_path / "photos" / "labels.csv").write_text(os.linesep.join(rows))
     archive = shutil.make_archive(str(tmp_path / "flat"), "zip", tmp_path, "photos")
-    assert [item.label for item in sources.find(archive).items] == ["even", "odd"] * 3
+    assert [item.label for item in find_source(archive).items] == ["even", "odd"] * 3
 
 
 def test_a_damaged_csv_inside_a_zip_is_an_error_or_passed_over(shapes: Path, tmp_path: Path) -> None:
@@ -86,6 +87,6 @@ def test_a_damaged_csv_inside_a_zip_is_an_error_or_passed_over(shapes: Path, tmp
     broken = bytearray(archive.read_bytes())
     broken[at] ^= 255
     archive.write_bytes(broken)
-    assert len(sources.find(archive).items) == 90
+    assert len(find_source(archive).items) == 90
     with pytest.raises(PatiError, match=r"can't read .*senders\.csv: damaged in the archive"):
-        sources.find(archive, Columns(group="sender"))
+        find_source(archive, Columns(group="sender"))

@@ -22,12 +22,12 @@ import torch
 import pati
 from pati import catalogue, cli, evidence, pipeline, plugins, showcase, terminal
 from pati.augment import Draws, augment, augmentations
+from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.explain.cams import explainers
 from pati.metrics import metrics, summary
 from pati.models import Options, build, models
 from pati.models.counting import cost_of
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.run import Run
 from tests.conftest import draw, settled

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pati.data.preprocess import Preprocess, shrunk
 from pati.errors import PatiError
-from pati.preprocess import Preprocess, shrunk
 from tests.conftest import draw, jpeg
 
 

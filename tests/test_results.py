@@ -17,9 +17,9 @@ import pati
 from pati import analysis, cli, pipeline, report, results
 from pati.calibration import Calibration
 from pati.classifier import Classifier
+from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
-from pati.decode import FLAGS, REASONS
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.report import GROUPS, pick_examples

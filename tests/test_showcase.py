@@ -16,8 +16,9 @@ from PIL import Image
 
 from pati import showcase
 from pati.augment import augmentations
+from pati.data.preprocess import Preprocess
+from pati.data.sources.find import find_source
 from pati.errors import PatiError
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe, field_named
 from pati.report import figures
 from tests.conftest import draw, settled, write_shapes
@@ -123,7 +124,7 @@ def test_same_data_and_seed_same_picture(tmp_path: Path) -> None:
 
 def test_photos_are_of_different_classes(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "shapes", per_class=5)
-    source = showcase.sources.find(data)
+    source = find_source(data)
     for seed in range(5):
         found = showcase._read(source, 3, seed)
         files = {shape: {(data / shape / f"{n}.jpg").read_bytes() for n in range(5)} for shape in ("circle", "square")}

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from pati.data import sources
-from pati.data.sources import Columns, natural
+from pati.data.sources.find import find_source
+from pati.data.sources.paths import open_path
+from pati.data.sources.source import SPLITS, Columns, Source, natural
 from pati.errors import PatiError
 from tests.conftest import draw, jpeg, write_shapes
 
 
-def labels(source: sources.Source) -> dict[str, int]:
+def labels(source: Source) -> dict[str, int]:
     return dict(Counter(item.label for item in source.items))
 
 
 def test_folder_of_class_folders(shapes: Path) -> None:
-    source = sources.find(shapes)
+    source = find_source(shapes)
     assert labels(source) == {"circle": 30, "square": 30, "triangle": 30}
     assert [item.path for item in source.items] == sorted(item.path for item in source.items)
 
@@ -31,7 +32,7 @@ def test_wrapping_and_hidden_folders(tmp_path: Path) -> None:
     for stray in (".ipynb_checkpoints", "__MACOSX"):
         (tmp_path / "outer" / "inner" / stray).mkdir()
         (tmp_path / "outer" / "inner" / stray / "a.jpg").write_bytes(b"x")
-    source = sources.find(tmp_path / "outer")
+    source = find_source(tmp_path / "outer")
     assert set(labels(source)) == {"circle", "square", "triangle"}
     assert any(".ipynb_checkpoints" in note for note in source.notes)
 
@@ -41,7 +42,7 @@ def test_the_publishers_zip_with_papers_beside_the_photos(tmp_path: Path) -> Non
     for name in ("readme[1].txt", "MSR-LA - 3467.docx"):
         (tmp_path / "given" / name).write_text("licence")
     shutil.make_archive(str(tmp_path / "kagglecatsanddogs"), "zip", tmp_path / "given")
-    assert labels(sources.find(tmp_path / "kagglecatsanddogs.zip")) == {"circle": 3, "square": 3, "triangle": 3}
+    assert labels(find_source(tmp_path / "kagglecatsanddogs.zip")) == {"circle": 3, "square": 3, "triangle": 3}
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz"])
@@ -52,17 +53,17 @@ def test_archives(shapes: Path, tmp_path: Path, suffix: str) -> None:
     else:
         with tarfile.open(target, f"w:{suffix.partition('.')[2]}") as archive:
             archive.add(shapes, "PetImages")
-    assert labels(sources.find(target)) == {"circle": 30, "square": 30, "triangle": 30}
+    assert labels(find_source(target)) == {"circle": 30, "square": 30, "triangle": 30}
 
 
 @pytest.mark.parametrize("parts", [("train", "val", "test"), ("Training", "Validation"), ("train", "test")])
 def test_presplit_folders(tmp_path: Path, parts: tuple[str, ...]) -> None:
     for number, part in enumerate(parts):
         write_shapes(tmp_path / "data" / part, per_class=4, first=10 * number)
-    source = sources.find(tmp_path / "data")
+    source = find_source(tmp_path / "data")
     assert source.presplit
     assert labels(source) == {shape: 4 * len(parts) for shape in ("circle", "square", "triangle")}
-    assert {item.split for item in source.items} == {sources.SPLITS[part.lower()] for part in parts}
+    assert {item.split for item in source.items} == {SPLITS[part.lower()] for part in parts}
 
 
 def test_csv_alone(tmp_path: Path) -> None:
@@ -71,29 +72,29 @@ def test_csv_alone(tmp_path: Path) -> None:
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(jpeg(draw("circle", number)))
     table = tmp_path / "list.csv"
     table.write_text("Image,Category,fold\n" + "".join(f"photos/{n}.jpg,{'xy'[n % 2]},f{n}\n" for n in range(4)))
-    source = sources.find(table, Columns(group="fold"))
+    source = find_source(table, Columns(group="fold"))
     assert labels(source) == {"x": 2, "y": 2}
     assert [item.group for item in source.items] == ["f0", "f1", "f2", "f3"]
 
 
 def test_csv_with_semicolons(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text('path;label\na, b.jpg;"cat; small"\n')
-    (item,) = sources.open_path(tmp_path / "list.csv").items
+    (item,) = open_path(tmp_path / "list.csv").items
     assert (item.path, item.label) == ("a, b.jpg", "cat; small")
 
 
 def test_csv_with_named_columns_and_splits(tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
     table.write_text("where,kind,part\na.jpg,x,train\nb.jpg,y,test\n")
-    source = sources.find(table, Columns(path="where", label="kind", split="part"))
+    source = find_source(table, Columns(path="where", label="kind", split="part"))
     assert source.presplit
     assert [item.split for item in source.items] == ["train", "test"]
 
 
 def test_csv_inside_a_folder_gives_groups(shapes: Path) -> None:
-    lines = [f"{item.path},{item.label},{number % 5}" for number, item in enumerate(sources.find(shapes).items)]
+    lines = [f"{item.path},{item.label},{number % 5}" for number, item in enumerate(find_source(shapes).items)]
     (shapes / "meta.csv").write_text("file,label,sender\n" + "\n".join(lines) + "\n")
-    source = sources.find(shapes, Columns(group="sender"))
+    source = find_source(shapes, Columns(group="sender"))
     assert {item.group for item in source.items} == set("01234")
 
 
@@ -104,7 +105,7 @@ def test_csv_beside_a_flat_folder(tmp_path: Path) -> None:
     (tmp_path / "flat" / "labels.csv").write_text(
         "filename,class\n" + "".join(f"{n}.jpg,{'ab'[n % 2]}\n" for n in range(6))
     )
-    assert labels(sources.find(tmp_path / "flat")) == {"a": 3, "b": 3}
+    assert labels(find_source(tmp_path / "flat")) == {"a": 3, "b": 3}
 
 
 @pytest.mark.parametrize(
@@ -115,43 +116,43 @@ def test_broken_csv(tmp_path: Path, text: str, told: str) -> None:
     table = tmp_path / "x.csv"
     table.write_text(text)
     if told == "no photo":
-        assert not sources.find(table).items
+        assert not find_source(table).items
         return
     with pytest.raises(PatiError, match=told):
-        sources.find(table)
+        find_source(table)
 
 
 def test_grouping_by_an_unknown_column(shapes: Path) -> None:
     with pytest.raises(PatiError, match="no CSV"):
-        sources.find(shapes, Columns(group="sender"))
+        find_source(shapes, Columns(group="sender"))
     (shapes / "meta.csv").write_text("file,label,sender\ncircle/0.jpg,circle,1\n")
     with pytest.raises(PatiError, match="no column 'owner'"):
-        sources.find(shapes, Columns(group="owner"))
+        find_source(shapes, Columns(group="owner"))
     with pytest.raises(PatiError, match="89 photos have no row"):
-        sources.find(shapes, Columns(group="sender"))
+        find_source(shapes, Columns(group="sender"))
     with pytest.raises(PatiError, match="no CSV, so there are no columns"):
-        sources.find("digits", Columns(group="sender"))
+        find_source("digits", Columns(group="sender"))
 
 
 def test_several_csvs_of_which_one_fits(shapes: Path) -> None:
-    rows = "".join(f"{item.path},{number % 5}\n" for number, item in enumerate(sources.find(shapes).items))
+    rows = "".join(f"{item.path},{number % 5}\n" for number, item in enumerate(find_source(shapes).items))
     (shapes / "a-notes.csv").write_bytes("file,label\ncaf\xe9.jpg,x\n".encode("latin-1"))
     (shapes / "b-labels.csv").write_text("file,label\ncircle/0.jpg,circle\n")
     (shapes / "c-senders.csv").write_text(f"file,sender\n{rows}")
-    source = sources.find(shapes, Columns(group="sender"))
+    source = find_source(shapes, Columns(group="sender"))
     assert {item.group for item in source.items} == set("01234")
 
 
 def test_contradicting_rows_are_refused(shapes: Path) -> None:
     (shapes / "meta.csv").write_text("file,label\ncircle/0.jpg,circle\ncircle/0.jpg,square\n")
     with pytest.raises(PatiError, match="two different rows"):
-        sources.find(shapes)
+        find_source(shapes)
 
 
 def test_bare_names_count_only_where_they_are_unique(shapes: Path) -> None:
     (shapes / "circle" / "only.jpg").write_bytes(jpeg(draw("circle", 77)))
     (shapes / "meta.csv").write_text("file,label\n1.jpg,square\nonly.jpg,triangle\n")
-    found = {item.path: item.label for item in sources.find(shapes).items}
+    found = {item.path: item.label for item in find_source(shapes).items}
     assert found["circle/1.jpg"] == "circle"
     assert found["circle/only.jpg"] == "triangle"
 
@@ -160,15 +161,15 @@ def test_splits_beside_other_folders_are_not_guessed_at(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write_shapes(tmp_path / "d" / part, per_class=3)
     (tmp_path / "d" / "empty").mkdir()
-    assert sources.find(tmp_path / "d").presplit
+    assert find_source(tmp_path / "d").presplit
     write_shapes(tmp_path / "d" / "test1", per_class=3)
     with pytest.raises(PatiError, match="are these splits or classes"):
-        sources.find(tmp_path / "d")
+        find_source(tmp_path / "d")
 
 
 def test_unknown_data() -> None:
     with pytest.raises(PatiError, match="known set 'cats-vs-dog'"):
-        sources.find("cats-vs-dog")
+        find_source("cats-vs-dog")
 
 
 def test_classes_are_in_natural_order() -> None:
@@ -177,7 +178,7 @@ def test_classes_are_in_natural_order() -> None:
 
 
 def test_digits_are_built_in() -> None:
-    source = sources.find("digits")
+    source = find_source("digits")
     assert len(source.items) == 1797
     assert source.classes == tuple("0123456789")
     assert not source.mirrored
@@ -185,12 +186,12 @@ def test_digits_are_built_in() -> None:
 
 def test_known_photos(photos: Callable[[str], Path]) -> None:
     photos("cats-vs-dogs")
-    source = sources.find("cats-vs-dogs")
+    source = find_source("cats-vs-dogs")
     assert len(source.items) == 20_002
     assert source.classes == ("Cat", "Dog")
-    clothes = sources.find(photos("clothing"), Columns(group="sender_id"))
+    clothes = find_source(photos("clothing"), Columns(group="sender_id"))
     assert len(clothes.items) == 5096
     assert len({item.group for item in clothes.items}) == 344
     # CSVs that name neither class nor group nor split are no tables of ours.
-    assert len(sources.find(photos("originals")).items) == 400
-    assert labels(sources.find(photos("pet-heads"))) == {"cat": 97, "dog": 51}
+    assert len(find_source(photos("originals")).items) == 400
+    assert labels(find_source(photos("pet-heads"))) == {"cat": 97, "dog": 51}

@@ -42,7 +42,7 @@ def test_reading_speed_is_by_the_first_photos(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_answers_is_in_the_faster_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     from pati import models
-    from pati.preprocess import Preprocess
+    from pati.data.preprocess import Preprocess
 
     net = models.build("pati", 2, models.Options(width=0.5))
     pixels = torch.randint(0, 256, (9, 32, 32, 3), dtype=torch.uint8)

@@ -39,14 +39,10 @@ FLOORS = (
         "losses",
         "balance",
         "data",
-        "machine",
-        "threads",
-        "clock",
         "budget",
     },
-    {"preprocess"},
-    {"decode", "recipe", "files", "plugins", "included"},
-    {"registry", "errors", "rounding", "__init__"},
+    {"recipe", "plugins", "included", "system"},
+    {"registry", "errors", "__init__"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

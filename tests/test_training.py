@@ -15,10 +15,10 @@ from pati import checkpoint, models, plan
 from pati import training as loop
 from pati.budget import Budget, Pace
 from pati.data.loader import Samples, order
+from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.evaluate import logits_of
 from pati.metrics import macro_f1
-from pati.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.system.threads import Threads
 from tests.conftest import SHAPES, draw, settled

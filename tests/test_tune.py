@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from pati import pipeline, tune
 from pati.data.loader import Samples
-from pati.data.sources import Columns
+from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
 from pati.models import Net
 from pati.recipe import Recipe

@@ -9,12 +9,12 @@ from pathlib import Path
 import streamlit as st
 import torch
 
-from pati import decode
 from pati.app import parts
 from pati.app.parts import classifier, percent, plain, say_photo, t
 from pati.app.settings import Settings
-from pati.data import places
+from pati.data import decode
 from pati.data.manifest import Entry, Manifest
+from pati.data.sources import storage
 from pati.predictions import Predictions
 from pati.report import figures
 from pati.run import Run
@@ -50,7 +50,7 @@ def photo_of(root: Path | None, path: str) -> bytes | None:
     if root is None:
         return None
     try:
-        return places.at(root).read(path)
+        return storage.at(root).read(path)
     except decode.Unreadable:
         return None
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from streamlit.navigation.page import StreamlitPage
 
-from pati import decode
 from pati.app.settings import Settings
 from pati.app.words import WORDS
 from pati.classifier import Classifier, Explanation, Prediction
-from pati.decode import Unreadable
+from pati.data import decode
+from pati.data.decode import Unreadable
 from pati.errors import PatiError
 from pati.report import figures
 from pati.report.told import told

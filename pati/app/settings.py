@@ -46,7 +46,7 @@ class Settings:
 
     def may_read(self, path: Path) -> bool:
         """Whether `path`, links followed, lies where the page may look: the root, the runs, pati's known sets."""
-        from pati.data.sources import datasets, locate
+        from pati.data.sources.known_sets import datasets, locate
 
         known = [place for name in datasets if (place := locate(name)) is not None]
         allowed = [self.root, self.runs, cache_folder(), *known]

@@ -15,11 +15,11 @@ from pati.app import jobs, parts
 from pati.app.gallery import photo_of, readable_root
 from pati.app.jobs import Job, Order
 from pati.app.parts import percent, plain, reason, say, say_photo, settings, t
-from pati.data.archives import is_archive
+from pati.data.decode import is_photo_name
 from pati.data.manifest import Manifest, require_trainable
-from pati.data.sources import datasets, locate
+from pati.data.sources.archives import is_archive
+from pati.data.sources.known_sets import datasets, locate
 from pati.data.split import SPLITS
-from pati.decode import is_photo_name
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.report import figures

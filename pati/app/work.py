@@ -81,7 +81,7 @@ def main(order: Order) -> None:
 
 def _do(order: Order, progress: Progress) -> None:
     from pati import cleaning, pipeline
-    from pati.data.sources import Columns
+    from pati.data.sources.source import Columns
     from pati.plugins import load_plugin
     from pati.recipe import Recipe
 

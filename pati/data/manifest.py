@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pati.data import split
-from pati.data.sources import natural
+from pati.data.sources.source import natural
 from pati.errors import PatiError
 from pati.system import files
 

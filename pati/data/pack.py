@@ -22,15 +22,15 @@ import PIL
 import simplejpeg
 from numpy.typing import NDArray
 
-from pati import decode
-from pati.data import audit, places
-from pati.data.audit import Progress
+from pati.data import decode
+from pati.data.audit.pool import Progress, read_all
+from pati.data.audit.worker import Finding, Target, pack_findings, unpack_findings
 from pati.data.manifest import Entry
-from pati.data.places import Place
-from pati.data.sources import Source
-from pati.data.worker import Finding, Target, pack_findings, unpack_findings
+from pati.data.preprocess import Preprocess
+from pati.data.sources import storage
+from pati.data.sources.source import Source
+from pati.data.sources.storage import Place
 from pati.errors import PatiError
-from pati.preprocess import Preprocess
 from pati.system import files
 
 FORMAT = 1
@@ -88,7 +88,7 @@ def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Pro
     pixels = np.lib.format.open_memmap(new / "pixels.npy", "w+", np.uint8, shape)
     _claim(new / "pixels.npy")
     del pixels
-    findings = audit.read_all(source, Target(str(new / "pixels.npy"), preprocess), progress)
+    findings = read_all(source, Target(str(new / "pixels.npy"), preprocess), progress)
     with (new / "pixels.npy").open("r+b") as file:
         os.fsync(file.fileno())  # the workers wrote through the page cache
     rows, thumbs = pack_findings(findings)
@@ -137,7 +137,7 @@ def _open(slot: Path, source: Source) -> tuple[list[Finding], Pack] | None:
         pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
         if document["format"] != FORMAT or len(findings) != len(source.items) or len(pixels) != len(findings):
             return None
-        place = places.at(source.root)
+        place = storage.at(source.root)
         hashes = [hash_now(place, item.path) for item in source.items]
         if _key(source, hashes) != document["key"]:
             return None

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from pati.classifier import Explanation
+from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
-from pati.decode import FLAGS, REASONS
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.told import told

@@ -74,8 +74,8 @@ TURKISH = {
     "unpack it yourself and give the folder": "kendiniz açın ve klasörünü verin",
     "the process that decodes photos could not be started; its own message stands above": "fotoğrafları çözen işlem "
     "başlatılamadı",
-    "is there enough memory and disk? `python -m pati.data.worker` shows the cause": "bellek ve disk yeterli mi? "
-    "Nedenini `python -m pati.data.worker` gösterir",
+    "is there enough memory and disk? `python -m pati.data.audit.worker` shows the cause": "bellek ve disk yeterli mi? "
+    "Nedenini `python -m pati.data.audit.worker` gösterir",
     "can't write the pack below {}: {}": "{0} altına paket yazılamıyor: {1}",
     "make room, or set PATI_CACHE to a folder on a larger disk": "yer açın ya da PATI_CACHE değişkenine daha büyük bir "
     "diskteki bir klasörü yazın",

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from pati import decode
-from pati.data.archives import LINK, TWICE, UNSAFE, ArchiveLimits, safe_name
+from pati.data import decode
+from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, safe_name
 from pati.errors import PatiError
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks the others in steps without a bound

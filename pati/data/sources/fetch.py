@@ -6,9 +6,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from pati.data import sources
-from pati.data.archives import is_archive
-from pati.data.download import ATTEMPTS, Progress, download
+from pati.data.sources.archives import is_archive
+from pati.data.sources.download import ATTEMPTS, Progress, download
+from pati.data.sources.known_sets import datasets, locate
 from pati.errors import PatiError
 from pati.system import files
 from pati.system.files import cache_folder
@@ -33,12 +33,12 @@ def fetch(
 
     `timeout` and `attempts` as in `download`. Raises `PatiError`.
     """
-    sources.datasets[name]
+    datasets[name]
     if name != "cats-vs-dogs":
-        return sources.datasets[name](None).root
+        return datasets[name](None).root
     if given is not None:
         return _from_file(name, given)
-    at_hand = sources.locate(name)
+    at_hand = locate(name)
     if at_hand is not None:
         return at_hand
     try:

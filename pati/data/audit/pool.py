@@ -7,33 +7,26 @@ of nets.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import pati
-from pati import decode
-from pati.data import duplicates, places
-from pati.data.decisions import Decision, unmet
-from pati.data.manifest import Entry, Manifest, class_order, join, with_split
-from pati.data.sources import Item, Source
-from pati.data.worker import Finding, Target, quarantined, receive, send, unpack_findings
+from pati.data import decode
+from pati.data.audit.worker import Finding, Target, quarantined, receive, send, unpack_findings
+from pati.data.sources import storage
+from pati.data.sources.source import Source
 from pati.errors import PatiError
-from pati.recipe import Recipe
 from pati.system import clock
 from pati.system.machine import cores
 
 CHUNK = 64
-_SMALLEST_FOR_NEAR = 32  # px; below, different drawings look alike at thumbnail size
 
 Progress = Callable[[int, int], None]
 
@@ -116,7 +109,7 @@ class _Process:
         path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             # -P: a random.py in the user's folder must not be imported in place of Python's own.
-            [sys.executable, "-P", "-m", "pati.data.worker"],
+            [sys.executable, "-P", "-m", "pati.data.audit.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
@@ -133,7 +126,7 @@ class _Process:
             self._end()
             raise PatiError(
                 "the process that decodes photos could not be started; its own message stands above",
-                "is there enough memory and disk? `python -m pati.data.worker` shows the cause",
+                "is there enough memory and disk? `python -m pati.data.audit.worker` shows the cause",
             )
 
     def _ask(self, document: object) -> None:
@@ -187,7 +180,7 @@ class _Process:
     def _given_up(self, relative: str, reason: str, detail: str) -> Finding:
         """With its content's hash, so that the next run knows the file without decoding it."""
         try:
-            data = places.at(Path(self._setup["root"])).read(relative)
+            data = storage.at(Path(self._setup["root"])).read(relative)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail)
         return quarantined(reason, detail, hashlib.sha256(data).hexdigest(), len(data))
@@ -203,61 +196,3 @@ class _Process:
             if stream:
                 with contextlib.suppress(OSError):
                     stream.close()
-
-
-def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Manifest:
-    """Findings -> manifest: duplicates joined, split drawn."""
-    entries = [
-        _entry(item, finding, source.decisions.get(item.path))
-        for item, finding in zip(source.items, findings, strict=True)
-    ]
-    comparable = [
-        index
-        for index, finding in enumerate(findings)
-        if not finding.reason and min(finding.width, finding.height) >= _SMALLEST_FOR_NEAR
-    ]
-    # Exact copies share a thumbnail: compare each content once.
-    unique = list({findings[index].sha256: index for index in reversed(comparable)}.values())[::-1]
-    near: list[tuple[int, int]] = []
-    notes = source.notes + unmet(source.decisions, {entry.path: entry.sha256 for entry in entries})
-    if unique:
-        pairs, passed_over = duplicates.near_duplicates(np.stack([findings[index].thumb for index in unique]))
-        near = [(unique[i], unique[j]) for i, j in pairs]
-        if passed_over:
-            notes += (f"many photos look alike: {passed_over} pairs were not compared closely for near-duplicates",)
-    entries = with_split(
-        join(entries, near),
-        seed=recipe.split_seed,
-        validation=recipe.validation,
-        test=recipe.test,
-        given=source.presplit,
-    )
-    changed = sum(entry.split == "test" and "relabelled" in entry.flags for entry in entries)
-    if changed:
-        notes += (f"test photos relabelled by decisions: {changed}; a score on them is not blind",)
-    dropped = sum(entry.reason == "dropped" for entry in entries)
-    if dropped:
-        notes += (f"photos left out by decisions: {dropped}; where a model's mistakes chose them, no score is blind",)
-    settings = {
-        "seed": recipe.split_seed,
-        "validation": recipe.validation,
-        "test": recipe.test,
-        "group_by": recipe.group_by,
-        "given": source.presplit,
-    }
-    return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, notes)
-
-
-def _entry(item: Item, finding: Finding, decision: Decision | None) -> Entry:
-    status = "quarantined" if finding.reason else "flagged" if finding.flags else "kept"
-    facts = {field.name: getattr(finding, field.name) for field in dataclasses.fields(Finding) if field.name != "thumb"}
-    entry = Entry(item.path, item.label, status, group=item.group, split=item.split, **facts)
-    if decision is None or decision.sha256 != entry.sha256 or not entry.kept:
-        return entry
-    if decision.action == "drop":
-        return dataclasses.replace(entry, status="quarantined", reason="dropped")
-    if decision.action == "relabel" and decision.label != entry.label:
-        detail = f"was {entry.label}"
-        flags = (*entry.flags, "relabelled")
-        return dataclasses.replace(entry, status="flagged", label=decision.label, detail=detail, flags=flags)
-    return dataclasses.replace(entry, flags=(*entry.flags, "confirmed"))

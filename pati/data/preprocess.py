@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pati import decode
+from pati.data import decode
 from pati.errors import PatiError
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """One file looked at: facts, thumbnail, and its pixels into the pack. Also a process that does so.
 
-`python -m pati.data.worker` reads tasks from stdin and answers on stdout, so that decoding
+`python -m pati.data.audit.worker` reads tasks from stdin and answers on stdout, so that decoding
 uses every core, needs no `if __name__ == "__main__"` in a user's script, and a file that
 kills a decoder kills no training. Never imports torch.
 """
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pati import decode
-from pati.data import places
-from pati.preprocess import Preprocess
+from pati.data import decode
+from pati.data.preprocess import Preprocess
+from pati.data.sources import storage
 from pati.system import machine
 
 THUMB = 32
@@ -53,7 +53,7 @@ class Looker:
     """Looks at files of the place `root`; keeps the pack's file open."""
 
     def __init__(self, root: Path, target: Target | None) -> None:
-        self._place = places.at(root)
+        self._place = storage.at(root)
         self._target = target
         self._rows: NDArray[np.uint8] | None = None
         if target:

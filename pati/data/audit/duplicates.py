@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pati.data.worker import THUMB
+from pati.data.audit.worker import THUMB
 from pati.system.machine import cores
 
 _HASH_LIMIT = 24  # bits of 77; unrelated photos differ by 38 ± 5

@@ -1,0 +1,69 @@
+"""Data sets that are known by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pati.data.sources.paths import open_path
+from pati.data.sources.source import Source
+from pati.errors import PatiError
+from pati.registry import Registry
+from pati.system.files import cache_folder, scratch_folder, settle_folder
+
+datasets: Registry[Callable[[Path | None], Source]] = Registry("dataset")
+
+
+def mirror() -> Path | None:
+    """Folder with data sets already at hand, from `$PATI_MIRROR`."""
+    folder = os.environ.get("PATI_MIRROR")
+    return Path(folder).expanduser() if folder else None
+
+
+def locate(name: str, suffixes: tuple[str, ...] = (".zip",)) -> Path | None:
+    """A known set's archive or folder in the mirror or the download cache."""
+    for base in (mirror(), cache_folder() / "datasets"):
+        for candidate in [base / name, *(base / f"{name}{suffix}" for suffix in suffixes)] if base else []:
+            if candidate.exists():
+                return candidate
+    return None
+
+
+@datasets.register("cats-vs-dogs")
+def cats_vs_dogs(given: Path | None) -> Source:
+    """Microsoft Cats vs Dogs: 25,000 photos of two classes; `pati fetch cats-vs-dogs` gets it."""
+    path = given or locate("cats-vs-dogs")
+    if path is None:
+        raise PatiError(
+            "cats-vs-dogs is not on this machine",
+            "run `pati fetch cats-vs-dogs`, or set PATI_MIRROR to a folder with cats-vs-dogs.zip",
+        )
+    source = open_path(path)
+    return Source("cats-vs-dogs", source.root, source.items, presplit=source.presplit, notes=source.notes)
+
+
+@datasets.register("digits")
+def digits(given: Path | None) -> Source:
+    """Handwritten digits: 1,797 grey 8×8 pictures of 0 to 9 that come with scikit-learn."""
+    folder = given or cache_folder() / "datasets" / "digits"
+    if not folder.is_dir():
+        _write_digits(folder)
+    source = open_path(folder)
+    # A mirrored 2 is no digit, and a turned 6 is a 9.
+    return Source("digits", source.root, source.items, mirrored=False, turned=False, notes=source.notes)
+
+
+def _write_digits(folder: Path) -> None:
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    with scratch_folder(folder) as temporary:
+        bunch = load_digits()
+        for index, (picture, target) in enumerate(zip(bunch.images, bunch.target, strict=True)):
+            path = temporary / "new" / str(target) / f"{index:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            grey = np.clip(np.rint(picture * (255 / 16)), 0, 255).astype(np.uint8)
+            Image.fromarray(grey).save(path)
+        settle_folder(temporary / "new", folder)
