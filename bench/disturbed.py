@@ -19,8 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pati import evaluate, pipeline, plan, report, results, scope
+from pati import evaluate, pipeline, plan, report, results
 from pati.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
+from pati.evaluation import out_of_distribution
 from pati.optim import one_cycle
 from pati.recipe import Recipe
 from pati.system.clock import TICK, Clock
@@ -300,7 +301,7 @@ def _run(
     moments = pipeline.MOMENTS / (2 if recipe.mirror else 1)
     scored = (
         (validation, pipeline.FEWEST_SCORED, 1.0),
-        (min(training, scope.PHOTOS), scope.FEWEST_PHOTOS, moments),
+        (min(training, out_of_distribution.PHOTOS), out_of_distribution.FEWEST_PHOTOS, moments),
         (testing, testing, 1.0),
     )
     for count, fewest, cost in scored:

@@ -25,8 +25,10 @@ from PIL import Image, ImageDraw
 import pati
 from bench.command import environment
 from bench.runs import KEPT, trained
-from pati import calibration, curves, evidence, metrics, pipeline
+from pati import evidence, pipeline
 from pati.data.sources import storage
+from pati.evaluation import calibration, curves
+from pati.evaluation.intervals import wilson
 from pati.explain.cams import explainers
 from pati.recipe import Recipe
 from pati.report import figures
@@ -139,7 +141,7 @@ def included() -> dict[str, Any]:
         "calibration_error": calibration.calibration_error(bins),
         "coverage": float(answered.mean()),
         "answered_accuracy": float(right[answered].mean()),
-        "answered_interval": metrics.wilson(int(right[answered].sum()), int(answered.sum())),
+        "answered_interval": wilson(int(right[answered].sum()), int(answered.sum())),
         "clothing": len(strange),
         "roc_area": told.roc_area,
         "roc_interval": told.roc_interval,

@@ -14,8 +14,8 @@ def registries() -> dict[str, Registry[Any]]:
     """Every catalogue by the name that `pati list` takes."""
     from pati.augment import augmentations
     from pati.data.sources.known_sets import datasets
+    from pati.evaluation.metrics import metrics
     from pati.explain.cams import explainers
-    from pati.metrics import metrics
     from pati.models import models
 
     return {

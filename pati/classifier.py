@@ -27,15 +27,15 @@ from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 
 from pati import plugins
-from pati.calibration import RISK, Calibration
 from pati.data import decode
 from pati.data.preprocess import Photo, Preprocess
 from pati.errors import PatiError
 from pati.evaluate import BATCH, batch_answers, batch_logits, batch_moments
+from pati.evaluation.calibration import RISK, Calibration
+from pati.evaluation.out_of_distribution import ODD, SIZES, Scope
 from pati.explain.cams import explainer
 from pati.models import Net, Options, channels_last, folded, models, without_memory
 from pati.recipe import field_named
-from pati.scope import ODD, SIZES, Scope
 from pati.system import files, machine
 from pati.system.machine import cores
 

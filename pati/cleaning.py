@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import evaluate, pipeline, plan, plugins, report, suspects
+from pati import evaluate, pipeline, plan, plugins, report
 from pati.classifier import Classifier
 from pati.crossfit import CrossFit
 from pati.data import decisions, manifest
@@ -28,6 +28,7 @@ from pati.data.decisions import Decision
 from pati.data.manifest import Entry, Manifest
 from pati.data.sources.source import Columns
 from pati.errors import Interrupted, PatiError
+from pati.evaluation import label_errors
 from pati.pipeline import Listen, Prepared
 from pati.predictions import Predictions
 from pati.recipe import Recipe
@@ -258,7 +259,7 @@ def _rows(found: Manifest, probabilities: Floats, distances: Floats) -> list[Row
     entries, labels = found.kept, np.array(found.targets(found.kept))
     number = {entry.path: index for index, entry in enumerate(entries)}
     known = np.flatnonzero(~np.isnan(probabilities[:, 0]))
-    order, believed = suspects.ranked(probabilities[known], labels[known])
+    order, believed = label_errors.ranked(probabilities[known], labels[known])
     reasons: dict[str, list[int]] = {
         "two-classes": [
             number[entry.path]

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import metrics, plugins
+from pati import plugins
 from pati.classifier import Classifier
 from pati.errors import PatiError
+from pati.evaluation.intervals import RESAMPLES, bootstrapped, paired_interval, resampled, unpaired_interval
 from pati.models.counting import cost_of
 from pati.predictions import Predictions
 from pati.recipe import Recipe
@@ -129,7 +130,7 @@ def _row(run: Run, made: Classifier, document: dict[str, Any]) -> dict[str, Any]
     recipe, test = Recipe.read(run.recipe), document["test"]
     speeds = [row["photos_per_second"] for row in run.rows("epoch")]
     parameters, multiply_adds = cost_of(made.net, made.preprocess.size)
-    intervals = metrics.bootstrapped(torch.tensor(test["confusion"]))
+    intervals = bootstrapped(torch.tensor(test["confusion"]))
     return {
         "run": str(run.folder),
         "model": recipe.model,
@@ -220,7 +221,7 @@ def _paired(first: _Scored, second: _Scored) -> dict[str, Any]:
     both = int((first.right & second.right).sum())
     neither = len(first.right) - both - only_first - only_second
     return _pair(first, second) | {
-        "interval": list(metrics.paired_interval(both, only_first, only_second, neither)),
+        "interval": list(paired_interval(both, only_first, only_second, neither)),
         "macro_f1_difference": first.row["macro_f1"] - second.row["macro_f1"],
         "macro_f1_interval": list(macro_f1_interval(first.labels, first.answers, second.answers, len(first.classes))),
         "only_first_right": only_first,
@@ -240,10 +241,10 @@ def macro_f1_interval(
     if np.array_equal(answers, others):
         rarest = min(np.unique(labels), key=lambda label: int((labels == label).sum()))
         right = answers[labels == rarest] == rarest
-        return metrics.paired_interval(int(right.sum()), 0, 0, int((~right).sum()))
+        return paired_interval(int(right.sum()), 0, 0, int((~right).sum()))
     drawn = [
         _macro_f1(times, labels, answers, classes) - _macro_f1(times, labels, others, classes)
-        for times in metrics.resampled(labels, resamples=metrics.RESAMPLES, seed=seed)
+        for times in resampled(labels, resamples=RESAMPLES, seed=seed)
     ]
     low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
     return float(low), float(high)
@@ -262,7 +263,7 @@ def _macro_f1(
 
 def _unpaired(first: _Scored, second: _Scored) -> dict[str, Any]:
     counts = int(first.right.sum()), len(first.right), int(second.right.sum()), len(second.right)
-    return _pair(first, second) | {"interval": list(metrics.unpaired_interval(*counts)), "p_alone": fisher(*counts)}
+    return _pair(first, second) | {"interval": list(unpaired_interval(*counts)), "p_alone": fisher(*counts)}
 
 
 def _pair(first: _Scored, second: _Scored) -> dict[str, Any]:

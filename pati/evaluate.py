@@ -9,8 +9,8 @@ import torch
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess, shrunk
 from pati.errors import Interrupted
+from pati.evaluation.out_of_distribution import moments
 from pati.models import Net
-from pati.scope import moments
 
 BATCH = 128
 

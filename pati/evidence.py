@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati.analysis import spread
 from pati.classifier import Classifier
 from pati.data import decode
 from pati.data.sources.tables import COLUMNS, tidy
 from pati.errors import PatiError
+from pati.evaluation.analysis import spread
 from pati.explain import checks, localise
 from pati.explain.cams import explainer
 from pati.explain.checks import FEWEST

@@ -24,10 +24,9 @@ from typing import Any
 
 import torch
 
-from pati import analysis, balance, classifier, evaluate, metrics, models, plan, plugins, report, results, scope
+from pati import balance, classifier, evaluate, models, plan, plugins, report, results
 from pati import budget as budgets
 from pati.budget import Budget
-from pati.calibration import Calibration
 from pati.classifier import Classifier, Refused
 from pati.data import decode, loader, pack
 from pati.data.audit.judge import manifest
@@ -42,12 +41,14 @@ from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source
 from pati.data.sources.storage import Place
 from pati.errors import Interrupted, PatiError
+from pati.evaluation import analysis, metrics, out_of_distribution
+from pati.evaluation.calibration import Calibration
+from pati.evaluation.out_of_distribution import Scope
 from pati.models import Net
 from pati.plan import Outline, Plan
 from pati.predictions import Predictions, Split
 from pati.recipe import Recipe
 from pati.run import Run, versions
-from pati.scope import Scope
 from pati.speed import of_python, of_reading, of_training
 from pati.system import clock, files, machine, threads
 from pati.system.threads import Threads
@@ -530,8 +531,8 @@ def answers_needed(recipe: Recipe, training: int, validation: int, testing: int)
     """How many answers take as long as scoring does with so many photos: at least, and those for which time may be
     short."""
     scoped = MOMENTS / (2 if recipe.mirror else 1)
-    least = min(validation, FEWEST_SCORED) + scoped * min(training, scope.FEWEST_PHOTOS)
-    most = validation + scoped * min(training, scope.PHOTOS)
+    least = min(validation, FEWEST_SCORED) + scoped * min(training, out_of_distribution.FEWEST_PHOTOS)
+    most = validation + scoped * min(training, out_of_distribution.PHOTOS)
     return round(least) + testing + results.EXPLAINING, round(most - least)
 
 
@@ -580,14 +581,14 @@ class _Scoring:
 
     def some(self, training: Samples) -> Samples:
         """The training photos that the scope is learnt from, in random order."""
-        return training.take(loader.order(0, 0, len(training))[: scope.PHOTOS])
+        return training.take(loader.order(0, 0, len(training))[: out_of_distribution.PHOTOS])
 
     def moments(self, data: Samples, *, until: float = math.inf) -> torch.Tensor:
         """Moments of the samples: of all, or of as many as there is time for until then, `scope.FEWEST_PHOTOS` at
         least."""
         parts: list[torch.Tensor] = []
         for pixels, _ in data.in_order(evaluate.BATCH):
-            if clock.now() > until and sum(map(len, parts)) >= scope.FEWEST_PHOTOS:
+            if clock.now() > until and sum(map(len, parts)) >= out_of_distribution.FEWEST_PHOTOS:
                 break
             parts.append(self.made.moments(pixels))
         return torch.cat(parts)

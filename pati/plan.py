@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pati import budget as budgets
-from pati import scope
 from pati.budget import FORWARD, Budget, Pace, closing_seconds
 from pati.errors import PatiError
+from pati.evaluation import out_of_distribution
 from pati.recipe import Recipe
 
 LEARNING_RATES = {"sgd": 0.1, "adamw": 1e-3}
@@ -192,7 +192,7 @@ def outline(recipe: Recipe, *, photos: int, minimum_size: int, speed: float, rea
     assert recipe.size is not None
     assert recipe.width is not None
     trained = photos * (1 - recipe.validation - recipe.test)
-    views = (photos - trained) * (2 if recipe.mirror else 1) + min(trained, scope.PHOTOS)
+    views = (photos - trained) * (2 if recipe.mirror else 1) + min(trained, out_of_distribution.PHOTOS)
     after = REPORT + views * FORWARD * cost(recipe.size, recipe.width, recipe.model) / speed
     before = START + photos * (reading + AUDIT)
     training = max(0.0, recipe.budget - before - after)

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import analysis, metrics, report
+from pati import report
 from pati.classifier import Classifier, Prediction
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.data.preprocess import Photo
+from pati.evaluation import analysis, metrics
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.explain.checks import Values

@@ -25,7 +25,7 @@ from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.errors import Diverged, Interrupted
 from pati.evaluate import logits_of
-from pati.metrics import macro_f1
+from pati.evaluation.metrics import macro_f1
 from pati.mixing import mix
 from pati.models import Net
 from pati.optim import Optimizers

@@ -19,10 +19,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pati import balance, metrics, pipeline, plan, plugins, report
+from pati import balance, pipeline, plan, plugins, report
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
+from pati.evaluation import metrics
 from pati.pipeline import Listen, Prepared
 from pati.recipe import Recipe
 from pati.run import versions

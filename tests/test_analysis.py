@@ -9,11 +9,11 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
 
-from pati import analysis
-from pati.calibration import Calibration
-from pati.corruptions import CORRUPTIONS, corrupted
 from pati.data.manifest import Entry
-from pati.metrics import wilson
+from pati.evaluation import analysis
+from pati.evaluation.calibration import Calibration
+from pati.evaluation.corruptions import CORRUPTIONS, corrupted
+from pati.evaluation.intervals import wilson
 
 CLASSES = ("cat", "dog", "hen")
 HEAT = 2.0

@@ -23,9 +23,11 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 import pati
-from pati import comparison, metrics, pipeline
+from pati import comparison, pipeline
 from pati.comparison import fisher, holm, macro_f1_interval, mcnemar
 from pati.errors import PatiError
+from pati.evaluation import intervals, metrics
+from pati.evaluation.intervals import paired_interval, unpaired_interval
 from pati.models import Net, Options, build
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
@@ -105,8 +107,8 @@ def test_fisher_is_scipys(count: int, other: int, rng: random.Random) -> None:
 
 def test_intervals_of_published_examples() -> None:
     """A table of Cavo et al. (2012), as worked in the R package contingencytables; Newcombe's own 56/70 and 48/80."""
-    assert metrics.paired_interval(59, 6, 16, 80) == pytest.approx((-0.1186, -0.0046), abs=5e-5)
-    assert metrics.unpaired_interval(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert paired_interval(59, 6, 16, 80) == pytest.approx((-0.1186, -0.0046), abs=5e-5)
+    assert unpaired_interval(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
 @given(*[st.integers(0, 50)] * 4)
@@ -114,16 +116,16 @@ def test_a_paired_interval_is_the_mirror_of_the_swapped_one(both: int, one: int,
     count = both + one + other + neither
     if not count:
         return
-    low, high = metrics.paired_interval(both, one, other, neither)
+    low, high = paired_interval(both, one, other, neither)
     assert -1 <= low <= (one - other) / count <= high <= 1
-    assert metrics.paired_interval(both, other, one, neither) == pytest.approx((-high, -low))
+    assert paired_interval(both, other, one, neither) == pytest.approx((-high, -low))
 
 
 def test_paired_intervals_hold_the_true_difference_nineteen_times_of_twenty() -> None:
     rng = np.random.default_rng(0)
     chances = np.array([0.85, 0.07, 0.03, 0.05])
     drawn = rng.multinomial(200, chances, size=2000)
-    held = [low <= 0.04 <= high for low, high in (metrics.paired_interval(*map(int, row)) for row in drawn)]
+    held = [low <= 0.04 <= high for low, high in (paired_interval(*map(int, row)) for row in drawn)]
     assert 0.93 < np.mean(held) < 0.98
 
 
@@ -149,7 +151,7 @@ def test_macro_f1_interval_equals_a_slow_bootstrap(monkeypatch: pytest.MonkeyPat
     low_of_none, high_of_none = macro_f1_interval(labels, answers, answers, 3)
     assert -0.2 < low_of_none < -0.02  # of the 25 photos of the rarest class
     assert 0.02 < high_of_none < 0.2
-    monkeypatch.setattr(metrics, "_CELLS", 185 * 30)
+    monkeypatch.setattr(intervals, "_CELLS", 185 * 30)
     np.testing.assert_allclose(macro_f1_interval(labels, answers, others, 3), (low, high), atol=0.015)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pati.corruptions import CORRUPTIONS, corrupted
+from pati.evaluation.corruptions import CORRUPTIONS, corrupted
 from tests.conftest import draw
 
 PHOTOS = np.stack([np.asarray(draw(shape, number, 64)) for shape in ("circle", "square") for number in range(4)])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from pati import curves
-from pati.metrics import wilson
+from pati.evaluation import curves
+from pati.evaluation.intervals import wilson
 
 
 @given(st.integers(0, 10_000), st.integers(2, 60), st.booleans())

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
-from pati import metrics
+from pati.evaluation import intervals, metrics
+from pati.evaluation.intervals import (
+    FEWEST,
+    bootstrapped,
+    crossed_interval,
+    drawn_anew,
+    log_loss_interval,
+    mean_interval,
+    resamples,
+    wilson,
+)
 
 
 @st.composite
@@ -47,17 +57,17 @@ def test_equal_to_scikit_learn(outcome: tuple[torch.Tensor, torch.Tensor]) -> No
 def test_wilson_equals_scipy(count: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, count))
     expected = binomtest(hits, count).proportion_ci(method="wilson")
-    assert metrics.wilson(hits, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert wilson(hits, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_wilson_of_nothing() -> None:
-    assert metrics.wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_intervals_of_a_mean_hold_it_about_as_often_as_they_say() -> None:
     held = 0
     for seed in range(200):
-        low, high = metrics.mean_interval(np.random.default_rng(seed).exponential(1, 60), seed=seed)
+        low, high = mean_interval(np.random.default_rng(seed).exponential(1, 60), seed=seed)
         held += low <= 1 <= high
     assert 0.88 <= held / 200 <= 0.98
 
@@ -65,14 +75,14 @@ def test_intervals_of_a_mean_hold_it_about_as_often_as_they_say() -> None:
 def test_means_of_very_many_photos_take_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer draws, in parts: the same interval, about."""
     values = np.random.default_rng(0).exponential(1, 400)
-    whole = metrics.mean_interval(values)
-    monkeypatch.setattr(metrics, "_WORK", 400 * 500)
-    monkeypatch.setattr(metrics, "_CELLS", 400 * 30)
-    drawn = list(metrics.drawn_anew(400))
+    whole = mean_interval(values)
+    monkeypatch.setattr(intervals, "_WORK", 400 * 500)
+    monkeypatch.setattr(intervals, "_CELLS", 400 * 30)
+    drawn = list(drawn_anew(400))
     assert sum(map(len, drawn)) == 500
     assert max(map(len, drawn)) == 30
-    np.testing.assert_allclose(metrics.mean_interval(values), whole, atol=0.03)
-    assert metrics.resamples(10**9) == metrics.FEWEST
+    np.testing.assert_allclose(mean_interval(values), whole, atol=0.03)
+    assert resamples(10**9) == FEWEST
 
 
 def test_interval_of_the_log_loss_holds_it_about_as_often_as_it_says() -> None:
@@ -82,12 +92,12 @@ def test_interval_of_the_log_loss_holds_it_about_as_often_as_it_says() -> None:
         return logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
 
     truth = metrics.log_loss(*outcome(10**6, 300_000))
-    held = [low <= truth <= high for low, high in (metrics.log_loss_interval(*outcome(n, 150)) for n in range(150))]
+    held = [low <= truth <= high for low, high in (log_loss_interval(*outcome(n, 150)) for n in range(150))]
     assert 0.89 <= np.mean(held) <= 0.99
 
 
 def test_a_net_that_says_nothing_loses_the_same_whatever_the_labels() -> None:
-    low, high = metrics.log_loss_interval(torch.zeros(10, 4), torch.arange(10) % 4)
+    low, high = log_loss_interval(torch.zeros(10, 4), torch.arange(10) % 4)
     assert low == high == pytest.approx(np.log(4))
 
 
@@ -97,7 +107,7 @@ def test_a_loss_without_a_mistake_is_not_taken_for_certain() -> None:
     generator, held, perfect = np.random.default_rng(0), 0, 0
     for _ in range(200):
         labels = torch.from_numpy((generator.random(30) < 0.02).astype(np.int64))
-        low, high = metrics.log_loss_interval(torch.tensor([6.0, 0.0]).expand(30, 2), labels)
+        low, high = log_loss_interval(torch.tensor([6.0, 0.0]).expand(30, 2), labels)
         held += low <= truth <= high
         perfect += not labels.any()
     assert perfect > 80
@@ -107,36 +117,34 @@ def test_a_loss_without_a_mistake_is_not_taken_for_certain() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_a_mean_of_equal_values_is_not_taken_for_certain(value: float) -> None:
     """The ends are the means with as many others, at their lowest and highest, as Wilson allows for none of 20."""
-    share = metrics.wilson(0, 20)[1]
+    share = wilson(0, 20)[1]
     for low, high in ((0.0, 1.0), (-1.0, 1.0)):
-        found = metrics.mean_interval(np.full(20, value), (low, high))
+        found = mean_interval(np.full(20, value), (low, high))
         assert found == pytest.approx(((1 - share) * value + share * low, (1 - share) * value + share * high))
-    assert metrics.mean_interval(np.full(20, 1.0)) == pytest.approx(metrics.wilson(20, 20))
+    assert mean_interval(np.full(20, 1.0)) == pytest.approx(wilson(20, 20))
 
 
 def test_equal_answers_are_not_taken_for_certain() -> None:
     """All right, all wrong, and one class always taken for the other: no draw differs from another."""
-    right = metrics.bootstrapped(torch.diag(torch.tensor([10, 40])))
+    right = bootstrapped(torch.diag(torch.tensor([10, 40])))
     for name in ("macro_f1", "balanced_accuracy"):
         low, high = right[name]
         assert 0.85 < low < 0.98
         assert high == 1
     few, many = 1 - right["f1"][:, 0]
     assert few > 2 * many > 0
-    wrong = metrics.bootstrapped(torch.tensor([[0, 10, 0], [0, 0, 40], [0, 0, 0]]))
+    wrong = bootstrapped(torch.tensor([[0, 10, 0], [0, 0, 40], [0, 0, 0]]))
     assert wrong["balanced_accuracy"][0] == 0
     assert 0.02 < wrong["balanced_accuracy"][1] < 0.3
-    low, high = metrics.bootstrapped(torch.tensor([[20, 0], [20, 0]]))["balanced_accuracy"]
+    low, high = bootstrapped(torch.tensor([[20, 0], [20, 0]]))["balanced_accuracy"]
     assert 0.4 < low < 0.5 < high < 0.6
     # Several answers, and none of them right.
-    few, many = (
-        metrics.bootstrapped(torch.tensor([[0, half, half], [0, 40, 0], [0, 20, 20]]))["f1"][0] for half in (2, 20)
-    )
+    few, many = (bootstrapped(torch.tensor([[0, half, half], [0, 40, 0], [0, 20, 20]]))["f1"][0] for half in (2, 20))
     assert few[0] == many[0] == 0
     assert 0.4 < few[1] < 0.8
     assert 0.02 < many[1] < 0.15
     # A class of which there is nothing is no class that was got wrong.
-    low, high = metrics.bootstrapped(torch.diag(torch.tensor([30, 30, 0])))["macro_f1"]
+    low, high = bootstrapped(torch.diag(torch.tensor([30, 30, 0])))["macro_f1"]
     assert low > 0.9
 
 
@@ -148,7 +156,7 @@ def test_classes_of_few_photos_leave_an_interval_wide() -> None:
             generator.multinomial(size, shares)
             for size, shares in ((1000, [0.99, 0.01, 0]), (3, [0.1, 0.8, 0.1]), (3, [0.1, 0.1, 0.8]))
         ]
-        low, high = metrics.bootstrapped(torch.tensor(np.array(rows)))["balanced_accuracy"]
+        low, high = bootstrapped(torch.tensor(np.array(rows)))["balanced_accuracy"]
         held += low <= truth <= high
     assert held / 300 > 0.85
 
@@ -159,7 +167,7 @@ def test_intervals_of_a_good_net_hold_its_balanced_accuracy() -> None:
     for _ in range(300):
         hits = generator.binomial(25, 0.99, 2)
         counts = torch.tensor([[hits[0], 25 - hits[0]], [25 - hits[1], hits[1]]])
-        low, high = metrics.bootstrapped(counts)["balanced_accuracy"]
+        low, high = bootstrapped(counts)["balanced_accuracy"]
         held += low <= 0.99 <= high
         perfect += hits.sum() == 50
     assert perfect > 150
@@ -188,8 +196,8 @@ def test_bootstrapped_intervals_equal_a_slow_bootstrap() -> None:
     for row, slow in zip(document["per_class"], np.percentile(f1, [2.5, 97.5], 0).T, strict=True):
         np.testing.assert_allclose(row["f1_interval"], slow, atol=0.03)
         hits = round(row["recall"] * row["support"])
-        assert row["recall_interval"] == list(metrics.wilson(hits, row["support"]))
-        assert row["precision_interval"] == list(metrics.wilson(hits, row["predicted"]))
+        assert row["recall_interval"] == list(wilson(hits, row["support"]))
+        assert row["precision_interval"] == list(wilson(hits, row["predicted"]))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +211,7 @@ def test_an_interval_over_photos_and_draws_holds_the_mean(
     for _ in range(1000):
         photos = generator.normal(0, photo_spread, (count, 1))
         values = photos + generator.normal(0, draw_spread, (1, draws)) + generator.normal(0, 0.1, (count, draws))
-        low, high = metrics.crossed_interval(values, (-9, 9))
+        low, high = crossed_interval(values, (-9, 9))
         held += low <= 0 <= high
         widths.append(high - low)
     assert 0.92 <= held / 1000 <= 0.995
@@ -215,6 +223,6 @@ def test_an_interval_over_photos_and_draws_leaves_out_what_is_missing() -> None:
     values = np.random.default_rng(1).normal(3, 1, (50, 2))
     missing = values.copy()
     missing[::5, 0] = np.nan
-    whole, less = (metrics.crossed_interval(some, (-9, 9)) for some in (values, missing))
+    whole, less = (crossed_interval(some, (-9, 9)) for some in (values, missing))
     np.testing.assert_allclose(whole, less, atol=0.3)
     assert less[0] < np.nanmean(missing) < less[1]

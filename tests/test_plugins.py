@@ -24,8 +24,8 @@ from pati import catalogue, cli, evidence, pipeline, plugins, showcase, terminal
 from pati.augment import Draws, augment, augmentations
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
+from pati.evaluation.metrics import metrics, summary
 from pati.explain.cams import explainers
-from pati.metrics import metrics, summary
 from pati.models import Options, build, models
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
@@ -172,7 +172,7 @@ def test_loading_twice_is_harmless_and_an_edited_file_counts(plugin: Path) -> No
 def test_other_kinds_are_remembered_too(tmp_path: Path) -> None:
     path = tmp_path / "more.py"
     path.write_text(
-        "from pati.augment import augmentations\nfrom pati.metrics import metrics\n"
+        "from pati.augment import augmentations\nfrom pati.evaluation.metrics import metrics\n"
         "from pati.explain.cams import explainers\n"
         "def nothing(*anything):\n    'Nothing.'\n"
         "for registry in (augmentations, metrics, explainers):\n    registry.register('nothing')(nothing)\n"
@@ -405,7 +405,11 @@ def test_a_factory_may_compute_with_what_it_makes(plugin: Path, shapes: Path, tm
 
 def loaded(path: Path, kind: str, body: str, *, head: str = "") -> None:
     """A plugin that registers one function `mine` of this kind."""
-    registry = {"metrics": "pati.metrics", "augmentations": "pati.augment", "explainers": "pati.explain.cams"}[kind]
+    registry = {
+        "metrics": "pati.evaluation.metrics",
+        "augmentations": "pati.augment",
+        "explainers": "pati.explain.cams",
+    }[kind]
     path.write_text(
         f"import torch\nfrom {registry} import {kind}\n{head}\n"
         f"@{kind}.register('mine')\ndef mine(*given):\n    'Mine.'\n    {body}\n"

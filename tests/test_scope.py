@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from pati import scope
 from pati.evaluate import batch_answers, batch_logits
+from pati.evaluation import out_of_distribution
+from pati.evaluation.out_of_distribution import Scope
 from pati.models import Options, folded, models
-from pati.scope import Scope
 
 
 def drawn(count: int, *, features: int = 40, seed: int = 0, shift: float = 0.0) -> torch.Tensor:
@@ -30,7 +30,7 @@ def test_moments_are_the_channels_own() -> None:
     values = torch.randn(3, 4, 5, 6)
     flat = values.numpy().reshape(3, 4, -1)
     expected = np.concatenate([np.abs(flat).mean(2), flat.std(2)], 1)
-    np.testing.assert_allclose(scope.moments(values).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(out_of_distribution.moments(values).numpy(), expected, rtol=1e-5)
 
 
 def test_distance_equals_the_whole_covariances(made: Scope) -> None:
@@ -68,16 +68,18 @@ def test_usual_photos_are_odd_as_seldom_as_is_said(made: Scope) -> None:
 
 def test_strange_and_unsure_photos_are_odd(made: Scope) -> None:
     sure = torch.full((200,), 0.9)
-    assert (made.familiarity(drawn(200, seed=9, shift=2.0), sure) <= scope.ODD).all()
+    assert (made.familiarity(drawn(200, seed=9, shift=2.0), sure) <= out_of_distribution.ODD).all()
     usual = drawn(200, seed=9)
     assert made.familiarity(usual, torch.full((200,), 1e-4)).mean() < made.familiarity(usual, sure).mean() / 5
 
 
 def test_by_fewer_photos_none_can_be_odd() -> None:
     oddest = drawn(1, seed=9, shift=100.0)
-    for count in (scope.FEWEST - 1, scope.FEWEST):
+    for count in (out_of_distribution.FEWEST - 1, out_of_distribution.FEWEST):
         found = Scope.of(drawn(100), drawn(count, seed=1), torch.linspace(0.5, 1, count))
-        assert bool(found.familiarity(oddest, torch.zeros(1)) <= scope.ODD) == (count == scope.FEWEST)
+        assert bool(found.familiarity(oddest, torch.zeros(1)) <= out_of_distribution.ODD) == (
+            count == out_of_distribution.FEWEST
+        )
 
 
 def test_the_same_photos_make_the_same_scope(made: Scope) -> None:
@@ -114,5 +116,5 @@ def test_looking_at_the_stages_changes_no_answer(name: str) -> None:
             logits, moments = batch_answers(ready, images, mirror=mirror)
             torch.testing.assert_close(logits, batch_logits(ready, images, mirror=mirror), rtol=0, atol=0)
         seen = [net.stages[:end](images) for end in range(1, len(net.stages))]
-    expected = torch.cat([scope.moments(values) for values in seen], 1)
+    expected = torch.cat([out_of_distribution.moments(values) for values in seen], 1)
     torch.testing.assert_close(moments, expected, rtol=1e-3, atol=1e-4)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from scipy.ndimage import laplace
 
-from pati import slices
-from pati.metrics import unpaired_interval, wilson
+from pati.evaluation import slices
+from pati.evaluation.intervals import unpaired_interval, wilson
 from tests.conftest import draw
 
 PHOTOS = np.stack([np.asarray(draw("circle", number, 64)) for number in range(3)])

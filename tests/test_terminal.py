@@ -10,7 +10,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from pati import metrics, terminal
+from pati import terminal
+from pati.evaluation import metrics
 from pati.plan import Outline
 from pati.recipe import Recipe
 

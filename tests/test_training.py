@@ -18,7 +18,7 @@ from pati.data.loader import Samples, order
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.evaluate import logits_of
-from pati.metrics import macro_f1
+from pati.evaluation.metrics import macro_f1
 from pati.recipe import Recipe
 from pati.system.threads import Threads
 from tests.conftest import SHAPES, draw, settled

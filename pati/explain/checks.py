@@ -17,8 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pati import metrics
 from pati.errors import PatiError
+from pati.evaluation.intervals import crossed_interval
 from pati.explain.cams import Explainer
 from pati.models.blocks import Net
 
@@ -375,7 +375,7 @@ def alike(found: torch.Tensor) -> dict[str, Any]:
     if photos < FEWEST:
         return {"mean": None, "interval": [None, None], **counts}
     lonely = draws == 1 < known.shape[1]
-    interval = (None, None) if lonely else metrics.crossed_interval(values[known.any(1)][:, known.any(0)], (-1, 1))
+    interval = (None, None) if lonely else crossed_interval(values[known.any(1)][:, known.any(0)], (-1, 1))
     return {"mean": float(values[known].mean()), "interval": list(interval), **counts}
 
 
@@ -395,7 +395,7 @@ def verdict(measures: dict[str, Any], baseline: str) -> dict[str, list[str]]:
 def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0)) -> dict[str, Any]:
     """The mean over photos and its 95 % interval; `bounds`: what values could be."""
     found = values.double().cpu().numpy()
-    return {"mean": float(found.mean()), "interval": list(metrics.crossed_interval(found[:, None], bounds))}
+    return {"mean": float(found.mean()), "interval": list(crossed_interval(found[:, None], bounds))}
 
 
 def _better(gain: torch.Tensor) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from pati import metrics
 from pati.errors import PatiError
+from pati.evaluation.intervals import wilson
 from pati.explain import checks
 from pati.explain.cams import Explainer
 from pati.explain.checks import enlarged, mean
@@ -114,7 +114,7 @@ def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
         for measure, values in measures.items():
             row: dict[str, Any] = mean(values, (0.0, 1.0))
             if ((values == 0) | (values == 1)).all():  # a share of photos, which may be all of them
-                row["interval"] = list(metrics.wilson(float(values.sum()), len(values)))
+                row["interval"] = list(wilson(float(values.sum()), len(values)))
             if name not in BASELINES:
                 row["against"] = {other: mean(values - found[other][measure]) for other in BASELINES}
             result[name][measure] = row

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pati.metrics import unpaired_interval, wilson
+from pati.evaluation.intervals import unpaired_interval, wilson
 
 PARTS = 4
 FEW = 30  # photos: a part with fewer tells little

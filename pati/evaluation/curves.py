@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pati.metrics import resamples, wilson
+from pati.evaluation.intervals import resamples, wilson
 
 RESAMPLES = 1000
 FEW = 10  # photos, whose draws vary too little

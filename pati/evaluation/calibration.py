@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati.metrics import drawn_anew, wilson
+from pati.evaluation.intervals import drawn_anew, wilson
 
 BINS = 15
 HOTTEST = 20.0  # temperatures are looked for up to this and down to its reciprocal

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import calibration, curves, metrics, slices, suspects
-from pati.calibration import RISK, Calibration
-from pati.corruptions import CORRUPTIONS, corrupted
 from pati.data.manifest import Entry
-from pati.scope import FEWEST, ODD
+from pati.evaluation import calibration, curves, label_errors, metrics, slices
+from pati.evaluation.calibration import RISK, Calibration
+from pati.evaluation.corruptions import CORRUPTIONS, corrupted
+from pati.evaluation.intervals import log_loss_interval, mean_interval, wilson
+from pati.evaluation.out_of_distribution import FEWEST, ODD
 
 POINTS = 200  # of a curve: more can't be seen
 MOST_CURVES = 60  # classes: with more, each has too few photos to draw
@@ -54,14 +55,14 @@ def calibrated(
         "before": _reliability(logits, labels, 1.0),
         "after": _reliability(logits, labels, kept.temperature),
         "risk": RISK,
-        "risk_bound": metrics.wilson(0, kept.photos)[1],
+        "risk_bound": wilson(0, kept.photos)[1],
         "threshold": threshold if threshold <= 1 else None,
         "odd_needs": FEWEST,
         "odd": float(odd.mean()),
         "coverage": count / len(labels),
-        "coverage_interval": list(metrics.wilson(count, len(labels))),
+        "coverage_interval": list(wilson(count, len(labels))),
         "answered_accuracy": hits / count if count else None,
-        "answered_interval": list(metrics.wilson(hits, count)),
+        "answered_interval": list(wilson(hits, count)),
         "coverages": coverage[some].tolist(),
         "accuracies": (1 - risk[some]).tolist(),
     }
@@ -75,7 +76,7 @@ def _reliability(logits: torch.Tensor, labels: torch.Tensor, heat: float) -> dic
         "error_interval": list(interval),
         "error_by_chance": by_chance,
         "log_loss": metrics.log_loss(logits.double() / heat, labels),
-        "log_loss_interval": list(metrics.log_loss_interval(logits.double() / heat, labels)),
+        "log_loss_interval": list(log_loss_interval(logits.double() / heat, labels)),
         "bins": rows,
     }
 
@@ -127,7 +128,7 @@ def robustness(right: torch.Tensor) -> dict[str, Any]:
     """Accuracy by kind and strength of damage, of what `damaged` gives; `lost`: how much of it, on the same photos."""
 
     def row(hits: NDArray[np.float64]) -> dict[str, Any]:
-        return {"accuracy": float(hits.mean()), "interval": list(metrics.wilson(float(hits.sum()), len(hits)))}
+        return {"accuracy": float(hits.mean()), "interval": list(wilson(float(hits.sum()), len(hits)))}
 
     before, *others = right.T.numpy()
     kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in CORRUPTIONS}
@@ -138,7 +139,7 @@ def robustness(right: torch.Tensor) -> dict[str, Any]:
                 "strength": CORRUPTIONS[kind][1][level],
                 **row(after),
                 "lost": float(lost.mean()),
-                "lost_interval": list(metrics.mean_interval(lost, (-1, 1))),
+                "lost_interval": list(mean_interval(lost, (-1, 1))),
             }
         )
     return {"photos": len(before), "undamaged": row(before), "kinds": kinds}
@@ -159,9 +160,9 @@ def outside(familiarity: torch.Tensor, strange: torch.Tensor, unsure: Sequence[b
         "roc_area": found.roc_area,
         "roc_interval": list(found.roc_interval),
         "odd": odd / len(strange),
-        "odd_interval": list(metrics.wilson(odd, len(strange))),
+        "odd_interval": list(wilson(odd, len(strange))),
         "unsure": sum(unsure) / len(strange),
-        "unsure_interval": list(metrics.wilson(sum(unsure), len(strange))),
+        "unsure_interval": list(wilson(sum(unsure), len(strange))),
     }
 
 
@@ -190,7 +191,7 @@ def suspected(
     """Photos whose label is likely wrong, the most suspect first; those whose label a person has decided on are only
     counted, as `decided`."""
     probabilities = (logits.double() / heat).softmax(1).numpy()
-    order, believed = suspects.ranked(probabilities, labels.numpy())
+    order, believed = label_errors.ranked(probabilities, labels.numpy())
     rows = [
         {
             "path": entries[index].path,

@@ -1,0 +1,1 @@
+"""What answers are worth: scores, their intervals, calibration, and what lies outside of what was trained on."""
