@@ -77,9 +77,8 @@ def test_by_fewer_photos_none_can_be_odd() -> None:
     oddest = drawn(1, seed=9, shift=100.0)
     for count in (out_of_distribution.FEWEST - 1, out_of_distribution.FEWEST):
         found = Scope.of(drawn(100), drawn(count, seed=1), torch.linspace(0.5, 1, count))
-        assert bool(found.familiarity(oddest, torch.zeros(1)) <= out_of_distribution.ODD) == (
-            count == out_of_distribution.FEWEST
-        )
+        odd = bool(found.familiarity(oddest, torch.zeros(1)) <= out_of_distribution.ODD)
+        assert odd == (count == out_of_distribution.FEWEST)
 
 
 def test_the_same_photos_make_the_same_scope(made: Scope) -> None:
