@@ -22,10 +22,10 @@ import torch.nn.functional as F
 
 from pati import models, plan, speed
 from pati.augment import Draws, augment
-from pati.classifier import Classifier
 from pati.data import pack
 from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
+from pati.inference.classifier import Classifier
 from pati.optim import Optimizers
 from pati.recipe import Recipe
 from pati.system import machine

@@ -19,9 +19,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pati import evaluate, pipeline, plan, report, results
+from pati import pipeline, plan, report, results
 from pati.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
 from pati.evaluation import out_of_distribution
+from pati.inference import forward
 from pati.optim import one_cycle
 from pati.recipe import Recipe
 from pati.system.clock import TICK, Clock
@@ -305,10 +306,10 @@ def _run(
         (testing, testing, 1.0),
     )
     for count, fewest, cost in scored:
-        for start in range(0, count, evaluate.BATCH):
+        for start in range(0, count, forward.BATCH):
             if machine.clock.now() > until and start >= fewest:
                 break
-            machine.work(min(evaluate.BATCH, count - start) * cost * tier.answer)
+            machine.work(min(forward.BATCH, count - start) * cost * tier.answer)
     machine.work(results.EXPLAINING * tier.answer)
     machine.work(DRAWING, "python")
     _probe(machine, tier.answer, budget - report.WRITING * report_seconds(limits, pace), validation)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pati import checkpoint, models
-from pati.classifier import Classifier
 from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
+from pati.inference.classifier import Classifier
 
 RUNS = {"decode": 1_000_000, "model": 200_000}
 FLIPS = 500  # of each kind of file

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pati import __version__, included
-from pati.classifier import Classifier
+from pati.inference.classifier import Classifier
 from pati.run import Run
 from pati.system import files
 

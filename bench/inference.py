@@ -19,7 +19,7 @@ from bench.runs import trained
 from pati import Classifier
 from pati.data import pack
 from pati.data.sources.find import find_source
-from pati.evaluate import batch_logits
+from pati.inference.forward import batch_logits
 from pati.system import machine
 
 PHOTOS, BATCH, TURNS = 4096, 128, 7

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pati import augment, balance, evaluate, models, plan, speed, training
-from pati.classifier import Classifier
+from pati import augment, balance, models, plan, speed, training
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
+from pati.inference import forward
+from pati.inference.classifier import Classifier
 from pati.optim import Optimizers
 from pati.recipe import Recipe
 from pati.system import machine
@@ -68,7 +69,7 @@ def tier(rung: plan.Rung, batch: int, precision: str) -> dict[str, Any]:
         step(0, size)  # the first one is slower
         steps[str(size)] = [round(seconds(lambda size=size: step(1, size)), 5) for _ in range(STEPS)]
         passes[str(size)] = each(
-            lambda size=size: evaluate.logits_of(net, data, preprocess, device=CPU, precision=precision, size=size),
+            lambda size=size: forward.logits_of(net, data, preprocess, device=CPU, precision=precision, size=size),
             count,
         )
     made = Classifier(net, preprocess, ["cat", "dog"], mirror=rung.mirror, facts={})

@@ -25,12 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pati import augment, evaluate
+from pati import augment
 from pati.data import loader, pack
 from pati.data.audit.judge import manifest
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
+from pati.inference import forward
 from pati.models.blocks import Net, Residual
 from pati.optim import Optimizers
 from pati.recipe import Recipe
@@ -183,10 +184,10 @@ def run(what: Try, data: tuple[Samples, Samples, Preprocess, int]) -> dict[str, 
     seconds = time.monotonic() - started
     right = scored.targets.argmax(1)
     outcome: dict[str, Any] = {}
-    plain = evaluate.logits_of(net, scored, preprocess, device=torch.device("cpu"), size=what.score[0])
+    plain = forward.logits_of(net, scored, preprocess, device=torch.device("cpu"), size=what.score[0])
     outcome["unmirrored"] = round(100 * (plain.argmax(1) == right).float().mean().item(), 2)
     for size in what.score:
-        logits = evaluate.logits_of(net, scored, preprocess, device=torch.device("cpu"), size=size, mirror=True)
+        logits = forward.logits_of(net, scored, preprocess, device=torch.device("cpu"), size=size, mirror=True)
         outcome[f"{size} px"] = round(100 * (logits.argmax(1) == right).float().mean().item(), 2)
         outcome[f"loss at {size}"] = round(F.cross_entropy(logits, right).item(), 4)
     return {

@@ -27,9 +27,9 @@ CORPUS = Path(".fuzz")
 LARGEST = 30_000  # bytes of a photo
 
 with atheris.instrument_imports(include=["PIL", "pati"]):
-    from pati.classifier import Classifier
     from pati.data import decode
     from pati.errors import PatiError
+    from pati.inference.classifier import Classifier
 
 LIMITS = decode.Limits(bytes=1_000_000, pixels=200_000)  # small, so that a second sees hundreds of inputs
 

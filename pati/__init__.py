@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from pati.api import compare as compare
     from pati.api import load as load
     from pati.api import train as train
-    from pati.classifier import Classifier as Classifier
-    from pati.classifier import Explanation as Explanation
-    from pati.classifier import Prediction as Prediction
     from pati.data.preprocess import Preprocess as Preprocess
     from pati.errors import PatiError as PatiError
+    from pati.inference.classifier import Classifier as Classifier
+    from pati.inference.classifier import Explanation as Explanation
+    from pati.inference.classifier import Prediction as Prediction
     from pati.plugins import load_plugin as load_plugin
     from pati.recipe import Recipe as Recipe
 
@@ -21,10 +21,10 @@ __version__ = "0.1.0"
 
 # Loaded on first use: `import pati` must not import torch.
 _HOMES = {
-    "Classifier": "pati.classifier",
-    "Explanation": "pati.classifier",
+    "Classifier": "pati.inference.classifier",
+    "Explanation": "pati.inference.classifier",
     "PatiError": "pati.errors",
-    "Prediction": "pati.classifier",
+    "Prediction": "pati.inference.classifier",
     "Preprocess": "pati.data.preprocess",
     "Recipe": "pati.recipe",
     "compare": "pati.api",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pati import comparison, included, pipeline
-from pati.classifier import Classifier
+from pati.inference.classifier import Classifier
 from pati.recipe import Recipe
 from pati.terminal import Watch
 

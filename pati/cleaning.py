@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import evaluate, pipeline, plan, plugins, report
-from pati.classifier import Classifier
+from pati import pipeline, plan, plugins, report
 from pati.crossfit import CrossFit
 from pati.data import decisions, manifest
 from pati.data.decisions import Decision
@@ -29,6 +28,8 @@ from pati.data.manifest import Entry, Manifest
 from pati.data.sources.source import Columns
 from pati.errors import Interrupted, PatiError
 from pati.evaluation import label_errors
+from pati.inference import forward
+from pati.inference.classifier import Classifier
 from pati.pipeline import Listen, Prepared
 from pati.predictions import Predictions
 from pati.recipe import Recipe
@@ -183,8 +184,8 @@ def _looked(made: Classifier, ready: Prepared, listen: Listen) -> tuple[torch.Te
     """The run's logits `(N, K)` for all photos, and how far each one is from those trained on, `(N,)`."""
     assert made.scope is not None
     rows, logits, distances = ready.packed.of(ready.found.kept), [], []
-    for start in range(0, len(rows), evaluate.BATCH):
-        part = rows[start : start + evaluate.BATCH]
+    for start in range(0, len(rows), forward.BATCH):
+        part = rows[start : start + forward.BATCH]
         some, moments = made.answers(torch.from_numpy(ready.packed.pixels[part]))
         logits.append(some)
         distances.append(made.scope.distance(moments))

@@ -28,8 +28,8 @@ from pati import __version__  # noqa: E402
 from pati.errors import Interrupted, PatiError  # noqa: E402
 
 if TYPE_CHECKING:
-    from pati.classifier import Prediction
     from pati.data.sources.source import Columns
+    from pati.inference.classifier import Prediction
     from pati.recipe import Recipe
     from pati.terminal import Watch
 
@@ -554,7 +554,7 @@ def explain(
         raise PatiError("--shuffled-labels is a part of --check", "give both")
     if json:
         raise PatiError("--json is for --check and --boxes", "leave it out: pictures are drawn as PNGs")
-    from pati.classifier import Classifier, UnreadablePhoto
+    from pati.inference.classifier import Classifier, UnreadablePhoto
     from pati.report import figures
     from pati.system.files import write_bytes
     from pati.system.rounding import percent
@@ -598,8 +598,8 @@ def _test_explanations(
     json: bool,
 ) -> None:
     from pati import control, evidence, terminal
-    from pati.classifier import Classifier
     from pati.explain.cams import explainers
+    from pati.inference.classifier import Classifier
     from pati.inputs import expand
     from pati.system import machine
 
@@ -742,7 +742,7 @@ def predict(
         table, json (an array, one object a line), or csv.
     """
     from pati import output
-    from pati.classifier import Classifier
+    from pati.inference.classifier import Classifier
     from pati.inputs import expand, model_first
 
     model, photos = model_first(paths)

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from pati import plugins
-from pati.classifier import Classifier
 from pati.errors import PatiError
 from pati.evaluation.intervals import RESAMPLES, bootstrapped, paired_interval, resampled, unpaired_interval
+from pati.inference.classifier import Classifier
 from pati.models.counting import cost_of
 from pati.predictions import Predictions
 from pati.recipe import Recipe

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from pati import evidence, pipeline, plugins
-from pati.classifier import Classifier
 from pati.errors import Interrupted
 from pati.explain import checks
 from pati.explain.cams import explainer
+from pati.inference.classifier import Classifier
 from pati.pipeline import Listen
 from pati.recipe import Recipe
 from pati.run import Run

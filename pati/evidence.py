@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati.classifier import Classifier
 from pati.data import decode
 from pati.data.sources.tables import COLUMNS, tidy
 from pati.errors import PatiError
@@ -20,6 +19,7 @@ from pati.evaluation.analysis import spread
 from pati.explain import checks, localise
 from pati.explain.cams import explainer
 from pati.explain.checks import FEWEST
+from pati.inference.classifier import Classifier
 from pati.system.files import read_csv
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pati.classifier import Refused
 from pati.data.decode import Unreadable, is_photo_name, is_system_file
 from pati.data.sources.source import natural
 from pati.data.sources.storage import inside
 from pati.errors import PatiError
+from pati.inference.classifier import Refused
 
 
 def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
-from pati.classifier import Prediction
+from pati.inference.classifier import Prediction
 from pati.system.files import printable
 from pati.system.rounding import percent
 

@@ -24,10 +24,9 @@ from typing import Any
 
 import torch
 
-from pati import balance, classifier, evaluate, models, plan, plugins, report, results
+from pati import balance, models, plan, plugins, report, results
 from pati import budget as budgets
 from pati.budget import Budget
-from pati.classifier import Classifier, Refused
 from pati.data import decode, loader, pack
 from pati.data.audit.judge import manifest
 from pati.data.audit.pool import Progress, read_all
@@ -44,6 +43,8 @@ from pati.errors import Interrupted, PatiError
 from pati.evaluation import analysis, metrics, out_of_distribution
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.out_of_distribution import Scope
+from pati.inference import classifier, forward
+from pati.inference.classifier import Classifier, Refused
 from pati.models import Net
 from pati.plan import Outline, Plan
 from pati.predictions import Predictions, Split
@@ -544,7 +545,7 @@ def time_answers(made: Classifier, ready: Prepared) -> tuple[float, float]:
 
     def validate(pixels: torch.Tensor) -> None:  # of the same photos
         precision = ready.recipe.precision or "float32"
-        evaluate.logits_of(made.net, some, ready.preprocess, device=ready.device, precision=precision)
+        forward.logits_of(made.net, some, ready.preprocess, device=ready.device, precision=precision)
 
     photos = pixels.cpu().numpy()
     taken = [[results.seconds_to_answer(ask, photos) for ask in (made.answers, validate)] for _ in range(TIMES)]
@@ -566,11 +567,11 @@ class _Scoring:
         some from everywhere, `FEWEST_SCORED` at least."""
         order = torch.arange(len(data)) if until == math.inf else loader.order(0, 0, len(data))
         parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for start in range(0, len(order), evaluate.BATCH):
+        for start in range(0, len(order), forward.BATCH):
             at = clock.now()
             if at > until and start >= FEWEST_SCORED:
                 break
-            pixels, _ = data.at(order[start : start + evaluate.BATCH])
+            pixels, _ = data.at(order[start : start + forward.BATCH])
             parts.append(self.made.answers(pixels))
             if self._following is not None:
                 taken = clock.now() - at
@@ -587,7 +588,7 @@ class _Scoring:
         """Moments of the samples: of all, or of as many as there is time for until then, `scope.FEWEST_PHOTOS` at
         least."""
         parts: list[torch.Tensor] = []
-        for pixels, _ in data.in_order(evaluate.BATCH):
+        for pixels, _ in data.in_order(forward.BATCH):
             if clock.now() > until and sum(map(len, parts)) >= out_of_distribution.FEWEST_PHOTOS:
                 break
             parts.append(self.made.moments(pixels))
@@ -636,7 +637,7 @@ def _score(
 
 def logits(made: Classifier, data: Samples) -> torch.Tensor:
     """A classifier's logits `float32 (N, K)` of all samples, on the CPU."""
-    return torch.cat([made.logits(pixels) for pixels, _ in data.in_order(evaluate.BATCH)])
+    return torch.cat([made.logits(pixels) for pixels, _ in data.in_order(forward.BATCH)])
 
 
 def _measure(

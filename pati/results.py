@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from pati import report
-from pati.classifier import Classifier, Prediction
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.data.preprocess import Photo
@@ -24,6 +23,7 @@ from pati.evaluation import analysis, metrics
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.explain.checks import Values
+from pati.inference.classifier import Classifier, Prediction
 from pati.predictions import Predictions
 from pati.recipe import Recipe
 from pati.run import Run

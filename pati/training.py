@@ -24,8 +24,8 @@ from pati.data import loader
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.errors import Diverged, Interrupted
-from pati.evaluate import logits_of
 from pati.evaluation.metrics import macro_f1
+from pati.inference.forward import logits_of
 from pati.mixing import mix
 from pati.models import Net
 from pati.optim import Optimizers

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from pati import pipeline
-from pati.classifier import Classifier, Prediction
 from pati.data import decode
 from pati.data.audit import pool
 from pati.data.audit.pool import read_all
 from pati.data.manifest import Manifest
+from pati.inference.classifier import Classifier, Prediction
 from pati.inputs import expand
 from pati.recipe import Recipe
 from tests.bad_files import FILES, KINDS, jpeg

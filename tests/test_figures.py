@@ -10,8 +10,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from pati.classifier import Explanation, Prediction
 from pati.data.preprocess import Preprocess
+from pati.inference.classifier import Explanation, Prediction
 from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
 from tests.test_pages import contrast

@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pati import classifier, models
+from pati import models
 from pati.data.preprocess import Preprocess
 from pati.explain.cams import explainers
+from pati.inference import classifier
 from pati.models import blocks, counting
 from pati.optim import Optimizers
 from pati.recipe import Recipe, presets

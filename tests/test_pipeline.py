@@ -20,12 +20,13 @@ import safetensors.torch
 from rich.console import Console
 
 import pati
-from pati import evaluate, pipeline, plan, results, terminal
+from pati import pipeline, plan, results, terminal
 from pati.budget import Pace
 from pati.data.manifest import Manifest
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
+from pati.inference import forward
 from pati.recipe import Recipe
 from pati.run import Run
 from pati.system import clock
@@ -247,7 +248,7 @@ def test_a_late_scoring_leaves_validation_photos_out_and_says_so(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "FEWEST_SCORED", 4)
-    monkeypatch.setattr(evaluate, "BATCH", 4)
+    monkeypatch.setattr(forward, "BATCH", 4)
     now, late = clock.now, [0.0]
 
     def train(*arguments: Any, **rest: Any) -> State:

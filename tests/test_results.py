@@ -15,13 +15,13 @@ import torch
 
 import pati
 from pati import cli, pipeline, report, results
-from pati.classifier import Classifier
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.errors import PatiError
 from pati.evaluation import analysis
 from pati.evaluation.calibration import Calibration
+from pati.inference.classifier import Classifier
 from pati.recipe import Recipe
 from pati.report import GROUPS, pick_examples
 from pati.report.told import told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pati import output
-from pati.classifier import Prediction
+from pati.inference.classifier import Prediction
 from pati.system.rounding import careful
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from pati.evaluate import batch_answers, batch_logits
 from pati.evaluation import out_of_distribution
 from pati.evaluation.out_of_distribution import Scope
+from pati.inference.forward import batch_answers, batch_logits
 from pati.models import Options, folded, models
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pati import speed
-from pati.classifier import Classifier
 from pati.errors import PatiError
+from pati.inference.classifier import Classifier
 from pati.system import machine
 from tests.conftest import draw, jpeg
 

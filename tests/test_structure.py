@@ -25,7 +25,7 @@ FLOORS = (
     {"results", "evidence"},
     {"comparison", "lr_find"},
     {"report"},
-    {"training", "evaluate", "classifier"},
+    {"training", "inference"},
     {"plan", "speed", "run", "predictions", "checkpoint"},
     {
         "explain",

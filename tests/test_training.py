@@ -17,8 +17,8 @@ from pati.budget import Budget, Pace
 from pati.data.loader import Samples, order
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
-from pati.evaluate import logits_of
 from pati.evaluation.metrics import macro_f1
+from pati.inference.forward import logits_of
 from pati.recipe import Recipe
 from pati.system.threads import Threads
 from tests.conftest import SHAPES, draw, settled

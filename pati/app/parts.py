@@ -19,10 +19,10 @@ from streamlit.navigation.page import StreamlitPage
 
 from pati.app.settings import Settings
 from pati.app.words import WORDS
-from pati.classifier import Classifier, Explanation, Prediction
 from pati.data import decode
 from pati.data.decode import Unreadable
 from pati.errors import PatiError
+from pati.inference.classifier import Classifier, Explanation, Prediction
 from pati.report import figures
 from pati.report.told import told
 from pati.run import Run

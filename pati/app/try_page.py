@@ -16,9 +16,9 @@ from pati import included, output
 from pati.app import parts
 from pati.app.gallery import Tested, tested
 from pati.app.parts import classifier, percent, percent_sign, plain, reason, say, say_class, say_photo, settings, t
-from pati.classifier import Classifier, Prediction, UnreadablePhoto
 from pati.errors import PatiError
 from pati.explain.cams import explainers
+from pati.inference.classifier import Classifier, Prediction, UnreadablePhoto
 from pati.report import figures
 
 SOURCES = ("upload", "camera", "sample")

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati.classifier import Explanation
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
+from pati.inference.classifier import Explanation
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.told import told

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from pati.classifier import Explanation
+from pati.inference.classifier import Explanation
 
 Tile = NDArray[np.uint8] | None  # (H, W, 3)
 

@@ -30,10 +30,10 @@ from pati import plugins
 from pati.data import decode
 from pati.data.preprocess import Photo, Preprocess
 from pati.errors import PatiError
-from pati.evaluate import BATCH, batch_answers, batch_logits, batch_moments
 from pati.evaluation.calibration import RISK, Calibration
 from pati.evaluation.out_of_distribution import ODD, SIZES, Scope
 from pati.explain.cams import explainer
+from pati.inference.forward import BATCH, batch_answers, batch_logits, batch_moments
 from pati.models import Net, Options, channels_last, folded, models, without_memory
 from pati.recipe import field_named
 from pati.system import files, machine
