@@ -134,7 +134,7 @@ MEASUREMENTS = {
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    from pati.run import versions
+    from pati.runs.run import versions
 
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),

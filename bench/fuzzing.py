@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pati import checkpoint, models
+from pati import models
 from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
 from pati.inference.classifier import Classifier
+from pati.runs import checkpoint
 
 RUNS = {"decode": 1_000_000, "model": 200_000}
 FLIPS = 500  # of each kind of file

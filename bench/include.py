@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pati import __version__, included
 from pati.inference.classifier import Classifier
-from pati.run import Run
+from pati.runs.run import Run
 from pati.system import files
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from pati import checkpoint, models
+from pati import models
 from pati.optim import Optimizers
 from pati.recipe import Recipe
+from pati.runs import checkpoint
 from pati.training import CHECKPOINT_SECONDS
 from tests.conftest import settled, write_shapes
 from tests.test_killed import weights

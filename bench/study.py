@@ -32,9 +32,9 @@ from bench.command import commit, measured
 from bench.runs import KEPT, facts, trained
 from pati import pipeline
 from pati.data.manifest import Entry
-from pati.predictions import Predictions
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs.predictions import Predictions
+from pati.runs.run import Run
 from pati.system.machine import cores
 
 # Family -> options of `pati train`; the house net is what is trained where nothing is named.

@@ -31,9 +31,9 @@ from pati.evaluation import label_errors
 from pati.inference import forward
 from pati.inference.classifier import Classifier
 from pati.pipeline import Listen, Prepared
-from pati.predictions import Predictions
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs.predictions import Predictions
+from pati.runs.run import Run
 from pati.system import clock, files, threads
 from pati.system.files import is_text
 

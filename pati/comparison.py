@@ -23,9 +23,9 @@ from pati.errors import PatiError
 from pati.evaluation.intervals import RESAMPLES, bootstrapped, paired_interval, resampled, unpaired_interval
 from pati.inference.classifier import Classifier
 from pati.models.counting import cost_of
-from pati.predictions import Predictions
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs.predictions import Predictions
+from pati.runs.run import Run
 
 ALPHA = 0.05  # a smaller p is called a difference
 MOST_EACH_WITH_EACH = 4  # more runs are compared with the first one only

@@ -21,7 +21,7 @@ from pati.explain.cams import explainer
 from pati.inference.classifier import Classifier
 from pati.pipeline import Listen
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs.run import Run
 
 
 def shuffled_labels(

@@ -47,9 +47,9 @@ from pati.inference import classifier, forward
 from pati.inference.classifier import Classifier, Refused
 from pati.models import Net
 from pati.plan import Outline, Plan
-from pati.predictions import Predictions, Split
 from pati.recipe import Recipe
-from pati.run import Run, versions
+from pati.runs.predictions import Predictions, Split
+from pati.runs.run import Run, versions
 from pati.speed import of_python, of_reading, of_training
 from pati.system import clock, files, machine, threads
 from pati.system.threads import Threads

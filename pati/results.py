@@ -24,9 +24,9 @@ from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.explain.checks import Values
 from pati.inference.classifier import Classifier, Prediction
-from pati.predictions import Predictions
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs.predictions import Predictions
+from pati.runs.run import Run
 from pati.system import clock
 
 METHOD = "grad-cam"  # whose maps are checked

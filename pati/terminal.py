@@ -25,7 +25,7 @@ from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
 from pati.errors import Interrupted, PatiError
-from pati.run import Run
+from pati.runs.run import Run
 from pati.system.files import printable
 from pati.system.rounding import hundredths, percent, rate
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pati import balance, checkpoint, losses, speed
+from pati import balance, losses, speed
 from pati.augment import Draws, augment
 from pati.balance import Balance
 from pati.budget import Pace, after_look, after_other_work, after_pass
@@ -31,6 +31,7 @@ from pati.models import Net
 from pati.optim import Optimizers
 from pati.plan import Plan
 from pati.recipe import Recipe
+from pati.runs import checkpoint
 from pati.system import clock
 from pati.system.threads import Threads
 

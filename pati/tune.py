@@ -26,7 +26,7 @@ from pati.errors import Diverged, Interrupted, PatiError
 from pati.evaluation import metrics
 from pati.pipeline import Listen, Prepared
 from pati.recipe import Recipe
-from pati.run import versions
+from pati.runs.run import versions
 from pati.study import STORAGE_ERRORS, Settings, Study, alone, chosen_fields, space
 from pati.system import clock, files
 

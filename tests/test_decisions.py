@@ -15,7 +15,7 @@ from pati.data import decisions
 from pati.data.manifest import Manifest
 from pati.errors import Interrupted, PatiError
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs.run import Run
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, batch=16)
 

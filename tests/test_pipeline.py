@@ -28,7 +28,7 @@ from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.inference import forward
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs.run import Run
 from pati.system import clock
 from pati.training import State
 from tests.conftest import draw, jpeg, write_shapes

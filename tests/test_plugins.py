@@ -29,7 +29,7 @@ from pati.explain.cams import explainers
 from pati.models import Options, build, models
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs.run import Run
 from tests.conftest import draw, settled
 from tests.test_classifier import edited
 from tests.test_killed import weights

@@ -26,7 +26,7 @@ from pati.recipe import Recipe
 from pati.report import GROUPS, pick_examples
 from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
-from pati.run import Run
+from pati.runs.run import Run
 from tests.conftest import write_shapes
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pati import checkpoint, pipeline
+from pati import pipeline
 from pati import training as loop
 from pati.errors import PatiError
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs import checkpoint
+from pati.runs.run import Run
 from pati.system import files
 from tests.conftest import write_shapes
 from tests.test_killed import OPTIONS, command, epochs_done, start, weights
@@ -165,10 +166,10 @@ def test_what_a_killed_process_was_writing_is_cleared_away(stopped_run: Path) ->
 # After its third checkpoint the disk is filled, save for some bytes.
 FILLING = """
 import os, sys
-import pati.training, pati.checkpoint
+import pati.training, pati.runs.checkpoint
 pati.training.CHECKPOINT_SECONDS, pati.training.CHECKPOINT_SHARE = 0.0, float("inf")
 left, ballast = int(sys.argv.pop(1)), sys.argv.pop(1)
-save, count = pati.checkpoint.save, 0
+save, count = pati.runs.checkpoint.save, 0
 
 def filling(*arguments, **options):
     global count

@@ -26,7 +26,7 @@ FLOORS = (
     {"comparison", "lr_find"},
     {"report"},
     {"training", "inference"},
-    {"plan", "speed", "run", "predictions", "checkpoint"},
+    {"plan", "speed", "runs"},
     {
         "explain",
         "models",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pati import checkpoint, models, plan
+from pati import models, plan
 from pati import training as loop
 from pati.budget import Budget, Pace
 from pati.data.loader import Samples, order
@@ -20,6 +20,7 @@ from pati.errors import Interrupted, PatiError
 from pati.evaluation.metrics import macro_f1
 from pati.inference.forward import logits_of
 from pati.recipe import Recipe
+from pati.runs import checkpoint
 from pati.system.threads import Threads
 from tests.conftest import SHAPES, draw, settled
 

@@ -18,7 +18,7 @@ from pati.data.manifest import Manifest
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.report import figures
-from pati.run import Run
+from pati.runs.run import Run
 from pati.system import files
 
 FOLDS = 3

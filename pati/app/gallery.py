@@ -15,9 +15,9 @@ from pati.app.settings import Settings
 from pati.data import decode
 from pati.data.manifest import Entry, Manifest
 from pati.data.sources import storage
-from pati.predictions import Predictions
 from pati.report import figures
-from pati.run import Run
+from pati.runs.predictions import Predictions
+from pati.runs.run import Run
 
 SIDE = 200  # px
 

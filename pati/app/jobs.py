@@ -21,7 +21,7 @@ from typing import Any
 from pati import plugins
 from pati.errors import PatiError
 from pati.recipe import Recipe
-from pati.run import Run, claimed
+from pati.runs.run import Run, claimed
 from pati.system import files
 
 BEGIN_SECONDS = 15.0  # in which a process must have taken its lock

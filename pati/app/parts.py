@@ -25,7 +25,7 @@ from pati.errors import PatiError
 from pati.inference.classifier import Classifier, Explanation, Prediction
 from pati.report import figures
 from pati.report.told import told
-from pati.run import Run
+from pati.runs.run import Run
 
 UPLOAD_MB = 50  # of one file
 SHOWN = 768  # px, the longer side of a photo as it is shown

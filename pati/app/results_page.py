@@ -11,7 +11,7 @@ from pati.app.gallery import Tested, tested
 from pati.app.parts import number, percent, percent_sign, plain, say_photo, settings, t
 from pati.errors import PatiError
 from pati.recipe import Recipe
-from pati.run import Run
+from pati.runs.run import Run
 
 MOST_CELLS = 8  # classes whose confusion matrix is shown as a whole; of more, the most frequent confusions
 MOST_PAIRS = 12

@@ -24,7 +24,7 @@ from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.words import WORDS as REPORT
-from pati.run import Run
+from pati.runs.run import Run
 
 MINUTES = (1, 2, 5, 10, 30, 60)
 DEEPEST = 3  # folders below the root are offered; others can be typed

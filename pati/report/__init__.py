@@ -25,7 +25,7 @@ from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
-from pati.run import Run
+from pati.runs.run import Run
 from pati.system import clock, files
 from pati.system.files import printable
 from pati.system.rounding import careful, percent, rate

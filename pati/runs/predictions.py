@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pati.run import Run
+from pati.runs.run import Run
 from pati.system import files
 
 
