@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pati import comparison, included, pipeline
+from pati import comparison, pipeline
 from pati.inference.classifier import Classifier
+from pati.models import included
 from pati.recipe import Recipe
 from pati.terminal import Watch
 

@@ -900,7 +900,7 @@ def _watch() -> Iterator[Watch]:
 
 def _named(model: Path | None) -> Path:
     """The model to answer with: the included one, and saying so, where none was named."""
-    from pati import included
+    from pati.models import included
     from pati.terminal import say
 
     if model is None:

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 import pati
-from pati import included, pipeline
+from pati import pipeline
 from pati.data.sources import storage
+from pati.models import included
 from pati.recipe import Recipe
 from tests.conftest import jpeg
 from tests.test_cli import pati as run

@@ -39,7 +39,7 @@ FLOORS = (
         "data",
         "budget",
     },
-    {"recipe", "plugins", "included", "system"},
+    {"recipe", "plugins", "system"},
     {"registry", "errors", "__init__"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pati import included
 from pati.errors import PatiError
+from pati.models import included
 from pati.system.files import cache_folder
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import streamlit as st
 
-from pati import included, output
+from pati import output
 from pati.app import parts
 from pati.app.gallery import Tested, tested
 from pati.app.parts import classifier, percent, percent_sign, plain, reason, say, say_class, say_photo, settings, t
 from pati.errors import PatiError
 from pati.explain.cams import explainers
 from pati.inference.classifier import Classifier, Prediction, UnreadablePhoto
+from pati.models import included
 from pati.report import figures
 
 SOURCES = ("upload", "camera", "sample")
