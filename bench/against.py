@@ -14,10 +14,10 @@ from typing import Any
 from unittest import mock
 
 from bench.command import commit, environment
-from pati import plan
 from pati.data import pack
 from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
+from pati.training import plan
 
 BASE = "9c1e5ec"
 SEEDS = {1: (0, 1, 2), 2: (0, 1, 2), 5: (0, 1), 10: (0,)}  # by minutes

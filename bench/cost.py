@@ -20,15 +20,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pati import models, plan, speed
-from pati.augment import Draws, augment
+from pati import models
 from pati.data import pack
 from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
 from pati.inference.classifier import Classifier
-from pati.optim import Optimizers
 from pati.recipe import Recipe
 from pati.system import machine
+from pati.training import plan, speed
+from pati.training.augment import Draws, augment
+from pati.training.optim import Optimizers
 from tests.conftest import settled
 
 BATCH = 128

@@ -1,6 +1,6 @@
 """Runs by budget on simulated machines: is the budget kept, and used, whatever else the machine does?
 
-The control is pati's own (`pati.budget`, `pati.plan`, `pati.system.clock`); what the machine takes is recorded
+The control is pati's own (`pati.training.budget` and `plan`, `pati.system.clock`); what the machine takes is recorded
 (`python -m bench step_times`), and stretched as if other programs were at work. Nothing is trained.
 """
 
@@ -19,14 +19,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pati import pipeline, plan, report, results
-from pati.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
+from pati import pipeline, report, results
 from pati.evaluation import out_of_distribution
 from pati.inference import forward
-from pati.optim import one_cycle
 from pati.recipe import Recipe
 from pati.system.clock import TICK, Clock
-from pati.training import LOOK_SECONDS
+from pati.training import plan
+from pati.training.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
+from pati.training.loop import LOOK_SECONDS
+from pati.training.optim import one_cycle
 
 STEP_TIMES = Path(__file__).parent / "results" / "step_times.json"
 MINUTES = (1, 2, 5, 10, 30, 60)

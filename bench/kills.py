@@ -20,7 +20,7 @@ PHOTOS = 2000
 
 # The checkpoint is due every 30 s; a short run needs one more often to be killed behind one.
 OFTEN = (
-    "import pati.training as loop; loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = 1.0, 1.0; "
+    "import pati.training.loop as loop; loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = 1.0, 1.0; "
     "from pati.cli import main; main()"
 )
 

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from pati import models
-from pati.optim import Optimizers
 from pati.recipe import Recipe
 from pati.runs import checkpoint
-from pati.training import CHECKPOINT_SECONDS
+from pati.training.loop import CHECKPOINT_SECONDS
+from pati.training.optim import Optimizers
 from tests.conftest import settled, write_shapes
 from tests.test_killed import weights
 
@@ -27,7 +27,7 @@ KILLS, CHAIN = 100, 5  # kills at least, and how many of them one run must bear
 OPTIONS = ("--epochs", "12", "--size", "48", "--set", "batch=32")
 INTERVAL = 0.5  # seconds between checkpoints here: a run must be short to be killed so often
 OFTEN = (
-    f"import pati.training as loop; loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = {INTERVAL}, 1.0; "
+    f"import pati.training.loop as loop; loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = {INTERVAL}, 1.0; "
     "from pati.cli import main; main()"
 )
 

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pati import augment, balance, models, plan, speed, training
+from pati import models
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.inference import forward
 from pati.inference.classifier import Classifier
-from pati.optim import Optimizers
 from pati.recipe import Recipe
 from pati.system import machine
+from pati.training import augment, balance, loop, plan, speed
+from pati.training.optim import Optimizers
 from tests.conftest import settled
 
 BATCHES = (16, 64, 128)
@@ -57,7 +58,7 @@ def tier(rung: plan.Rung, batch: int, precision: str) -> dict[str, Any]:
     def step(number: int, size: int) -> None:
         net.train()
         keys = torch.randperm(count)[:batch]
-        loss, _, _ = training.forward(
+        loss, _, _ = loop.forward(
             net, data, keys, balanced, preprocess, recipe, epoch=0, step=number, size=size, device=CPU
         )
         loss.backward()  # type: ignore[no-untyped-call]

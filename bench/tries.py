@@ -6,7 +6,7 @@ Each TRY is a JSON object with fields of `Try`, for example
 
 Trains on the training split less 3,000 photos and scores those with the validation split (about 4,900 photos, ± 0.3
 points), mirror images averaged. The test split is never looked at. One JSON line a try; the loop is that of
-`pati/training.py` without checkpoints, so that a change can be tried here in a line before it earns its place there.
+`pati/training/loop.py` without checkpoints: a change can be tried here in a line before it earns its place there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pati import augment
 from pati.data import loader, pack
 from pati.data.audit.judge import manifest
 from pati.data.loader import Samples
@@ -33,9 +32,10 @@ from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
 from pati.inference import forward
 from pati.models.blocks import Net, Residual
-from pati.optim import Optimizers
 from pati.recipe import Recipe
 from pati.system import machine
+from pati.training import augment
+from pati.training.optim import Optimizers
 from tests.conftest import settled
 
 HELD_OUT = 3000

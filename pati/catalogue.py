@@ -12,11 +12,11 @@ from pati.registry import Registry
 
 def registries() -> dict[str, Registry[Any]]:
     """Every catalogue by the name that `pati list` takes."""
-    from pati.augment import augmentations
     from pati.data.sources.known_sets import datasets
     from pati.evaluation.metrics import metrics
     from pati.explain.cams import explainers
     from pati.models import models
+    from pati.training.augment import augmentations
 
     return {
         "models": models,

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import pipeline, plan, plugins, report
+from pati import pipeline, plugins, report
 from pati.crossfit import CrossFit
 from pati.data import decisions, manifest
 from pati.data.decisions import Decision
@@ -36,6 +36,7 @@ from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import clock, files, threads
 from pati.system.files import is_text
+from pati.training import plan
 
 COLUMNS = ("path", "sha256", "split", "label", "why", "answer", "label_probability", "decision", "new_label")
 REASONS = ("two-classes", "label", "odd")  # in the order in which they are shown

@@ -285,10 +285,10 @@ def lr_find(
         Steps of training, 20 or more.
     """
     from pati import pipeline
-    from pati.lr_find import search
     from pati.report import figures
     from pati.system import files
     from pati.terminal import bar, say
+    from pati.training.lr_find import search
 
     if out.suffix.lower() != ".png" or out.is_dir():
         raise PatiError(f"--out wants the name of a PNG file, got {out}", "for example --out lr-find.png")

@@ -24,9 +24,7 @@ from typing import Any
 
 import torch
 
-from pati import balance, models, plan, plugins, report, results
-from pati import budget as budgets
-from pati.budget import Budget
+from pati import models, plugins, report, results
 from pati.data import decode, loader, pack
 from pati.data.audit.judge import manifest
 from pati.data.audit.pool import Progress, read_all
@@ -46,15 +44,18 @@ from pati.evaluation.out_of_distribution import Scope
 from pati.inference import classifier, forward
 from pati.inference.classifier import Classifier, Refused
 from pati.models import Net
-from pati.plan import Outline, Plan
 from pati.recipe import Recipe
 from pati.runs.predictions import Predictions, Split
 from pati.runs.run import Run, versions
-from pati.speed import of_python, of_reading, of_training
 from pati.system import clock, files, machine, threads
 from pati.system.threads import Threads
-from pati.training import State
-from pati.training import train as train_net
+from pati.training import balance, plan
+from pati.training import budget as budgets
+from pati.training.budget import Budget
+from pati.training.loop import State
+from pati.training.loop import train as train_net
+from pati.training.plan import Outline, Plan
+from pati.training.speed import of_python, of_reading, of_training
 
 Listen = Callable[[dict[str, Any]], None]
 FEWEST_SCORED = 384  # validation photos, however little time is left: confidence is calibrated by them

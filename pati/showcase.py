@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import mixing, plan
-from pati.augment import MOST, Draws, augment, augmentations
 from pati.data.decode import Unreadable
 from pati.data.preprocess import Preprocess
 from pati.data.sources import storage
@@ -27,6 +25,8 @@ from pati.errors import PatiError
 from pati.recipe import Recipe, field_named
 from pati.report import figures
 from pati.report.figures import Tile
+from pati.training import mixing, plan
+from pati.training.augment import MOST, Draws, augment, augmentations
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 HEADS = ("as it is", "1/4", "1/2", "3/4", "strongest")

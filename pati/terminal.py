@@ -299,7 +299,7 @@ def plain(value: Any) -> str:
 
 def check_document(found: Manifest) -> dict[str, Any]:
     """The audit's summary as plain values."""
-    from pati import balance  # it brings torch, which errors and downloads need not wait for
+    from pati.training import balance  # it brings torch, which errors and downloads need not wait for
 
     kept = found.kept
     widths, heights = sorted(entry.width for entry in kept), sorted(entry.height for entry in kept)

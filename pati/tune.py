@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pati import balance, pipeline, plan, plugins, report
+from pati import pipeline, plugins, report
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
@@ -29,6 +29,7 @@ from pati.recipe import Recipe
 from pati.runs.run import versions
 from pati.study import STORAGE_ERRORS, Settings, Study, alone, chosen_fields, space
 from pati.system import clock, files
+from pati.training import balance, plan
 
 if TYPE_CHECKING:
     import optuna

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
-from pati import plan
 from pati.data.sources.known_sets import mirror
 from pati.recipe import Recipe
+from pati.training import plan
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs so; the commands that tests start and stop would be deaf to Ctrl-C too.

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pati import augment as augment_module
-from pati.augment import MOST, OPERATIONS, Draws, augment, augmentations
 from pati.data.preprocess import Preprocess
 from pati.recipe import Recipe
+from pati.training import augment as augment_module
+from pati.training.augment import MOST, OPERATIONS, Draws, augment, augmentations
 from tests.conftest import draw
 
 NOTHING = Recipe(flip=0, rotate=0, crop=1, brightness=0, contrast=0, saturation=0, hue=0)

@@ -13,12 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pati import balance, models, plan
-from pati import training as loop
+from pati import models
 from pati.data.loader import Samples, order
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted
 from pati.recipe import Recipe, field_named
+from pati.training import balance, plan
+from pati.training import loop as loop
 from tests.conftest import settled
 from tests.test_training import TRAINING, VALIDATION
 

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from bench.disturbed import Disturbance, Spell, disturbances, failures, simulate
-from pati.budget import (
+from pati.training.budget import (
     AROUND,
     FORWARD,
     UNLIKE,

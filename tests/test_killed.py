@@ -17,10 +17,10 @@ from tests.conftest import write_shapes
 # A checkpoint every step, and slow enough that each phase can be hit.
 RUNNER = """
 import sys, time
-import pati.training, pati.results, pati.system.files, pati.data.audit.pool, pati.report.figures
+import pati.training.loop, pati.results, pati.system.files, pati.data.audit.pool, pati.report.figures
 # Nobody looks at figures here, and drawing them takes a third of such a training.
 pati.report.figures._svg, pati.report.figures._png = lambda figure: "<svg></svg>", lambda figure, **more: b""
-pati.training.CHECKPOINT_SECONDS, pati.training.CHECKPOINT_SHARE = 0.0, float("inf")
+pati.training.loop.CHECKPOINT_SECONDS, pati.training.loop.CHECKPOINT_SHARE = 0.0, float("inf")
 
 def slowed(module, name, seconds):
     before = getattr(module, name)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pati.losses import loss
+from pati.training.losses import loss
 
 
 def batch(seed: int = 0, photos: int = 6, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:

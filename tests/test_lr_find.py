@@ -8,10 +8,11 @@ import math
 import pytest
 import torch
 
-from pati import lr_find, models
+from pati import models
 from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
 from pati.recipe import Recipe, field_named
+from pati.training import lr_find
 from tests.conftest import settled
 from tests.test_training import TRAINING
 

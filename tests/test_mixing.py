@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pati import mixing
-from pati.augment import Draws
-from pati.mixing import mix
 from pati.recipe import Recipe
+from pati.training import mixing
+from pati.training.augment import Draws
+from pati.training.mixing import mix
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 BOTH = Recipe(mixup=1.0, cutmix=1.0)

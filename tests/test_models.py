@@ -14,8 +14,8 @@ from pati.data.preprocess import Preprocess
 from pati.explain.cams import explainers
 from pati.inference import classifier
 from pati.models import blocks, counting
-from pati.optim import Optimizers
 from pati.recipe import Recipe, presets
+from pati.training.optim import Optimizers
 from tests.conftest import settled
 
 NAMES = list(models.models)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from pati import models
-from pati.optim import SGD, Adam, Muon, Optimizers, one_cycle, orthogonalised, schedules
 from pati.recipe import Recipe, field_named
+from pati.training.optim import SGD, Adam, Muon, Optimizers, one_cycle, orthogonalised, schedules
 from tests.conftest import settled
 
 

@@ -20,8 +20,7 @@ import safetensors.torch
 from rich.console import Console
 
 import pati
-from pati import pipeline, plan, results, terminal
-from pati.budget import Pace
+from pati import pipeline, results, terminal
 from pati.data.manifest import Manifest
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
@@ -30,7 +29,9 @@ from pati.inference import forward
 from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.system import clock
-from pati.training import State
+from pati.training import plan
+from pati.training.budget import Pace
+from pati.training.loop import State
 from tests.conftest import draw, jpeg, write_shapes
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pati import budget, plan, speed
-from pati.budget import Budget, Pace
 from pati.errors import PatiError
-from pati.plan import Plan
 from pati.recipe import Recipe
+from pati.training import budget, plan, speed
+from pati.training.budget import Budget, Pace
+from pati.training.plan import Plan
 
 MACHINE = {"precision": "float32", "speed": 1500.0, "reading": 0.0005}
 

@@ -21,7 +21,6 @@ import torch
 
 import pati
 from pati import catalogue, cli, evidence, pipeline, plugins, showcase, terminal
-from pati.augment import Draws, augment, augmentations
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.metrics import metrics, summary
@@ -30,6 +29,7 @@ from pati.models import Options, build, models
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
 from pati.runs.run import Run
+from pati.training.augment import Draws, augment, augmentations
 from tests.conftest import draw, settled
 from tests.test_classifier import edited
 from tests.test_killed import weights
@@ -172,7 +172,7 @@ def test_loading_twice_is_harmless_and_an_edited_file_counts(plugin: Path) -> No
 def test_other_kinds_are_remembered_too(tmp_path: Path) -> None:
     path = tmp_path / "more.py"
     path.write_text(
-        "from pati.augment import augmentations\nfrom pati.evaluation.metrics import metrics\n"
+        "from pati.training.augment import augmentations\nfrom pati.evaluation.metrics import metrics\n"
         "from pati.explain.cams import explainers\n"
         "def nothing(*anything):\n    'Nothing.'\n"
         "for registry in (augmentations, metrics, explainers):\n    registry.register('nothing')(nothing)\n"
@@ -186,10 +186,12 @@ def test_other_kinds_are_remembered_too(tmp_path: Path) -> None:
 
 def test_what_a_plugin_imports_of_pati_stays_patis_own(plugin: Path, trained: Path) -> None:
     """In a fresh process, where the plugin's imports are the first of their modules."""
-    plugin.write_text("from pati.augment import augmentations\nfrom pati.models.scratch import scratch\n" + DOCUMENTED)
+    plugin.write_text(
+        "from pati.training.augment import augmentations\nfrom pati.models.scratch import scratch\n" + DOCUMENTED
+    )
     code = (
         f"import pati; pati.load_plugin({str(plugin)!r})\n"
-        "from pati.augment import augmentations; from pati.models import models\n"
+        "from pati.training.augment import augmentations; from pati.models import models\n"
         "print([n for r in (augmentations, models) for n in r if r.plugin(n)], 'pati-deep' in models)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 
 from pati import showcase
-from pati.augment import augmentations
 from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
 from pati.errors import PatiError
 from pati.recipe import Recipe, field_named
 from pati.report import figures
+from pati.training.augment import augmentations
 from tests.conftest import draw, settled, write_shapes
 
 NOTHING = Recipe(flip=0, rotate=0, crop=1, brightness=0, size=32)

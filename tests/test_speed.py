@@ -7,10 +7,10 @@ import time
 import pytest
 import torch
 
-from pati import speed
 from pati.errors import PatiError
 from pati.inference.classifier import Classifier
 from pati.system import machine
+from pati.training import speed
 from tests.conftest import draw, jpeg
 
 CPU = torch.device("cpu")

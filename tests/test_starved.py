@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from pati import pipeline
-from pati import training as loop
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.runs.run import Run
 from pati.system import files
+from pati.training import loop as loop
 from tests.conftest import write_shapes
 from tests.test_killed import OPTIONS, command, epochs_done, start, weights
 
@@ -166,8 +166,8 @@ def test_what_a_killed_process_was_writing_is_cleared_away(stopped_run: Path) ->
 # After its third checkpoint the disk is filled, save for some bytes.
 FILLING = """
 import os, sys
-import pati.training, pati.runs.checkpoint
-pati.training.CHECKPOINT_SECONDS, pati.training.CHECKPOINT_SHARE = 0.0, float("inf")
+import pati.training.loop, pati.runs.checkpoint
+pati.training.loop.CHECKPOINT_SECONDS, pati.training.loop.CHECKPOINT_SHARE = 0.0, float("inf")
 left, ballast = int(sys.argv.pop(1)), sys.argv.pop(1)
 save, count = pati.runs.checkpoint.save, 0
 
@@ -184,7 +184,7 @@ def filling(*arguments, **options):
                 pass
     return path
 
-pati.training.checkpoint.save = filling
+pati.training.loop.checkpoint.save = filling
 from pati.cli import main
 main()
 """

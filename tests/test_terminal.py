@@ -12,8 +12,8 @@ from rich.console import Console
 
 from pati import terminal
 from pati.evaluation import metrics
-from pati.plan import Outline
 from pati.recipe import Recipe
+from pati.training.plan import Outline
 
 
 def shown(**more: Any) -> str:

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pati import models, plan
-from pati import training as loop
-from pati.budget import Budget, Pace
+from pati import models
 from pati.data.loader import Samples, order
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
@@ -22,6 +20,9 @@ from pati.inference.forward import logits_of
 from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.system.threads import Threads
+from pati.training import loop as loop
+from pati.training import plan
+from pati.training.budget import Budget, Pace
 from tests.conftest import SHAPES, draw, settled
 
 CPU = torch.device("cpu")

@@ -42,7 +42,7 @@ from pati.study import (
     searchable,
     space,
 )
-from pati.training import State
+from pati.training.loop import State
 from tests.conftest import settled, write_shapes
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, batch=16)
@@ -270,7 +270,7 @@ def test_a_budget_ends_the_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     trained(lambda recipe: [0.5] if time.sleep(0.2) is None else [])
-    monkeypatch.setattr("pati.plan.REPORT", 0.0)
+    monkeypatch.setattr("pati.training.plan.REPORT", 0.0)
     started = time.monotonic()
     document = search(data, tmp_path / "search", budget=4.0, started=started)
     assert len(document["trials"]) > 1
@@ -283,13 +283,13 @@ def test_a_budget_ends_the_search(
 
 SLOWED = """
 import sys, time
-import pati.training
-pati.training.CHECKPOINT_SECONDS = 0.0
-step = pati.training.Optimizers.step
+import pati.training.loop
+pati.training.loop.CHECKPOINT_SECONDS = 0.0
+step = pati.training.loop.Optimizers.step
 def slow(*arguments):
     time.sleep(0.1)
     step(*arguments)
-pati.training.Optimizers.step = slow
+pati.training.loop.Optimizers.step = slow
 from pati.cli import main
 main()
 """

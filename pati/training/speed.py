@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from pati import models
 from pati.data import decode
 from pati.data.preprocess import Preprocess
-from pati.plan import STANDARD, standard
 from pati.system import machine
+from pati.training.plan import STANDARD, standard
 
 LOOP_SHARE = 0.85  # of a step is forward and backward; the rest goes to augmentation and the optimiser (bench cost)
 READ_SHARE = 0.52  # of reading a photo is decoding and shrinking; the rest goes to its hash and thumbnail (bench cost)

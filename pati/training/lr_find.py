@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import torch
 
-from pati import balance, plan, training
 from pati.data import loader
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
 from pati.models import Net
-from pati.optim import Optimizers
 from pati.recipe import Recipe
 from pati.system import machine
+from pati.training import balance, loop, plan
+from pati.training.optim import Optimizers
 
 RANGES = {"muon": (1e-4, 10.0), "sgd": (1e-5, 10.0), "adamw": (1e-6, 1.0)}  # lowest and highest rate
 MEMORY = 0.9  # of the smoothed loss from step to step
@@ -69,7 +69,7 @@ def search(
             epoch, position = divmod(step, len(samples) // batch)
             if position == 0:
                 order = loader.order(recipe.seed, epoch, len(samples), balanced.chances)
-            loss, _, _ = training.forward(
+            loss, _, _ = loop.forward(
                 net, samples, order[position * batch : (position + 1) * batch], balanced, preprocess, recipe,
                 epoch=epoch, step=step, size=size, device=device,
             )  # fmt: skip

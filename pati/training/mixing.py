@@ -12,8 +12,8 @@ import math
 
 import torch
 
-from pati.augment import Draws
 from pati.recipe import Recipe
+from pati.training.augment import Draws
 
 
 def mix(

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pati import budget as budgets
-from pati.budget import FORWARD, Budget, Pace, closing_seconds
 from pati.errors import PatiError
 from pati.evaluation import out_of_distribution
 from pati.recipe import Recipe
+from pati.training import budget as budgets
+from pati.training.budget import FORWARD, Budget, Pace, closing_seconds
 
 LEARNING_RATES = {"sgd": 0.1, "adamw": 1e-3}
 MOMENTA = {"muon": 0.6, "sgd": 0.9, "adamw": 0.9}

@@ -16,24 +16,24 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pati import balance, losses, speed
-from pati.augment import Draws, augment
-from pati.balance import Balance
-from pati.budget import Pace, after_look, after_other_work, after_pass
 from pati.data import loader
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.errors import Diverged, Interrupted
 from pati.evaluation.metrics import macro_f1
 from pati.inference.forward import logits_of
-from pati.mixing import mix
 from pati.models import Net
-from pati.optim import Optimizers
-from pati.plan import Plan
 from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.system import clock
 from pati.system.threads import Threads
+from pati.training import balance, losses, speed
+from pati.training.augment import Draws, augment
+from pati.training.balance import Balance
+from pati.training.budget import Pace, after_look, after_other_work, after_pass
+from pati.training.mixing import mix
+from pati.training.optim import Optimizers
+from pati.training.plan import Plan
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer where saving is slow:
 CHECKPOINT_SHARE = 0.02  # of the time goes to them at most

@@ -1,0 +1,1 @@
+"""From samples and a net to a trained net: the loop, what it is paced by, and what it is made of."""
