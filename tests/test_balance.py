@@ -18,8 +18,7 @@ from pati.data.loader import Samples, order
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted
 from pati.recipe import Recipe, field_named
-from pati.training import balance, plan
-from pati.training import loop as loop
+from pati.training import balance, loop, plan
 from tests.conftest import settled
 from tests.test_training import TRAINING, VALIDATION
 

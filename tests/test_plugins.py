@@ -407,7 +407,7 @@ def test_a_factory_may_compute_with_what_it_makes(plugin: Path, shapes: Path, tm
 
 def loaded(path: Path, kind: str, body: str, *, head: str = "") -> None:
     """A plugin that registers one function `mine` of this kind."""
-    registries = {"metrics": "evaluation.metrics", "augmentations": "augment", "explainers": "explain.cams"}
+    registries = {"metrics": "evaluation.metrics", "augmentations": "training.augment", "explainers": "explain.cams"}
     registry = f"pati.{registries[kind]}"
     path.write_text(
         f"import torch\nfrom {registry} import {kind}\n{head}\n"
