@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pati import pipeline
 from pati.recipe import Recipe
+from pati.workflows import pipeline
 from tests.bad_files import FILES, KINDS
 from tests.test_bad_files import cost
 

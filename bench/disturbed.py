@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pati import pipeline, report, results
+from pati import report
 from pati.evaluation import out_of_distribution
 from pati.inference import forward
 from pati.recipe import Recipe
@@ -28,6 +28,7 @@ from pati.training import plan
 from pati.training.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
 from pati.training.loop import LOOK_SECONDS
 from pati.training.optim import one_cycle
+from pati.workflows import measure, pipeline
 
 STEP_TIMES = Path(__file__).parent / "results" / "step_times.json"
 MINUTES = (1, 2, 5, 10, 30, 60)
@@ -253,7 +254,7 @@ def _run(
     ratio *= (max(tier.validation) / recipe.size) ** 2  # a validation photo of the scored size
     machine.work(pixels * tier.answer)
     answers, more = pipeline.answers_needed(recipe, training, validation, testing)
-    probing = results.probing_seconds(validation, answer, results.SHARE * budget)
+    probing = measure.probing_seconds(validation, answer, measure.SHARE * budget)
     room = (1 - pipeline.LEAST_TRAINING) * budget - machine.clock.now() - answers * answer
     if room < 0:
         raise TooShort
@@ -298,8 +299,8 @@ def _run(
     trained = machine.clock.now() - began
 
     one = answer_seconds(limits, pace)
-    probing = results.probing_seconds(validation, one, min(limits.spare, results.SHARE * budget))
-    until = budget - report_seconds(limits, pace) - (results.EXPLAINING + testing) * one - probing
+    probing = measure.probing_seconds(validation, one, min(limits.spare, measure.SHARE * budget))
+    until = budget - report_seconds(limits, pace) - (measure.EXPLAINING + testing) * one - probing
     moments = pipeline.MOMENTS / (2 if recipe.mirror else 1)
     scored = (
         (validation, pipeline.FEWEST_SCORED, 1.0),
@@ -311,13 +312,13 @@ def _run(
             if machine.clock.now() > until and start >= fewest:
                 break
             machine.work(min(forward.BATCH, count - start) * cost * tier.answer)
-    machine.work(results.EXPLAINING * tier.answer)
+    machine.work(measure.EXPLAINING * tier.answer)
     machine.work(DRAWING, "python")
     _probe(machine, tier.answer, budget - report.WRITING * report_seconds(limits, pace), validation)
     machine.work(WRITING, "python")
     end = machine.clock.now()
     late = any(spell.end >= end and spell.begin >= 0.9 * budget for spell in disturbance.spells)
-    least = sum(min(fewest, count) * cost for count, fewest, cost in scored) + results.EXPLAINING
+    least = sum(min(fewest, count) * cost for count, fewest, cost in scored) + measure.EXPLAINING
     least = least * tier.answer + DRAWING + WRITING
     soonest = max(
         (spell.begin + (spell.factor or 1.0) * scale * least for spell in disturbance.spells if spell.end == math.inf),
@@ -330,14 +331,14 @@ def _run(
 
 def _probe(machine: Machine, answer: float, ends: float, validation: int) -> None:
     """What `results.probed` measures: parts of each probe, as long as another one fits."""
-    done, each = dict.fromkeys(results.PROBES, 0), {}
+    done, each = dict.fromkeys(measure.PROBES, 0), {}
     began = machine.clock.now()
     for share in (True, False):
-        for name, probe in results.PROBES.items():
+        for name, probe in measure.PROBES.items():
             each.setdefault(name, probe.answers * answer * machine.scale * machine.factor())
             until = ends - (ends - began) * (1 - probe.share) * share
             photos = min(probe.most, validation)
-            while count := results.next_part(probe, photos, done[name], until - machine.clock.now(), each[name]):
+            while count := measure.next_part(probe, photos, done[name], until - machine.clock.now(), each[name]):
                 at = machine.clock.now()
                 machine.work(count * probe.answers * answer * PROBED[name])
                 done[name] += count

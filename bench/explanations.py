@@ -25,7 +25,6 @@ from PIL import Image, ImageDraw
 import pati
 from bench.command import environment
 from bench.runs import KEPT, trained
-from pati import evidence, pipeline
 from pati.data.sources import storage
 from pati.evaluation import calibration, curves
 from pati.evaluation.intervals import wilson
@@ -33,6 +32,7 @@ from pati.explain.cams import explainers
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.system import machine
+from pati.workflows import explanation_tests, pipeline
 
 SUBJECTS = ("cat", "dog")
 SIDE = 112  # px of a picture in docs
@@ -159,7 +159,7 @@ def picture() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / "pet-heads.zip") as archive:
             archive.extractall(folder)
-        rows = evidence.boxes(next(Path(folder).rglob("heads.csv")))
+        rows = explanation_tests.boxes(next(Path(folder).rglob("heads.csv")))
         blocks = []
         for row in rows[18 :: len(rows) // 4][:4]:
             tiles = []

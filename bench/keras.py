@@ -17,8 +17,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from pati import pipeline
 from pati.recipe import Recipe
+from pati.workflows import pipeline
 
 ENVIRONMENT = Path(".venv-keras")
 NEEDED = ("tensorflow-cpu==2.21.0", "keras==3.15.1")

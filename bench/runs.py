@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.command import commit, environment, measured
-from pati import pipeline
 from pati.recipe import Recipe
+from pati.workflows import pipeline
 
 KEPT = Path("runs") / "bench"
 SEEDS = (0, 1, 2)

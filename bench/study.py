@@ -30,12 +30,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from bench.command import commit, measured
 from bench.runs import KEPT, facts, trained
-from pati import pipeline
 from pati.data.manifest import Entry
 from pati.recipe import Recipe
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system.machine import cores
+from pati.workflows import pipeline
 
 # Family -> options of `pati train`; the house net is what is trained where nothing is named.
 FAMILIES: dict[str, tuple[str, ...]] = {

@@ -15,9 +15,10 @@ from collections import Counter  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from pati import models, pipeline  # noqa: E402
+from pati import models  # noqa: E402
 from pati.models.counting import cost_of  # noqa: E402
 from pati.recipe import Recipe  # noqa: E402
+from pati.workflows import pipeline  # noqa: E402
 
 budget, seed, out = float(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 photos: Counter[int] = Counter()  # trained on, by size

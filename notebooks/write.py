@@ -81,8 +81,8 @@ değişkenindeki klasörden alınır.""",
 from IPython.display import SVG, FileLink, Image
 
 import pati
-from pati import pipeline
-from pati.data.fetch import fetch
+from pati.data.sources.fetch import fetch
+from pati.workflows import pipeline
 
 given = sorted(Path("/kaggle/input").rglob("PetImages"))
 data = str(given[0]) if given else "cats-vs-dogs"
@@ -114,9 +114,9 @@ What the training does to the photos, each kind at rising strengths, and everyth
 
 Eğitimin fotoğraflara yaptıkları: her biri artan güçlerde, en altta hepsi birlikte.""",
     ),
-    """from pati import showcase
+    """from pati.workflows import augmentation_preview
 
-Image(showcase.picture(data, pati.Recipe()), width=900)""",
+Image(augmentation_preview.picture(data, pati.Recipe()), width=900)""",
     (
         """## Training
 
@@ -149,7 +149,7 @@ for row in scores["per_class"]:  # a class that is never the answer has no preci
     print("{:10} {:>10} {:>7} {:>6} {:7}".format(row["class"], *measures, row["support"]))""",
     """from pati.report import figures
 from pati.report.words import WORDS
-from pati.run import Run
+from pati.runs.run import Run
 
 words = WORDS["LANGUAGE"]
 display(SVG(figures.curves(Run(RUNS / "house").rows("epoch"), words, by_class=False)))
@@ -173,10 +173,10 @@ Birkaç test fotoğrafında yanıtın Grad-CAM haritası: gerekçeler sarı yerl
 edilmiş
 güven düşükse ya da fotoğraf eğitimdekilere benzemiyorsa verilir.""",
     ),
-    """from pati.data import places
-from pati.data.manifest import Manifest
+    """from pati.data.manifest import Manifest
+from pati.data.sources import storage
 
-place = places.at(Path(found.root))
+place = storage.at(Path(found.root))
 tested = Manifest.read(RUNS / "house" / "manifest.jsonl").of_split("test")
 for entry in tested[:: max(1, len(tested) // 4)][:4]:
     seen = clf.explain(place.read(entry.path))

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pati import comparison, pipeline
 from pati.inference.classifier import Classifier
 from pati.models import included
 from pati.recipe import Recipe
 from pati.terminal import Watch
+from pati.workflows import compare as comparing
+from pati.workflows import pipeline
 
 
 def train(
@@ -37,5 +38,5 @@ def load(path: str | Path | None = None) -> Classifier:
 
 
 def compare(runs: Sequence[str | Path], *, paired: bool = True) -> dict[str, Any]:
-    """Scores and costs of finished runs, and which differences are more than chance; see `pati.comparison.compare`."""
-    return comparison.compare(runs, paired=paired)
+    """Scores and costs of finished runs, and which differences are more than chance; see `pati.workflows.compare`."""
+    return comparing.compare(runs, paired=paired)

@@ -138,9 +138,10 @@ def check(
     decisions
         A CSV of photos to keep, drop or relabel: columns path, sha256 (as in the manifest), decision, new_label.
     """
-    from pati import pipeline, terminal
+    from pati import terminal
     from pati.data.manifest import is_manifest
     from pati.recipe import Recipe
+    from pati.workflows import pipeline
 
     if (out.exists() and not is_manifest(out)) or (out.parent / "run.json").exists():
         raise PatiError(f"--out {out} would overwrite something else", "name another file")
@@ -208,7 +209,7 @@ def train(
     resume
         A run's folder: go on where it stopped. Takes no other choices.
     """
-    from pati import pipeline
+    from pati.workflows import pipeline
 
     choices = (
         data, budget, epochs, model, size, out, seed, group_by, balance, recipe, set_, path_column, label_column,
@@ -284,11 +285,11 @@ def lr_find(
     steps
         Steps of training, 20 or more.
     """
-    from pati import pipeline
     from pati.report import figures
     from pati.system import files
     from pati.terminal import bar, say
     from pati.training.lr_find import search
+    from pati.workflows import pipeline
 
     if out.suffix.lower() != ".png" or out.is_dir():
         raise PatiError(f"--out wants the name of a PNG file, got {out}", "for example --out lr-find.png")
@@ -371,7 +372,7 @@ def tune(
         Fields of the recipe to search, any number of them; the usual ones if left out.
     """
     from pati import terminal
-    from pati import tune as search_for
+    from pati.workflows import tune as search_for
 
     seconds = None if budget is None else _seconds(budget)
     if data is None:
@@ -440,7 +441,8 @@ def evaluate(
         A folder, archive or known name of photos of something else: how well are they told from the test photos?
         The run keeps the figures, and its report shows them.
     """
-    from pati import pipeline, terminal
+    from pati import terminal
+    from pati.workflows import pipeline
 
     if outside is not None:
         if any(choice is not None for choice in (split, data, path_column, label_column, split_column)):
@@ -488,7 +490,7 @@ def report_(run: Path, /, *, lang: Literal["en", "tr"] | None = None, json: Json
     lang
         The language shown first, that of before if left out; the page has a switch.
     """
-    from pati import pipeline
+    from pati.workflows import pipeline
 
     with _watch() as listen:
         made, document = pipeline.report_again(run, language=lang, listen=listen)
@@ -597,11 +599,13 @@ def _test_explanations(
     shuffled_labels: bool,
     json: bool,
 ) -> None:
-    from pati import control, evidence, terminal
+    from pati import terminal
     from pati.explain.cams import explainers
     from pati.inference.classifier import Classifier
     from pati.inputs import expand
     from pati.system import machine
+    from pati.workflows import explanation_tests
+    from pati.workflows import shuffled_labels as control
 
     if check and boxes is not None:
         raise PatiError("--check looks at photos, --boxes at a CSV of them", "give one of the two")
@@ -622,14 +626,16 @@ def _test_explanations(
             with _watch() as listen:
                 more["shuffled_labels"] = control.shuffled_labels(model, found, used, stage=stage, listen=listen)
         with terminal.bar("checking", unit="photos") as progress:
-            document = evidence.checked(classifier, found, used, stage=stage, progress=progress) | more
+            document = explanation_tests.checked(classifier, found, used, stage=stage, progress=progress) | more
         document["unreadable"] += len(named) - len(found)
     elif photos:
         raise PatiError("--boxes names the photos itself", "leave the others out")
     else:
         methods = [method] if method else list(explainers)
         with terminal.bar("explaining", unit="photos") as progress:
-            document = evidence.located(classifier, evidence.boxes(boxes), methods, stage=stage, progress=progress)
+            document = explanation_tests.located(
+                classifier, explanation_tests.boxes(boxes), methods, stage=stage, progress=progress
+            )
     if json:
         _print_json(document)
     elif boxes is None:
@@ -669,7 +675,8 @@ def clean(
     out
         Folder for table and page; clean in the run's folder if left out. Decisions in it are kept.
     """
-    from pati import cleaning, terminal
+    from pati import terminal
+    from pati.workflows import clean as cleaning
 
     seconds = None if budget is None else _seconds(budget)
     columns = _columns(path_column, label_column, split_column)
@@ -712,12 +719,12 @@ def show_augment(
     """
     if out.suffix.lower() != ".png":
         raise PatiError(f"--out {out} would not be known as a picture", "give it a name that ends in .png")
-    from pati import showcase
     from pati.system.files import write_bytes
+    from pati.workflows import augmentation_preview
 
     chosen = _recipe(recipe).updated(set_ or [])
     columns = _columns(path_column, label_column, None)
-    write_bytes(out, showcase.picture(data, chosen, photos=photos, columns=columns))
+    write_bytes(out, augmentation_preview.picture(data, chosen, photos=photos, columns=columns))
     print(out)
 
 
@@ -782,21 +789,22 @@ def compare(
     unpaired
         Compare runs on different data too, without pairing their answers photo by photo: less sure.
     """
-    from pati import comparison, terminal
+    from pati import terminal
     from pati.report import figures
     from pati.system.files import write_bytes
+    from pati.workflows import compare as comparing
 
     kind = out.suffix.lower().removeprefix(".") if out else ""
     if out and kind not in ("png", "svg"):
         raise PatiError(f"--out wants a name that ends in .png or .svg, got {out}", "for example --out compare.png")
-    document = comparison.compare(runs, paired=not unpaired)
+    document = comparing.compare(runs, paired=not unpaired)
     if out:
         write_bytes(out, figures.comparison(document["runs"], by_class=document["by_class"], format=kind))
     if json:
         _print_json(document)
         return
     terminal.show_comparison(document, terminal.console(stderr=False))
-    for note in comparison.notes(document):
+    for note in comparing.notes(document):
         terminal.say(f"note: {note}")
     if out:
         terminal.say(f"figure: {out}")

@@ -29,7 +29,8 @@ def choose() -> str:
 
 def main() -> None:
     """Train, print the result table, where things lie, and the next commands."""
-    from pati import pipeline, terminal
+    from pati import terminal
+    from pati.workflows import pipeline
 
     name = choose()
     budget = BUDGET if name == "cats-vs-dogs" else BUDGET / 2

@@ -101,7 +101,7 @@ def photos() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """The folder of a finished run on drawn pictures; read it, don't change it."""
-    from pati import pipeline
+    from pati.workflows import pipeline
 
     base = tmp_path_factory.mktemp("trained")
     data = write_shapes(base / "shapes", per_class=60)

@@ -22,13 +22,13 @@ import pytest
 from PIL import Image
 
 import pati
-from pati import cleaning, pipeline
 from pati.app import jobs
 from pati.app.jobs import Order
 from pati.app.settings import Settings
 from pati.app.words import WORDS
 from pati.errors import PatiError
 from pati.recipe import Recipe
+from pati.workflows import clean, pipeline
 from tests.conftest import draw, jpeg, write_shapes
 from tests.test_cli import pati as command
 from tests.test_pages import CHROMIUM, QUIET
@@ -76,7 +76,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Se
     write_shapes(folder / "clean", per_class=30)
     recipe = Recipe(epochs=4, size=32, growth=(1.0,), width=0.5, split_seed=1)
     pipeline.train(photos, recipe, out=folder / "runs" / "first")
-    cleaning.clean(photos, folder / "runs" / "first", listen=silent)
+    clean.clean(photos, folder / "runs" / "first", listen=silent)
     port = free_port()
     command = [sys.executable, "-m", "pati", "app", "--port", str(port), "--no-browser"]
     with (folder / "app.log").open("wb") as log:

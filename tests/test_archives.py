@@ -23,13 +23,13 @@ from pathlib import Path
 
 import pytest
 
-from pati import pipeline
 from pati.data import decode
 from pati.data.sources import archives, storage
 from pati.data.sources.archives import ArchiveLimits, safe_name, unpack
 from pati.data.sources.storage import Place, read_index
 from pati.errors import PatiError
 from pati.recipe import Recipe
+from pati.workflows import pipeline
 from tests.conftest import draw, jpeg
 
 NAMES = {

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pati import pipeline
 from pati.data import decode, pack
 from pati.data.audit import pool
 from pati.data.audit.pool import read_all
@@ -22,6 +21,7 @@ from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
 from pati.errors import PatiError
 from pati.recipe import Recipe
+from pati.workflows import pipeline
 from tests.conftest import draw, jpeg, write_shapes
 
 

@@ -17,17 +17,18 @@ import numpy as np
 import pytest
 import torch
 
-from pati import cleaning, cli, pipeline
-from pati.crossfit import CrossFit
+from pati import cli
 from pati.data import decisions
 from pati.data.loader import Samples
 from pati.data.manifest import Manifest, units
 from pati.data.split import Unit, deal
 from pati.errors import Interrupted, PatiError
-from pati.pipeline import Prepared
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
 from pati.system import files
+from pati.workflows import clean, pipeline
+from pati.workflows.out_of_fold import CrossFit
+from pati.workflows.pipeline import Prepared
 from tests.conftest import draw, jpeg, write_shapes
 
 RECIPE = Recipe(epochs=15, size=32, growth=(1.0,), width=0.5, split_seed=1)
@@ -138,12 +139,12 @@ def test_a_class_that_a_judge_has_not_seen_is_not_judged(ready: Prepared, tmp_pa
 def test_two_processes_do_not_share_a_list(dirty: Path, copied: Path) -> None:
     (copied / "clean").mkdir()
     with files.locked(copied / "clean" / ".lock", ""), pytest.raises(PatiError, match="another process"):
-        cleaning.clean(dirty / "shapes", copied, listen=silent)
+        clean.clean(dirty / "shapes", copied, listen=silent)
 
 
 def test_finds_what_is_wrong(dirty: Path, copied: Path) -> None:
     before = digests(dirty / "shapes")
-    document = cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)
+    document = clean.clean(dirty / "shapes", copied, folds=3, listen=silent)
     assert digests(dirty / "shapes") == before
     rows = rows_of(copied)
     found = [path for path in FLIPPED if path in rows]
@@ -159,7 +160,7 @@ def test_finds_what_is_wrong(dirty: Path, copied: Path) -> None:
     assert document["judged"] == document["photos"] == 181
     assert document["unjudged"] == 0
     assert document["counts"] == {
-        why: sum(row["why"].split()[0] == why for row in rows.values()) for why in cleaning.REASONS
+        why: sum(row["why"].split()[0] == why for row in rows.values()) for why in clean.REASONS
     }
     assert sum("odd" in row["why"].split() for row in rows.values()) == math.ceil(0.002 * 181)
     training = len(Manifest.read(copied / "manifest.jsonl").of_split("train"))
@@ -168,7 +169,7 @@ def test_finds_what_is_wrong(dirty: Path, copied: Path) -> None:
 
 
 def test_without_folds_training_photos_are_not_judged(dirty: Path, copied: Path) -> None:
-    document = cleaning.clean(dirty / "shapes", copied, listen=silent)
+    document = clean.clean(dirty / "shapes", copied, listen=silent)
     found = Manifest.read(copied / "manifest.jsonl")
     assert document["unjudged"] == len(found.of_split("train"))
     split = {entry.path: entry.split for entry in found.kept}
@@ -184,7 +185,7 @@ def test_the_runs_own_answers_stay_what_they_were(dirty: Path, copied: Path) -> 
     others = (arrays["test_labels"] + 1) % 3
     arrays["test_logits"] = 10 * np.eye(3, dtype=np.float32)[others]
     np.savez(copied / "predictions.npz", **arrays)
-    cleaning.clean(dirty / "shapes", copied, listen=silent)
+    clean.clean(dirty / "shapes", copied, listen=silent)
     answers = {path: row["answer"] for path, row in rows_of(copied).items() if "label" in row["why"].split()}
     found = Manifest.read(copied / "manifest.jsonl")
     test = dict(zip([entry.path for entry in found.of_split("test")], others.tolist(), strict=True))
@@ -192,7 +193,7 @@ def test_the_runs_own_answers_stay_what_they_were(dirty: Path, copied: Path) -> 
 
 
 def test_decisions_are_followed_and_kept(dirty: Path, copied: Path) -> None:
-    first = cleaning.clean(dirty / "shapes", copied, folds=2, listen=silent)
+    first = clean.clean(dirty / "shapes", copied, folds=2, listen=silent)
     table = copied / "clean" / "decisions.csv"
     with table.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.reader(file))
@@ -202,7 +203,7 @@ def test_decisions_are_followed_and_kept(dirty: Path, copied: Path) -> None:
         row[at["decision"]] = wanted.get(row[at["path"]], row[at["decision"]])
     with table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    second = cleaning.clean(dirty / "shapes", copied, folds=2, listen=silent)
+    second = clean.clean(dirty / "shapes", copied, folds=2, listen=silent)
     again = rows_of(copied)
     assert {path: row["decision"] for path, row in again.items() if row["decision"]} == wanted
     assert again["square/c1.jpg"]["new_label"] == "circle"
@@ -219,7 +220,7 @@ def test_decisions_are_followed_and_kept(dirty: Path, copied: Path) -> None:
     suspected = {row["path"] for row in again.metrics["analysis"]["suspects"]["first"]}
     assert suspected.isdisjoint(wanted)
     assert suspected == {path for path in suspected if "confirmed" not in entries[path].flags}
-    third = cleaning.clean(dirty / "shapes", copied.parent / "second", listen=silent)
+    third = clean.clean(dirty / "shapes", copied.parent / "second", listen=silent)
     assert third["decided"] == len(wanted)
     assert (
         decisions.read(copied.parent / "second" / "clean" / "decisions.csv", ("circle", "square", "triangle")).keys()
@@ -233,20 +234,20 @@ def edited(run: Path, wanted: dict[str, str]) -> None:
     for path, decision in wanted.items():
         rows[path] |= {"decision": decision, "mine": f"note on {path}"}
     with (run / "clean" / "decisions.csv").open("w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, [*cleaning.COLUMNS, "mine"], restval="")
+        writer = csv.DictWriter(file, [*clean.COLUMNS, "mine"], restval="")
         writer.writeheader()
         writer.writerows(rows.values())
 
 
 def test_what_a_person_writes_meanwhile_is_kept(dirty: Path, copied: Path) -> None:
-    cleaning.clean(dirty / "shapes", copied, listen=silent)
+    clean.clean(dirty / "shapes", copied, listen=silent)
     first, second = list(rows_of(copied))[:2]
 
     def decide(event: dict[str, Any]) -> None:
         if event["kind"] == "fold" and event["number"] == 2:
             edited(copied, {first: "keep", second: ""})
 
-    document = cleaning.clean(dirty / "shapes", copied, folds=2, listen=decide)
+    document = clean.clean(dirty / "shapes", copied, folds=2, listen=decide)
     rows = rows_of(copied)
     assert document["decided"] == 1
     assert (rows[first]["decision"], rows[first]["mine"]) == ("keep", f"note on {first}")
@@ -255,13 +256,13 @@ def test_what_a_person_writes_meanwhile_is_kept(dirty: Path, copied: Path) -> No
 
 
 def test_a_decision_on_another_file_hides_no_photo(dirty: Path, copied: Path) -> None:
-    cleaning.clean(dirty / "shapes", copied, listen=silent)
+    clean.clean(dirty / "shapes", copied, listen=silent)
     path = next(iter(rows_of(copied)))
     edited(copied, {path: "keep"})
     table = copied / "clean" / "decisions.csv"
     digest = rows_of(copied)[path]["sha256"]
     table.write_bytes(table.read_bytes().replace(digest.encode(), b"0" * 64))
-    assert cleaning.clean(dirty / "shapes", copied, listen=silent)["decided"] == 0
+    assert clean.clean(dirty / "shapes", copied, listen=silent)["decided"] == 0
     row = rows_of(copied)[path]
     assert (row["sha256"], row["decision"], row["mine"]) == (digest, "", "")
 
@@ -269,16 +270,16 @@ def test_a_decision_on_another_file_hides_no_photo(dirty: Path, copied: Path) ->
 def test_decisions_of_the_run_are_for_its_own_photos(dirty: Path, copied: Path, tmp_path: Path) -> None:
     digest = hashlib.sha256((dirty / "shapes" / "circle" / "20.jpg").read_bytes()).hexdigest()
     (copied / "decisions.csv").write_text(f"path,sha256,decision,new_label\ncircle/20.jpg,{digest},keep,\n")
-    assert cleaning.clean(dirty / "shapes", copied, listen=silent)["decided"] == 1
+    assert clean.clean(dirty / "shapes", copied, listen=silent)["decided"] == 1
     other = write_shapes(tmp_path / "other", per_class=12, first=200)
-    assert cleaning.clean(other, copied, out=tmp_path / "list", listen=silent)["decided"] == 0
+    assert clean.clean(other, copied, out=tmp_path / "list", listen=silent)["decided"] == 0
 
 
 def test_nothing_is_written_among_photos_or_over_the_run(dirty: Path, copied: Path) -> None:
     before = sorted(dirty.rglob("*"))
     for out, told in ((dirty / "shapes", "among the photos"), (dirty / "shapes" / "new", "among"), (copied, "itself")):
         with pytest.raises(PatiError, match=told):
-            cleaning.clean(dirty / "shapes", copied, out=out, listen=silent)
+            clean.clean(dirty / "shapes", copied, out=out, listen=silent)
     assert sorted(dirty.rglob("*")) == before
 
 
@@ -302,33 +303,33 @@ def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "train_net", lambda *args, **kwargs: counted(*args, stop=True, **kwargs))
         with pytest.raises(Interrupted, match="is kept"):
-            cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)
+            clean.clean(dirty / "shapes", copied, folds=3, listen=silent)
     assert not (copied / "clean" / "decisions.csv").exists()
     begun: list[dict[str, Any]] = []
     trained.clear()
     monkeypatch.setattr(pipeline, "train_net", lambda *args, **kwargs: counted(*args, stop=False, **kwargs))
-    resumed = cleaning.clean(
+    resumed = clean.clean(
         dirty / "shapes", copied, folds=3, listen=lambda e: begun.append(e) if e["kind"] == "begun" else None
     )
     assert len(trained) == 2  # the second and the third
     assert [event["step"] for event in begun] == [1, 0]
     table = (copied / "clean" / "decisions.csv").read_text()
     shutil.rmtree(copied / "clean")
-    whole = cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)
+    whole = clean.clean(dirty / "shapes", copied, folds=3, listen=silent)
     assert (copied / "clean" / "decisions.csv").read_text() == table  # runs by epochs go on exactly
     assert [fold["agreement"] for fold in whole["folds"]] == [fold["agreement"] for fold in resumed["folds"]]
 
 
 def test_finished_trainings_are_read_again(dirty: Path, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = cleaning.clean(dirty / "shapes", copied, folds=2, listen=silent)
+    first = clean.clean(dirty / "shapes", copied, folds=2, listen=silent)
 
     def never(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(pipeline, "train_net", never)
-    assert cleaning.clean(dirty / "shapes", copied, folds=2, listen=silent)["folds"] == first["folds"]
+    assert clean.clean(dirty / "shapes", copied, folds=2, listen=silent)["folds"] == first["folds"]
     with pytest.raises(AssertionError):
-        cleaning.clean(dirty / "shapes", copied, folds=3, listen=silent)
+        clean.clean(dirty / "shapes", copied, folds=3, listen=silent)
 
 
 def test_new_photos_are_judged_by_the_run(dirty: Path, copied: Path, tmp_path: Path) -> None:
@@ -336,7 +337,7 @@ def test_new_photos_are_judged_by_the_run(dirty: Path, copied: Path, tmp_path: P
     wrong = {f"triangle/wrong{number}.jpg" for number in range(8)}
     for number, path in enumerate(sorted(wrong)):
         (other / path).write_bytes(jpeg(draw("square", 300 + number)))
-    document = cleaning.clean(other, copied, out=tmp_path / "list", listen=silent)
+    document = clean.clean(other, copied, out=tmp_path / "list", listen=silent)
     assert document["judged"] == document["photos"] == 44
     with (tmp_path / "list" / "decisions.csv").open(newline="", encoding="utf-8-sig") as file:
         listed = {row["path"] for row in csv.DictReader(file) if "label" in row["why"]}
@@ -346,10 +347,10 @@ def test_new_photos_are_judged_by_the_run(dirty: Path, copied: Path, tmp_path: P
 
 def test_keeps_a_budget_and_refuses_one_that_is_too_small(dirty: Path, copied: Path) -> None:
     with pytest.raises(PatiError, match=r"leaves . s for each of 3 trainings") as caught:
-        cleaning.clean(dirty / "shapes", copied, folds=3, budget=2.0, listen=silent)
+        clean.clean(dirty / "shapes", copied, folds=3, budget=2.0, listen=silent)
     assert "--budget" in caught.value.hint
     told: list[float] = []
-    document = cleaning.clean(
+    document = clean.clean(
         dirty / "shapes", copied, folds=2, budget=14.0,
         listen=lambda event: told.append(event["seconds"]) if event["kind"] == "fold" else None,
     )  # fmt: skip
@@ -369,18 +370,18 @@ def test_keeps_a_budget_and_refuses_one_that_is_too_small(dirty: Path, copied: P
 )
 def test_wrong_choices_are_told(dirty: Path, arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(PatiError, match=told):
-        cleaning.clean(dirty / "shapes", dirty / "run", **arguments, listen=silent)
+        clean.clean(dirty / "shapes", dirty / "run", **arguments, listen=silent)
     assert not (dirty / "run" / "clean").exists()
 
 
 def test_other_classes_are_told(dirty: Path, tmp_path: Path) -> None:
     other = write_shapes(tmp_path / "two", classes=("circle", "square"))
     with pytest.raises(PatiError, match="has the classes circle, square"):
-        cleaning.clean(other, dirty / "run", out=tmp_path / "list", listen=silent)
+        clean.clean(other, dirty / "run", out=tmp_path / "list", listen=silent)
 
 
 def test_the_page_shows_the_photos_and_holds_the_decisions(dirty: Path, copied: Path) -> None:
-    document = cleaning.clean(dirty / "shapes", copied, listen=silent)
+    document = clean.clean(dirty / "shapes", copied, listen=silent)
     page = Path(document["page"]).read_text(encoding="utf-8")
     rows = rows_of(copied)
     assert len(re.findall(r"<img src=.data:image/jpeg;base64,", page)) == len(rows)
@@ -388,7 +389,7 @@ def test_the_page_shows_the_photos_and_holds_the_decisions(dirty: Path, copied: 
     header, lines = json.loads("[" + re.search(r"const header = (.*?);\n", page)[1].replace(", lines =", ",") + "]")  # type: ignore[index]
     assert [dict(zip(header, line, strict=True)) for line in lines] == list(rows.values())
     for language in LANGUAGES:
-        for why in cleaning.REASONS:
+        for why in clean.REASONS:
             assert WORDS[language][f"review_{why}_text"] in page
 
 

@@ -23,14 +23,14 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 import pati
-from pati import comparison, pipeline
-from pati.comparison import fisher, holm, macro_f1_interval, mcnemar
 from pati.errors import PatiError
 from pati.evaluation import intervals, metrics
 from pati.evaluation.intervals import paired_interval, unpaired_interval
 from pati.models import Net, Options, build
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
+from pati.workflows import compare, pipeline
+from pati.workflows.compare import fisher, holm, macro_f1_interval, mcnemar
 from tests.conftest import write_shapes
 
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
@@ -229,15 +229,15 @@ def test_more_runs_than_four_are_compared_with_the_first(trained: Path, tmp_path
     runs = [altered(trained, tmp_path / str(number)) for number in range(5)]
     document = pati.compare(runs)
     assert [(pair["first"], pair["second"]) for pair in document["pairs"]] == [("0", name) for name in "1234"]
-    assert any("first one only" in note for note in comparison.notes(document))
+    assert any("first one only" in note for note in compare.notes(document))
 
 
 def test_groups_make_the_intervals_too_sure(trained: Path, tmp_path: Path) -> None:
     runs = [altered(trained, tmp_path / str(number)) for number in range(2)]
-    assert not any("one group" in note for note in comparison.notes(pati.compare(runs)))
+    assert not any("one group" in note for note in compare.notes(pati.compare(runs)))
     recipe = json.loads((runs[1] / "recipe.json").read_text())
     (runs[1] / "recipe.json").write_text(json.dumps(recipe | {"group_by": "sender"}))
-    assert any("one group" in note for note in comparison.notes(pati.compare(runs)))
+    assert any("one group" in note for note in compare.notes(pati.compare(runs)))
 
 
 def test_names_are_told_apart(trained: Path, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_other_data_is_refused_or_unpaired(trained: Path, tmp_path: Path) -> Non
     document = pati.compare([trained, other], paired=False)
     assert document["test"] == "Fisher, exact"
     assert "only_first_right" not in document["pairs"][0]
-    assert "as if on different photos" in comparison.notes(document)[0]
+    assert "as if on different photos" in compare.notes(document)[0]
 
     def reorder(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         arrays["test_sha256"] = arrays["test_sha256"][::-1]

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from pati import cli, control, pipeline
+from pati import cli
 from pati.data.loader import Samples
 from pati.errors import Interrupted, PatiError
 from pati.explain import checks
+from pati.workflows import pipeline, shuffled_labels
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def photos(trained: Path) -> list[Path]:
 
 
 def compared(trained: Path, photos: list[Path], method: str) -> dict[str, Any]:
-    return control.shuffled_labels(trained, photos, method, listen=lambda event: None)
+    return shuffled_labels.shuffled_labels(trained, photos, method, listen=lambda event: None)
 
 
 def test_grad_cam_tells_of_the_labels_and_edges_do_not(
@@ -33,7 +34,7 @@ def test_grad_cam_tells_of_the_labels_and_edges_do_not(
     low, high = fair["likeness"]["interval"]
     assert low < fair["likeness"]["mean"] < high
     assert fair["epochs"] == 6
-    monkeypatch.setattr(control, "explainer", lambda name: checks.edges)
+    monkeypatch.setattr(shuffled_labels, "explainer", lambda name: checks.edges)
     cheat = compared(trained, photos, "edges")
     assert cheat["depends"] is False
     assert cheat["likeness"]["mean"] > 0.999
@@ -87,5 +88,5 @@ def test_what_is_wrong_is_told_before_the_training(
 ) -> None:
     monkeypatch.setattr(pipeline, "train_net", lambda *args, **kwargs: pytest.fail("trained"))
     with pytest.raises(PatiError) as caught:
-        control.shuffled_labels(trained, photos, method, stage=stage, listen=lambda event: None)
+        shuffled_labels.shuffled_labels(trained, photos, method, stage=stage, listen=lambda event: None)
     assert told in f"{caught.value.message} {caught.value.hint}"

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pati import cli, pipeline
+from pati import cli
 from pati.data import decisions
 from pati.data.manifest import Manifest
 from pati.errors import Interrupted, PatiError
 from pati.recipe import Recipe
 from pati.runs.run import Run
+from pati.workflows import pipeline
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, batch=16)
 

@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 
 import pati
-from pati import cli, evidence
+from pati import cli
 from pati.errors import PatiError
 from pati.explain import localise
 from pati.explain.cams import explainers
+from pati.workflows import explanation_tests
 from tests.conftest import SHAPES, write_shapes
 
 SIDE = 48
@@ -41,11 +42,11 @@ def table(tmp_path: Path) -> Path:
 
 def test_maps_against_boxes(trained: Path, table: Path) -> None:
     made = pati.load(trained)
-    found = evidence.located(made, evidence.boxes(table), ["grad-cam", "eigen-cam"])
+    found = explanation_tests.located(made, explanation_tests.boxes(table), ["grad-cam", "eigen-cam"])
     assert (found["photos"], found["unreadable"]) == (12, 0)
     assert set(found["methods"]) == {"grad-cam", "eigen-cam", "even", "random", "centre", "edges"}
     energies = []
-    for row in evidence.boxes(table):
+    for row in explanation_tests.boxes(table):
         pixels = torch.tensor(made.preprocess(row.path)[None])
         images, classes = made.asked(pixels)
         maps = localise.enlarged(explainers["grad-cam"](made.net, images, classes), images)
@@ -57,19 +58,19 @@ def test_maps_against_boxes(trained: Path, table: Path) -> None:
 def test_photos_without_a_photo_are_counted(trained: Path, table: Path) -> None:
     with table.open("a") as file:
         file.write("shapes/gone.jpg,1,1,5,5\n")
-    found = evidence.located(pati.load(trained), evidence.boxes(table), ["grad-cam"])
+    found = explanation_tests.located(pati.load(trained), explanation_tests.boxes(table), ["grad-cam"])
     assert (found["photos"], found["unreadable"]) == (12, 1)
 
 
 def test_parts_change_nothing(trained: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, rows = pati.load(trained), evidence.boxes(table)
+    made, rows = pati.load(trained), explanation_tests.boxes(table)
     photos = [row.path for row in rows]
-    whole = evidence.located(made, rows, ["score-cam"]), evidence.checked(made, photos, "grad-cam")
-    monkeypatch.setattr(evidence, "AT_ONCE", 5)
+    whole = explanation_tests.located(made, rows, ["score-cam"]), explanation_tests.checked(made, photos, "grad-cam")
+    monkeypatch.setattr(explanation_tests, "AT_ONCE", 5)
     heard: list[tuple[int, int]] = []
     parts = (
-        evidence.located(made, rows, ["score-cam"]),
-        evidence.checked(made, photos, "grad-cam", progress=lambda *at: heard.append(at)),
+        explanation_tests.located(made, rows, ["score-cam"]),
+        explanation_tests.checked(made, photos, "grad-cam", progress=lambda *at: heard.append(at)),
     )
     assert heard == [(0, 12), (5, 12), (10, 12), (12, 12)]
     for one, other in zip(whole, parts, strict=True):
@@ -85,28 +86,28 @@ def numbers(value: object, where: str = "") -> Iterator[tuple[str, float]]:
 
 
 def test_another_stage_has_other_maps(trained: Path, table: Path) -> None:
-    made, rows = pati.load(trained), evidence.boxes(table)
-    last, first = (evidence.located(made, rows, ["grad-cam"], stage=stage)["methods"] for stage in (None, 1))
+    made, rows = pati.load(trained), explanation_tests.boxes(table)
+    last, first = (explanation_tests.located(made, rows, ["grad-cam"], stage=stage)["methods"] for stage in (None, 1))
     assert last["grad-cam"] != first["grad-cam"]
     assert last["centre"] == first["centre"]
     with pytest.raises(PatiError, match="no stage 9"):
-        evidence.checked(made, [row.path for row in rows], "grad-cam", stage=9)
+        explanation_tests.checked(made, [row.path for row in rows], "grad-cam", stage=9)
 
 
 def test_a_photo_named_twice_counts_once(trained: Path, table: Path) -> None:
-    photos = [row.path for row in evidence.boxes(table)]
+    photos = [row.path for row in explanation_tests.boxes(table)]
     twice = [*photos, *(photo.parent / ".." / photo.parent.name / photo.name for photo in photos)]
-    assert evidence.checked(pati.load(trained), twice, "grad-cam")["photos"] == 12
+    assert explanation_tests.checked(pati.load(trained), twice, "grad-cam")["photos"] == 12
 
 
 def test_tables_as_people_write_them(table: Path) -> None:
-    plain = evidence.boxes(table)
+    plain = explanation_tests.boxes(table)
     text = table.read_text().replace("file,xmin,ymin,xmax,ymax", " Image , XMin,YMIN, xmax,Ymax")
     table.write_text(text.replace("shapes/", "./shapes\\"))
-    assert evidence.boxes(table) == plain
+    assert explanation_tests.boxes(table) == plain
     tabs = table.with_suffix(".tsv")
     tabs.write_text(text.replace(",", "\t"))
-    assert [(row.path, row.box) for row in evidence.boxes(tabs)] == [(row.path, row.box) for row in plain]
+    assert [(row.path, row.box) for row in explanation_tests.boxes(tabs)] == [(row.path, row.box) for row in plain]
 
 
 def test_a_box_that_the_net_does_not_see_is_counted(trained: Path, table: Path) -> None:
@@ -115,10 +116,10 @@ def test_a_box_that_the_net_does_not_see_is_counted(trained: Path, table: Path) 
     with table.open("a") as file:
         file.write("wide.png,1,1,9,9\n")
     made = pati.load(trained)
-    rows = evidence.boxes(table)
-    assert evidence.located(made, rows, ["grad-cam"])["photos"] == 13
+    rows = explanation_tests.boxes(table)
+    assert explanation_tests.located(made, rows, ["grad-cam"])["photos"] == 13
     made.preprocess = replace(made.preprocess, resize="crop")
-    found = evidence.located(made, rows, ["grad-cam"])
+    found = explanation_tests.located(made, rows, ["grad-cam"])
     assert (found["photos"], found["beyond"]) == (12, 1)
 
 
@@ -137,7 +138,7 @@ def test_a_box_that_the_net_does_not_see_is_counted(trained: Path, table: Path) 
 def test_wrong_tables_are_told(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "boxes.csv").write_text(text)
     with pytest.raises(PatiError, match=told):
-        evidence.boxes(tmp_path / "boxes.csv")
+        explanation_tests.boxes(tmp_path / "boxes.csv")
 
 
 @pytest.mark.parametrize("box", ["1,1,99,9", "1,1,9,99", "-9,1,9,9", "1,-9,9,9"])
@@ -145,14 +146,14 @@ def test_a_box_beyond_the_photo_is_told(trained: Path, table: Path, box: str) ->
     lines = table.read_text().splitlines()
     table.write_text("\n".join([*lines[:4], f"{lines[4].split(',')[0]},{box}", *lines[5:]]))
     with pytest.raises(PatiError, match="line 5: the box reaches beyond the photo of 48×48 px"):
-        evidence.located(pati.load(trained), evidence.boxes(table), ["grad-cam"])
+        explanation_tests.located(pati.load(trained), explanation_tests.boxes(table), ["grad-cam"])
 
 
 def test_too_few_photos_are_told(trained: Path, table: Path) -> None:
     with pytest.raises(PatiError, match="at least 8"):
-        evidence.located(pati.load(trained), evidence.boxes(table)[:3], ["grad-cam"])
+        explanation_tests.located(pati.load(trained), explanation_tests.boxes(table)[:3], ["grad-cam"])
     with pytest.raises(PatiError, match="0 of 0 photos can be read"):
-        evidence.checked(pati.load(trained), [], "grad-cam")
+        explanation_tests.checked(pati.load(trained), [], "grad-cam")
 
 
 def test_from_the_command_line(trained: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:

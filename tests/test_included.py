@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 import pati
-from pati import pipeline
 from pati.data.sources import storage
 from pati.models import included
 from pati.recipe import Recipe
+from pati.workflows import pipeline
 from tests.conftest import jpeg
 from tests.test_cli import pati as run
 

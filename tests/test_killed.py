@@ -17,7 +17,7 @@ from tests.conftest import write_shapes
 # A checkpoint every step, and slow enough that each phase can be hit.
 RUNNER = """
 import sys, time
-import pati.training.loop, pati.results, pati.system.files, pati.data.audit.pool, pati.report.figures
+import pati.training.loop, pati.workflows.measure, pati.system.files, pati.data.audit.pool, pati.report.figures
 # Nobody looks at figures here, and drawing them takes a third of such a training.
 pati.report.figures._svg, pati.report.figures._png = lambda figure: "<svg></svg>", lambda figure, **more: b""
 pati.training.loop.CHECKPOINT_SECONDS, pati.training.loop.CHECKPOINT_SHARE = 0.0, float("inf")
@@ -37,7 +37,7 @@ if phase == "pack":
 if phase == "checkpoint":
     slowed(pati.system.files.os, "fsync", 0.05)
 if phase == "final":
-    slowed(pati.results, "write", 5.0)
+    slowed(pati.workflows.measure, "write", 5.0)
 from pati.cli import main
 main()
 """

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from pati import cleaning, pipeline
 from pati.data import decisions
 from pati.report.words import LANGUAGES, WORDS
+from pati.workflows import clean, pipeline
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -70,7 +70,7 @@ def pages(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     pipeline.outside(run, trained.parent / "shapes")
     made, _ = pipeline.report_again(run)
     scored = pipeline.score(run, split="validation")
-    cleaned = cleaning.clean(dirty, run, folds=2, listen=lambda event: None)
+    cleaned = clean.clean(dirty, run, folds=2, listen=lambda event: None)
     return {"report": made.report, "scores": Path(scored["report"]), "review": Path(cleaned["page"])}
 
 

@@ -20,7 +20,7 @@ import safetensors.torch
 from rich.console import Console
 
 import pati
-from pati import pipeline, results, terminal
+from pati import terminal
 from pati.data.manifest import Manifest
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
@@ -32,6 +32,7 @@ from pati.system import clock
 from pati.training import plan
 from pati.training.budget import Pace
 from pati.training.loop import State
+from pati.workflows import measure, pipeline
 from tests.conftest import draw, jpeg, write_shapes
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
@@ -197,7 +198,7 @@ def test_probes_get_the_time_that_scoring_left(shapes: Path, tmp_path: Path, mon
 
     monkeypatch.setattr(pipeline, "_score", slow)
     monkeypatch.setattr(pipeline, "train_net", train)
-    monkeypatch.setattr(results, "probed", probed)
+    monkeypatch.setattr(measure, "probed", probed)
     monkeypatch.setattr(clock, "now", lambda: now() + late[0])
     pipeline.train(shapes, dataclasses.replace(QUICK, epochs=None, budget=600.0), out=tmp_path / "run")
     assert 0 <= given[0] < 20

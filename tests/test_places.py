@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pati import pipeline
 from pati.data.sources import storage
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.system.files import cache_folder
+from pati.workflows import pipeline
 from tests.conftest import draw, jpeg
 
 SMALL = Recipe(epochs=1, size=32, width=0.25, batch=16)

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import pati
-from pati import catalogue, cli, evidence, pipeline, plugins, showcase, terminal
+from pati import catalogue, cli, plugins, terminal
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.metrics import metrics, summary
@@ -30,6 +30,7 @@ from pati.models.counting import cost_of
 from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.training.augment import Draws, augment, augmentations
+from pati.workflows import augmentation_preview, explanation_tests, pipeline
 from tests.conftest import draw, settled
 from tests.test_classifier import edited
 from tests.test_killed import weights
@@ -457,13 +458,13 @@ def test_a_wrong_change_of_an_augmentation_is_told(tmp_path: Path, body: str, to
 
 
 def test_an_augmentation_has_a_row_of_its_own_in_the_picture(tmp_path: Path) -> None:
-    plain = showcase.rows(*PHOTOS, settled(NOTHING), Preprocess(size=32))
+    plain = augmentation_preview.rows(*PHOTOS, settled(NOTHING), Preprocess(size=32))
     loaded(
         tmp_path / "darker.py", "augmentations",
         "draws, _, images = given\n    strength = draws.strength.float().expand(len(images))\n"
         "    return torch.eye(3, 4) * (1 - strength / 2)[:, None, None]",
     )  # fmt: skip
-    rows = showcase.rows(*PHOTOS, settled(NOTHING), Preprocess(size=32))
+    rows = augmentation_preview.rows(*PHOTOS, settled(NOTHING), Preprocess(size=32))
     (own,) = [(setting, tiles) for name, setting, tiles in rows if name == "mine"]
     assert own[0] == "plugin darker.py"
     means = [float(tile.mean()) for tile in own[1] if tile is not None]
@@ -530,10 +531,10 @@ def test_an_explainer_that_gives_no_map_is_told(trained: Path, tmp_path: Path, b
 def test_a_users_explainer_is_tried_as_strictly_as_it_is_drawn(trained: Path, tmp_path: Path) -> None:
     loaded(tmp_path / "mine.py", "explainers", "return -given[1].mean(1).abs()")
     made, photos = pati.load(trained), sorted((trained.parent / "shapes").rglob("1*.jpg"))[:8]
-    boxed = [evidence.Boxed(photo, "", (0, 0, 9, 9)) for photo in photos]
+    boxed = [explanation_tests.Boxed(photo, "", (0, 0, 9, 9)) for photo in photos]
     for ask in (
-        lambda: evidence.located(made, boxed, ["mine"]),
-        lambda: evidence.checked(made, photos, "mine"),
+        lambda: explanation_tests.located(made, boxed, ["mine"]),
+        lambda: explanation_tests.checked(made, photos, "mine"),
         lambda: made.explain(photos[0], method="mine"),
     ):
         with pytest.raises(PatiError, match="'mine' are not finite, or below 0"):

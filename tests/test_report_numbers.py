@@ -23,10 +23,10 @@ from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 import pati
-from pati import pipeline
 from pati.data.manifest import Manifest
 from pati.recipe import Recipe
 from pati.report.words import WORDS
+from pati.workflows import pipeline
 from tests.conftest import SHAPES, write_shapes
 
 EN = WORDS["en"]

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import pati
-from pati import cli, pipeline, report, results
+from pati import cli, report
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
@@ -27,6 +27,7 @@ from pati.report import GROUPS, pick_examples
 from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
 from pati.runs.run import Run
+from pati.workflows import measure, pipeline
 from tests.conftest import write_shapes
 
 
@@ -44,36 +45,36 @@ def many(trained: Path) -> tuple[Classifier, Manifest, Pack]:
 
 
 def test_counts_suit_what_was_trained(many: tuple[Classifier, Manifest, Pack]) -> None:
-    assert results.probed(*many, trained=1000) == {}
-    found = results.probed(*many, trained=25_000)
+    assert measure.probed(*many, trained=1000) == {}
+    found = measure.probed(*many, trained=25_000)
     assert list(found) == ["robustness"]
     assert found["robustness"]["photos"] == 25
-    found = results.probed(*many, trained=10**9)
+    found = measure.probed(*many, trained=10**9)
     assert {name: part["photos"] for name, part in found.items()} == {"robustness": 60, "explanations": 60}
 
 
 def test_counts_suit_the_time(many: tuple[Classifier, Manifest, Pack], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert results.probed(*many, seconds=1e-6) == {}
-    found = results.probed(*many, seconds=1e6)
+    assert measure.probed(*many, seconds=1e-6) == {}
+    found = measure.probed(*many, seconds=1e6)
     assert {name: part["photos"] for name, part in found.items()} == {"robustness": 60, "explanations": 60}
 
-    def timed(name: str, seconds: float) -> results.Probe:
+    def timed(name: str, seconds: float) -> measure.Probe:
         """A probe that takes so long a photo, on a clock of its own."""
 
-        def measure(made: Classifier, photos: object, labels: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
+        def take(made: Classifier, photos: object, labels: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
             clock[0] += seconds * len(labels)
             return {"labels": labels}
 
         def summary(found: dict[str, torch.Tensor]) -> dict[str, object]:
             return {"photos": len(found["labels"])}
 
-        return dataclasses.replace(results.PROBES[name], measure=measure, summary=summary, answers=seconds)
+        return dataclasses.replace(measure.PROBES[name], measure=take, summary=summary, answers=seconds)
 
     clock = [0.0]
-    monkeypatch.setattr(results, "seconds_to_answer", lambda ask, photos: len(photos))
-    monkeypatch.setattr(results.clock, "now", lambda: clock[0])
+    monkeypatch.setattr(measure, "seconds_to_answer", lambda ask, photos: len(photos))
+    monkeypatch.setattr(measure.clock, "now", lambda: clock[0])
     monkeypatch.setattr(
-        results, "PROBES", {"robustness": timed("robustness", 0.1), "explanations": timed("explanations", 1.0)}
+        measure, "PROBES", {"robustness": timed("robustness", 0.1), "explanations": timed("explanations", 1.0)}
     )
     # Robustness has 3 of 10 seconds, at a tenth of a second a photo, and what the explanations have no use for: these
     # take a second, and tell nothing by fewer than 8.
@@ -86,14 +87,14 @@ def test_counts_suit_the_time(many: tuple[Classifier, Manifest, Pack], monkeypat
         (1000.0, {"robustness": 60, "explanations": 60}),
     ):
         before = clock[0]
-        found = results.probed(*many, seconds=budget)
+        found = measure.probed(*many, seconds=budget)
         assert {name: part["photos"] for name, part in found.items()} == counts
         assert clock[0] - before <= budget
 
 
 def test_explanations_are_checked_for_the_classes_answered(many: tuple[Classifier, Manifest, Pack]) -> None:
     made, _, packed = many
-    found = results.probed(*many)["explanations"]
+    found = measure.probed(*many)["explanations"]
     assert found["method"] == "grad-cam"
     assert set(found["measures"]) == {"insertion", "deletion", "road"}
     images, classes = made.asked(torch.from_numpy(packed.pixels))

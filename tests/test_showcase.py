@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pati import showcase
 from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
 from pati.errors import PatiError
 from pati.recipe import Recipe, field_named
 from pati.report import figures
 from pati.training.augment import augmentations
+from pati.workflows import augmentation_preview
 from tests.conftest import draw, settled, write_shapes
 
 NOTHING = Recipe(flip=0, rotate=0, crop=1, brightness=0, size=32)
@@ -30,7 +30,7 @@ PHOTO, OTHER = (torch.tensor(np.asarray(draw(shape, 1, 32))) for shape in ("circ
 @functools.cache
 def shown(recipe: Recipe = NOTHING) -> dict[str, list[figures.Tile]]:
     """Tiles by the row's name and setting."""
-    found = showcase.rows(PHOTO, OTHER, settled(recipe), Preprocess(size=32))
+    found = augmentation_preview.rows(PHOTO, OTHER, settled(recipe), Preprocess(size=32))
     return {f"{name} {setting}".splitlines()[0]: tiles for name, setting, tiles in found}
 
 
@@ -40,16 +40,16 @@ def change(tile: figures.Tile) -> float:
 
 
 def test_every_augmentation_and_policy_has_a_row() -> None:
-    names = [name for name, _, _ in showcase.rows(PHOTO, OTHER, settled(NOTHING), Preprocess(size=32))]
+    names = [name for name, _, _ in augmentation_preview.rows(PHOTO, OTHER, settled(NOTHING), Preprocess(size=32))]
     assert set(names) == {*augmentations, "mixup", "cutmix", "recipe"}
     assert names[-1] == "recipe"
     assert names.count("policy") == len(field_named("policy").metadata["among"]) - 1
-    assert set(showcase.STRONGEST) <= set(augmentations)
+    assert set(augmentation_preview.STRONGEST) <= set(augmentations)
 
 
 def test_rows_begin_with_the_photo_and_end_with_the_strongest_change() -> None:
     for name, tiles in shown().items():
-        assert len(tiles) == len(showcase.STRENGTHS), name
+        assert len(tiles) == len(augmentation_preview.STRENGTHS), name
         assert change(tiles[0]) < 0.5, name
         if not name.startswith("recipe"):
             assert change(tiles[-1]) > 1, name
@@ -113,9 +113,9 @@ def test_same_data_and_seed_same_picture(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "shapes", per_class=3)
     (data / "circle" / "0.jpg").write_bytes(b"broken")  # passed over, wherever the seed puts it
     recipe = Recipe(size=32)
-    first = showcase.picture(data, recipe)
-    assert first == showcase.picture(data, recipe)
-    other = showcase.picture(data, dataclasses.replace(recipe, seed=1), photos=2)
+    first = augmentation_preview.picture(data, recipe)
+    assert first == augmentation_preview.picture(data, recipe)
+    other = augmentation_preview.picture(data, dataclasses.replace(recipe, seed=1), photos=2)
     with Image.open(io.BytesIO(first)) as one, Image.open(io.BytesIO(other)) as two:
         assert one.height == two.height
         assert one.width < two.width
@@ -126,7 +126,7 @@ def test_photos_are_of_different_classes(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "shapes", per_class=5)
     source = find_source(data)
     for seed in range(5):
-        found = showcase._read(source, 3, seed)
+        found = augmentation_preview._read(source, 3, seed)
         files = {shape: {(data / shape / f"{n}.jpg").read_bytes() for n in range(5)} for shape in ("circle", "square")}
         decoded = {
             shape: [Preprocess(size=1).photo(content) for content in contents] for shape, contents in files.items()
@@ -139,7 +139,7 @@ def test_data_without_a_photo_that_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.jpg").write_bytes(b"broken")
     with pytest.raises(PatiError, match="can be read"):
-        showcase.picture(tmp_path, Recipe())
+        augmentation_preview.picture(tmp_path, Recipe())
 
 
 def test_command_line(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pati import pipeline
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.runs.run import Run
 from pati.system import files
 from pati.training import loop as loop
+from pati.workflows import pipeline
 from tests.conftest import write_shapes
 from tests.test_killed import OPTIONS, command, epochs_done, start, weights
 

@@ -17,9 +17,10 @@ PATI = Path(__file__).parent.parent / "pati"
 SOURCES = sorted(path.relative_to(PATI).as_posix() for path in (PATI / "data/sources").glob("*.py"))
 # Whose mistakes the page can come to show.
 REACHED = [
-    "app/jobs.py", "app/work.py", "classifier.py", "cleaning.py", "comparison.py", "data/audit/judge.py",
+    "app/jobs.py", "app/work.py", "inference/classifier.py", "workflows/clean.py", "workflows/compare.py",
+    "data/audit/judge.py",
     "data/audit/pool.py", "data/decisions.py", "data/manifest.py", "data/pack.py", *SOURCES,
-    "explain/cams.py", "system/files.py", "system/machine.py", "pipeline.py", "plugins.py", "run.py",
+    "explain/cams.py", "system/files.py", "system/machine.py", "workflows/pipeline.py", "plugins.py", "runs/run.py",
 ]  # fmt: skip
 # Said to users of the command line and of Python alone.
 ELSEWHERE = {

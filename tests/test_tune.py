@@ -21,14 +21,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pati import pipeline, tune
 from pati.data.loader import Samples
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
 from pati.models import Net
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
-from pati.study import (
+from pati.training.loop import State
+from pati.workflows import pipeline, tune
+from pati.workflows.tune_study import (
     CHANGED,
     MOST_KILLS,
     RANDOM_TRIALS,
@@ -42,7 +43,6 @@ from pati.study import (
     searchable,
     space,
 )
-from pati.training.loop import State
 from tests.conftest import settled, write_shapes
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, batch=16)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from pati import cleaning
 from pati.app import jobs, parts
 from pati.app.gallery import photo_of, readable_root
 from pati.app.jobs import Order
@@ -20,6 +19,7 @@ from pati.recipe import Recipe
 from pati.report import figures
 from pati.runs.run import Run
 from pati.system import files
+from pati.workflows import clean
 
 FOLDS = 3
 # Streamlit keeps C and R for itself.
@@ -120,7 +120,7 @@ def _manifest(path: str, changed: int) -> Manifest:
 def _written(table: Path, path: str, action: str, label: str = "") -> bool:
     """Whether the decision could be written down; shows why not."""
     try:
-        cleaning.decide(table, path, action, label)
+        clean.decide(table, path, action, label)
     except PatiError as error:
         parts.show_error(error)
         return False

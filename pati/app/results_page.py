@@ -5,13 +5,13 @@ from __future__ import annotations
 import streamlit as st
 import torch
 
-from pati import comparison
 from pati.app import gallery, parts
 from pati.app.gallery import Tested, tested
 from pati.app.parts import number, percent, percent_sign, plain, say_photo, settings, t
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.runs.run import Run
+from pati.workflows import compare
 
 MOST_CELLS = 8  # classes whose confusion matrix is shown as a whole; of more, the most frequent confusions
 MOST_PAIRS = 12
@@ -77,9 +77,9 @@ def _comparison(runs: list[Run]) -> None:
     folders = [run.folder for run in runs]
     try:
         try:
-            found = comparison.compare(folders)
+            found = compare.compare(folders)
         except PatiError:  # other photos, as after cleaning: they can still be compared, less surely
-            found = comparison.compare(folders, paired=False)
+            found = compare.compare(folders, paired=False)
             st.caption(t("compare_unpaired"))
     except PatiError as error:
         parts.show_error(error)
@@ -88,7 +88,7 @@ def _comparison(runs: list[Run]) -> None:
     for pair in found["pairs"]:
         better = pair["first"] if pair["difference"] > 0 else pair["second"]
         low, high = (number(100 * share) for share in pair["interval"])
-        verdict = t("verdict_yes", better=better) if pair["p"] < comparison.ALPHA else t("verdict_no")
+        verdict = t("verdict_yes", better=better) if pair["p"] < compare.ALPHA else t("verdict_no")
         if found["by_class"] and found["paired"]:
             gain, (least, most) = pair["macro_f1_difference"], pair["macro_f1_interval"]
             better = pair["first"] if gain > 0 else pair["second"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from pati import models, pipeline
+from pati import models
 from pati.app import jobs, parts
 from pati.app.gallery import photo_of, readable_root
 from pati.app.jobs import Job, Order
@@ -25,6 +25,7 @@ from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.words import WORDS as REPORT
 from pati.runs.run import Run
+from pati.workflows import pipeline
 
 MINUTES = (1, 2, 5, 10, 30, 60)
 DEEPEST = 3  # folders below the root are offered; others can be typed

@@ -80,10 +80,10 @@ def main(order: Order) -> None:
 
 
 def _do(order: Order, progress: Progress) -> None:
-    from pati import cleaning, pipeline
     from pati.data.sources.source import Columns
     from pati.plugins import load_plugin
     from pati.recipe import Recipe
+    from pati.workflows import clean, pipeline
 
     for path in order.plugins:
         load_plugin(path)
@@ -91,7 +91,7 @@ def _do(order: Order, progress: Progress) -> None:
     if order.action == "resume":
         pipeline.resume(folder, started=STARTED, listen=progress)
     elif order.action == "clean":
-        cleaning.clean(
+        clean.clean(
             order.data, folder, folds=order.folds, budget=order.budget, started=STARTED, listen=progress
         )  # fmt: skip
     else:

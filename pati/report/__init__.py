@@ -164,7 +164,7 @@ def write(
 
 
 def write_scores(path: Path, document: dict[str, Any], examples: Sequence[Example], *, language: str = "en") -> None:
-    """Write the page of a later scoring, `document` of `pati.results.scored`."""
+    """Write the page of a later scoring, `document` of `pati.workflows.measure.scored`."""
     page = _filled(
         "scores.html.jinja",
         language=language,
@@ -300,7 +300,7 @@ def _code(text: str) -> str:
 
 
 def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
-    """Write the page about a search: its `document` (see `pati.tune`) and the recipe it began with."""
+    """Write the page about a search: its `document` (see `pati.workflows.tune`) and the recipe it began with."""
     trials, score, default = document["trials"], document["score"], document["default"]
     points = [(row["number"], row["value"]) for row in trials if row["value"] is not None]
     drawn = {
@@ -337,8 +337,8 @@ def write_review(
     photos: Sequence[NDArray[np.uint8]],
     classes: Sequence[str],
 ) -> None:
-    """Write the page to decide in: `document` of `pati.cleaning`; `header` and `lines`: the table, which the page saves
-    with its decisions; `items`: the lines that are shown, with their `photos` in the same order."""
+    """Write the page to decide in: `document` of `pati.workflows.clean`; `header` and `lines`: the table, which the
+    page saves with its decisions; `items`: the lines that are shown, with their `photos` in the same order."""
     pictured = [
         item | {"picture": base64.b64encode(figures.thumbnail(photo)).decode()}
         for item, photo in zip(items, photos, strict=True)

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from pati import models, plugins, report, results
+from pati import models, plugins, report
 from pati.data import decode, loader, pack
 from pati.data.audit.judge import manifest
 from pati.data.audit.pool import Progress, read_all
@@ -56,6 +56,7 @@ from pati.training.loop import State
 from pati.training.loop import train as train_net
 from pati.training.plan import Outline, Plan
 from pati.training.speed import of_python, of_reading, of_training
+from pati.workflows import measure
 
 Listen = Callable[[dict[str, Any]], None]
 FEWEST_SCORED = 384  # validation photos, however little time is left: confidence is calibrated by them
@@ -424,8 +425,8 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Lis
     until, probing = math.inf, 0.0
     if limits is not None:
         one = budgets.answer_seconds(limits, state.pace)
-        probing = results.probing_seconds(len(validation), one, min(limits.spare, results.SHARE * limits.seconds))
-        after = one * (len(testing) + results.EXPLAINING) + budgets.report_seconds(limits, state.pace) + probing
+        probing = measure.probing_seconds(len(validation), one, min(limits.spare, measure.SHARE * limits.seconds))
+        after = one * (len(testing) + measure.EXPLAINING) + budgets.report_seconds(limits, state.pace) + probing
         until = math.inf if again else elapsed.at(limits.seconds - after)
     answers = _score(run, scoring, found, training, validation, testing, until)
     scored = len(answers.validation.labels)
@@ -443,14 +444,14 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Lis
     )
     made.save(run.model)
     listen({"kind": "stage", "name": "report"})
-    document["analysis"] = results.analysed(made, found, ready.packed, answers)
-    drawing = results.drawn(run, made, found, ready.packed, document, answers)
+    document["analysis"] = measure.analysed(made, found, ready.packed, answers)
+    drawing = measure.drawn(run, made, found, ready.packed, document, answers)
     # The probes come last, as they can fill whatever time is left, and need none.
     left = None
     if limits is not None:
         writing = report.WRITING * budgets.report_seconds(limits, state.pace)
         left = probing if again else max(0.0, limits.seconds - elapsed.seconds() - writing)
-    document["analysis"] |= results.probed(
+    document["analysis"] |= measure.probed(
         made, found, ready.packed, seconds=left, trained=state.epoch * len(training) if limits is None else None
     )  # fmt: skip
     suspended = clock.suspended() - suspended
@@ -458,7 +459,7 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: _Elapsed, listen: Lis
         note(f"the machine or this process was suspended for {suspended:.0f} s; that time does not count")
     document["seconds"]["command"] = round(elapsed.seconds(), 1)
     files.write_json(run.metrics, document)
-    results.write(run, found, ready.packed, recipe, document, drawing)
+    measure.write(run, found, ready.packed, recipe, document, drawing)
     run.update(stage="done", versions=versions())
     return Result(run, made, document)
 
@@ -497,7 +498,7 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
         assert recipe.width is not None
         one, ratio = time_answers(untrained, ready)
         answers, more = answers_needed(recipe, len(ready.training), len(ready.validation), testing)
-        probing = results.probing_seconds(len(ready.validation), one, results.SHARE * recipe.budget)
+        probing = measure.probing_seconds(len(ready.validation), one, measure.SHARE * recipe.budget)
         spare = probing + min(more * one, SCORING_SHARE * recipe.budget)
         # Reading and scoring may leave too little; the report never does, though in a very short budget it ends late.
         most, needed = (1 - LEAST_TRAINING) * recipe.budget, elapsed.seconds() + answers * one
@@ -535,7 +536,7 @@ def answers_needed(recipe: Recipe, training: int, validation: int, testing: int)
     scoped = MOMENTS / (2 if recipe.mirror else 1)
     least = min(validation, FEWEST_SCORED) + scoped * min(training, out_of_distribution.FEWEST_PHOTOS)
     most = validation + scoped * min(training, out_of_distribution.PHOTOS)
-    return round(least) + testing + results.EXPLAINING, round(most - least)
+    return round(least) + testing + measure.EXPLAINING, round(most - least)
 
 
 def time_answers(made: Classifier, ready: Prepared) -> tuple[float, float]:
@@ -549,7 +550,7 @@ def time_answers(made: Classifier, ready: Prepared) -> tuple[float, float]:
         forward.logits_of(made.net, some, ready.preprocess, device=ready.device, precision=precision)
 
     photos = pixels.cpu().numpy()
-    taken = [[results.seconds_to_answer(ask, photos) for ask in (made.answers, validate)] for _ in range(TIMES)]
+    taken = [[measure.seconds_to_answer(ask, photos) for ask in (made.answers, validate)] for _ in range(TIMES)]
     answer, validation = (max(min(seconds), budgets.LEAST) for seconds in zip(*taken, strict=True))
     return answer / len(some), answer / validation
 
@@ -734,7 +735,7 @@ def score(
     mark = hashlib.sha256(os.fsencode(place.root.resolve())).hexdigest()[:6]
     page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}-{mark}.html")
     about = {"data": name, "kind": "data" if data is not None else split, "model": str(run.model)}
-    document = results.scored(
+    document = measure.scored(
         made, page, answers, torch.tensor(labels), paths, lambda number: place.read(paths[number]),
         document | about | {"manifest": found.hash()},
     )  # fmt: skip
@@ -773,20 +774,20 @@ def report_again(
         found, packed = _audited(_source_of(run, recipe), recipe, listen, run)
         answers, document = Predictions.read(run), run.read_metrics()
         listen({"kind": "stage", "name": "report"})
-        probes = {name: part for name, part in document["analysis"].items() if name in results.PROBES}
+        probes = {name: part for name, part in document["analysis"].items() if name in measure.PROBES}
         if thorough:
-            probes = results.probed(
+            probes = measure.probed(
                 made, found, packed, progress=lambda what, done, total: listen(
                     {"kind": "audit", "what": what, "done": done, "total": total}
                 ),
             )  # fmt: skip
-        document["analysis"] = results.analysed(made, found, packed, answers) | probes
+        document["analysis"] = measure.analysed(made, found, packed, answers) | probes
         for name, part in answers.splits.items():  # an older pati may have kept less of them
             document[name] |= metrics.summary(part.logits, part.labels, found.classes)
         if thorough:
             files.write_json(run.metrics, document)
-        drawing = results.drawn(run, made, found, packed, document, answers)
-        results.write(run, found, packed, recipe, document, drawing, language=language)
+        drawing = measure.drawn(run, made, found, packed, document, answers)
+        measure.write(run, found, packed, recipe, document, drawing, language=language)
     return run, document
 
 

@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import pipeline, plugins, report
-from pati.crossfit import CrossFit
+from pati import plugins, report
 from pati.data import decisions, manifest
 from pati.data.decisions import Decision
 from pati.data.manifest import Entry, Manifest
@@ -30,13 +29,15 @@ from pati.errors import Interrupted, PatiError
 from pati.evaluation import label_errors
 from pati.inference import forward
 from pati.inference.classifier import Classifier
-from pati.pipeline import Listen, Prepared
 from pati.recipe import Recipe
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import clock, files, threads
 from pati.system.files import is_text
 from pati.training import plan
+from pati.workflows import pipeline
+from pati.workflows.out_of_fold import CrossFit
+from pati.workflows.pipeline import Listen, Prepared
 
 COLUMNS = ("path", "sha256", "split", "label", "why", "answer", "label_probability", "decision", "new_label")
 REASONS = ("two-classes", "label", "odd")  # in the order in which they are shown

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import pipeline
 from pati.data import manifest, split
 from pati.data.loader import Samples
 from pati.errors import PatiError
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
-from pati.pipeline import Listen, Prepared
 from pati.system import files
+from pati.workflows import pipeline
+from pati.workflows.pipeline import Listen, Prepared
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 
-from pati import evidence, pipeline, plugins
+from pati import plugins
 from pati.errors import Interrupted
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.inference.classifier import Classifier
-from pati.pipeline import Listen
 from pati.recipe import Recipe
 from pati.runs.run import Run
+from pati.workflows import explanation_tests, pipeline
+from pati.workflows.pipeline import Listen
 
 
 def shuffled_labels(
@@ -38,8 +39,8 @@ def shuffled_labels(
     made, state = Classifier.load(folder), run.read_state()
     plugins.require_same(state)
     net = made.cut(stage)
-    pixels, _ = evidence.readable(made, photos)
-    asked = [made.asked(part) for part in torch.split(torch.from_numpy(pixels), evidence.AT_ONCE)]
+    pixels, _ = explanation_tests.readable(made, photos)
+    asked = [made.asked(part) for part in torch.split(torch.from_numpy(pixels), explanation_tests.AT_ONCE)]
     maps = [explain(net, images, classes) for images, classes in asked]  # before minutes are spent on training
     ready = pipeline.prepare_again(run, Recipe.read(run.recipe), listen=listen)
     # There is nothing to learn: patience would end it early.

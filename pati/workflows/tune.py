@@ -19,17 +19,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pati import pipeline, plugins, report
+from pati import plugins, report
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
 from pati.evaluation import metrics
-from pati.pipeline import Listen, Prepared
 from pati.recipe import Recipe
 from pati.runs.run import versions
-from pati.study import STORAGE_ERRORS, Settings, Study, alone, chosen_fields, space
 from pati.system import clock, files
 from pati.training import balance, plan
+from pati.workflows import pipeline
+from pati.workflows.pipeline import Listen, Prepared
+from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, alone, chosen_fields, space
 
 if TYPE_CHECKING:
     import optuna
