@@ -24,7 +24,7 @@ from pati.cli import app
 from pati.data.decode import FLAGS, REASONS
 from pati.models.blocks import SMALL
 from pati.models.counting import cost_of
-from pati.terminal import plain
+from pati.terminal.console import plain
 
 HERE = Path(__file__).parent
 VERBS = (

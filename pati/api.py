@@ -10,7 +10,7 @@ from typing import Any
 from pati.inference.classifier import Classifier
 from pati.models import included
 from pati.recipe import Recipe
-from pati.terminal import Watch
+from pati.terminal.progress import Watch
 from pati.workflows import compare as comparing
 from pati.workflows import pipeline
 

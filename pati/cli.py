@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pati.data.sources.source import Columns
     from pati.inference.classifier import Prediction
     from pati.recipe import Recipe
-    from pati.terminal import Watch
+    from pati.terminal.progress import Watch
 
 app = App(
     name="pati",
@@ -58,7 +58,7 @@ def main() -> None:
         # Whoever read our output has gone (`| head`): nothing is wrong, but Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (PatiError, OSError) as error:
-        from pati.terminal import fail
+        from pati.terminal.console import fail
 
         if isinstance(error, OSError):  # a full disk, a folder without permission: the user's to mend
             error = PatiError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
@@ -105,7 +105,7 @@ def fetch(
         Seconds to wait for the network to answer.
     """
     from pati.data.sources.fetch import fetch as bring
-    from pati.terminal import bar
+    from pati.terminal.console import bar
 
     with bar("downloading", unit="bytes") as progress:
         path = bring(name, from_, timeout=timeout, progress=progress)
@@ -138,9 +138,13 @@ def check(
     decisions
         A CSV of photos to keep, drop or relabel: columns path, sha256 (as in the manifest), decision, new_label.
     """
-    from pati import terminal
     from pati.data.manifest import is_manifest
     from pati.recipe import Recipe
+    from pati.terminal.console import console, say
+    from pati.terminal.tables import (
+        check_document,
+        show_check,
+    )
     from pati.workflows import pipeline
 
     if (out.exists() and not is_manifest(out)) or (out.parent / "run.json").exists():
@@ -150,10 +154,10 @@ def check(
         found = pipeline.check(data, Recipe(group_by=group_by), columns=columns, decisions=decisions, listen=listen)
     found.write(out)
     if json:
-        _print_json(terminal.check_document(found))
+        _print_json(check_document(found))
     else:
-        terminal.show_check(found, terminal.console(stderr=False))
-        terminal.say(f"manifest: {out}")
+        show_check(found, console(stderr=False))
+        say(f"manifest: {out}")
 
 
 @app.command
@@ -233,12 +237,14 @@ def train(
             result = pipeline.train(
                 data, chosen, out=out, columns=columns, decisions=decisions, started=STARTED, listen=listen
             )
-    from pati import terminal
+    from pati.terminal.tables import (
+        show_result,
+    )
 
     if json:
         _print_json({"run": str(result.run.folder), **result.metrics})
         return
-    terminal.show_result(result.run, result.metrics)
+    show_result(result.run, result.metrics)
 
 
 @app.command(name="lr-find")
@@ -287,7 +293,7 @@ def lr_find(
     """
     from pati.report import figures
     from pati.system import files
-    from pati.terminal import bar, say
+    from pati.terminal.console import bar, say
     from pati.training.lr_find import search
     from pati.workflows import pipeline
 
@@ -371,7 +377,9 @@ def tune(
     search
         Fields of the recipe to search, any number of them; the usual ones if left out.
     """
-    from pati import terminal
+    from pati.terminal.tables import (
+        show_search,
+    )
     from pati.workflows import tune as search_for
 
     seconds = None if budget is None else _seconds(budget)
@@ -410,7 +418,7 @@ def tune(
     if json:
         _print_json(document)
     else:
-        terminal.show_search(document)
+        show_search(document)
 
 
 @app.command(name="eval")
@@ -441,7 +449,11 @@ def evaluate(
         A folder, archive or known name of photos of something else: how well are they told from the test photos?
         The run keeps the figures, and its report shows them.
     """
-    from pati import terminal
+    from pati.terminal.console import console, say
+    from pati.terminal.tables import (
+        show_outside,
+        show_scores,
+    )
     from pati.workflows import pipeline
 
     if outside is not None:
@@ -452,7 +464,7 @@ def evaluate(
         if json:
             _print_json(found)
         else:
-            terminal.show_outside(found)
+            show_outside(found)
         return
     columns = _columns(path_column, label_column, split_column)
     if data is not None and split is not None:
@@ -464,19 +476,19 @@ def evaluate(
     if json:
         _print_json(document)
         return
-    terminal.show_scores(document, terminal.console(stderr=False))
+    show_scores(document, console(stderr=False))
     if document["unreadable"]:
-        terminal.say(f"note: {document['unreadable']} files could not be read and are not counted")
+        say(f"note: {document['unreadable']} files could not be read and are not counted")
     if document.get("test_scored", 1) > 1:
         some = f"{document['test_photos']} of these are the run's test photos: " * (data is not None)
-        terminal.say(
+        say(
             f"note: {some}this test split has now been scored {document['test_scored']} times; "
             "choices made by its score make the score too good"
         )
     if document["trained_on"]:
-        terminal.say(f"warning: {document['trained_on']} of these photos were trained on, so the score is too good")
+        say(f"warning: {document['trained_on']} of these photos were trained on, so the score is too good")
     if "report" in document:
-        terminal.say(f"report: {document['report']}")
+        say(f"report: {document['report']}")
 
 
 @app.command(name="report")
@@ -560,7 +572,7 @@ def explain(
     from pati.report import figures
     from pati.system.files import write_bytes
     from pati.system.rounding import percent
-    from pati.terminal import fail
+    from pati.terminal.console import fail
 
     if not photos:
         raise PatiError("pati explain wants at least one photo", "for example: pati explain cat.jpg")
@@ -599,11 +611,12 @@ def _test_explanations(
     shuffled_labels: bool,
     json: bool,
 ) -> None:
-    from pati import terminal
     from pati.explain.cams import explainers
     from pati.inference.classifier import Classifier
     from pati.inputs import expand
     from pati.system import machine
+    from pati.terminal.console import bar, console
+    from pati.terminal.explanations import show_checked, show_located
     from pati.workflows import explanation_tests
     from pati.workflows import shuffled_labels as control
 
@@ -625,23 +638,23 @@ def _test_explanations(
         if shuffled_labels:
             with _watch() as listen:
                 more["shuffled_labels"] = control.shuffled_labels(model, found, used, stage=stage, listen=listen)
-        with terminal.bar("checking", unit="photos") as progress:
+        with bar("checking", unit="photos") as progress:
             document = explanation_tests.checked(classifier, found, used, stage=stage, progress=progress) | more
         document["unreadable"] += len(named) - len(found)
     elif photos:
         raise PatiError("--boxes names the photos itself", "leave the others out")
     else:
         methods = [method] if method else list(explainers)
-        with terminal.bar("explaining", unit="photos") as progress:
+        with bar("explaining", unit="photos") as progress:
             document = explanation_tests.located(
                 classifier, explanation_tests.boxes(boxes), methods, stage=stage, progress=progress
             )
     if json:
         _print_json(document)
     elif boxes is None:
-        terminal.show_checked(document, terminal.console(stderr=False))
+        show_checked(document, console(stderr=False))
     else:
-        terminal.show_located(document, terminal.console(stderr=False))
+        show_located(document, console(stderr=False))
 
 
 @app.command
@@ -675,7 +688,9 @@ def clean(
     out
         Folder for table and page; clean in the run's folder if left out. Decisions in it are kept.
     """
-    from pati import terminal
+    from pati.terminal.tables import (
+        show_clean,
+    )
     from pati.workflows import clean as cleaning
 
     seconds = None if budget is None else _seconds(budget)
@@ -687,7 +702,7 @@ def clean(
     if json:
         _print_json(document)
     else:
-        terminal.show_clean(document)
+        show_clean(document)
 
 
 @app.command
@@ -748,9 +763,9 @@ def predict(
     format
         table, json (an array, one object a line), or csv.
     """
-    from pati import output
     from pati.inference.classifier import Classifier
     from pati.inputs import expand, model_first
+    from pati.terminal import predictions
 
     model, photos = model_first(paths)
     if not photos:
@@ -759,7 +774,7 @@ def predict(
         if path.startswith("-") and path != "-" and not Path(path).exists():
             raise PatiError(f"unknown option {path}", "see pati predict --help; a file of that name is ./" + path)
     classifier = Classifier.load(_named(model))
-    write = output.writers[format]
+    write = predictions.writers[format]
     failed = [0, 0]
 
     def counted(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
@@ -789,9 +804,12 @@ def compare(
     unpaired
         Compare runs on different data too, without pairing their answers photo by photo: less sure.
     """
-    from pati import terminal
     from pati.report import figures
     from pati.system.files import write_bytes
+    from pati.terminal.console import console, say
+    from pati.terminal.tables import (
+        show_comparison,
+    )
     from pati.workflows import compare as comparing
 
     kind = out.suffix.lower().removeprefix(".") if out else ""
@@ -803,11 +821,11 @@ def compare(
     if json:
         _print_json(document)
         return
-    terminal.show_comparison(document, terminal.console(stderr=False))
+    show_comparison(document, console(stderr=False))
     for note in comparing.notes(document):
-        terminal.say(f"note: {note}")
+        say(f"note: {note}")
     if out:
-        terminal.say(f"figure: {out}")
+        say(f"figure: {out}")
 
 
 @app.command(name="app")
@@ -862,7 +880,8 @@ def list_(
     from rich.table import Table
     from rich.text import Text
 
-    from pati import catalogue, terminal
+    from pati import catalogue
+    from pati.terminal.console import console
 
     rows = catalogue.rows(what)
     if json:
@@ -871,7 +890,7 @@ def list_(
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, summary in rows:
         table.add_row(name, Text(summary))
-    terminal.console(stderr=False).print(table)
+    console(stderr=False).print(table)
 
 
 def _plugins_first(words: list[str]) -> list[str]:
@@ -897,7 +916,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def _watch() -> Iterator[Watch]:
-    from pati.terminal import Watch
+    from pati.terminal.progress import Watch
 
     watch = Watch()
     try:
@@ -909,7 +928,7 @@ def _watch() -> Iterator[Watch]:
 def _named(model: Path | None) -> Path:
     """The model to answer with: the included one, and saying so, where none was named."""
     from pati.models import included
-    from pati.terminal import say
+    from pati.terminal.console import say
 
     if model is None:
         say(f"model: {included.NAME}, which comes with pati")

@@ -29,20 +29,22 @@ def choose() -> str:
 
 def main() -> None:
     """Train, print the result table, where things lie, and the next commands."""
-    from pati import terminal
+    from pati.terminal.console import fail
+    from pati.terminal.progress import Watch
+    from pati.terminal.tables import show_result
     from pati.workflows import pipeline
 
     name = choose()
     budget = BUDGET if name == "cats-vs-dogs" else BUDGET / 2
-    watch = terminal.Watch()
+    watch = Watch()
     try:
         result = pipeline.train(name, Recipe(budget=budget), started=STARTED, listen=watch)
     except PatiError as error:
         watch.close()
-        terminal.fail(error)
+        fail(error)
         sys.exit(130 if isinstance(error, Interrupted) else 1)
     watch.close()
-    terminal.show_result(result.run, result.metrics)
+    show_result(result.run, result.metrics)
     pati = Path(sys.executable).parent / "pati"
     here = Path.cwd()
     shown = pati.relative_to(here) if pati.is_relative_to(here) else pati

@@ -20,7 +20,6 @@ import safetensors.torch
 from rich.console import Console
 
 import pati
-from pati import terminal
 from pati.data.manifest import Manifest
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
@@ -29,6 +28,7 @@ from pati.inference import forward
 from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.system import clock
+from pati.terminal.tables import show_scores
 from pati.training import plan
 from pati.training.budget import Pace
 from pati.training.loop import State
@@ -109,7 +109,7 @@ def test_scoring_another_set(trained: Path, tmp_path: Path) -> None:
     assert row
     assert re.findall(r'<td class="n">(.*?)</td>', row[1]) == ["–", "–", "–", "0"]
     console = Console(file=io.StringIO(), width=100)
-    terminal.show_scores(document, console)
+    show_scores(document, console)
     assert re.search(r"triangle .*–", console.file.getvalue())  # type: ignore[attr-defined]
     (other / "dog").mkdir()
     (other / "dog" / "1.jpg").write_bytes(jpeg(draw("circle", 1)))

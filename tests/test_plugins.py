@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import pati
-from pati import catalogue, cli, plugins, terminal
+from pati import catalogue, cli, plugins
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.metrics import metrics, summary
@@ -29,6 +29,7 @@ from pati.models import Options, build, models
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
 from pati.runs.run import Run
+from pati.terminal.tables import show_result
 from pati.training.augment import Draws, augment, augmentations
 from pati.workflows import augmentation_preview, explanation_tests, pipeline
 from tests.conftest import draw, settled
@@ -576,5 +577,5 @@ def test_hints_of_a_run_name_the_plugin(
             action()
         assert resume in refused.value.hint
     finished = pipeline.resume("run")
-    terminal.show_result(finished.run, finished.metrics)
+    show_result(finished.run, finished.metrics)
     assert "pati predict --plugin my_nets.py run PHOTO" in capsys.readouterr().out

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pati import output
 from pati.inference.classifier import Prediction
 from pati.system.rounding import careful
+from pati.terminal import predictions
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_no_answer_is_sure(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Prediction("a.jpg", "cat", share, {"cat": share, "dog": 1 - share}) for share in (0.99996, 0.9994, 0.5)] + [
         Prediction("b.jpg", "", float("nan"), {}, error="is empty")
     ]
-    output.table(rows, ["cat", "dog"])
+    predictions.table(rows, ["cat", "dog"])
     shown = capsys.readouterr().out.splitlines()
     assert shown[:3] == ["cat   > 99.9 %  a.jpg", "cat     99.9 %  a.jpg", "cat     50.0 %  a.jpg"]
     assert shown[3].index("b.jpg") == shown[0].index("a.jpg")

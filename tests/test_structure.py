@@ -18,7 +18,7 @@ FLOORS = (
     {"__main__", "demo"},
     {"cli"},
     {"app"},
-    {"terminal", "catalogue", "output", "inputs", "api"},
+    {"terminal", "catalogue", "inputs", "api"},
     {"workflows"},
     {"report"},
     {"training"},

@@ -10,9 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from pati import terminal
 from pati.evaluation import metrics
 from pati.recipe import Recipe
+from pati.terminal.progress import Watch
+from pati.terminal.tables import show_scores
 from pati.training.plan import Outline
 
 
@@ -20,7 +21,7 @@ def shown(**more: Any) -> str:
     logits = torch.eye(2)[[0, 0, 0, 0, 0, 0, 0, 1]]
     document = metrics.summary(logits, torch.tensor([0, 0, 0, 0, 0, 0, 1, 1]), ("cat", "dog")) | more
     screen = Console(file=io.StringIO(), width=100)
-    terminal.show_scores(document, screen)
+    show_scores(document, screen)
     return screen.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
 
 
@@ -37,7 +38,7 @@ def test_scores_by_class_lead_where_they_are_not() -> None:
 
 @pytest.mark.parametrize("by_class", [True, False])
 def test_epochs_show_macro_f1_where_classes_are_uneven(by_class: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    watch = terminal.Watch()
+    watch = Watch()
     watch({"kind": "balance", "method": "none", "advised": "sampling", "ratio": 9.0, "by_class": by_class})
     watch(
         {
@@ -52,7 +53,7 @@ def test_epochs_show_macro_f1_where_classes_are_uneven(by_class: bool, capsys: p
 
 
 def test_the_first_line_says_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
-    watch = terminal.Watch()
+    watch = Watch()
     recipe = Recipe(model="pati", size=112, budget=300.0)
     event = {"kind": "run", "folder": "runs/x-1", "recipe": recipe, "photos": 244, "own_budget": True}
     watch(event | {"outline": Outline(reading=12.4, training=250.0, after=37.6, passes=14.2)})

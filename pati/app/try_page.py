@@ -12,7 +12,6 @@ from typing import Any
 
 import streamlit as st
 
-from pati import output
 from pati.app import parts
 from pati.app.gallery import Tested, tested
 from pati.app.parts import classifier, percent, percent_sign, plain, reason, say, say_class, say_photo, settings, t
@@ -21,6 +20,7 @@ from pati.explain.cams import explainers
 from pati.inference.classifier import Classifier, Prediction, UnreadablePhoto
 from pati.models import included
 from pati.report import figures
+from pati.terminal import predictions
 
 SOURCES = ("upload", "camera", "sample")
 PAGE = 24  # photos shown at once
@@ -310,7 +310,7 @@ def _download_answers(rows: list[tuple[Given, Prediction]], made: Classifier, *,
     def text() -> str:
         to = io.StringIO()
         named = [Prediction(**{**vars(answer), "path": say_photo(photo.name)}) for photo, answer in rows]
-        output.comma_separated(named, made.classes, to)
+        predictions.comma_separated(named, made.classes, to)
         return to.getvalue()
 
     st.download_button(
