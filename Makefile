@@ -15,7 +15,7 @@ export PATI_MIRROR
 .PHONY: demo test check fix bench docs site fuzz clean
 
 demo: $(VENV)/.installed
-	@$(BIN)/python -m pati.demo
+	@$(BIN)/python -m pati.cli.demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from pati import catalogue, models
-from pati.cli import app
+from pati import models
+from pati.cli import catalogue, program
 from pati.data.decode import FLAGS, REASONS
 from pati.models.blocks import SMALL
 from pati.models.counting import cost_of
@@ -35,7 +35,7 @@ VERBS = (
 
 def help_of(*words: str) -> str:
     screen = io.StringIO()
-    app.help_print(list(words), console=Console(file=screen, width=100, color_system=None))
+    program.help_print(list(words), console=Console(file=screen, width=100, color_system=None))
     return "\n".join(line.rstrip() for line in screen.getvalue().strip("\n").splitlines())
 
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from pati.cli.inputs import expand
 from pati.data import decode
 from pati.data.audit import pool
 from pati.data.audit.pool import read_all
 from pati.data.manifest import Manifest
 from pati.inference.classifier import Classifier, Prediction
-from pati.inputs import expand
 from pati.recipe import Recipe
 from pati.workflows import pipeline
 from tests.bad_files import FILES, KINDS, jpeg

@@ -395,12 +395,12 @@ def test_the_page_shows_the_photos_and_holds_the_decisions(dirty: Path, copied: 
 
 def test_from_the_command_line(dirty: Path, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["clean", str(dirty / "shapes"), str(copied)]
-    cli.app(words, result_action="return_value")
+    cli.program(words, result_action="return_value")
     told = capsys.readouterr().out
     assert "--folds 3 judges the training photos too" in told
     again = f"--recipe {copied / 'recipe.json'} --decisions {copied / 'clean' / 'decisions.csv'}"
     assert f"pati train {dirty / 'shapes'} {again}" in told
-    cli.app([*words, "--folds", "2", "--json"], result_action="return_value")
+    cli.program([*words, "--folds", "2", "--json"], result_action="return_value")
     document = json.loads(capsys.readouterr().out)
     assert len(document["folds"]) == 2
     assert document["unjudged"] == 0

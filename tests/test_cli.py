@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pati import catalogue
+from pati.cli import catalogue
 from tests.conftest import draw, jpeg, write_shapes
 
 QUICK = ["--epochs", "1", "--size", "32", "--set", "growth=1", "width=0.25"]

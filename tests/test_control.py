@@ -72,14 +72,14 @@ def test_a_stop_is_heard(trained: Path, photos: list[Path], monkeypatch: pytest.
 
 def test_from_the_command_line(trained: Path, photos: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["explain", str(trained), *map(str, photos[:12]), "--check", "--shuffled-labels"]
-    cli.app([*words, "--json"], result_action="return_value")
+    cli.program([*words, "--json"], result_action="return_value")
     assert json.loads(capsys.readouterr().out)["shuffled_labels"]["depends"] in (True, None)
-    cli.app(words, result_action="return_value")
+    cli.program(words, result_action="return_value")
     assert "trained on shuffled labels" in capsys.readouterr().out
     with pytest.raises(PatiError, match="is a part of --check"):
-        cli.app([word for word in words if word != "--check"], result_action="return_value")
+        cli.program([word for word in words if word != "--check"], result_action="return_value")
     with pytest.raises(PatiError, match="not a run's folder"):
-        cli.app([words[0], str(trained / "model.safetensors"), *words[2:]], result_action="return_value")
+        cli.program([words[0], str(trained / "model.safetensors"), *words[2:]], result_action="return_value")
 
 
 @pytest.mark.parametrize(("method", "stage", "told"), [("grad-cm", None, "grad-cam"), ("grad-cam", 9, "no stage 9")])

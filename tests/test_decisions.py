@@ -125,8 +125,8 @@ def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
 
 def test_from_the_command_line(shapes: Path, decided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["check", str(shapes), "--decisions", str(decided), "--out", str(tmp_path / "m.jsonl"), "--json"]
-    cli.app(words, result_action="return_value")
+    cli.program(words, result_action="return_value")
     found = json.loads(capsys.readouterr().out)
     assert [row["reason"] for row in found["quarantined"]] == ["dropped"]
     with pytest.raises(PatiError, match="can't read"):
-        cli.app([*words[:3], str(tmp_path / "none.csv"), *words[4:]], result_action="return_value")
+        cli.program([*words[:3], str(tmp_path / "none.csv"), *words[4:]], result_action="return_value")

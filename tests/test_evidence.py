@@ -157,29 +157,29 @@ def test_too_few_photos_are_told(trained: Path, table: Path) -> None:
 
 
 def test_from_the_command_line(trained: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.app(["explain", str(trained), "--boxes", str(table), "--json"], result_action="return_value")
+    cli.program(["explain", str(trained), "--boxes", str(table), "--json"], result_action="return_value")
     document = json.loads(capsys.readouterr().out)
     assert set(explainers) <= set(document["methods"])
-    cli.app(["explain", str(trained), "--boxes", str(table), "--method", "grad-cam"], result_action="return_value")
+    cli.program(["explain", str(trained), "--boxes", str(table), "--method", "grad-cam"], result_action="return_value")
     told = capsys.readouterr().out
     assert "12 photos; the boxes hold" in told
     assert "grad-cam against a blob in the middle: pointing" in told
     shapes = str(table.parent / "shapes")
-    cli.app(["explain", str(trained), shapes, "--check"], result_action="return_value")
+    cli.program(["explain", str(trained), shapes, "--check"], result_action="return_value")
     told = capsys.readouterr().out
     assert "grad-cam on 12 photos: " in told
     assert "insertion (high is good)" in told
     assert "In short: " in told
     with pytest.raises(PatiError, match="occlusion looks at pixels"):
-        cli.app(
+        cli.program(
             ["explain", str(trained), shapes, "--check", "--stage", "1", "--method", "occlusion"],
             result_action="return_value",
         )
     with pytest.raises(PatiError, match="--check wants photos"):
-        cli.app(["explain", str(trained), "--check"], result_action="return_value")
+        cli.program(["explain", str(trained), "--check"], result_action="return_value")
     with pytest.raises(PatiError, match="--class is for drawing"):
-        cli.app(["explain", str(trained), shapes, "--check", "--class", "circle"], result_action="return_value")
+        cli.program(["explain", str(trained), shapes, "--check", "--class", "circle"], result_action="return_value")
     for words, message in ((["--check", "--boxes", str(table)], "give one"), (["--json"], "--json is for")):
         with pytest.raises(PatiError) as caught:
-            cli.app(["explain", str(trained), *words], result_action="return_value")
+            cli.program(["explain", str(trained), *words], result_action="return_value")
         assert message in f"{caught.value.message} {caught.value.hint}"

@@ -20,7 +20,9 @@ import pytest
 import torch
 
 import pati
-from pati import catalogue, cli, plugins
+from pati import plugins
+from pati.cli import catalogue
+from pati.cli.entry import plugins_first
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.metrics import metrics, summary
@@ -140,7 +142,7 @@ def test_the_option_stands_anywhere_and_in_every_help(home: Path, trained: Path)
     ],
 )
 def test_plugins_come_before_the_verb(words: list[str], expected: list[str]) -> None:
-    assert cli._plugins_first(words) == expected
+    assert plugins_first(words) == expected
 
 
 def test_usage_mistakes_keep_their_exit_codes(home: Path) -> None:
@@ -389,7 +391,7 @@ def test_only_the_command_line_and_python_users_load_plugins() -> None:
                 if called in ("exec", "eval", "compile", "__import__"):
                     runners.add(path.name)
     # The worker takes the files from its own command line, where `pati app --plugin` put them; never from a run.
-    assert callers == {"cli.py", "app/work.py"}
+    assert callers == {"cli/entry.py", "app/work.py"}
     assert runners == {"plugins.py"}
 
 

@@ -358,7 +358,7 @@ def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
     for entry in copies:
         name = f"other name {Path(entry.path).name}"
         shutil.copy(Path(found.root) / entry.path, data / entry.label / name)
-    cli.app(["eval", str(run), "--data", str(data)], result_action="return_value")
+    cli.program(["eval", str(run), "--data", str(data)], result_action="return_value")
     told = " ".join(capsys.readouterr().err.split())
     assert "3 of these are the run's test photos: this test split has now been scored 2 times" in told
     (page,) = [one.read_text(encoding="utf-8") for one in (run / "eval").glob("data-new-*.html")]

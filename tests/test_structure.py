@@ -15,10 +15,10 @@ ROOT = Path(pati.__file__).parent
 
 # Top floor first. A module may import its own floor and those below.
 FLOORS = (
-    {"__main__", "demo"},
+    {"__main__"},
     {"cli"},
     {"app"},
-    {"terminal", "catalogue", "inputs", "api"},
+    {"terminal", "api"},
     {"workflows"},
     {"report"},
     {"training"},

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from pati import catalogue, models
+from pati import models
+from pati.cli import catalogue
 from pati.errors import PatiError
 from pati.explain.cams import explainers
 from pati.models import blocks

@@ -1,0 +1,28 @@
+"""The command line: one verb a file, each a thin shell over a function of `pati.workflows` or its like.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 a user's error, 2 wrong usage, 130 interrupted and
+resumable. Heavy imports happen inside the verbs, so that `pati --help` answers at once.
+"""
+
+# ruff: noqa: A004, F401  (importing a verb adds it to the program)
+
+from pati.cli.start import STARTED  # first of all
+
+# isort: split
+from pati.cli import (
+    app,
+    check,
+    clean,
+    compare,
+    eval,
+    explain,
+    fetch,
+    list,
+    lr_find,
+    predict,
+    report,
+    show_augment,
+    train,
+    tune,
+)
+from pati.cli.entry import main, program

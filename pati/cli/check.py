@@ -1,0 +1,56 @@
+"""`pati check`: audit and split, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pati.cli.entry import program
+from pati.cli.options import Json, TableOptions, print_json, watching
+from pati.errors import PatiError
+
+
+@program.command
+def check(
+    data: str,
+    /,
+    *,
+    out: Path = Path("manifest.jsonl"),
+    group_by: str | None = None,
+    decisions: Path | None = None,
+    json: Json = False,
+    table: TableOptions = TableOptions(),
+) -> None:
+    """Audit a data set: bad files, duplicates, classes, sizes, and the split. Changes nothing in it.
+
+    Parameters
+    ----------
+    data
+        Folder of class folders, pre-split folder, archive, CSV, or known name.
+    out
+        Where to write the manifest, one line a file.
+    group_by
+        CSV column whose equal values must stay in one split.
+    decisions
+        A CSV of photos to keep, drop or relabel: columns path, sha256 (as in the manifest), decision, new_label.
+    """
+    from pati.data.manifest import is_manifest
+    from pati.recipe import Recipe
+    from pati.terminal.console import console, say
+    from pati.terminal.tables import (
+        check_document,
+        show_check,
+    )
+    from pati.workflows import pipeline
+
+    if (out.exists() and not is_manifest(out)) or (out.parent / "run.json").exists():
+        raise PatiError(f"--out {out} would overwrite something else", "name another file")
+    with watching() as listen:
+        found = pipeline.check(
+            data, Recipe(group_by=group_by), columns=table.columns(), decisions=decisions, listen=listen
+        )
+    found.write(out)
+    if json:
+        print_json(check_document(found))
+    else:
+        show_check(found, console(stderr=False))
+        say(f"manifest: {out}")

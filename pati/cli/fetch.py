@@ -1,0 +1,33 @@
+"""`pati fetch`: get a known data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pati.cli.entry import program
+
+
+@program.command
+def fetch(
+    name: str, /, *, from_: Annotated[Path | None, Parameter(name="--from")] = None, timeout: float = 30.0
+) -> None:
+    """Bring a known set to this machine, and print where it lies.
+
+    Parameters
+    ----------
+    name
+        A name from `pati list datasets`.
+    from_
+        A zip file or folder that you downloaded yourself.
+    timeout
+        Seconds to wait for the network to answer.
+    """
+    from pati.data.sources.fetch import fetch as bring
+    from pati.terminal.console import bar
+
+    with bar("downloading", unit="bytes") as progress:
+        path = bring(name, from_, timeout=timeout, progress=progress)
+    print(path)

@@ -1,0 +1,126 @@
+"""Options that several verbs share, and what they mean."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from pati.errors import PatiError
+
+if TYPE_CHECKING:
+    from pati.data.sources.source import Columns
+    from pati.recipe import Recipe
+    from pati.terminal.progress import Watch
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
+Assignments = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """Columns of the CSV that names the photos or lies with them."""
+
+    path_column: Annotated[
+        str | None, Parameter(help="CSV column with the photos' paths, if not found by its name.")
+    ] = None
+    label_column: Annotated[str | None, Parameter(help="CSV column with the classes.")] = None
+    split_column: Annotated[str | None, Parameter(help="CSV column with train, validation or test.")] = None
+
+    def columns(self) -> Columns:
+        """As `find_source` takes them."""
+        from pati.data.sources.source import Columns
+
+        return Columns(self.path_column, self.label_column, self.split_column)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """A recipe to start from, and what is to be other than there.
+
+    Parameters
+    ----------
+    model
+        A name from `pati list models`.
+    size
+        Side of the square that the net sees, in pixels.
+    seed
+        Seed of weights, order and augmentation. The split has its own: --set split_seed=N.
+    group_by
+        CSV column whose equal values must stay in one split.
+    balance
+        How rare classes are made to count: auto, or a method of the recipe's field `balance`.
+    recipe
+        The recipe to start from: a JSON file as a run's recipe.json, or a name from `pati list presets`.
+    set_
+        field=value of the recipe, any number of them.
+    """
+
+    model: str | None = None
+    size: int | None = None
+    seed: int | None = None
+    group_by: str | None = None
+    balance: str | None = None
+    recipe: str | None = None
+    set_: Assignments = None
+
+    def chosen(self, *, epochs: int | None = None, budget: float | None = None) -> Recipe:
+        """The recipe, paced by `epochs` or by a `budget` in seconds in place of its own pace where one is given."""
+        named = {name: getattr(self, name) for name in ("model", "size", "seed", "group_by", "balance")}
+        changes: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        if epochs is not None or budget is not None:
+            changes |= {"epochs": epochs, "budget": budget}
+        return dataclasses.replace(recipe_named(self.recipe), **changes).updated(self.set_ or [])
+
+
+def recipe_named(name: str | None) -> Recipe:
+    """A preset, or the recipe in a JSON file; the usual one for None."""
+    from pati.recipe import Recipe, presets
+
+    if name is None:
+        return Recipe()
+    return Recipe.read(Path(name)) if Path(name).is_file() or name.endswith(".json") else presets[name]()
+
+
+def seconds(text: str | None, option: str = "--budget") -> float | None:
+    """A time such as 90s, 5m or 1h in seconds; None for None."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], text[-1]) if text[-1:].lower() in units else (text, "s")
+    try:
+        return float(number) * units[unit.lower()]
+    except ValueError:
+        raise PatiError(f"{option} wants a time such as 90s, 5m or 1h, got {text!r}") from None
+
+
+def model_or_included(model: Path | None) -> Path:
+    """The model to answer with: the included one, and saying so, where none was named."""
+    from pati.models import included
+    from pati.terminal.console import say
+
+    if model is None:
+        say(f"model: {included.NAME}, which comes with pati")
+    return model or included.model()
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[Watch]:
+    """What shows progress on stderr."""
+    from pati.terminal.progress import Watch
+
+    with contextlib.closing(Watch()) as watch:
+        yield watch
+
+
+def print_json(document: Any) -> None:
+    """A result on stdout for programs."""
+    print(json.dumps(document, indent=2, allow_nan=False))
