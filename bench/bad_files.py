@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pati.recipe import Recipe
-from pati.workflows import pipeline
+from pati.workflows.check import check
 from tests.bad_files import FILES, KINDS
 from tests.test_bad_files import cost
 
@@ -21,7 +21,7 @@ def bad_files() -> dict[str, Any]:
             for number in range(FILES):
                 kind.write(root / name, number)
             costs[name] = cost(name, Path(base) / name)
-        found = pipeline.check(root, Recipe())
+        found = check(root, Recipe())
     wrong = [
         entry.path
         for entry in found.entries

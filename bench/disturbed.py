@@ -22,13 +22,15 @@ from typing import Any
 from pati import report
 from pati.evaluation import out_of_distribution
 from pati.inference import forward
+from pati.inference.splits import FEWEST_SCORED
 from pati.recipe import Recipe
 from pati.system.clock import TICK, Clock
 from pati.training import plan
 from pati.training.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
 from pati.training.loop import LOOK_SECONDS
 from pati.training.optim import one_cycle
-from pati.workflows import measure, pipeline
+from pati.workflows import measure
+from pati.workflows.train import LEAST_TRAINING, MOMENTS, SCORING_SHARE, TIMED, TIMES, answers_needed
 
 STEP_TIMES = Path(__file__).parent / "results" / "step_times.json"
 MINUTES = (1, 2, 5, 10, 30, 60)
@@ -248,17 +250,17 @@ def _run(
     training, validation, testing = round(0.8 * photos), round(0.1 * photos), round(0.1 * photos)
 
     # As the pipeline plans: timed on few photos, so that the figures are not quite those of later.
-    pixels = 4 * pipeline.TIMED * pipeline.TIMES
+    pixels = 4 * TIMED * TIMES
     answer = tier.answer * scale * machine.factor() * rng.uniform(0.9, 1.1)
     ratio = tier.answer / tier.validation[max(tier.validation)] * rng.uniform(0.85, 1.15)
     ratio *= (max(tier.validation) / recipe.size) ** 2  # a validation photo of the scored size
     machine.work(pixels * tier.answer)
-    answers, more = pipeline.answers_needed(recipe, training, validation, testing)
+    answers, more = answers_needed(recipe, training, validation, testing)
     probing = measure.probing_seconds(validation, answer, measure.SHARE * budget)
-    room = (1 - pipeline.LEAST_TRAINING) * budget - machine.clock.now() - answers * answer
+    room = (1 - LEAST_TRAINING) * budget - machine.clock.now() - answers * answer
     if room < 0:
         raise TooShort
-    spare = probing + min(more * answer, pipeline.SCORING_SHARE * budget)
+    spare = probing + min(more * answer, SCORING_SHARE * budget)
     python = machine.python(rng)
     drawing = min(room, (DRAWING + WRITING) * scale * machine.factor("python") * rng.uniform(0.85, 1.15))
     limits = Budget(
@@ -301,9 +303,9 @@ def _run(
     one = answer_seconds(limits, pace)
     probing = measure.probing_seconds(validation, one, min(limits.spare, measure.SHARE * budget))
     until = budget - report_seconds(limits, pace) - (measure.EXPLAINING + testing) * one - probing
-    moments = pipeline.MOMENTS / (2 if recipe.mirror else 1)
+    moments = MOMENTS / (2 if recipe.mirror else 1)
     scored = (
-        (validation, pipeline.FEWEST_SCORED, 1.0),
+        (validation, FEWEST_SCORED, 1.0),
         (min(training, out_of_distribution.PHOTOS), out_of_distribution.FEWEST_PHOTOS, moments),
         (testing, testing, 1.0),
     )

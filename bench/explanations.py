@@ -32,7 +32,8 @@ from pati.explain.cams import explainers
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.system import machine
-from pati.workflows import explanation_tests, pipeline
+from pati.workflows import explanation_tests
+from pati.workflows.check import check
 
 SUBJECTS = ("cat", "dog")
 SIDE = 112  # px of a picture in docs
@@ -82,7 +83,7 @@ def validation_photos() -> Path:
     where the data set is not."""
     folder = KEPT / "validation"
     if not folder.exists():
-        found = pipeline.check("cats-vs-dogs", Recipe())
+        found = check("cats-vs-dogs", Recipe())
         assert found.hash() == pati.load().facts["manifest"], "another split"
         some, place = found.of_split("validation"), storage.at(Path(found.root))
         folder.mkdir(parents=True)
@@ -122,7 +123,7 @@ def outside() -> dict[str, Any]:
 
 def included() -> dict[str, Any]:
     """What the confidence of the model in the package is worth on its test photos, and on clothing."""
-    made, found = pati.load(), pipeline.check("cats-vs-dogs", Recipe())
+    made, found = pati.load(), check("cats-vs-dogs", Recipe())
     assert found.hash() == made.facts["manifest"], "another split"
     entries, place = found.of_split("test"), storage.at(Path(found.root))
     answers = list(made.predict_stream(place.read(entry.path) for entry in entries))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pati.recipe import Recipe
-from pati.workflows import pipeline
+from pati.workflows.check import check
 
 ENVIRONMENT = Path(".venv-keras")
 NEEDED = ("tensorflow-cpu==2.21.0", "keras==3.15.1")
@@ -33,7 +33,7 @@ def keras() -> dict[str, Any]:
         base = Path(folder)
         with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / "cats-vs-dogs.zip") as archive:
             archive.extractall(base)
-        pipeline.check(base / "PetImages", Recipe()).write(base / "manifest.jsonl")
+        check(base / "PetImages", Recipe()).write(base / "manifest.jsonl")
         # -P: bench/ is no place to import from, its keras.py would hide the library.
         command = [python, "-P", Path("bench") / "keras_example.py", base / "PetImages", base / "manifest.jsonl"]
         done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, check=True)

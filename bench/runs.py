@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.command import commit, environment, measured
 from pati.recipe import Recipe
-from pati.workflows import pipeline
+from pati.workflows.check import check
 
 KEPT = Path("runs") / "bench"
 SEEDS = (0, 1, 2)
@@ -253,7 +253,7 @@ def notebook() -> dict[str, Any]:
         base = Path(folder)
         with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / "cats-vs-dogs.zip") as archive:
             archive.extractall(base)
-        pipeline.check(base / "PetImages", Recipe()).write(base / "manifest.jsonl")
+        check(base / "PetImages", Recipe()).write(base / "manifest.jsonl")
         command = [sys.executable, "-m", "bench.notebook", base / "PetImages", base / "manifest.jsonl", 3]
         done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, check=True)
     return {"recipe": "bench/notebook.py", "epochs": [json.loads(line) for line in done.stdout.splitlines()]}

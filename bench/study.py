@@ -35,7 +35,7 @@ from pati.recipe import Recipe
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system.machine import cores
-from pati.workflows import pipeline
+from pati.workflows.check import check
 
 # Family -> options of `pati train`; the house net is what is trained where nothing is named.
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -365,7 +365,7 @@ def fold_tables(*, validated: bool = False) -> list[Path]:
     if not (folder / "clothing").is_dir():
         with zipfile.ZipFile(archive) as photos:
             photos.extractall(folder)
-    found = pipeline.check(archive, Recipe(group_by="sender_id"))
+    found = check(archive, Recipe(group_by="sender_id"))
     entries = [entry for entry in found.kept if entry.split != "test"]
     labels, senders = found.targets(entries), _together(entries)
     splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)

@@ -18,7 +18,7 @@ from typing import Any  # noqa: E402
 from pati import models  # noqa: E402
 from pati.models.counting import cost_of  # noqa: E402
 from pati.recipe import Recipe  # noqa: E402
-from pati.workflows import pipeline  # noqa: E402
+from pati.workflows.train import train  # noqa: E402
 
 budget, seed, out = float(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 photos: Counter[int] = Counter()  # trained on, by size
@@ -32,7 +32,7 @@ def listen(event: dict[str, Any]) -> None:
         photos[event["size"]] += batches[-1]
 
 
-result = pipeline.train("cats-vs-dogs", Recipe(budget=budget, seed=seed), out=out, started=STARTED, listen=listen)
+result = train("cats-vs-dogs", Recipe(budget=budget, seed=seed), out=out, started=STARTED, listen=listen)
 recipe = Recipe.read(result.run.recipe)
 net = models.build(
     recipe.model or "",

@@ -12,7 +12,7 @@ from pati.models import included
 from pati.recipe import Recipe
 from pati.terminal.progress import Watch
 from pati.workflows import compare as comparing
-from pati.workflows import pipeline
+from pati.workflows import train as workflow
 
 
 def train(
@@ -26,7 +26,7 @@ def train(
     """
     with contextlib.closing(Watch()) as watch:
         listen = watch if progress else lambda event: None
-        return pipeline.train(data, recipe or Recipe(), out=Path(out) if out else None, listen=listen).classifier
+        return workflow.train(data, recipe or Recipe(), out=Path(out) if out else None, listen=listen).classifier
 
 
 def load(path: str | Path | None = None) -> Classifier:

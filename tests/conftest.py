@@ -101,9 +101,9 @@ def photos() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """The folder of a finished run on drawn pictures; read it, don't change it."""
-    from pati.workflows import pipeline
+    from pati.workflows.train import train
 
     base = tmp_path_factory.mktemp("trained")
     data = write_shapes(base / "shapes", per_class=60)
     recipe = Recipe(epochs=6, size=32, growth=(1.0,), width=0.5, split_seed=1)
-    return pipeline.train(data, recipe, out=base / "run").run.folder
+    return train(data, recipe, out=base / "run").run.folder

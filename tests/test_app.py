@@ -28,7 +28,8 @@ from pati.app.settings import Settings
 from pati.app.words import WORDS
 from pati.errors import PatiError
 from pati.recipe import Recipe
-from pati.workflows import clean, pipeline
+from pati.workflows import clean
+from pati.workflows.train import train
 from tests.conftest import draw, jpeg, write_shapes
 from tests.test_cli import pati as command
 from tests.test_pages import CHROMIUM, QUIET
@@ -75,7 +76,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Se
     (photos / "triangle" / "broken.jpg").write_bytes(b"\xff\xd8\xff" + bytes(200))
     write_shapes(folder / "clean", per_class=30)
     recipe = Recipe(epochs=4, size=32, growth=(1.0,), width=0.5, split_seed=1)
-    pipeline.train(photos, recipe, out=folder / "runs" / "first")
+    train(photos, recipe, out=folder / "runs" / "first")
     clean.clean(photos, folder / "runs" / "first", listen=silent)
     port = free_port()
     command = [sys.executable, "-m", "pati", "app", "--port", str(port), "--no-browser"]
@@ -473,7 +474,7 @@ def test_a_list_is_made_and_followed(visit: Visit, served: Served) -> None:
     """A list of another run by its button; a training follows the decisions, and is compared with the first one."""
     runs = served.folder / "runs"
     recipe = Recipe(epochs=2, size=32, growth=(1.0,), width=0.25, split_seed=1)
-    pipeline.train(served.folder / "photos", recipe, out=runs / "second")
+    train(served.folder / "photos", recipe, out=runs / "second")
     visit.go("clean")
     visit.pick("Training", "second")
     visit.press("clean_list")

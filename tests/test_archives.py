@@ -29,7 +29,7 @@ from pati.data.sources.archives import ArchiveLimits, safe_name, unpack
 from pati.data.sources.storage import Place, read_index
 from pati.errors import PatiError
 from pati.recipe import Recipe
-from pati.workflows import pipeline
+from pati.workflows.check import check
 from tests.conftest import draw, jpeg
 
 NAMES = {
@@ -315,7 +315,7 @@ def test_a_damaged_member_costs_that_member_only(place: Path) -> None:
     data = bytearray(archive.read_bytes())
     data[data.index(photos["cat/2.jpg"]) + 300] ^= 1
     archive.write_bytes(data)
-    found = pipeline.check(archive, Recipe())
+    found = check(archive, Recipe())
     assert [(entry.path, entry.reason) for entry in found.entries if not entry.kept] == [("cat/2.jpg", "damaged")]
     assert len(found.kept) == 7
 

@@ -21,7 +21,8 @@ from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
 from pati.errors import PatiError
 from pati.recipe import Recipe
-from pati.workflows import pipeline
+from pati.workflows import check as workflow
+from pati.workflows.train import train
 from tests.conftest import draw, jpeg, write_shapes
 
 
@@ -40,7 +41,7 @@ def dirty(folder: Path) -> Path:
 
 
 def check(folder: Path) -> Manifest:
-    return pipeline.check(folder, Recipe())
+    return workflow.check(folder, Recipe())
 
 
 def test_every_file_gets_exactly_one_verdict(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_workers_that_cannot_start_blame_no_photo(tmp_path: Path, monkeypatch: p
 def test_odd_files_do_not_hang_or_break_the_look_ahead(shapes: Path, tmp_path: Path) -> None:
     os.mkfifo(shapes / "circle" / "pipe.jpg")
     (shapes / "circle" / "loop.jpg").symlink_to(shapes / "circle" / "loop.jpg")
-    result = pipeline.train(shapes, Recipe(epochs=1, width=0.25), out=tmp_path / "run")
+    result = train(shapes, Recipe(epochs=1, width=0.25), out=tmp_path / "run")
     reasons = {entry.path: entry.reason for entry in Manifest.read(result.run.manifest).entries if not entry.kept}
     assert reasons == {"circle/pipe.jpg": "not-a-file", "circle/loop.jpg": "unreadable"}
 
@@ -221,7 +222,7 @@ def test_cats_vs_dogs(photos: Callable[[str], Path]) -> None:
     """Exactly the two empty photos and the two Thumbs.db are quarantined; duplicates never straddle."""
     photos("cats-vs-dogs")
     started = time.monotonic()
-    found = pipeline.check("cats-vs-dogs", Recipe())
+    found = workflow.check("cats-vs-dogs", Recipe())
     seconds = time.monotonic() - started
     assert {entry.path: entry.reason for entry in found.entries if not entry.kept} == {
         "Cat/666.jpg": "empty",
@@ -237,7 +238,7 @@ def test_cats_vs_dogs(photos: Callable[[str], Path]) -> None:
 
 
 def test_clothing_grouped_by_sender(photos: Callable[[str], Path]) -> None:
-    found = pipeline.check(photos("clothing"), Recipe(group_by="sender_id"))
+    found = check(photos("clothing"), Recipe(group_by="sender_id"))
     places: dict[str, set[str]] = {}
     for entry in found.kept:
         places.setdefault(str(entry.group), set()).add(str(entry.split))

@@ -20,9 +20,11 @@ from pati.data import decode
 from pati.data.audit import pool
 from pati.data.audit.pool import read_all
 from pati.data.manifest import Manifest
+from pati.data.sources.source import Columns
 from pati.inference.classifier import Classifier, Prediction
 from pati.recipe import Recipe
-from pati.workflows import pipeline
+from pati.workflows.check import check
+from pati.workflows.prepare import open_data
 from tests.bad_files import FILES, KINDS, jpeg
 from tests.conftest import write_shapes
 
@@ -55,7 +57,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Zoo:
         written[name] = [os.path.relpath(kind.write(folder, number), root) for number in range(FILES)]
     write_shapes(root, per_class=3)
     before = state_of(root)
-    found = pipeline.check(root, Recipe())
+    found = check(root, Recipe())
     named = [str(root / entry.path) for entry in found.entries if entry.reason == "system-file"]
     rows = Classifier.load(trained).predict_stream(expand([str(root), *named], []))
     return Zoo(root, before, written, found, {os.path.relpath(row.path, root): row for row in rows})
@@ -186,7 +188,7 @@ def test_no_permission_under_another_user() -> None:
 def test_a_file_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     """It was there when the folder was listed, and is gone when its turn comes."""
     folder = write_shapes(tmp_path / "data", per_class=FILES)
-    source = pipeline._find(folder, Recipe(), pipeline.Columns())
+    source = open_data(folder, Recipe(), Columns())
     for number in range(FILES):
         (folder / "circle" / f"{number}.jpg").unlink()
     findings = read_all(source)

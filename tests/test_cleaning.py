@@ -26,9 +26,11 @@ from pati.errors import Interrupted, PatiError
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
 from pati.system import files
-from pati.workflows import clean, pipeline
+from pati.workflows import clean, fit
+from pati.workflows.check import check
 from pati.workflows.out_of_fold import CrossFit
-from pati.workflows.pipeline import Prepared
+from pati.workflows.prepare import Prepared, prepare
+from pati.workflows.train import train
 from tests.conftest import draw, jpeg, write_shapes
 
 RECIPE = Recipe(epochs=15, size=32, growth=(1.0,), width=0.5, split_seed=1)
@@ -57,7 +59,7 @@ def dirty(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     for path in FLIPPED:
         (shapes / "circle" / path.removeprefix("square/c")).rename(shapes / path)
     (shapes / "triangle" / "twin.jpg").write_bytes(jpeg(draw("circle", 10), 80))
-    pipeline.train(shapes, RECIPE, out=base / "run")
+    train(shapes, RECIPE, out=base / "run")
     return base
 
 
@@ -70,7 +72,7 @@ def copied(dirty: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def ready(dirty: Path) -> Prepared:
-    return pipeline.prepare(dirty / "shapes", Recipe.read(dirty / "run" / "recipe.json"))
+    return prepare(dirty / "shapes", Recipe.read(dirty / "run" / "recipe.json"))
 
 
 def test_deals_evenly_and_for_ever() -> None:
@@ -88,13 +90,13 @@ def test_judges_have_not_trained_on_what_they_judge(
     ready: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[set[int]] = []
-    train = pipeline.train_net
+    train = fit.train_net
 
     def watched(net: Any, training: Samples, *args: Any, **kwargs: Any) -> Any:
         seen.append(set(training.rows.tolist()))
         return train(net, training, *args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "train_net", watched)
+    monkeypatch.setattr(fit, "train_net", watched)
     entries = ready.found.of_split("train")
     cross = CrossFit(ready, tmp_path, 3, pace=None, listen=silent)
     held: list[int] = []
@@ -210,13 +212,13 @@ def test_decisions_are_followed_and_kept(dirty: Path, copied: Path) -> None:
     assert second["decided"] == len(wanted)
     assert second["counts"]["two-classes"] == 0 < first["counts"]["two-classes"]
     assert second["photos"] == first["photos"] - 2
-    found = pipeline.check(dirty / "shapes", RECIPE, decisions=table)
+    found = check(dirty / "shapes", RECIPE, decisions=table)
     entries = {entry.path: entry for entry in found.entries}
     assert entries["square/c1.jpg"].label == "circle"
     assert entries["square/c2.jpg"].reason == "dropped"
     assert not any("not followed" in note for note in found.notes)
     # A run that was trained with them goes on from there.
-    again = pipeline.train(dirty / "shapes", RECIPE, out=copied.parent / "second", decisions=table)
+    again = train(dirty / "shapes", RECIPE, out=copied.parent / "second", decisions=table)
     suspected = {row["path"] for row in again.metrics["analysis"]["suspects"]["first"]}
     assert suspected.isdisjoint(wanted)
     assert suspected == {path for path in suspected if "confirmed" not in entries[path].flags}
@@ -292,7 +294,7 @@ def test_more_folds_than_groups_are_told(ready: Prepared, tmp_path: Path) -> Non
 
 def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[int] = []
-    train = pipeline.train_net
+    train = fit.train_net
 
     def counted(*args: Any, stop: bool, **kwargs: Any) -> Any:
         trained.append(1)
@@ -301,13 +303,13 @@ def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest
         return train(*args, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "train_net", lambda *args, **kwargs: counted(*args, stop=True, **kwargs))
+        patched.setattr(fit, "train_net", lambda *args, **kwargs: counted(*args, stop=True, **kwargs))
         with pytest.raises(Interrupted, match="is kept"):
             clean.clean(dirty / "shapes", copied, folds=3, listen=silent)
     assert not (copied / "clean" / "decisions.csv").exists()
     begun: list[dict[str, Any]] = []
     trained.clear()
-    monkeypatch.setattr(pipeline, "train_net", lambda *args, **kwargs: counted(*args, stop=False, **kwargs))
+    monkeypatch.setattr(fit, "train_net", lambda *args, **kwargs: counted(*args, stop=False, **kwargs))
     resumed = clean.clean(
         dirty / "shapes", copied, folds=3, listen=lambda e: begun.append(e) if e["kind"] == "begun" else None
     )
@@ -326,7 +328,7 @@ def test_finished_trainings_are_read_again(dirty: Path, copied: Path, monkeypatc
     def never(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(pipeline, "train_net", never)
+    monkeypatch.setattr(fit, "train_net", never)
     assert clean.clean(dirty / "shapes", copied, folds=2, listen=silent)["folds"] == first["folds"]
     with pytest.raises(AssertionError):
         clean.clean(dirty / "shapes", copied, folds=3, listen=silent)

@@ -29,8 +29,9 @@ from pati.evaluation.intervals import paired_interval, unpaired_interval
 from pati.models import Net, Options, build
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
-from pati.workflows import compare, pipeline
+from pati.workflows import compare
 from pati.workflows.compare import fisher, holm, macro_f1_interval, mcnemar
+from pati.workflows.train import train
 from tests.conftest import write_shapes
 
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
@@ -68,7 +69,7 @@ def grown(count: int, wrong: range) -> Change:
 def second(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the same data with another seed and net."""
     recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, split_seed=1, seed=1, model="scratch")
-    return pipeline.train(trained.parent / "shapes", recipe, out=tmp_path_factory.mktemp("second") / "other").run.folder
+    return train(trained.parent / "shapes", recipe, out=tmp_path_factory.mktemp("second") / "other").run.folder
 
 
 def command(*arguments: object, width: int = 80) -> subprocess.CompletedProcess[str]:
@@ -161,7 +162,7 @@ def test_uneven_classes_lead_with_scores_by_class(tmp_path: Path) -> None:
     runs = []
     for balance in ("none", "sampling"):
         recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, balance=balance)
-        runs.append(pipeline.train(data, recipe, out=tmp_path / balance).run.folder)
+        runs.append(train(data, recipe, out=tmp_path / balance).run.folder)
     document = pati.compare(runs)
     assert document["by_class"]
     (pair,) = document["pairs"]

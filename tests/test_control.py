@@ -14,7 +14,10 @@ from pati import cli
 from pati.data.loader import Samples
 from pati.errors import Interrupted, PatiError
 from pati.explain import checks
-from pati.workflows import pipeline, shuffled_labels
+from pati.recipe import Recipe
+from pati.runs.run import Run
+from pati.workflows import fit, shuffled_labels
+from pati.workflows.prepare import prepare_again
 
 
 @pytest.fixture
@@ -44,17 +47,17 @@ def test_the_control_learns_the_same_photos_with_shuffled_labels(
     trained: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Samples] = []
-    train = pipeline.train_net
+    train = fit.train_net
 
     def watched(net: Any, training: Samples, *args: Any, **kwargs: Any) -> Any:
         seen.append(training)
         return train(net, training, *args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "train_net", watched)
+    monkeypatch.setattr(fit, "train_net", watched)
     before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
     found = compared(trained, photos, "grad-cam")
-    run = pipeline.Run.open(trained)
-    ready = pipeline.prepare_again(run, pipeline.Recipe.read(run.recipe))
+    run = Run.open(trained)
+    ready = prepare_again(run, Recipe.read(run.recipe))
     (shuffled,) = seen
     assert torch.equal(shuffled.rows, ready.training.rows)
     assert torch.equal(shuffled.targets.sum(0), ready.training.targets.sum(0))
@@ -65,7 +68,7 @@ def test_the_control_learns_the_same_photos_with_shuffled_labels(
 
 
 def test_a_stop_is_heard(trained: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "stoppable", lambda: contextlib.nullcontext(lambda: True))
+    monkeypatch.setattr(shuffled_labels, "stoppable", lambda: contextlib.nullcontext(lambda: True))
     with pytest.raises(Interrupted, match="is not kept"):
         compared(trained, photos, "grad-cam")
 
@@ -86,7 +89,7 @@ def test_from_the_command_line(trained: Path, photos: list[Path], capsys: pytest
 def test_what_is_wrong_is_told_before_the_training(
     trained: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch, method: str, stage: int | None, told: str
 ) -> None:
-    monkeypatch.setattr(pipeline, "train_net", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(fit, "train_net", lambda *args, **kwargs: pytest.fail("trained"))
     with pytest.raises(PatiError) as caught:
         shuffled_labels.shuffled_labels(trained, photos, method, stage=stage, listen=lambda event: None)
     assert told in f"{caught.value.message} {caught.value.hint}"

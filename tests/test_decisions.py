@@ -16,7 +16,10 @@ from pati.data.manifest import Manifest
 from pati.errors import Interrupted, PatiError
 from pati.recipe import Recipe
 from pati.runs.run import Run
-from pati.workflows import pipeline
+from pati.workflows import train as training
+from pati.workflows.check import check
+from pati.workflows.report import report_again
+from pati.workflows.train import resume, train
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, batch=16)
 
@@ -47,7 +50,7 @@ def decided(shapes: Path, tmp_path: Path) -> Path:
 
 def test_decisions_are_followed(shapes: Path, decided: Path) -> None:
     before = {path: digest(path) for path in shapes.rglob("*.jpg")}
-    plain, found = pipeline.check(shapes, QUICK), pipeline.check(shapes, QUICK, decisions=decided)
+    plain, found = check(shapes, QUICK), check(shapes, QUICK, decisions=decided)
     entries = {entry.path: entry for entry in found.entries}
     assert (entries["circle/1.jpg"].status, entries["circle/1.jpg"].reason) == ("quarantined", "dropped")
     assert entries["circle/1.jpg"].split is None
@@ -66,20 +69,20 @@ def test_decisions_are_followed(shapes: Path, decided: Path) -> None:
 
 
 def test_a_changed_label_of_a_test_photo_is_said(shapes: Path, tmp_path: Path) -> None:
-    test = next(entry for entry in pipeline.check(shapes, QUICK).of_split("test") if entry.label == "circle")
+    test = next(entry for entry in check(shapes, QUICK).of_split("test") if entry.label == "circle")
     table = written(shapes, tmp_path / "decisions.csv", [(test.path, "relabel", "square")])
-    found = pipeline.check(shapes, QUICK, decisions=table)
+    found = check(shapes, QUICK, decisions=table)
     changed = [entry for entry in found.of_split("test") if "relabelled" in entry.flags]
     assert any("not blind" in note for note in found.notes) == bool(changed)
 
 
 def test_a_run_keeps_its_decisions(shapes: Path, decided: Path, tmp_path: Path) -> None:
-    result = pipeline.train(shapes, QUICK, out=tmp_path / "run", decisions=decided)
+    result = train(shapes, QUICK, out=tmp_path / "run", decisions=decided)
     assert result.run.decisions.read_bytes() == decided.read_bytes()
     kept = {entry.path: entry for entry in Manifest.read(result.run.manifest).entries}
     assert kept["circle/2.jpg"].label == "square"
     decided.unlink()
-    again, _ = pipeline.report_again(tmp_path / "run")  # it reads the photos anew
+    again, _ = report_again(tmp_path / "run")  # it reads the photos anew
     assert again == result.run
 
 
@@ -90,11 +93,11 @@ def test_a_stopped_run_goes_on_with_its_decisions(
         raise Interrupted("stopped by the test")
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "train_net", stop)
+        patched.setattr(training, "train_net", stop)
         with pytest.raises(Interrupted):
-            pipeline.train(shapes, QUICK, out=tmp_path / "run", decisions=decided)
+            train(shapes, QUICK, out=tmp_path / "run", decisions=decided)
     decided.unlink()
-    result = pipeline.resume(tmp_path / "run")
+    result = resume(tmp_path / "run")
     assert json.loads(result.run.state.read_text())["stage"] == "done"
     kept = {entry.path: entry for entry in Manifest.read(Run(tmp_path / "run").manifest).entries}
     assert kept["circle/1.jpg"].reason == "dropped"

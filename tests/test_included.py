@@ -12,7 +12,7 @@ import pati
 from pati.data.sources import storage
 from pati.models import included
 from pati.recipe import Recipe
-from pati.workflows import pipeline
+from pati.workflows.check import check
 from tests.conftest import jpeg
 from tests.test_cli import pati as run
 
@@ -61,7 +61,7 @@ def test_its_accuracy_on_the_test_split(photos: Callable[[str], Path]) -> None:
     """The photos that it was tested on are found again by the split, and answered as well as its card says."""
     photos("cats-vs-dogs")
     made = pati.load()
-    found = pipeline.check("cats-vs-dogs", Recipe())
+    found = check("cats-vs-dogs", Recipe())
     assert found.hash() == made.facts["manifest"]
     entries, place = found.of_split("test"), storage.at(Path(found.root))
     answers = made.predict_stream(place.read(entry.path) for entry in entries)

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from pati import report
 from pati.data import decisions
 from pati.report.words import LANGUAGES, WORDS
-from pati.workflows import clean, pipeline
+from pati.workflows import clean
+from pati.workflows.report import report_again
+from pati.workflows.score import outside, score
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PHONE, DESKTOP = 390, 1100  # px wide
-CSS = Path(pipeline.__file__).parent / "report" / "base.html.jinja"
+CSS = Path(report.__file__).parent / "base.html.jinja"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: pages are opened in it")
 
@@ -67,9 +70,9 @@ def pages(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     shutil.copytree(trained, run)
     dirty = shutil.copytree(trained.parent / "shapes", run.parent / "dirty")
     shutil.copy(dirty / "circle" / "10.jpg", dirty / "triangle" / "twin.jpg")
-    pipeline.outside(run, trained.parent / "shapes")
-    made, _ = pipeline.report_again(run)
-    scored = pipeline.score(run, split="validation")
+    outside(run, trained.parent / "shapes")
+    made, _ = report_again(run)
+    scored = score(run, split="validation")
     cleaned = clean.clean(dirty, run, folds=2, listen=lambda event: None)
     return {"report": made.report, "scores": Path(scored["report"]), "review": Path(cleaned["page"])}
 

@@ -24,7 +24,7 @@ from pati.data.manifest import Manifest
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
-from pati.inference import forward
+from pati.inference import forward, splits
 from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.system import clock
@@ -32,7 +32,12 @@ from pati.terminal.tables import show_scores
 from pati.training import plan
 from pati.training.budget import Pace
 from pati.training.loop import State
-from pati.workflows import measure, pipeline
+from pati.workflows import measure
+from pati.workflows import train as training
+from pati.workflows.prepare import prepare
+from pati.workflows.report import report_again
+from pati.workflows.score import score
+from pati.workflows.train import resume, train
 from tests.conftest import draw, jpeg, write_shapes
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
@@ -74,7 +79,7 @@ def test_stored_predictions_are_the_models(trained: Path) -> None:
 
 def test_prepared_is_what_a_run_trains_on(trained: Path) -> None:
     run = Run.open(trained)
-    ready = pipeline.prepare(run.read_state()["data"], Recipe.read(run.recipe))
+    ready = prepare(run.read_state()["data"], Recipe.read(run.recipe))
     assert ready.recipe == Recipe.read(run.recipe)
     assert ready.found == Manifest.read(run.manifest)
     assert ready.preprocess == pati.load(trained).preprocess
@@ -87,19 +92,19 @@ def test_prepared_is_what_a_run_trains_on(trained: Path) -> None:
 def test_scoring_again_is_counted(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    document = pipeline.score(run)
+    document = score(run)
     assert document["test_scored"] == 2
     stored = json.loads((run / "metrics.json").read_text())["test"]
     assert document["accuracy"] == stored["accuracy"]
     assert document["log_loss"] == pytest.approx(stored["log_loss"], abs=1e-4)
-    assert "test_scored" not in pipeline.score(run, split="validation")
+    assert "test_scored" not in score(run, split="validation")
     assert Run.open(run).read_state()["test_scored"] == 2
 
 
 def test_scoring_another_set(trained: Path, tmp_path: Path) -> None:
     other = write_shapes(tmp_path / "other", per_class=10, classes=("circle", "square"), first=700)
     (other / "circle" / "bad.jpg").write_bytes(b"")
-    document = pipeline.score(trained, data=other)
+    document = score(trained, data=other)
     assert document["photos"] == 20
     assert document["unreadable"] == 1
     triangle = document["per_class"][2]
@@ -114,24 +119,24 @@ def test_scoring_another_set(trained: Path, tmp_path: Path) -> None:
     (other / "dog").mkdir()
     (other / "dog" / "1.jpg").write_bytes(jpeg(draw("circle", 1)))
     with pytest.raises(PatiError, match="does not know: dog"):
-        pipeline.score(trained, data=other)
+        score(trained, data=other)
 
 
 def test_changed_photos_are_noticed(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "d", per_class=20)
-    run = pipeline.train(data, QUICK, out=tmp_path / "run").run
+    run = train(data, QUICK, out=tmp_path / "run").run
     (victim, *_) = Manifest.read(run.manifest).of_split("test")
     (data / victim.path).write_bytes(jpeg(draw("circle", 4321)))
     with pytest.raises(PatiError, match="changed or are gone"):
-        pipeline.score(run.folder)
+        score(run.folder)
     run.update(stage="training")
     with pytest.raises(PatiError, match="data changed since this run began"):
-        pipeline.resume(run.folder)
+        resume(run.folder)
 
 
 def test_a_finished_run_is_only_read(trained: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
-    result = pipeline.resume(trained)
+    result = resume(trained)
     assert result.classifier.classes == ("circle", "square", "triangle")
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
@@ -139,23 +144,21 @@ def test_a_finished_run_is_only_read(trained: Path) -> None:
 def test_a_finished_run_is_read_without_its_photos(trained: Path, tmp_path: Path) -> None:
     run = Run(shutil.copytree(trained, tmp_path / "run"))
     run.update(data=str(tmp_path / "gone"))
-    assert pipeline.resume(run.folder).metrics["classes"] == ["circle", "square", "triangle"]
+    assert resume(run.folder).metrics["classes"] == ["circle", "square", "triangle"]
 
 
 def test_runs_are_reproducible_and_their_folders_are_not_taken_twice(shapes: Path, tmp_path: Path) -> None:
-    first = pipeline.train(shapes, QUICK, out=tmp_path / "a")
-    second = pipeline.train(shapes, QUICK, out=tmp_path / "b")
+    first = train(shapes, QUICK, out=tmp_path / "a")
+    second = train(shapes, QUICK, out=tmp_path / "b")
     tensors = [safetensors.torch.load_file(result.run.model) for result in (first, second)]
     assert all((tensors[0][name] == tensors[1][name]).all() for name in tensors[0])
     assert first.metrics["test"] == second.metrics["test"]
     with pytest.raises(PatiError, match="holds a run already"):
-        pipeline.train(shapes, QUICK, out=tmp_path / "a")
+        train(shapes, QUICK, out=tmp_path / "a")
 
 
 def test_seeds_never_change_the_split(shapes: Path, tmp_path: Path) -> None:
-    runs = [
-        pipeline.train(shapes, dataclasses.replace(QUICK, seed=seed), out=tmp_path / str(seed)).run for seed in (0, 1)
-    ]
+    runs = [train(shapes, dataclasses.replace(QUICK, seed=seed), out=tmp_path / str(seed)).run for seed in (0, 1)]
     assert Manifest.read(runs[0].manifest) == Manifest.read(runs[1].manifest)
 
 
@@ -163,19 +166,19 @@ def test_seeds_never_change_the_split(shapes: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("resize", ["crop", "pad"])
 def test_models_and_resizing(shapes: Path, tmp_path: Path, name: str, resize: str) -> None:
     recipe = dataclasses.replace(QUICK, model=name, resize=resize, averaging=0.1)
-    assert pipeline.train(shapes, recipe, out=tmp_path / "run").classifier.preprocess.resize == resize
+    assert train(shapes, recipe, out=tmp_path / "run").classifier.preprocess.resize == resize
 
 
 def test_a_budget_that_is_too_small_is_refused_with_one_that_is_not(shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(PatiError, match="leaves 0 s for training"):
-        pipeline.train(shapes, Recipe(budget=5.0), out=tmp_path / "run", started=-1e9)
-    assert pipeline.train(shapes, QUICK, out=tmp_path / "run").metrics["epochs"] == 1  # nothing was lost: same folder
+        train(shapes, Recipe(budget=5.0), out=tmp_path / "run", started=-1e9)
+    assert train(shapes, QUICK, out=tmp_path / "run").metrics["epochs"] == 1  # nothing was lost: same folder
 
 
 def test_a_budget_is_used_however_few_the_photos_are(shapes: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     recipe = dataclasses.replace(QUICK, epochs=None, budget=20.0)
-    result = pipeline.train(shapes, recipe, out=tmp_path / "run")
+    result = train(shapes, recipe, out=tmp_path / "run")
     assert time.monotonic() - started == pytest.approx(20, abs=5)  # a busy machine draws the report more slowly
     assert len(result.run.rows("epoch")) <= min(plan.MOST_PASSES + 1, result.metrics["epochs"])
     assert result.run.read_elapsed() == pytest.approx(result.metrics["seconds"]["command"], abs=2)
@@ -183,7 +186,7 @@ def test_a_budget_is_used_however_few_the_photos_are(shapes: Path, tmp_path: Pat
 
 def test_probes_get_the_time_that_scoring_left(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[float] = []
-    score, now, late = pipeline._score, clock.now, [0.0]
+    score, now, late = training._score, clock.now, [0.0]
 
     def slow(*arguments: Any) -> Any:
         late[0] = 580.0
@@ -193,14 +196,14 @@ def test_probes_get_the_time_that_scoring_left(shapes: Path, tmp_path: Path, mon
         given.append(seconds)
         return {}
 
-    def train(*arguments: Any, **rest: Any) -> State:
+    def at_once(*arguments: Any, **rest: Any) -> State:
         return dataclasses.replace(State(), step=1, progress=1.0, pace=Pace(steps=(1.0,)))
 
-    monkeypatch.setattr(pipeline, "_score", slow)
-    monkeypatch.setattr(pipeline, "train_net", train)
+    monkeypatch.setattr(training, "_score", slow)
+    monkeypatch.setattr(training, "train_net", at_once)
     monkeypatch.setattr(measure, "probed", probed)
     monkeypatch.setattr(clock, "now", lambda: now() + late[0])
-    pipeline.train(shapes, dataclasses.replace(QUICK, epochs=None, budget=600.0), out=tmp_path / "run")
+    train(shapes, dataclasses.replace(QUICK, epochs=None, budget=600.0), out=tmp_path / "run")
     assert 0 <= given[0] < 20
 
 
@@ -217,13 +220,13 @@ def test_two_sittings_share_one_budget(shapes: Path, tmp_path: Path) -> None:
             raise MemoryError  # as sudden as a kill: nothing is saved
 
     with pytest.raises(MemoryError):
-        pipeline.train(shapes, recipe, out=run.folder, listen=killed)
+        train(shapes, recipe, out=run.folder, listen=killed)
     before = run.read_elapsed()
     assert 8 < before < 11
     assert steps > 0
     assert not list(run.checkpoints.glob("*"))
     at = time.monotonic()
-    result = pipeline.resume(run.folder)
+    result = resume(run.folder)
     assert before + time.monotonic() - at == pytest.approx(
         20, abs=5
     )  # a busy machine draws a report more slowly, or quickly, than it was timed
@@ -241,26 +244,26 @@ def test_a_killed_sitting_that_used_the_budget_up_does_not_end_the_run(shapes: P
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        pipeline.train(shapes, recipe, out=run.folder, listen=killed)
+        train(shapes, recipe, out=run.folder, listen=killed)
     run.keep_elapsed(9.9)
-    assert pipeline.resume(run.folder).metrics["epochs"] > 1
+    assert resume(run.folder).metrics["epochs"] > 1
 
 
 def test_a_late_scoring_leaves_validation_photos_out_and_says_so(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "FEWEST_SCORED", 4)
+    monkeypatch.setattr(splits, "FEWEST_SCORED", 4)
     monkeypatch.setattr(forward, "BATCH", 4)
     now, late = clock.now, [0.0]
 
-    def train(*arguments: Any, **rest: Any) -> State:
+    def at_once(*arguments: Any, **rest: Any) -> State:
         late[0] = 600.0
         return dataclasses.replace(State(), step=1, progress=1.0, pace=Pace(steps=(1.0,)))
 
-    monkeypatch.setattr(pipeline, "train_net", train)
+    monkeypatch.setattr(training, "train_net", at_once)
     monkeypatch.setattr(clock, "now", lambda: now() + late[0])
     told: list[str] = []
-    result = pipeline.train(
+    result = train(
         shapes, dataclasses.replace(QUICK, epochs=None, budget=600.0), out=tmp_path / "run",
         listen=lambda event: told.append(event.get("text", "")),
     )  # fmt: skip
@@ -269,7 +272,7 @@ def test_a_late_scoring_leaves_validation_photos_out_and_says_so(
     assert result.metrics["test"]["photos"] == len(found.of_split("test"))
     assert any(text.startswith("scored on 4 of ") for text in told)
     monkeypatch.undo()
-    again, _ = pipeline.report_again(result.run.folder)
+    again, _ = report_again(result.run.folder)
     assert again.report.exists()
 
 
@@ -279,7 +282,7 @@ def test_uneven_classes_are_told_and_auto_is_settled_for_good(shapes: Path, tmp_
     (shapes / "circle" / "3.jpg").write_bytes(jpeg(draw("circle", 3)))
     told: list[dict[str, Any]] = []
     recipe = dataclasses.replace(QUICK, balance="auto")
-    result = pipeline.train(shapes, recipe, out=tmp_path / "run", listen=told.append)
+    result = train(shapes, recipe, out=tmp_path / "run", listen=told.append)
     counts = Counter(entry.label for entry in Manifest.read(result.run.manifest).of_split("train"))
     (row,) = result.run.rows("balance")
     assert row == {
@@ -289,7 +292,7 @@ def test_uneven_classes_are_told_and_auto_is_settled_for_good(shapes: Path, tmp_
     assert row["ratio"] >= 3
     assert [event["advised"] for event in told if event["kind"] == "balance"] == ["sampling"]
     assert Recipe.read(result.run.recipe) == dataclasses.replace(
-        pipeline.prepare(shapes, recipe).recipe, precision=Recipe.read(result.run.recipe).precision
+        prepare(shapes, recipe).recipe, precision=Recipe.read(result.run.recipe).precision
     )
     assert result.metrics["balance"]["method"] == "sampling"
     page = result.run.report.read_text()
@@ -297,16 +300,16 @@ def test_uneven_classes_are_told_and_auto_is_settled_for_good(shapes: Path, tmp_
 
     result.run.update(stage="training")
     result.run.predictions.unlink()
-    again = pipeline.resume(result.run.folder)
+    again = resume(result.run.folder)
     assert [row["method"] for row in again.run.rows("balance")] == ["sampling", "sampling"]
     assert again.metrics["test"] == result.metrics["test"]
-    document = pipeline.score(result.run.folder, data=shapes)
+    document = score(result.run.folder, data=shapes)
     assert document["balance"]["method"] == "sampling"
 
 
 def test_patience_is_noted(shapes: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(QUICK, epochs=40, patience=1, learning_rate=0.5)
-    result = pipeline.train(shapes, recipe, out=tmp_path / "run")
+    result = train(shapes, recipe, out=tmp_path / "run")
     assert result.metrics["epochs"] < 40
     (note,) = result.run.rows("note")
     assert "no lower validation loss in the last 1 epochs" in note["text"]
@@ -318,7 +321,7 @@ def test_out_never_takes_a_folder_with_something_in_it(shapes: Path, tmp_path: P
     for taken in (shapes, tmp_path / "mine"):
         before = sorted(taken.iterdir())
         with pytest.raises(PatiError, match="is not empty"):
-            pipeline.train(shapes, QUICK, out=taken)
+            train(shapes, QUICK, out=taken)
         assert sorted(taken.iterdir()) == before
     assert (tmp_path / "mine" / "manifest.jsonl").read_text() == "precious"
 
@@ -326,7 +329,7 @@ def test_out_never_takes_a_folder_with_something_in_it(shapes: Path, tmp_path: P
 def test_class_names_with_signs_of_mathematics(shapes: Path, tmp_path: Path) -> None:
     (shapes / "square").rename(shapes / "$5 & <b>")
     (shapes / "circle").rename(shapes / "$10_a^2")
-    page = pipeline.train(shapes, QUICK, out=tmp_path / "run").run.report.read_text()
+    page = train(shapes, QUICK, out=tmp_path / "run").run.report.read_text()
     assert "$5 &amp; &lt;b&gt;" in page
     assert "<b>$" not in page
     card = (tmp_path / "run" / "model-card.md").read_text(encoding="utf-8")
@@ -336,11 +339,11 @@ def test_class_names_with_signs_of_mathematics(shapes: Path, tmp_path: Path) -> 
 
 
 def test_a_kill_before_the_first_checkpoint_leaves_no_epoch_twice(shapes: Path, tmp_path: Path) -> None:
-    run = pipeline.train(shapes, dataclasses.replace(QUICK, epochs=2), out=tmp_path / "run").run
+    run = train(shapes, dataclasses.replace(QUICK, epochs=2), out=tmp_path / "run").run
     shutil.rmtree(run.checkpoints)
     run.predictions.unlink()
     run.update(stage="training")
-    pipeline.resume(run.folder)
+    resume(run.folder)
     assert [row["epoch"] for row in run.rows("epoch")] == [1, 2]
 
 
@@ -374,14 +377,12 @@ def test_every_sentence_of_the_report_is_in_both_languages() -> None:
 
 
 def test_digits_reach_what_they_should(tmp_path: Path) -> None:
-    document = pipeline.train("digits", Recipe(epochs=5), out=tmp_path / "run").metrics
+    document = train("digits", Recipe(epochs=5), out=tmp_path / "run").metrics
     assert document["test"]["accuracy"] >= 0.9  # what it can reach is for the benchmark
 
 
 def test_clothing_by_sender(photos: Callable[[str], Path], tmp_path: Path) -> None:
-    result = pipeline.train(
-        photos("clothing"), Recipe(epochs=1, size=32, group_by="sender_id", width=0.5), out=tmp_path / "run"
-    )
+    result = train(photos("clothing"), Recipe(epochs=1, size=32, group_by="sender_id", width=0.5), out=tmp_path / "run")
     assert len(result.classifier.classes) == 17
     assert result.metrics["test"]["photos"] > 100
 
@@ -390,7 +391,7 @@ def test_clothing_by_sender(photos: Callable[[str], Path], tmp_path: Path) -> No
 def test_cats_and_dogs_end_to_end(photos: Callable[[str], Path], tmp_path: Path) -> None:
     """Two epochs of a narrow net: far from its best, but no accident; and one answer on every path."""
     photos("cats-vs-dogs")
-    result = pipeline.train("cats-vs-dogs", Recipe(epochs=2, size=64, width=0.5), out=tmp_path / "run")
+    result = train("cats-vs-dogs", Recipe(epochs=2, size=64, width=0.5), out=tmp_path / "run")
     assert result.metrics["test"]["accuracy"] > 0.7
     originals = find_source(photos("originals"), Columns())
     with zipfile.ZipFile(photos("originals")) as archive:
@@ -404,8 +405,8 @@ def test_cats_and_dogs_end_to_end(photos: Callable[[str], Path], tmp_path: Path)
 
 @pytest.mark.parametrize(("version", "told"), [(1, "train it again"), (99, "update pati")])
 def test_runs_of_other_formats_are_refused(version: int, told: str, shapes: Path, tmp_path: Path) -> None:
-    run = pipeline.train(shapes, QUICK, out=tmp_path / "run").run
+    run = train(shapes, QUICK, out=tmp_path / "run").run
     run.state.write_text(json.dumps(run.read_state() | {"format": version}))
     with pytest.raises(PatiError, match=f"has format {version}") as caught:
-        pipeline.resume(run.folder)
+        resume(run.folder)
     assert told in caught.value.hint

@@ -16,7 +16,9 @@ from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.system.files import cache_folder
-from pati.workflows import pipeline
+from pati.workflows.check import check
+from pati.workflows.score import score
+from pati.workflows.train import train
 from tests.conftest import draw, jpeg
 
 SMALL = Recipe(epochs=1, size=32, width=0.25, batch=16)
@@ -32,28 +34,28 @@ def test_folder_zip_and_tar_give_one_manifest(shapes: Path, zipped: Path, tmp_pa
     with tarfile.open(tmp_path / "shapes.tar", "w") as archive:
         archive.add(shapes, shapes.name)
     ways = (shapes, zipped, tmp_path / "shapes.tar")
-    assert len({pipeline.check(way, Recipe()).hash() for way in ways}) == 1
+    assert len({check(way, Recipe()).hash() for way in ways}) == 1
     assert [path.name.split("-")[0] for path in (cache_folder() / "unpacked").iterdir()] == ["shapes"]  # the tar alone
 
 
 def test_every_command_reads_a_zip_in_place(zipped: Path, tmp_path: Path) -> None:
-    result = pipeline.train(zipped, SMALL, out=tmp_path / "run")
+    result = train(zipped, SMALL, out=tmp_path / "run")
     assert not (cache_folder() / "unpacked").exists()
-    assert pipeline.score(tmp_path / "run")["accuracy"] == result.metrics["test"]["accuracy"]
-    assert pipeline.score(tmp_path / "run", data=zipped)["photos"] == 90
-    again = pipeline.train(zipped, SMALL, out=tmp_path / "again")
+    assert score(tmp_path / "run")["accuracy"] == result.metrics["test"]["accuracy"]
+    assert score(tmp_path / "run", data=zipped)["photos"] == 90
+    again = train(zipped, SMALL, out=tmp_path / "again")
     assert again.run.rows("read")[0]["reused"] is True
 
 
 def test_a_changed_zip_is_read_anew_and_named(zipped: Path, shapes: Path, tmp_path: Path) -> None:
-    pipeline.train(zipped, SMALL, out=tmp_path / "run")
+    train(zipped, SMALL, out=tmp_path / "run")
     shutil.copytree(shapes, tmp_path / "other" / "shapes")
     for path in (tmp_path / "other" / "shapes" / "circle").iterdir():
         path.write_bytes(jpeg(draw("circle", int(path.stem) + 1000)))
     shutil.make_archive(str(zipped.with_suffix("")), "zip", tmp_path / "other", "shapes")
     with pytest.raises(PatiError, match=r"changed or are gone since the run, for example .*shapes\.zip/shapes/circle"):
-        pipeline.score(tmp_path / "run")
-    assert pipeline.train(zipped, SMALL, out=tmp_path / "again").run.rows("read")[0]["reused"] is False
+        score(tmp_path / "run")
+    assert train(zipped, SMALL, out=tmp_path / "again").run.rows("read")[0]["reused"] is False
 
 
 def test_a_place_inside_a_zip_is_named_by_a_path_through_it(zipped: Path) -> None:

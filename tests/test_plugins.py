@@ -33,7 +33,8 @@ from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.terminal.tables import show_result
 from pati.training.augment import Draws, augment, augmentations
-from pati.workflows import augmentation_preview, explanation_tests, pipeline
+from pati.workflows import augmentation_preview, explanation_tests
+from pati.workflows.train import resume, train
 from tests.conftest import draw, settled
 from tests.test_classifier import edited
 from tests.test_killed import weights
@@ -300,33 +301,33 @@ def test_trying_a_net_out_leaves_no_trace(plugin: Path) -> None:
 def test_resume_is_exact_and_wants_the_same_plugin(plugin: Path, trained: Path, tmp_path: Path) -> None:
     pati.load_plugin(plugin)
     data = trained.parent / "shapes"
-    whole = pipeline.train(data, QUICK, out=tmp_path / "whole").run
+    whole = train(data, QUICK, out=tmp_path / "whole").run
 
     def stop(event: dict[str, Any]) -> None:
         if event["kind"] == "step" and event["epoch"] == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        pipeline.train(data, QUICK, out=tmp_path / "stopped", listen=stop)
+        train(data, QUICK, out=tmp_path / "stopped", listen=stop)
     stopped = Run.open(tmp_path / "stopped")
 
     remove_all()
     with pytest.raises(PatiError, match=r"the model 'tiny' comes from the plugin my_nets.py"):
-        pipeline.resume(stopped.folder)
+        resume(stopped.folder)
     plugin.write_text(DOCUMENTED + "# edited\n")
     pati.load_plugin(plugin)
     with pytest.raises(PatiError, match=r"the plugin my_nets.py changed since this run began"):
-        pipeline.resume(stopped.folder)
+        resume(stopped.folder)
     plugin.write_text(DOCUMENTED)
     pati.load_plugin(plugin)
     another = tmp_path / "another.py"
     another.write_text(DOCUMENTED.replace('"tiny"', '"another"'))
     pati.load_plugin(another)
     with pytest.raises(PatiError, match=r"began without the plugin another.py"):
-        pipeline.resume(stopped.folder)
+        resume(stopped.folder)
     remove_all()
     pati.load_plugin(plugin)
-    pipeline.resume(stopped.folder)
+    resume(stopped.folder)
     assert weights(stopped.folder) == weights(whole.folder)
     assert pati.load(whole.folder).facts["model"]["plugin"] == "my_nets.py"
 
@@ -424,7 +425,7 @@ def test_a_metric_that_fails_does_so_before_training(trained: Path, tmp_path: Pa
     loaded(tmp_path / "mine.py", "metrics", "return len(given) / 0")
     kinds: list[str] = []
     with pytest.raises(PatiError, match=r"mine.py, line 7: ZeroDivisionError"):
-        pipeline.train(
+        train(
             trained.parent / "shapes", Recipe(epochs=1, size=32, growth=(1.0,)), out=tmp_path / "run",
             listen=lambda event: kinds.append(event["kind"]),
         )  # fmt: skip
@@ -433,9 +434,7 @@ def test_a_metric_that_fails_does_so_before_training(trained: Path, tmp_path: Pa
 
 def test_a_metric_without_a_number_is_left_open(trained: Path, tmp_path: Path) -> None:
     loaded(tmp_path / "mine.py", "metrics", "return float('nan')")
-    made = pipeline.train(
-        trained.parent / "shapes", Recipe(epochs=1, size=32, growth=(1.0,), width=0.25), out=tmp_path / "run"
-    )
+    made = train(trained.parent / "shapes", Recipe(epochs=1, size=32, growth=(1.0,), width=0.25), out=tmp_path / "run")
     assert made.metrics["test"]["mine"] is None
     assert json.loads(made.run.metrics.read_text())["test"]["mine"] is None
     assert pati.load(made.run.folder).facts["metrics"]["mine"] is None
@@ -571,13 +570,13 @@ def test_hints_of_a_run_name_the_plugin(
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted) as caught:
-        pipeline.train(trained.parent / "shapes", QUICK, out=Path("run"), listen=stop)
+        train(trained.parent / "shapes", QUICK, out=Path("run"), listen=stop)
     resume = "pati train --plugin my_nets.py --resume run"
     assert caught.value.hint == f"go on with: {resume}"
     for action in (lambda: pati.load("run"), lambda: pati.compare(["run", trained])):
         with pytest.raises(PatiError) as refused:
             action()
         assert resume in refused.value.hint
-    finished = pipeline.resume("run")
+    finished = resume("run")
     show_result(finished.run, finished.metrics)
     assert "pati predict --plugin my_nets.py run PHOTO" in capsys.readouterr().out

@@ -26,7 +26,9 @@ import pati
 from pati.data.manifest import Manifest
 from pati.recipe import Recipe
 from pati.report.words import WORDS
-from pati.workflows import pipeline
+from pati.workflows.report import report_again
+from pati.workflows.score import outside
+from pati.workflows.train import train
 from tests.conftest import SHAPES, write_shapes
 
 EN = WORDS["en"]
@@ -109,9 +111,9 @@ def told(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Told:
         for number in range(0, 100, 8):
             (data / name / f"{number}.jpg").rename(data / other / f"from-{name}-{number}.jpg")
     recipe = Recipe(epochs=8, batch=16, size=32, growth=(1.0,), width=0.5, validation=0.2, test=0.4)
-    assert 0.5 < pipeline.train(data, recipe, out=run).metrics["test"]["accuracy"] < 0.95
-    pipeline.outside(run, write_shapes(base / "strange", per_class=20, first=900))
-    page = pipeline.report_again(run)[0].report.read_text(encoding="utf-8")
+    assert 0.5 < train(data, recipe, out=run).metrics["test"]["accuracy"] < 0.95
+    outside(run, write_shapes(base / "strange", per_class=20, first=900))
+    page = report_again(run)[0].report.read_text(encoding="utf-8")
     sections = {}
     for part in re.findall(r"<section>(.*?)</section>", page, re.S):
         heading = re.search(r"<h2>(.*?)</h2>", part, re.S)

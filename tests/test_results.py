@@ -27,7 +27,10 @@ from pati.report import GROUPS, pick_examples
 from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
 from pati.runs.run import Run
-from pati.workflows import measure, pipeline
+from pati.workflows import measure
+from pati.workflows.report import report_again
+from pati.workflows.score import outside, score
+from pati.workflows.train import train
 from tests.conftest import write_shapes
 
 
@@ -108,7 +111,7 @@ def test_a_report_is_written_anew_without_scoring(trained: Path, tmp_path: Path,
     shutil.copytree(trained, run)
     before = json.loads((run / "metrics.json").read_text())
     (run / "report.html").unlink()
-    made, document = pipeline.report_again(run, language=language)
+    made, document = report_again(run, language=language)
     page = made.report.read_text(encoding="utf-8")
     assert f'<html lang="{language}" data-lang="{language}">' in page
     assert document["test"] == before["test"]
@@ -122,8 +125,8 @@ def test_a_report_is_written_anew_without_scoring(trained: Path, tmp_path: Path,
 def test_the_model_card_holds_the_reports_figures(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    pipeline.outside(run, trained.parent / "shapes")
-    _, document = pipeline.report_again(run)
+    outside(run, trained.parent / "shapes")
+    _, document = report_again(run)
     card = (run / "model-card.md").read_text(encoding="utf-8")
     low, high = document["test"]["accuracy_interval"]
     accuracy = document["test"]["accuracy"]
@@ -145,10 +148,8 @@ def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
     ]
     (tmp_path / "photos.csv").write_text("path,label,sender\n" + "\n".join(rows) + "\n")
     recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, test=0.45)
-    with_groups = pipeline.train(
-        tmp_path / "photos.csv", dataclasses.replace(recipe, group_by="sender"), out=tmp_path / "a"
-    ).run
-    plain = pipeline.train(shapes, recipe, out=tmp_path / "b").run
+    with_groups = train(tmp_path / "photos.csv", dataclasses.replace(recipe, group_by="sender"), out=tmp_path / "a").run
+    plain = train(shapes, recipe, out=tmp_path / "b").run
     for run, grouped in ((with_groups, True), (plain, False)):
         lines = [json.loads(line) for line in run.manifest.read_text().splitlines()[1:]]
         test = [Path(line["path"]) for line in lines if line["split"] == "test"]
@@ -166,10 +167,10 @@ def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
         assert [int(count) for count in re.findall(r": (\d+)", told[0])] == counts
         assert f"hold {copies} copies" in card
         assert (f"come in {len(groups)} groups, and hold" in card) == grouped
-        scored = Path(pipeline.score(run.folder)["report"]).read_text(encoding="utf-8")
+        scored = Path(score(run.folder)["report"]).read_text(encoding="utf-8")
         assert told[0] in scored
     assert WORDS["en"]["dependent"] not in Path(
-        pipeline.score(plain.folder, data=write_shapes(tmp_path / "new", per_class=4, first=700))["report"]
+        score(plain.folder, data=write_shapes(tmp_path / "new", per_class=4, first=700))["report"]
     ).read_text(encoding="utf-8")
 
 
@@ -194,7 +195,7 @@ def test_what_few_validation_photos_cannot_show_is_told(
     made = pati.load(run)
     made.calibration = Calibration(1.0, thresholds, photos)
     made.save(run / "model.safetensors")
-    page = html.unescape(pipeline.report_again(run)[0].report.read_text(encoding="utf-8"))
+    page = html.unescape(report_again(run)[0].report.read_text(encoding="utf-8"))
     keys = ("unsure_few", "odd_few", "odd_text", "unsure_none", "unsure_all")
     for language in LANGUAGES:
         assert {key for key in keys if WORDS[language][key] in page} == told
@@ -217,7 +218,7 @@ def test_copies_in_training_are_told_and_nothing_else_is_claimed(tmp_path: Path,
         write_shapes(data / part, per_class=16, first=100 * number)
     for number, part in enumerate(("validation", "test", "test")):
         shutil.copy(data / "train" / "circle" / f"{number}.jpg", data / part / "circle" / f"copy-{number}.jpg")
-    run = pipeline.train(data, Recipe(epochs=1, size=32, growth=(1.0,), width=0.25), out=tmp_path / "run").run
+    run = train(data, Recipe(epochs=1, size=32, growth=(1.0,), width=0.25), out=tmp_path / "run").run
     page, card = run.report.read_text(encoding="utf-8"), run.card.read_text(encoding="utf-8")
     assert f'{WORDS["en"]["leaked"]}</span><span lang="tr">{WORDS["tr"]["leaked"]}</span> 2</p>' in page
     assert f'{WORDS["en"]["suspects_leaked"]}</span><span lang="tr">{WORDS["tr"]["suspects_leaked"]}</span> 3.' in page
@@ -233,7 +234,7 @@ def test_showing_something_else_is_told_at_once(trained: Path, tmp_path: Path) -
         (run / "model-card.md", "not been measured"),
     ):
         assert expected in text.read_text(encoding="utf-8")
-    pipeline.outside(run, write_shapes(tmp_path / "strange", per_class=4, first=900))
+    outside(run, write_shapes(tmp_path / "strange", per_class=4, first=900))
     page, card = ((run / name).read_text(encoding="utf-8") for name in ("report.html", "model-card.md"))
     assert WORDS["en"]["outside_none"] not in page
     assert WORDS["en"]["outside_auroc"] in page
@@ -253,7 +254,7 @@ def test_the_gallery_shows_the_answers_that_were_given(trained: Path, tmp_path: 
     assert made.calibration is not None
     heat = made.calibration.temperature
     share = f"{100 / (1 + 2 * np.exp(-1 / heat)):.1f}"
-    page = pipeline.report_again(run, thorough=False)[0].report.read_text(encoding="utf-8")
+    page = report_again(run, thorough=False)[0].report.read_text(encoding="utf-8")
     captions = re.findall(r"<figcaption><span class=\"bad\">.*?</figcaption>", page.split(WORDS["en"]["examples"])[-1])
     assert len(captions) == 12  # six surest mistakes, six least sure; none is right
     classes = made.classes
@@ -273,7 +274,7 @@ def test_a_report_of_an_older_run_has_all_that_its_answers_tell(trained: Path, t
     del document["test"]["log_loss_interval"], document["analysis"]["calibration"]["before"]["error_interval"]
     (run / "metrics.json").write_text(json.dumps(document))
     before = (run / "report.html").read_bytes()
-    pipeline.report_again(run, thorough=False)
+    report_again(run, thorough=False)
     assert (run / "report.html").read_bytes() == before
 
 
@@ -282,7 +283,7 @@ def test_slices_of_some_photos_are_told(trained: Path, tmp_path: Path, monkeypat
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     monkeypatch.setattr(analysis, "MOST_SLICED", 9)
-    page = pipeline.report_again(run, thorough=False)[0].report.read_text(encoding="utf-8")
+    page = report_again(run, thorough=False)[0].report.read_text(encoding="utf-8")
     assert f'{WORDS["en"]["slices_some"]}</span><span lang="tr">{WORDS["tr"]["slices_some"]}</span> 9.' in page
 
 
@@ -295,7 +296,7 @@ def test_the_card_calls_damage_harmful_only_where_that_can_be_told(trained: Path
     right[: int(50 * loss), 3] = 0  # the first kind at its strongest
     document["analysis"]["robustness"] = analysis.robustness(right)
     (run / "metrics.json").write_text(json.dumps(document))
-    made, _ = pipeline.report_again(run, thorough=False)
+    made, _ = report_again(run, thorough=False)
     card, page = made.card.read_text(encoding="utf-8"), made.report.read_text(encoding="utf-8")
     assert ("Damaged photos are answered worse" in card) == (loss > 0)
     assert ("can't be told from 50 validation photos" in card) == (loss == 0)
@@ -314,7 +315,7 @@ def test_a_second_scoring_is_told_in_the_report(trained: Path, tmp_path: Path) -
     shutil.copytree(trained, run)
     page, metrics = (run / "report.html").read_text(), (run / "metrics.json").read_bytes()
     assert "scored more than once" not in page
-    document = pipeline.score(run)
+    document = score(run)
     assert document["test_scored"] == 2
     for written in (run / "report.html", run / "eval" / "test.html"):
         assert "scored more than once" in written.read_text()
@@ -328,7 +329,7 @@ def test_another_set_gets_a_report_too(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, run)
     write_shapes(data, per_class=12, first=500)
     before = (run / "report.html").read_bytes()
-    document = pipeline.score(run, data=data)
+    document = score(run, data=data)
     assert document["trained_on"] == 0
     assert "test_scored" not in document
     assert (run / "report.html").read_bytes() == before
@@ -341,7 +342,7 @@ def test_another_set_gets_a_report_too(trained: Path, tmp_path: Path) -> None:
 def test_photos_that_were_trained_on_are_told(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    document = pipeline.score(run, data=trained.parent / "shapes")
+    document = score(run, data=trained.parent / "shapes")
     assert document["trained_on"] == len(Manifest.read(run / "manifest.jsonl").of_split("train"))
     assert "trained on (the same files)" in Path(document["report"]).read_text(encoding="utf-8")
 
@@ -352,7 +353,7 @@ def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
     run, data = tmp_path / "run", write_shapes(tmp_path / "new", per_class=4, first=500)
     shutil.copytree(trained, run)
     found = Manifest.read(run / "manifest.jsonl")
-    first = pipeline.score(run, data=data)
+    first = score(run, data=data)
     assert "test_scored" not in first
     copies = found.of_split("test")[:3]
     for entry in copies:
@@ -366,8 +367,8 @@ def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
     for told_in in (page, (run / "report.html").read_text(encoding="utf-8")):
         assert f"{WORDS['en']['scored_again']}</span>" in told_in
     elsewhere = write_shapes(tmp_path / "elsewhere" / "new", per_class=2, first=700)
-    assert pipeline.score(run, data=elsewhere)["report"] != first["report"]  # of one name, but another set
-    pipeline.score(run)
+    assert score(run, data=elsewhere)["report"] != first["report"]  # of one name, but another set
+    score(run)
     rows = Run.open(run).rows("scoring")
     assert [(row["data"], row["test_photos"], row["time"]) for row in rows] == [
         ("test", len(found.of_split("test")), 1), ("new", 3, 2), ("test", len(found.of_split("test")), 3),
@@ -378,9 +379,9 @@ def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
 def test_training_and_validation_photos_are_no_honest_test(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    document = pipeline.score(run, split="train")
+    document = score(run, split="train")
     assert document["trained_on"] == document["photos"]
-    document = pipeline.score(run, split="validation")
+    document = score(run, split="validation")
     assert document["trained_on"] == 0
     assert "fitted on these very photos" in Path(document["report"]).read_text(encoding="utf-8")
 
@@ -388,18 +389,18 @@ def test_training_and_validation_photos_are_no_honest_test(trained: Path, tmp_pa
 def test_scoring_again_keeps_the_reports_language(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    pipeline.report_again(run, language="tr", thorough=False)
-    pipeline.score(run)
+    report_again(run, language="tr", thorough=False)
+    score(run)
     assert '<html lang="tr"' in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_unfinished_run_has_no_report_to_write_anew(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    pipeline.Run.open(run).update(stage="scored")
+    Run.open(run).update(stage="scored")
     (run / "metrics.json").unlink()
     with pytest.raises(PatiError, match="is not finished"):
-        pipeline.report_again(run)
+        report_again(run)
 
 
 def test_examples_are_the_worst_the_least_sure_and_others() -> None:
@@ -430,7 +431,7 @@ def test_photos_that_are_gone_are_told(trained: Path, tmp_path: Path) -> None:
     state = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(state | {"data": str(tmp_path / "nowhere")}))
     with pytest.raises(PatiError, match="no file, folder"):
-        pipeline.report_again(run)
+        report_again(run)
     assert (run / "report.html").exists()
 
 

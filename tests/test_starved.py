@@ -18,7 +18,7 @@ from pati.runs import checkpoint
 from pati.runs.run import Run
 from pati.system import files
 from pati.training import loop as loop
-from pati.workflows import pipeline
+from pati.workflows.train import resume, train
 from tests.conftest import write_shapes
 from tests.test_killed import OPTIONS, command, epochs_done, start, weights
 
@@ -152,7 +152,7 @@ def test_what_a_killed_process_was_writing_is_cleared_away(stopped_run: Path) ->
     torn = [stopped_run / "checkpoints" / ".step-000000009.safetensors.abc.part", stopped_run / ".run.json.abc.part"]
     for path in torn:
         path.write_bytes(b"half")
-    pipeline.resume(stopped_run)
+    resume(stopped_run)
     assert not torn[0].exists()
     fresh = stopped_run.parent / "fresh"
     fresh.mkdir()
@@ -282,7 +282,7 @@ def stopped_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes: Path) -
 
     recipe = Recipe(epochs=2, size=32, width=0.25, batch=16, model="scratch")
     with pytest.raises(PatiError):
-        pipeline.train(shapes, recipe, out=tmp_path / "run", listen=listen)
+        train(shapes, recipe, out=tmp_path / "run", listen=listen)
     assert len(list((tmp_path / "run/checkpoints").iterdir())) == 2
     return tmp_path / "run"
 
@@ -290,7 +290,7 @@ def stopped_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes: Path) -
 def resumed(run: Path) -> tuple[int, list[str]]:
     """The step from which the run goes on, and what it says of checkpoints."""
     told: list[dict[str, object]] = []
-    pipeline.resume(run, listen=lambda event: told.append(event) if event["kind"] == "begun" else None)
+    resume(run, listen=lambda event: told.append(event) if event["kind"] == "begun" else None)
     return int(str(told[0]["step"])), list(told[0]["passed_over"])  # type: ignore[call-overload]
 
 
@@ -350,7 +350,7 @@ def test_photos_that_changed_between_start_and_resume(change: str, stopped_run: 
     else:
         (shapes / "circle" / "new.jpg").write_bytes(data + b"x")
     with pytest.raises(PatiError, match="the data changed since this run began") as caught:
-        pipeline.resume(stopped_run)
+        resume(stopped_run)
     assert ("circle/new.jpg" if change == "added" else "circle/3.jpg") in caught.value.message
     photo.write_bytes(data)
     (shapes / "circle" / "new.jpg").unlink(missing_ok=True)

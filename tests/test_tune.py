@@ -28,7 +28,9 @@ from pati.models import Net
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
 from pati.training.loop import State
-from pati.workflows import pipeline, tune
+from pati.workflows import fit, tune
+from pati.workflows.prepare import prepare
+from pati.workflows.train import train
 from pati.workflows.tune_study import (
     CHANGED,
     MOST_KILLS,
@@ -103,7 +105,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Recipe], lis
                 log(row | {"validation_accuracy": value, "validation_macro_f1": value})
             return State()
 
-        monkeypatch.setattr(pipeline, "train_net", train)
+        monkeypatch.setattr(fit, "train_net", train)
         return seen
 
     return replace
@@ -210,7 +212,7 @@ def test_the_report_has_two_languages_and_figures(searched: Path) -> None:
 
 
 def test_only_validation_photos_judge(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ready = pipeline.prepare(data, QUICK)
+    ready = prepare(data, QUICK)
     seen: set[int] = set()
     at = Samples.at
 
@@ -230,7 +232,7 @@ def test_uneven_classes_are_scored_by_macro_f1(tmp_path: Path) -> None:
     write_shapes(tmp_path / "shapes", per_class=10, classes=("square",))
     document = search(tmp_path / "shapes", tmp_path / "search", trials=1, fields=["dropout"])
     assert document["score"] == "macro_f1"
-    run = pipeline.train(tmp_path / "shapes", Recipe.read(tmp_path / "search" / "best.json"), out=tmp_path / "run")
+    run = train(tmp_path / "shapes", Recipe.read(tmp_path / "search" / "best.json"), out=tmp_path / "run")
     assert run.metrics["validation"]["macro_f1"] == document["best"]["value"]
 
 
@@ -352,7 +354,7 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
     left = sorted(out.glob("trials/1/step-*"))[-1].name
 
     begun: list[dict[str, Any]] = []
-    real = pipeline.train_net
+    real = fit.train_net
 
     def spy(*arguments: Any, **options: Any) -> State:
         log = options.pop("log")
@@ -365,7 +367,7 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
         return real(*arguments, log=both, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "train_net", spy)
+        patch.setattr(fit, "train_net", spy)
         document = tune.resume(out, listen=lambda event: None)
     assert states(out) == {"COMPLETE": 3, "FAIL": 1}
     again = study.trials()
@@ -459,7 +461,7 @@ def test_a_stop_before_anything_is_kept(data: Path, tmp_path: Path, monkeypatch:
     def stop(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "prepare", stop)
+    monkeypatch.setattr(tune, "prepare", stop)
     with pytest.raises(Interrupted, match="start it again"):
         search(data, tmp_path / "search", trials=1)
 

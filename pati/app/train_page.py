@@ -25,7 +25,7 @@ from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.words import WORDS as REPORT
 from pati.runs.run import Run
-from pati.workflows import pipeline
+from pati.workflows.check import check
 
 MINUTES = (1, 2, 5, 10, 30, 60)
 DEEPEST = 3  # folders below the root are offered; others can be typed
@@ -155,7 +155,7 @@ def _audit(data: str) -> Manifest | None:
                 bar.progress(event["done"] / event["total"], t("auditing", done=event["done"], total=event["total"]))
 
         try:
-            kept = st.session_state["audited"] = (data, pipeline.check(data, Recipe(), listen=listen))
+            kept = st.session_state["audited"] = (data, check(data, Recipe(), listen=listen))
         except PatiError as error:
             parts.show_error(error)
             return None

@@ -83,19 +83,20 @@ def _do(order: Order, progress: Progress) -> None:
     from pati.data.sources.source import Columns
     from pati.plugins import load_plugin
     from pati.recipe import Recipe
-    from pati.workflows import clean, pipeline
+    from pati.workflows import clean
+    from pati.workflows.train import resume, train
 
     for path in order.plugins:
         load_plugin(path)
     folder = Path(order.folder)
     if order.action == "resume":
-        pipeline.resume(folder, started=STARTED, listen=progress)
+        resume(folder, started=STARTED, listen=progress)
     elif order.action == "clean":
         clean.clean(
             order.data, folder, folds=order.folds, budget=order.budget, started=STARTED, listen=progress
         )  # fmt: skip
     else:
-        pipeline.train(
+        train(
             order.data,
             Recipe.from_json(order.recipe),
             out=folder,

@@ -40,14 +40,13 @@ def check(
         check_document,
         show_check,
     )
-    from pati.workflows import pipeline
+    from pati.workflows import check as workflow
 
     if (out.exists() and not is_manifest(out)) or (out.parent / "run.json").exists():
         raise PatiError(f"--out {out} would overwrite something else", "name another file")
     with watching() as listen:
-        found = pipeline.check(
-            data, Recipe(group_by=group_by), columns=table.columns(), decisions=decisions, listen=listen
-        )
+        recipe, columns = Recipe(group_by=group_by), table.columns()
+        found = workflow.check(data, recipe, columns=columns, decisions=decisions, listen=listen)
     found.write(out)
     if json:
         print_json(check_document(found))

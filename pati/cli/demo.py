@@ -32,13 +32,13 @@ def main() -> None:
     from pati.terminal.console import fail
     from pati.terminal.progress import Watch
     from pati.terminal.tables import show_result
-    from pati.workflows import pipeline
+    from pati.workflows.train import train
 
     name = choose()
     budget = BUDGET if name == "cats-vs-dogs" else BUDGET / 2
     watch = Watch()
     try:
-        result = pipeline.train(name, Recipe(budget=budget), started=STARTED, listen=watch)
+        result = train(name, Recipe(budget=budget), started=STARTED, listen=watch)
     except PatiError as error:
         watch.close()
         fail(error)

@@ -41,13 +41,13 @@ def evaluate(
         show_outside,
         show_scores,
     )
-    from pati.workflows import pipeline
+    from pati.workflows import score as workflow
 
     if outside is not None:
         if (split, data, table) != (None, None, TableOptions()):
             raise PatiError("--outside shows the model photos of something else", "leave the other options out")
         with watching() as listen:
-            found = pipeline.outside(run, outside, listen=listen)
+            found = workflow.outside(run, outside, listen=listen)
         if json:
             print_json(found)
         else:
@@ -58,7 +58,7 @@ def evaluate(
     if data is None and table != TableOptions():
         raise PatiError("the run's own data has its columns already", "leave them out, or name another set with --data")
     with watching() as listen:
-        document = pipeline.score(run, split=split or "test", data=data, columns=table.columns(), listen=listen)
+        document = workflow.score(run, split=split or "test", data=data, columns=table.columns(), listen=listen)
     if json:
         print_json(document)
         return

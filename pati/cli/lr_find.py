@@ -36,12 +36,12 @@ def lr_find(
     from pati.system import files
     from pati.terminal.console import bar, say
     from pati.training.lr_find import search
-    from pati.workflows import pipeline
+    from pati.workflows.prepare import prepare
 
     if out.suffix.lower() != ".png" or out.is_dir():
         raise PatiError(f"--out wants the name of a PNG file, got {out}", "for example --out lr-find.png")
     with watching() as listen:
-        ready = pipeline.prepare(data, options.chosen(), columns=table.columns(), listen=listen)
+        ready = prepare(data, options.chosen(), columns=table.columns(), listen=listen)
     with bar("trying rates", unit="steps") as progress:
         found = search(
             ready.net(), ready.training, ready.preprocess, ready.recipe,

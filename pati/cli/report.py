@@ -20,10 +20,10 @@ def report_(run: Path, /, *, lang: Literal["en", "tr"] | None = None, json: Json
     lang
         The language shown first, that of before if left out; the page has a switch.
     """
-    from pati.workflows import pipeline
+    from pati.workflows.report import report_again
 
     with watching() as listen:
-        made, document = pipeline.report_again(run, language=lang, listen=listen)
+        made, document = report_again(run, language=lang, listen=listen)
     if json:
         print_json(document)
     else:

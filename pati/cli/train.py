@@ -41,14 +41,14 @@ def train(
     resume
         A run's folder: go on where it stopped. Takes no other choices.
     """
-    from pati.workflows import pipeline
+    from pati.workflows import train as workflow
 
     if resume is not None:
         given = any(choice is not None for choice in (data, budget, epochs, out, decisions))
         if given or options != RecipeOptions() or table != TableOptions():
             raise PatiError("--resume goes on with the run's own data and recipe", "leave the other options out")
         with watching() as listen:
-            result = pipeline.resume(resume, started=STARTED, listen=listen)
+            result = workflow.resume(resume, started=STARTED, listen=listen)
     else:
         if data is None:
             raise PatiError(
@@ -56,7 +56,7 @@ def train(
             )
         chosen = options.chosen(epochs=epochs, budget=seconds(budget))
         with watching() as listen:
-            result = pipeline.train(
+            result = workflow.train(
                 data, chosen, out=out, columns=table.columns(), decisions=decisions, started=STARTED, listen=listen
             )
     from pati.terminal.tables import (

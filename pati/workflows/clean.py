@@ -27,6 +27,7 @@ from pati.data.manifest import Entry, Manifest
 from pati.data.sources.source import Columns
 from pati.errors import Interrupted, PatiError
 from pati.evaluation import label_errors
+from pati.events import Listen
 from pati.inference import forward
 from pati.inference.classifier import Classifier
 from pati.recipe import Recipe
@@ -35,9 +36,9 @@ from pati.runs.run import Run
 from pati.system import clock, files, threads
 from pati.system.files import is_text
 from pati.training import plan
-from pati.workflows import pipeline
 from pati.workflows.out_of_fold import CrossFit
-from pati.workflows.pipeline import Listen, Prepared
+from pati.workflows.prepare import Prepared, prepare
+from pati.workflows.stopping import stoppable
 
 COLUMNS = ("path", "sha256", "split", "label", "why", "answer", "label_probability", "decision", "new_label")
 REASONS = ("two-classes", "label", "odd")  # in the order in which they are shown
@@ -96,7 +97,7 @@ def clean(
     earlier = table if table.exists() else run.decisions if own and run.decisions.exists() else None
     out.mkdir(parents=True, exist_ok=True)
     with _resumable(), files.locked(out / ".lock", f"another process is working on {out}"):
-        ready = pipeline.prepare(data, recipe, columns=columns, decisions=earlier, listen=listen)
+        ready = prepare(data, recipe, columns=columns, decisions=earlier, listen=listen)
         found, entries = ready.found, ready.found.kept
         if found.classes != made.classes:
             raise PatiError(
@@ -111,7 +112,7 @@ def clean(
         if cross is not None:
             training = np.flatnonzero([entry.split == "train" for entry in entries])
             after = cross.answering_seconds()
-            with pipeline.stoppable() as stopped, threads.restored():
+            with stoppable() as stopped, threads.restored():
                 for fold in range(folds):
                     seconds = _seconds(run, folds, fold, budget, started, after)
                     answers = cross.answers(fold, seconds, stopped)

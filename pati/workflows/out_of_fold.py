@@ -23,9 +23,12 @@ from pati.data.loader import Samples
 from pati.errors import PatiError
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
+from pati.events import Listen
+from pati.inference.splits import all_logits
 from pati.system import files
-from pati.workflows import pipeline
-from pati.workflows.pipeline import Listen, Prepared
+from pati.workflows.fit import fit
+from pati.workflows.prepare import Prepared
+from pati.workflows.train import time_answers
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,10 @@ class CrossFit:
             {"kind": "fold", "number": fold + 1, "folds": self._folds, "photos": len(rest), "seconds": seconds}
         )
         checkpoints = self._folder / str(fold + 1)
-        net, state = pipeline.fit(
-            ready, rest, checkpoints, owner=owner, seconds=seconds, stopped=stopped, log=self._listen
-        )
+        net, state = fit(ready, rest, checkpoints, owner=owner, seconds=seconds, stopped=stopped, log=self._listen)
         made = ready.classifier(net)
-        made.calibration = Calibration.of(pipeline.logits(made, ready.validation), _labels(ready.validation))
-        logits = pipeline.logits(made, held)
+        made.calibration = Calibration.of(all_logits(made, ready.validation), _labels(ready.validation))
+        logits = all_logits(made, held)
         facts = {
             "photos": len(held),
             "epochs": state.epoch,
@@ -103,7 +104,7 @@ class CrossFit:
     def answering_seconds(self) -> float:
         """About what a net's answers for a fold and the validation photos take."""
         photos = len(self._ready.training) / self._folds + len(self._ready.validation)
-        return photos * pipeline.time_answers(self._ready.classifier(self._ready.net()), self._ready)[0]
+        return photos * time_answers(self._ready.classifier(self._ready.net()), self._ready)[0]
 
 
 def _labels(data: Samples) -> torch.Tensor:

@@ -16,13 +16,16 @@ import torch
 
 from pati import plugins
 from pati.errors import Interrupted
+from pati.events import Listen
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.inference.classifier import Classifier
 from pati.recipe import Recipe
 from pati.runs.run import Run
-from pati.workflows import explanation_tests, pipeline
-from pati.workflows.pipeline import Listen
+from pati.workflows import explanation_tests
+from pati.workflows.fit import fit
+from pati.workflows.prepare import prepare_again
+from pati.workflows.stopping import stoppable
 
 
 def shuffled_labels(
@@ -42,7 +45,7 @@ def shuffled_labels(
     pixels, _ = explanation_tests.readable(made, photos)
     asked = [made.asked(part) for part in torch.split(torch.from_numpy(pixels), explanation_tests.AT_ONCE)]
     maps = [explain(net, images, classes) for images, classes in asked]  # before minutes are spent on training
-    ready = pipeline.prepare_again(run, Recipe.read(run.recipe), listen=listen)
+    ready = prepare_again(run, Recipe.read(run.recipe), listen=listen)
     # There is nothing to learn: patience would end it early.
     ready = dataclasses.replace(ready, recipe=dataclasses.replace(ready.recipe, patience=0))
     targets = ready.training.targets
@@ -55,9 +58,9 @@ def shuffled_labels(
         last.update(row if row["kind"] == "epoch" else {})
         listen(row)
 
-    with tempfile.TemporaryDirectory() as checkpoints, pipeline.stoppable() as stopped:
+    with tempfile.TemporaryDirectory() as checkpoints, stoppable() as stopped:
         try:
-            control, end = pipeline.fit(
+            control, end = fit(
                 ready, training, Path(checkpoints), owner="control", seconds=state["plan"]["seconds"],
                 stopped=stopped, log=log,
             )  # fmt: skip

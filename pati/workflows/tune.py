@@ -24,12 +24,15 @@ from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
 from pati.evaluation import metrics
+from pati.events import Listen
+from pati.inference.splits import all_logits
 from pati.recipe import Recipe
 from pati.runs.run import versions
 from pati.system import clock, files
 from pati.training import balance, plan
-from pati.workflows import pipeline
-from pati.workflows.pipeline import Listen, Prepared
+from pati.workflows.fit import fit
+from pati.workflows.prepare import Prepared, prepare
+from pati.workflows.stopping import stoppable
 from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, alone, chosen_fields, space
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ def tune(
         ready = None
         if not (folder / "tune.json").exists():
             _require_free(folder)
-            ready = pipeline.prepare(data, recipe, columns=columns, listen=listen)
+            ready = prepare(data, recipe, columns=columns, listen=listen)
             score = _score_for(ready)
             names = chosen_fields(asked, turned=source.turned, uneven=score == "macro_f1")
             settings = Settings(
@@ -180,7 +183,7 @@ def _go(
 ) -> dict[str, Any]:
     plugins.require_same(settings.plugins)
     if ready is None:
-        ready = pipeline.prepare(settings.data, settings.recipe, columns=settings.columns, listen=listen)
+        ready = prepare(settings.data, settings.recipe, columns=settings.columns, listen=listen)
     if ready.found.hash() != settings.manifest:
         raise PatiError(
             "the data changed since this search began",
@@ -200,7 +203,7 @@ def _go(
         first = not study.finished() and not study.running()
         return first or clock.now() + _usual_seconds(study) < deadline
 
-    with pipeline.stoppable() as asked:
+    with stoppable() as asked:
         while not asked():
             some = bool(study.finished())  # the first trial is trained to its end, even past the deadline
 
@@ -266,12 +269,12 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
                 raise _Poor
 
     try:
-        net, _ = pipeline.fit(
+        net, _ = fit(
             ready, ready.training, study.checkpoints(trial), seconds=_training_seconds(ready),
             owner=f"{study.settings.manifest} {json.dumps(recipe.to_json())}", stopped=stopped, log=log,
         )  # fmt: skip
         at = clock.now()
-        logits = pipeline.logits(ready.classifier(net), ready.validation)
+        logits = all_logits(ready.classifier(net), ready.validation)
         labels = ready.validation.targets.argmax(1)
         loss = metrics.log_loss(logits, labels)
         if not math.isfinite(loss):

@@ -1,0 +1,31 @@
+"""Audit and split, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pati.data.audit.judge import manifest
+from pati.data.audit.pool import read_all
+from pati.data.manifest import Manifest
+from pati.data.sources.source import Columns
+from pati.events import Listen, silent
+from pati.recipe import Recipe
+from pati.system import clock
+from pati.workflows.prepare import audit_progress, open_data
+
+
+@clock.watched()
+def check(
+    data: str | Path,
+    recipe: Recipe,
+    *,
+    columns: Columns = Columns(),
+    decisions: Path | None = None,
+    listen: Listen = silent,
+) -> Manifest:
+    """Audit and split, without training. The manifest may be one that can't be trained on."""
+    source = open_data(data, recipe, columns, decisions)
+    listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
+    findings = read_all(source, progress=audit_progress(listen))
+    listen({"kind": "stage", "name": "split"})
+    return manifest(source, findings, recipe)

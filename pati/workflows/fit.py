@@ -1,0 +1,51 @@
+"""A fresh net trained on prepared data, without a run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pati.data.loader import Samples
+from pati.models import Net
+from pati.system import clock, machine, threads
+from pati.system.threads import Threads
+from pati.training import plan
+from pati.training.budget import Budget
+from pati.training.loop import State
+from pati.training.loop import train as train_net
+from pati.training.plan import Plan
+from pati.workflows.prepare import Prepared
+
+
+@clock.watched()
+def fit(
+    ready: Prepared,
+    training: Samples,
+    checkpoints: Path,
+    *,
+    owner: str,
+    seconds: float | None,
+    stopped: Callable[[], bool],
+    log: Callable[[dict[str, Any]], None],
+) -> tuple[Net, State]:
+    """A fresh net trained on `training`, some of prepared data or like them, for `seconds` or by the recipe's epochs.
+
+    Goes on from a checkpoint of `owner`. Raises `Interrupted`, `Diverged`.
+    """
+    net = ready.net()
+    paced = plan.make(
+        ready.recipe, photos=len(training), validation=len(ready.validation), minimum_size=net.minimum_size,
+        speed=ready.speed, budget=None if seconds is None else Budget(seconds),
+    )  # fmt: skip
+    with threads.restored(), machine.enough_memory(paced.batch):
+        state = train_net(
+            net, training, ready.validation, ready.preprocess, ready.recipe, paced, checkpoints,
+            owner=owner, device=ready.device, threads=following_threads(ready, paced), stopped=stopped, log=log,
+        )  # fmt: skip
+    return net, state
+
+
+def following_threads(ready: Prepared, paced: Plan) -> Threads | None:
+    """What follows the machine in a run by budget; by epochs, its bits must not depend on what else it does."""
+    return Threads() if paced.budget is not None and ready.device.type == "cpu" else None

@@ -1,0 +1,57 @@
+"""A finished run's report, written anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pati import plugins
+from pati.errors import PatiError
+from pati.evaluation import metrics
+from pati.events import Listen, silent
+from pati.inference.classifier import Classifier
+from pati.recipe import Recipe
+from pati.runs.predictions import Predictions
+from pati.runs.run import Run
+from pati.system import files
+from pati.workflows import measure
+from pati.workflows.prepare import audited, source_of
+
+
+def report_again(
+    folder: str | Path, *, language: str | None = None, thorough: bool = True, listen: Listen = silent
+) -> tuple[Run, dict[str, Any]]:
+    """Write a finished run's report anew from what it keeps and its photos; `thorough`: measured on more of them than
+    in training. `language`: the one shown first; that of before if left out.
+
+    No test photo is scored: the answers are those that were given. Returns the run and the document of metrics.json.
+    """
+    run = Run.open(folder)
+    recipe, state = Recipe.read(run.recipe), run.read_state()
+    made = Classifier.load(run.folder)
+    if state["stage"] != "done":
+        again = plugins.command("train", "--resume", str(run.folder))
+        raise PatiError(f"the run {run.folder} is not finished", f"go on with it: {again}")
+    if made.calibration is None or made.scope is None:
+        raise PatiError("this run is of an older pati, which kept less", "train it again with this version")
+    language = language or state.get("language", "en")
+    with run.alone():
+        run.update(language=language)
+        found, packed = audited(source_of(run, recipe), recipe, listen, run)
+        answers, document = Predictions.read(run), run.read_metrics()
+        listen({"kind": "stage", "name": "report"})
+        probes = {name: part for name, part in document["analysis"].items() if name in measure.PROBES}
+        if thorough:
+            probes = measure.probed(
+                made, found, packed, progress=lambda what, done, total: listen(
+                    {"kind": "audit", "what": what, "done": done, "total": total}
+                ),
+            )  # fmt: skip
+        document["analysis"] = measure.analysed(made, found, packed, answers) | probes
+        for name, part in answers.splits.items():  # an older pati may have kept less of them
+            document[name] |= metrics.summary(part.logits, part.labels, found.classes)
+        if thorough:
+            files.write_json(run.metrics, document)
+        drawing = measure.drawn(run, made, found, packed, document, answers)
+        measure.write(run, found, packed, recipe, document, drawing, language=language)
+    return run, document
