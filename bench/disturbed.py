@@ -19,11 +19,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pati import report
 from pati.evaluation import out_of_distribution
 from pati.inference import forward
 from pati.inference.splits import FEWEST_SCORED
 from pati.recipe import Recipe
+from pati.report import pages
 from pati.system.clock import TICK, Clock
 from pati.training import plan
 from pati.training.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
@@ -316,7 +316,7 @@ def _run(
             machine.work(min(forward.BATCH, count - start) * cost * tier.answer)
     machine.work(measure.EXPLAINING * tier.answer)
     machine.work(DRAWING, "python")
-    _probe(machine, tier.answer, budget - report.WRITING * report_seconds(limits, pace), validation)
+    _probe(machine, tier.answer, budget - pages.WRITING * report_seconds(limits, pace), validation)
     machine.work(WRITING, "python")
     end = machine.clock.now()
     late = any(spell.end >= end and spell.begin >= 0.9 * budget for spell in disturbance.spells)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from pati import report
 from pati.data import decisions
+from pati.report import pages as writer
 from pati.report.words import LANGUAGES, WORDS
 from pati.workflows import clean
 from pati.workflows.report import report_again
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PHONE, DESKTOP = 390, 1100  # px wide
-CSS = Path(report.__file__).parent / "base.html.jinja"
+CSS = Path(writer.__file__).parent / "templates" / "base.html.jinja"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: pages are opened in it")
 

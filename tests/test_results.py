@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import pati
-from pati import cli, report
+from pati import cli
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
@@ -23,7 +23,7 @@ from pati.evaluation import analysis
 from pati.evaluation.calibration import Calibration
 from pati.inference.classifier import Classifier
 from pati.recipe import Recipe
-from pati.report import GROUPS, pick_examples
+from pati.report.pages import GROUPS, pages, pick_examples
 from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
 from pati.runs.run import Run
@@ -207,9 +207,9 @@ def test_what_few_validation_photos_cannot_show_is_told(
 
 
 def test_any_name_is_itself_in_markdown() -> None:
-    assert report._markdown("a_b*[c](d) `e` <f> | \\") == r"a\_b\*\[c\](d) \`e\` \<f\> \| \\"
-    assert report._code("a b") == "`a b`"
-    assert report._code("`a``b") == "``` `a``b ```"
+    assert pages._markdown("a_b*[c](d) `e` <f> | \\") == r"a\_b\*\[c\](d) \`e\` \<f\> \| \\"
+    assert pages._code("a b") == "`a b`"
+    assert pages._code("`a``b") == "``` `a``b ```"
 
 
 def test_copies_in_training_are_told_and_nothing_else_is_claimed(tmp_path: Path, cache: Path) -> None:
@@ -450,12 +450,12 @@ def test_every_file_that_is_odd_or_set_aside_is_named(
     document["analysis"]["suspects"]["first"] = []
 
     def lists() -> list[str]:
-        drawing = report.draw(document, document["analysis"], run.rows("epoch"), [])
-        report.write(run, changed, Recipe(), document, run.rows("epoch"), drawing, [])
+        drawing = pages.draw(document, document["analysis"], run.rows("epoch"), [])
+        pages.write(run, changed, Recipe(), document, run.rows("epoch"), drawing, [])
         page = html.unescape(run.report.read_text(encoding="utf-8"))
         return re.findall(r"<details.*?</details>", page, re.S)
 
-    monkeypatch.setattr(report, "MOST_LISTED", len(broken))
+    monkeypatch.setattr(pages, "MOST_LISTED", len(broken))
     aside, odd = lists()[-5:-3]
     assert all(f"{name}.bad" in aside and told(REASONS[name], "tr") in aside for name in REASONS)
     assert WORDS["en"]["more"].format(1) not in aside
@@ -466,7 +466,7 @@ def test_every_file_that_is_odd_or_set_aside_is_named(
         assert WORDS[language]["more"].format(len(tiny) - len(broken)) in odd
         assert told(note, language) in run.report.read_text(encoding="utf-8")
         assert all(told(FLAGS[flag], language) in odd for flag in ("tiny", "in-two-classes"))
-    monkeypatch.setattr(report, "MOST_LISTED", len(broken) - 1)
+    monkeypatch.setattr(pages, "MOST_LISTED", len(broken) - 1)
     assert WORDS["en"]["more"].format(1) in lists()[-5]
 
 
@@ -484,7 +484,7 @@ def test_a_share_below_zero_has_its_sign_first(trained: Path, tmp_path: Path) ->
     }
     whole = {"accuracy": 0.9, "interval": [0.85, 0.92]}
     document["analysis"]["robustness"] = {"photos": 500, "undamaged": whole, "kinds": {"blur": [better] * 3}}
-    drawing = report.draw(document, document["analysis"], run.rows("epoch"), [])
-    report.write(run, Manifest.read(run.manifest), Recipe(), document, run.rows("epoch"), drawing, [])
+    drawing = pages.draw(document, document["analysis"], run.rows("epoch"), [])
+    pages.write(run, Manifest.read(run.manifest), Recipe(), document, run.rows("epoch"), drawing, [])
     page = run.report.read_text(encoding="utf-8")
     assert '<span lang="en">-3.6&nbsp;%</span><span lang="tr">-%3,6</span>' in page

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import plugins, report
+from pati import plugins
 from pati.data import decisions, manifest
 from pati.data.decisions import Decision
 from pati.data.manifest import Entry, Manifest
@@ -31,6 +31,7 @@ from pati.events import Listen
 from pati.inference import forward
 from pati.inference.classifier import Classifier
 from pati.recipe import Recipe
+from pati.report import pages
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import clock, files, threads
@@ -340,4 +341,4 @@ def _write_page(
     ]
     pixels = ready.packed.pixels[ready.packed.of([rows[number].entry for number in numbers])]
     plain = [[line.get(name) or "" for name in header] for line in lines]
-    report.write_review(page, document, header, plain, items, list(pixels), ready.found.classes)
+    pages.write_review(page, document, header, plain, items, list(pixels), ready.found.classes)

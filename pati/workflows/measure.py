@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati import report
 from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.data.preprocess import Photo
@@ -25,6 +24,7 @@ from pati.explain.cams import explainer
 from pati.explain.checks import Values
 from pati.inference.classifier import Classifier, Prediction
 from pati.recipe import Recipe
+from pati.report import pages
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import clock
@@ -203,14 +203,14 @@ def scored(
         familiarity = torch.tensor([answer.familiarity for answer in answers], dtype=torch.float64)
         analysis_of = analysis.of_answers(made.calibration, logits, labels, familiarity, made.classes)
         about = document | {"scores": scores, "analysis": analysis_of, "classes": list(made.classes)}
-        report.write_scores(page, about, explained(made, logits, labels, paths, photo))
+        pages.write_scores(page, about, explained(made, logits, labels, paths, photo))
         document = document | {"report": str(page)}
     return scores | document
 
 
 def drawn(
     run: Run, made: Classifier, found: Manifest, packed: Pack, document: dict[str, Any], answers: Predictions
-) -> report.Drawing:
+) -> pages.Drawing:
     """The pictures of the report, which need no probe. `document`: that of metrics.json."""
     test = found.of_split("test")
     rows = packed.of(test)
@@ -218,7 +218,7 @@ def drawn(
         made, answers.test.logits, answers.test.labels,
         [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
     )  # fmt: skip
-    return report.draw(document, document["analysis"], run.rows("epoch"), examples)
+    return pages.draw(document, document["analysis"], run.rows("epoch"), examples)
 
 
 def write(
@@ -227,7 +227,7 @@ def write(
     packed: Pack,
     recipe: Recipe,
     document: dict[str, Any],
-    drawing: report.Drawing,
+    drawing: pages.Drawing,
     *,
     language: str = "en",
 ) -> None:
@@ -235,20 +235,20 @@ def write(
     by_path = {entry.path: entry for entry in found.kept}
     suspicious = [by_path[row["path"]] for row in document["analysis"]["suspects"]["first"]]
     pictures = list(packed.pixels[packed.of(suspicious)]) if suspicious else []
-    report.write(run, found, recipe, document, run.rows("epoch"), drawing, pictures, language=language)
+    pages.write(run, found, recipe, document, run.rows("epoch"), drawing, pictures, language=language)
 
 
 def explained(
     made: Classifier, logits: torch.Tensor, labels: torch.Tensor, paths: Sequence[str], photo: Callable[[int], Photo]
-) -> list[report.Example]:
+) -> list[pages.Example]:
     """The photos that a report shows, with explanations of the answers given; `photo` gives each one by its number."""
     probabilities, found = made.calibrated(logits), []
-    for group, number in report.pick_examples(probabilities, labels):
+    for group, number in pages.pick_examples(probabilities, labels):
         row = dict(zip(made.classes, probabilities[number].tolist(), strict=True))
         label = max(row, key=row.__getitem__)
         explanation = made.explain(photo(number), label=label)
         # Only the map is new.
         given = replace(explanation.prediction, label=label, confidence=row[label], probabilities=row)
         truth = made.classes[int(labels[number])]
-        found.append(report.Example(group, paths[number], truth, replace(explanation, prediction=given)))
+        found.append(pages.Example(group, paths[number], truth, replace(explanation, prediction=given)))
     return found

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pati import plugins, report
+from pati import plugins
 from pati.data import loader
 from pati.data.loader import Samples
 from pati.data.manifest import Manifest
@@ -27,6 +27,7 @@ from pati.inference import classifier, forward
 from pati.inference.classifier import Classifier
 from pati.inference.splits import FEWEST_SCORED, SplitAnswers
 from pati.recipe import Recipe
+from pati.report import pages
 from pati.runs.elapsed import Elapsed
 from pati.runs.predictions import Predictions, Split
 from pati.runs.run import Run, versions
@@ -197,7 +198,7 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: Elapsed, listen: List
     # The probes come last, as they can fill whatever time is left, and need none.
     left = None
     if limits is not None:
-        writing = report.WRITING * budgets.report_seconds(limits, state.pace)
+        writing = pages.WRITING * budgets.report_seconds(limits, state.pace)
         left = probing if again else max(0.0, limits.seconds - elapsed.seconds() - writing)
     document["analysis"] |= measure.probed(
         made, found, ready.packed, seconds=left, trained=state.epoch * len(training) if limits is None else None
@@ -242,7 +243,7 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
                 f"give it --budget {needed / (1 - LEAST_TRAINING) / 60:.1f}m or more; the photos are decoded now, so "
                 "try again at once",
             )
-        drawing = min(report.seconds_to_draw(len(ready.found.classes)), most - needed)
+        drawing = min(pages.seconds_to_draw(len(ready.found.classes)), most - needed)
         budget = Budget(
             recipe.budget,
             answers=answers,

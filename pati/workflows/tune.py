@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pati import plugins, report
+from pati import plugins
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
@@ -27,6 +27,7 @@ from pati.evaluation import metrics
 from pati.events import Listen
 from pati.inference.splits import all_logits
 from pati.recipe import Recipe
+from pati.report import pages
 from pati.runs.run import versions
 from pati.system import clock, files
 from pati.training import balance, plan
@@ -227,7 +228,7 @@ def _go(
         document = _document(study, ready)
         if study.finished():
             listen({"kind": "stage", "name": "report"})
-            report.write_search(folder / "report.html", document, settings.recipe)
+            pages.write_search(folder / "report.html", document, settings.recipe)
         if asked():
             raise Interrupted("stopped")
     if document["best"] is None:
