@@ -23,7 +23,8 @@ from pati.evaluation import analysis
 from pati.evaluation.calibration import Calibration
 from pati.inference.classifier import Classifier
 from pati.recipe import Recipe
-from pati.report.pages import GROUPS, pages, pick_examples
+from pati.report import pages
+from pati.report.pages import GROUPS, pick_examples
 from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
 from pati.runs.run import Run
