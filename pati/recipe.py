@@ -16,7 +16,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pati.errors import PatiError
 from pati.registry import Registry
@@ -234,8 +234,9 @@ class Recipe:
     seed: int = _choice(0, "seed of weights, order and augmentation", low=0, high=2**31)
 
     def __post_init__(self) -> None:
+        wanted = _types(type(self))
         for item in dataclasses.fields(self):
-            value = _convert(item, getattr(self, item.name))
+            value = _convert(item, wanted[item.name], getattr(self, item.name))
             object.__setattr__(self, item.name, value)
         if self.epochs is not None and self.budget is not None:
             raise PatiError(
@@ -249,7 +250,7 @@ class Recipe:
         return {"format": FORMAT} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
-    def from_json(cls, document: Any) -> Recipe:
+    def from_json(cls, document: Any) -> Self:
         """The recipe of a JSON document; raises `PatiError` for anything else."""
         if not isinstance(document, dict):
             raise PatiError(f"a recipe is a JSON object, not a {type(document).__name__}")
@@ -262,10 +263,13 @@ class Recipe:
             )
         for name in values:
             field_named(name)
+        required = {item.name for item in dataclasses.fields(cls) if item.default is dataclasses.MISSING}
+        if missing := sorted(required - values.keys()):
+            raise PatiError(f"the recipe lacks {', '.join(missing)}", "the run is of an older pati: train it again")
         return cls(**values)
 
     @classmethod
-    def read(cls, path: Path) -> Recipe:
+    def read(cls, path: Path) -> Self:
         """The recipe in a JSON file."""
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
@@ -274,7 +278,7 @@ class Recipe:
         except ValueError as error:
             raise PatiError(f"{path} is not JSON: {error}", "a recipe is what a run's recipe.json holds") from error
 
-    def updated(self, assignments: list[str]) -> Recipe:
+    def updated(self, assignments: list[str]) -> Self:
         """This recipe with `field=value` texts applied, as given to `--set`."""
         changes: dict[str, Any] = {}
         for text in assignments:
@@ -284,6 +288,32 @@ class Recipe:
             item = field_named(name.strip())
             changes[item.name] = value.strip() if value.strip() in item.metadata["among"] else _parse(value.strip())
         return dataclasses.replace(self, **changes)
+
+
+def _chosen(name: str) -> Any:
+    """The field of that name, with no default: it must have been chosen."""
+    return field(metadata=Recipe.__dataclass_fields__[name].metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledRecipe(Recipe):
+    """A recipe with everything that was left open chosen from data and machine: what nets are trained by.
+
+    `epochs` or `budget` is None, as one of them paces the run.
+    """
+
+    model: str = _chosen("model")
+    width: float = _chosen("width")
+    size: int = _chosen("size")
+    batch: int = _chosen("batch")
+    precision: str = _chosen("precision")
+    growth: tuple[float, ...] = _chosen("growth")
+    learning_rate: float = _chosen("learning_rate")
+    momentum: float = _chosen("momentum")
+    flip: float = _chosen("flip")
+    mirror: bool = _chosen("mirror")
+    rotate: float = _chosen("rotate")
+    crop: float = _chosen("crop")
 
 
 def field_named(name: str) -> dataclasses.Field[Any]:
@@ -314,13 +344,12 @@ def _parse(text: str) -> Any:
 
 
 @functools.cache  # working them out takes a hundred times longer than all else about a recipe
-def _types() -> dict[str, Any]:
-    return typing.get_type_hints(Recipe)
+def _types(kind: type[Recipe]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
-def _convert(item: dataclasses.Field[Any], value: Any) -> Any:
-    """`value` as the field's type and inside its range, or a `PatiError` that says what was expected."""
-    wanted = _types()[item.name]
+def _convert(item: dataclasses.Field[Any], wanted: Any, value: Any) -> Any:
+    """`value` as the type `wanted` and inside the field's range, or a `PatiError` that says what was expected."""
     options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     if value is None and type(None) in options:
         return None

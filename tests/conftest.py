@@ -16,7 +16,7 @@ from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from pati.data.sources.known_sets import mirror
-from pati.recipe import Recipe
+from pati.recipe import Recipe, SettledRecipe
 from pati.training import plan
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -72,7 +72,7 @@ def write_shapes(folder: Path, per_class: int = 30, classes: tuple[str, ...] = S
     return folder
 
 
-def settled(recipe: Recipe, photos: int = 100, size: int = 32) -> Recipe:
+def settled(recipe: Recipe, photos: int = 100, size: int = 32) -> SettledRecipe:
     """The recipe as the pipeline would hand it to the loop."""
     return plan.settle(
         dataclasses.replace(recipe, size=recipe.size or size), photos=photos, natural=size, mirrored=True, turned=True,

@@ -25,7 +25,7 @@ from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.inference import forward, splits
-from pati.recipe import Recipe
+from pati.recipe import Recipe, SettledRecipe
 from pati.runs.run import Run
 from pati.system import clock
 from pati.terminal.tables import show_scores
@@ -80,7 +80,7 @@ def test_stored_predictions_are_the_models(trained: Path) -> None:
 def test_prepared_is_what_a_run_trains_on(trained: Path) -> None:
     run = Run.open(trained)
     ready = prepare(run.read_state()["data"], Recipe.read(run.recipe))
-    assert ready.recipe == Recipe.read(run.recipe)
+    assert ready.recipe == SettledRecipe.read(run.recipe)
     assert ready.found == Manifest.read(run.manifest)
     assert ready.preprocess == pati.load(trained).preprocess
     assert [len(ready.training), len(ready.validation)] == [
@@ -291,9 +291,8 @@ def test_uneven_classes_are_told_and_auto_is_settled_for_good(shapes: Path, tmp_
     }  # fmt: skip
     assert row["ratio"] >= 3
     assert [event["advised"] for event in told if event["kind"] == "balance"] == ["sampling"]
-    assert Recipe.read(result.run.recipe) == dataclasses.replace(
-        prepare(shapes, recipe).recipe, precision=Recipe.read(result.run.recipe).precision
-    )
+    kept = SettledRecipe.read(result.run.recipe)
+    assert kept == dataclasses.replace(prepare(shapes, recipe).recipe, precision=kept.precision)
     assert result.metrics["balance"]["method"] == "sampling"
     page = result.run.report.read_text()
     assert page.index("Macro F1</span>") < page.index("Accuracy</span>")

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from pati.data.preprocess import Preprocess, shrunk
 from pati.errors import PatiError
-from pati.recipe import Recipe, field_named
+from pati.recipe import SettledRecipe, field_named
 from pati.registry import Registry
 
 
@@ -65,12 +65,12 @@ def _shifted(value: torch.Tensor, bits: int) -> torch.Tensor:
     return (value >> bits) & ((1 << (64 - bits)) - 1)
 
 
-Augmentation = Callable[[Draws, Recipe, torch.Tensor], torch.Tensor | tuple[torch.Tensor, ...] | None]
+Augmentation = Callable[[Draws, SettledRecipe, torch.Tensor], torch.Tensor | tuple[torch.Tensor, ...] | None]
 augmentations: Registry[Augmentation] = Registry("augmentation")
 
 # However strongly a photo is changed, the recipe's own ranges are never left.
 MOST: dict[str, float] = {
-    item.name: item.metadata["high"] for item in dataclasses.fields(Recipe) if item.metadata["high"] is not None
+    item.name: item.metadata["high"] for item in dataclasses.fields(SettledRecipe) if item.metadata["high"] is not None
 }
 SMALLEST_CROP: float = field_named("crop").metadata["low"]
 
@@ -141,7 +141,7 @@ def _tinted(circles: torch.Tensor) -> torch.Tensor:
 
 
 @augmentations.register("flip")
-def flip(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def flip(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Mirror left and right with chance `flip`."""
     if not recipe.flip:
         return None
@@ -150,13 +150,13 @@ def flip(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | N
 
 
 @augmentations.register("rotate")
-def rotate(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def rotate(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Turn by up to `rotate` degrees either way."""
     return _turned(draws.spread(recipe.rotate, most=MOST["rotate"])) if recipe.rotate else None
 
 
 @augmentations.register("crop")
-def crop(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def crop(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Keep a random window of at least `crop` of the area, sides within 3:4 and 4:3, and resize it."""
     if recipe.crop is None or recipe.crop >= 1:
         return None
@@ -170,7 +170,7 @@ def crop(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | N
 
 
 @augmentations.register("shear")
-def shear(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def shear(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Slant sideways and upwards, by up to `shear` degrees each."""
     if not recipe.shear:
         return None
@@ -179,7 +179,7 @@ def shear(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | 
 
 
 @augmentations.register("translate")
-def translate(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def translate(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Move along both sides by up to `translate` of their length; the photo goes on as in a mirror."""
     if not recipe.translate:
         return None
@@ -188,7 +188,7 @@ def translate(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tenso
 
 
 @augmentations.register("zoom")
-def zoom(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def zoom(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Enlarge or shrink by a factor of up to 1 + `zoom` either way, the middle staying where it is."""
     if not recipe.zoom:
         return None
@@ -197,7 +197,7 @@ def zoom(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | N
 
 
 @augmentations.register("brightness")
-def brightness(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def brightness(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Multiply by 1 ± `brightness`."""
     if not recipe.brightness:
         return None
@@ -205,7 +205,7 @@ def brightness(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tens
 
 
 @augmentations.register("contrast")
-def contrast(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def contrast(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Stretch by 1 ± `contrast` about the photo's mean grey."""
     if not recipe.contrast:
         return None
@@ -213,7 +213,7 @@ def contrast(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor
 
 
 @augmentations.register("saturation")
-def saturation(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def saturation(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Move colours towards grey or away from it by 1 ± `saturation`."""
     if not recipe.saturation:
         return None
@@ -221,7 +221,7 @@ def saturation(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tens
 
 
 @augmentations.register("hue")
-def hue(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def hue(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Turn colours by up to `hue` of the circle, about the grey axis."""
     return _tinted(draws.spread(recipe.hue, most=MOST["hue"])) if recipe.hue else None
 
@@ -254,7 +254,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 @augmentations.register("policy")
-def policy(draws: Draws, recipe: Recipe, images: torch.Tensor) -> tuple[torch.Tensor, ...] | None:
+def policy(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> tuple[torch.Tensor, ...] | None:
     """Draw operations for each photo: `trivial` one of any strength, `randaugment` several of one strength.
 
     TrivialAugment (Müller and Hutter, 2021, https://arxiv.org/abs/2103.10158) and RandAugment (Cubuk et al., 2020,
@@ -290,7 +290,7 @@ def chosen_operations(draws: Draws) -> torch.Tensor:
 
 
 @augmentations.register("erase")
-def erase(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | None:
+def erase(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Cover a rectangle with the training photos' mean colour, with chance `erase`.
 
     Random erasing (Zhong et al., 2017, https://arxiv.org/abs/1708.04896): 2 to 33 % of the area, height to width
@@ -311,7 +311,7 @@ def erase(draws: Draws, recipe: Recipe, images: torch.Tensor) -> torch.Tensor | 
 # All of them -----------------------------------------------------------------------------
 
 
-def source_size(recipe: Recipe, size: int) -> int:
+def source_size(recipe: SettledRecipe, size: int) -> int:
     """Side to which photos are shrunk before they are sampled at `size`: then the average crop is sampled at 1:1."""
     area = 1.0 if recipe.crop is None else (1 + recipe.crop) / 2
     return round(size / math.sqrt(area))
@@ -320,7 +320,7 @@ def source_size(recipe: Recipe, size: int) -> int:
 def augment(
     pixels: torch.Tensor,
     draws: Draws,
-    recipe: Recipe,
+    recipe: SettledRecipe,
     preprocess: Preprocess,
     size: int,
     names: Iterable[str] = augmentations,

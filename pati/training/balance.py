@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pati.recipe import Recipe
+from pati.recipe import SettledRecipe
 
 IMBALANCED = 3.0  # times as many photos in the largest class as in the smallest: scores by class lead from here on
 ADVISED = ((1.0, "none"), (IMBALANCED, "sampling"))  # from this ratio on; the study tells the method, not the ratio
@@ -30,7 +30,7 @@ def advised(counts: Sequence[int]) -> str:
     return [method for least, method in ADVISED if least <= ratio(counts)][-1]
 
 
-def settled(recipe: Recipe, counts: Sequence[int]) -> Recipe:
+def settled(recipe: SettledRecipe, counts: Sequence[int]) -> SettledRecipe:
     """The recipe with a method where it says auto."""
     return dataclasses.replace(recipe, balance=advised(counts)) if recipe.balance == "auto" else recipe
 
@@ -71,7 +71,7 @@ class Balance:
         return labels.bincount()[labels].double() ** -self.partner_power
 
 
-def of(recipe: Recipe, targets: torch.Tensor, device: torch.device) -> Balance:
+def of(recipe: SettledRecipe, targets: torch.Tensor, device: torch.device) -> Balance:
     """What a settled recipe does about classes as uneven as those of the training targets `(N, K)`.
 
     A photo's chance, or its class's weight, is the class's count to the power of -balance_power; the effective number

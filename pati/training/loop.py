@@ -23,7 +23,7 @@ from pati.errors import Diverged, Interrupted
 from pati.evaluation.metrics import macro_f1
 from pati.inference.forward import logits_of
 from pati.models import Net
-from pati.recipe import Recipe
+from pati.recipe import SettledRecipe
 from pati.runs import checkpoint
 from pati.system import clock
 from pati.system.threads import Threads
@@ -75,7 +75,7 @@ class State:
         pace = Pace(**pace | {name: tuple(pace[name]) for name in ("steps", "passes", "python")})
         return cls(**document | {"pace": pace})
 
-    def out_of_patience(self, recipe: Recipe) -> bool:
+    def out_of_patience(self, recipe: SettledRecipe) -> bool:
         """Whether the last epochs have not helped, so that the recipe ends the run early."""
         return 0 < recipe.patience <= self.no_better
 
@@ -85,7 +85,7 @@ def train(
     training: Samples,
     validation: Samples,
     preprocess: Preprocess,
-    recipe: Recipe,
+    recipe: SettledRecipe,
     plan: Plan,
     checkpoints: Path,
     *,
@@ -148,7 +148,7 @@ def train(
             if not torch.isfinite(loss):
                 raise Diverged(
                     f"the loss became {value} at step {state.step} (epoch {state.epoch + 1})",
-                    f"lower the learning rate, for example --set learning_rate={(recipe.learning_rate or 1) / 4:g}, "
+                    f"lower the learning rate, for example --set learning_rate={recipe.learning_rate / 4:g}, "
                     "or limit the gradient with --set clip=1",
                 )
             optimizers.step(state.progress)
@@ -195,7 +195,7 @@ def train(
             with _averaged(net, average):
                 outputs = logits_of(
                     net, watched, preprocess,
-                    device=device, precision=recipe.precision or "float32", size=state.size, stopped=stopped,
+                    device=device, precision=recipe.precision, size=state.size, stopped=stopped,
                 )  # fmt: skip
         except Interrupted:
             save()
@@ -244,7 +244,7 @@ def forward(
     keys: torch.Tensor,
     balanced: Balance,
     preprocess: Preprocess,
-    recipe: Recipe,
+    recipe: SettledRecipe,
     *,
     epoch: int,
     step: int,

@@ -17,7 +17,7 @@ from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
 from pati.models import Net
-from pati.recipe import Recipe
+from pati.recipe import SettledRecipe
 from pati.system import machine
 from pati.training import balance, loop, plan
 from pati.training.optim import Optimizers
@@ -43,7 +43,7 @@ def search(
     net: Net,
     samples: Samples,
     preprocess: Preprocess,
-    recipe: Recipe,
+    recipe: SettledRecipe,
     *,
     device: torch.device,
     steps: int = 100,
@@ -56,7 +56,6 @@ def search(
     """
     if steps < FEWEST:
         raise PatiError(f"--steps wants {FEWEST} or more, got {steps}", "100 steps make a smooth curve")
-    assert recipe.batch is not None
     low, high = RANGES[recipe.optimizer]
     batch, size = min(recipe.batch, len(samples)), plan.training_sizes(recipe, net.minimum_size)[0]
     balanced = balance.of(recipe, samples.targets, device)

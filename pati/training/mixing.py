@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from pati.recipe import Recipe
+from pati.recipe import SettledRecipe
 from pati.training.augment import Draws
 
 
@@ -20,7 +20,7 @@ def mix(
     images: torch.Tensor,
     targets: torch.Tensor,
     draws: Draws,
-    recipe: Recipe,
+    recipe: SettledRecipe,
     weights: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalised `images` `(N, 3, H, W)` and `targets` `(N, K)`, each mixed with a partner as the recipe says.

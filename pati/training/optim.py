@@ -13,7 +13,7 @@ from inspect import unwrap
 import torch
 from torch import nn
 
-from pati.recipe import Recipe
+from pati.recipe import SettledRecipe
 
 
 class _Light(torch.optim.Optimizer):
@@ -105,13 +105,12 @@ class Optimizers:
     matrices, never on norms and biases. Muon fixes its kernels' norms, so there they act on the other matrices only.
     """
 
-    def __init__(self, net: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, net: nn.Module, recipe: SettledRecipe) -> None:
         kernels = [p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1]
         # A depthwise kernel (shape[1] = 1) is no matrix: each channel has a filter of its own.
         matrices = [p for p in net.parameters() if p.ndim in (2, 3) or (p.ndim == 4 and p.shape[1] == 1)]
         vectors = [p for p in net.parameters() if p.ndim < 2]
         self._recipe = recipe
-        assert recipe.momentum is not None, "a settled recipe has all its numbers"
         momentum = recipe.momentum
         self._muon = recipe.optimizer == "muon"
         self._decayed = matrices if self._muon else kernels + matrices
@@ -126,7 +125,6 @@ class Optimizers:
 
     def rate(self, progress: float) -> float:
         """The learning rate at `progress` in 0..1 of the run."""
-        assert self._recipe.learning_rate is not None
         return self._recipe.learning_rate * schedules[self._recipe.schedule](progress, self._recipe.warmup)
 
     def step(self, progress: float) -> None:
@@ -135,7 +133,7 @@ class Optimizers:
         self.update(self.rate(progress), self._recipe.vector_learning_rate * factor)
 
     def update(self, learning_rate: float, vector_learning_rate: float) -> None:
-        """One update at these rates, then clear the gradients; see `Recipe` for what each is the rate of."""
+        """One update at these rates, then clear the gradients; see `SettledRecipe` for what each is the rate of."""
         rates = [vector_learning_rate, learning_rate] if self._muon else [learning_rate]
         self._decay(rates[0])
         for optimizer, rate in zip(self._parts, rates, strict=False):

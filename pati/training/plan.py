@@ -14,7 +14,7 @@ from typing import Any
 
 from pati.errors import PatiError
 from pati.evaluation import out_of_distribution
-from pati.recipe import Recipe
+from pati.recipe import Recipe, SettledRecipe
 from pati.training import budget as budgets
 from pati.training.budget import FORWARD, Budget, Pace, closing_seconds
 
@@ -186,11 +186,9 @@ class Outline:
     passes: float
 
 
-def outline(recipe: Recipe, *, photos: int, minimum_size: int, speed: float, reading: float) -> Outline:
+def outline(recipe: SettledRecipe, *, photos: int, minimum_size: int, speed: float, reading: float) -> Outline:
     """Of a settled recipe with a budget; `speed` and `reading`: see `settle`."""
     assert recipe.budget is not None
-    assert recipe.size is not None
-    assert recipe.width is not None
     trained = photos * (1 - recipe.validation - recipe.test)
     views = (photos - trained) * (2 if recipe.mirror else 1) + min(trained, out_of_distribution.PHOTOS)
     after = REPORT + views * FORWARD * cost(recipe.size, recipe.width, recipe.model) / speed
@@ -211,13 +209,13 @@ def settle(
     precision: str,
     speed: float,
     reading: float,
-) -> Recipe:
+) -> SettledRecipe:
     """The recipe with everything that was left open chosen from data and machine, ready to be written down.
 
     `natural`: see `natural_size`. `speed`: photos of standard cost that this machine trains on in a second;
     `reading`: seconds that it takes to read and decode one.
     """
-    chosen: dict[str, object] = {}
+    chosen: dict[str, Any] = {}
     budget = recipe.budget
     if recipe.epochs is None and budget is None:
         budget = chosen["budget"] = default_budget(photos, natural)
@@ -243,27 +241,25 @@ def settle(
     ):
         if getattr(recipe, name) is None:
             chosen[name] = value
-    settled = dataclasses.replace(recipe, **chosen)  # type: ignore[arg-type]
-    assert settled.size is not None
+    given = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(Recipe)}
+    settled = SettledRecipe(**given | chosen)
     if settled.size < minimum_size:
         raise PatiError(
-            f"the model {recipe.model or HOUSE!r} needs at least {minimum_size} px, --size is {settled.size}",
+            f"the model {settled.model!r} needs at least {minimum_size} px, --size is {settled.size}",
             f"use --size {minimum_size} or more, or another --model",
         )
     return settled
 
 
-def training_sizes(recipe: Recipe, minimum_size: int) -> tuple[int, ...]:
+def training_sizes(recipe: SettledRecipe, minimum_size: int) -> tuple[int, ...]:
     """The sizes in px that a settled recipe trains at, each for an equal part of the run."""
-    assert recipe.size is not None
-    assert recipe.growth is not None
     sizes = tuple(max(minimum_size, 16, round(recipe.size * share / 16) * 16) for share in recipe.growth)
     # Tiny pictures lose too much when they are shrunk.
     return tuple(min(recipe.size, max(size, min(recipe.size, 32))) for size in sizes)
 
 
 def make(
-    recipe: Recipe,
+    recipe: SettledRecipe,
     *,
     photos: int,
     validation: int,
@@ -276,8 +272,6 @@ def make(
 
     `validation` photos are at hand; `speed`: see `settle`.
     """
-    assert recipe.batch is not None
-    assert recipe.width is not None
     sizes = training_sizes(recipe, minimum_size)
     costs = tuple(cost(size, recipe.width, recipe.model) for size in sizes)
     batch = min(recipe.batch, photos)

@@ -22,7 +22,7 @@ from pati.data.sources import storage
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
-from pati.recipe import Recipe, field_named
+from pati.recipe import Recipe, SettledRecipe, field_named
 from pati.report import figures
 from pati.report.figures import Tile
 from pati.training import mixing, plan
@@ -63,7 +63,6 @@ def picture(data: str | Path, recipe: Recipe, *, photos: int = 1, columns: Colum
         speed=SPEED,
         reading=READING,
     )
-    assert recipe.size is not None
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
     squares = torch.from_numpy(np.stack([preprocess.fit(pixels) for pixels in found]))
     red, green, blue = (squares.float() / 255).mean((0, 1, 2)).tolist()
@@ -75,7 +74,7 @@ def picture(data: str | Path, recipe: Recipe, *, photos: int = 1, columns: Colum
 
 
 def rows(
-    photo: torch.Tensor, other: torch.Tensor, recipe: Recipe, preprocess: Preprocess
+    photo: torch.Tensor, other: torch.Tensor, recipe: SettledRecipe, preprocess: Preprocess
 ) -> list[tuple[str, str, list[Tile]]]:
     """Name, setting and a tile for each of `STRENGTHS`, of a photo `uint8 (H, H, 3)`; `other` is mixed into it.
 
@@ -142,7 +141,7 @@ def _rising(effect: Effect, plain: torch.Tensor, preprocess: Preprocess) -> list
     return [first, *(None if np.array_equal(tile, last) else tile for tile in between), last]
 
 
-def _whole(photo: torch.Tensor, other: torch.Tensor, recipe: Recipe, preprocess: Preprocess) -> list[Tile]:
+def _whole(photo: torch.Tensor, other: torch.Tensor, recipe: SettledRecipe, preprocess: Preprocess) -> list[Tile]:
     count = len(STRENGTHS)
     batch = torch.cat([photo.expand(count, -1, -1, -1), other.expand(count, -1, -1, -1)])
     draws = Draws(recipe.seed, 0, torch.arange(2 * count))

@@ -25,7 +25,7 @@ from pati.errors import PatiError
 from pati.events import Listen, silent
 from pati.inference.classifier import Classifier
 from pati.models import Net
-from pati.recipe import Recipe
+from pati.recipe import Recipe, SettledRecipe
 from pati.runs.run import Run
 from pati.system import clock, machine
 from pati.training import balance, plan
@@ -43,7 +43,7 @@ class Prepared:
     `preprocess` has the training photos' colour statistics; `speed`: see `plan.settle`.
     """
 
-    recipe: Recipe
+    recipe: SettledRecipe
     found: Manifest
     packed: Pack
     preprocess: Preprocess
@@ -55,9 +55,6 @@ class Prepared:
     def net(self) -> Net:
         """A fresh net of the recipe, on the device."""
         recipe = self.recipe
-        assert recipe.model is not None
-        assert recipe.width is not None
-        assert recipe.size is not None
         options = models.Options(
             width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=recipe.size
         )
@@ -65,8 +62,7 @@ class Prepared:
 
     def classifier(self, net: Net) -> Classifier:
         """The net as people hold it, knowing nothing yet of its confidence and scope."""
-        mirror = bool(self.recipe.mirror)
-        return Classifier(net, self.preprocess, self.found.classes, mirror=mirror, facts={})
+        return Classifier(net, self.preprocess, self.found.classes, mirror=self.recipe.mirror, facts={})
 
 
 @clock.watched()
@@ -85,7 +81,7 @@ def prepare(
 
 
 @clock.watched()
-def prepare_again(run: Run, recipe: Recipe, *, listen: Listen = silent) -> Prepared:
+def prepare_again(run: Run, recipe: SettledRecipe, *, listen: Listen = silent) -> Prepared:
     """The same for the data of a run, as they were prepared for it."""
     source = source_of(run, recipe)
     recipe, speed, _ = settled(source, recipe)
@@ -113,7 +109,7 @@ def source_of(run: Run, recipe: Recipe) -> Source:
     return open_data(state["data"], recipe, Columns(**state["columns"]), decided)
 
 
-def settled(source: Source, recipe: Recipe) -> tuple[Recipe, float, Outline | None]:
+def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outline | None]:
     """The recipe with everything chosen, the machine's speed that it was chosen for, and what comes of its budget."""
     machine.keep_blocks()
     samples = _peek(source)
@@ -139,9 +135,8 @@ def settled(source: Source, recipe: Recipe) -> tuple[Recipe, float, Outline | No
     )  # fmt: skip
 
 
-def audited(source: Source, recipe: Recipe, listen: Listen, run: Run | None = None) -> tuple[Manifest, Pack]:
+def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | None = None) -> tuple[Manifest, Pack]:
     """What was found and the decoded photos; `run` keeps the manifest, or makes sure that it is the one it kept."""
-    assert recipe.size is not None
     listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
     at = clock.now()
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
@@ -156,9 +151,8 @@ def audited(source: Source, recipe: Recipe, listen: Listen, run: Run | None = No
     return found, packed
 
 
-def prepared(found: Manifest, packed: Pack, recipe: Recipe, speed: float) -> Prepared:
+def prepared(found: Manifest, packed: Pack, recipe: SettledRecipe, speed: float) -> Prepared:
     """Splits with their colour statistics, on the device where they fit."""
-    assert recipe.size is not None
     training, validation = (loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation"))
     mean, std = loader.colour_statistics(training)
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std)

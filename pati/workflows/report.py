@@ -10,7 +10,7 @@ from pati.errors import PatiError
 from pati.evaluation import metrics
 from pati.events import Listen, silent
 from pati.inference.classifier import Classifier
-from pati.recipe import Recipe
+from pati.recipe import SettledRecipe
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import files
@@ -27,7 +27,7 @@ def report_again(
     No test photo is scored: the answers are those that were given. Returns the run and the document of metrics.json.
     """
     run = Run.open(folder)
-    recipe, state = Recipe.read(run.recipe), run.read_state()
+    recipe, state = SettledRecipe.read(run.recipe), run.read_state()
     made = Classifier.load(run.folder)
     if state["stage"] != "done":
         again = plugins.command("train", "--resume", str(run.folder))

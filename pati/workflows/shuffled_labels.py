@@ -20,7 +20,7 @@ from pati.events import Listen
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.inference.classifier import Classifier
-from pati.recipe import Recipe
+from pati.recipe import SettledRecipe
 from pati.runs.run import Run
 from pati.workflows import explanation_tests
 from pati.workflows.fit import fit
@@ -45,7 +45,7 @@ def shuffled_labels(
     pixels, _ = explanation_tests.readable(made, photos)
     asked = [made.asked(part) for part in torch.split(torch.from_numpy(pixels), explanation_tests.AT_ONCE)]
     maps = [explain(net, images, classes) for images, classes in asked]  # before minutes are spent on training
-    ready = prepare_again(run, Recipe.read(run.recipe), listen=listen)
+    ready = prepare_again(run, SettledRecipe.read(run.recipe), listen=listen)
     # There is nothing to learn: patience would end it early.
     ready = dataclasses.replace(ready, recipe=dataclasses.replace(ready.recipe, patience=0))
     targets = ready.training.targets

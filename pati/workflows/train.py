@@ -26,7 +26,7 @@ from pati.events import Listen, silent
 from pati.inference import classifier, forward
 from pati.inference.classifier import Classifier
 from pati.inference.splits import FEWEST_SCORED, SplitAnswers
-from pati.recipe import Recipe
+from pati.recipe import Recipe, SettledRecipe
 from pati.report import pages
 from pati.runs.elapsed import Elapsed
 from pati.runs.predictions import Predictions, Split
@@ -93,7 +93,7 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
     """Go on with a run after any stop; a finished run is only read."""
     started = clock.now() if started is None else started
     run = Run.open(folder)
-    state, recipe = run.read_state(), Recipe.read(run.recipe)
+    state, recipe = run.read_state(), SettledRecipe.read(run.recipe)
     before, now = state.get("versions", {}), versions()
     matters = [name for name in before if name != "timm" or (recipe.model or "").startswith("timm/")]
     changed = [f"{name} {before[name]} → {now.get(name)}" for name in matters if before[name] != now.get(name)]
@@ -112,7 +112,7 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
             return _go(run, source_of(run, recipe), recipe, elapsed, listen)
 
 
-def _go(run: Run, source: Source, recipe: Recipe, elapsed: Elapsed, listen: Listen) -> Result:
+def _go(run: Run, source: Source, recipe: SettledRecipe, elapsed: Elapsed, listen: Listen) -> Result:
     """Every step of a run; each one that a killed run has finished already is found done."""
     machine.keep_blocks()
     suspended = clock.suspended()
@@ -213,7 +213,7 @@ def _go(run: Run, source: Source, recipe: Recipe, elapsed: Elapsed, listen: List
     return Result(run, made, document)
 
 
-def _identity(recipe: Recipe, found: Manifest) -> str:
+def _identity(recipe: SettledRecipe, found: Manifest) -> str:
     """What a checkpoint must have in common with the run that goes on from it."""
     return hashlib.sha256(json.dumps([recipe.to_json(), found.hash()]).encode()).hexdigest()
 
@@ -226,8 +226,6 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
             return Plan.from_json(kept)
     recipe, budget = ready.recipe, None
     if recipe.budget is not None:
-        assert recipe.size is not None
-        assert recipe.width is not None
         one, ratio = time_answers(untrained, ready)
         answers, more = answers_needed(recipe, len(ready.training), len(ready.validation), testing)
         probing = measure.probing_seconds(len(ready.validation), one, measure.SHARE * recipe.budget)
@@ -262,7 +260,7 @@ def _plan(run: Run, ready: Prepared, untrained: Classifier, testing: int, elapse
     return made
 
 
-def answers_needed(recipe: Recipe, training: int, validation: int, testing: int) -> tuple[int, int]:
+def answers_needed(recipe: SettledRecipe, training: int, validation: int, testing: int) -> tuple[int, int]:
     """How many answers take as long as scoring does with so many photos: at least, and those for which time may be
     short."""
     scoped = MOMENTS / (2 if recipe.mirror else 1)
@@ -278,7 +276,7 @@ def time_answers(made: Classifier, ready: Prepared) -> tuple[float, float]:
     pixels, _ = some.at(torch.arange(len(some)))
 
     def validate(pixels: torch.Tensor) -> None:  # of the same photos
-        precision = ready.recipe.precision or "float32"
+        precision = ready.recipe.precision
         forward.logits_of(made.net, some, ready.preprocess, device=ready.device, precision=precision)
 
     photos = pixels.cpu().numpy()
@@ -323,7 +321,7 @@ def _score(
 
 
 def _measure(
-    answers: Predictions, found: Manifest, recipe: Recipe, training_seconds: float, epochs: int
+    answers: Predictions, found: Manifest, recipe: SettledRecipe, training_seconds: float, epochs: int
 ) -> dict[str, Any]:
     return {
         "classes": list(found.classes),
@@ -338,7 +336,7 @@ def _measure(
     }
 
 
-def _read(run: Run, recipe: Recipe, listen: Listen) -> Result:
+def _read(run: Run, recipe: SettledRecipe, listen: Listen) -> Result:
     listen({"kind": "run", "folder": str(run.folder), "recipe": recipe})
     listen({"kind": "finished"})
     return Result(run, Classifier.load(run.model), run.read_metrics())

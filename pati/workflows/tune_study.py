@@ -25,7 +25,7 @@ from typing import Any
 
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
-from pati.recipe import Recipe, does_anything
+from pati.recipe import Recipe, SettledRecipe, does_anything
 from pati.system import files
 
 try:
@@ -82,7 +82,7 @@ class Settings:
     columns: Columns
     given: Recipe
     fields: tuple[str, ...]
-    recipe: Recipe
+    recipe: SettledRecipe
     space: dict[str, BaseDistribution]
     score: str
     manifest: str
@@ -124,7 +124,7 @@ class Settings:
                 columns=Columns(**document["columns"]),
                 given=Recipe.from_json(document["given"]),
                 fields=tuple(document["fields"]),
-                recipe=Recipe.from_json(document["recipe"]),
+                recipe=SettledRecipe.from_json(document["recipe"]),
                 space={name: json_to_distribution(json.dumps(where)) for name, where in document["space"].items()},
                 score=document["score"],
                 manifest=document["manifest"],
@@ -160,7 +160,7 @@ def chosen_fields(asked: Sequence[str], *, turned: bool, uneven: bool) -> tuple[
     return tuple(name for name in able if name in (asked or (*USUAL, *(BALANCING if uneven else ()))))
 
 
-def space(recipe: Recipe, names: Sequence[str]) -> dict[str, BaseDistribution]:
+def space(recipe: SettledRecipe, names: Sequence[str]) -> dict[str, BaseDistribution]:
     """Where to search each field of a settled recipe, by what `Recipe` says of it."""
     known = {item.name: item for item in dataclasses.fields(Recipe)}
     return {name: _distribution(known[name], getattr(recipe, name)) for name in names}
@@ -253,7 +253,7 @@ class Study:
             return {}
         return {name: rounded(value) for name, value in trial.params.items()}
 
-    def recipe(self, trial: FrozenTrial | optuna.Trial) -> Recipe:
+    def recipe(self, trial: FrozenTrial | optuna.Trial) -> SettledRecipe:
         """What a trial trains."""
         return dataclasses.replace(self.settings.recipe, **self.changes(trial))
 
