@@ -30,7 +30,7 @@ from pati.training.budget import Budget, Pace, after_look, after_pass, answer_se
 from pati.training.loop import LOOK_SECONDS
 from pati.training.optim import one_cycle
 from pati.workflows import measure
-from pati.workflows.train import LEAST_TRAINING, MOMENTS, SCORING_SHARE, TIMED, TIMES, answers_needed
+from pati.workflows.reserve import LEAST_TRAINING, MOMENTS, SCORING_SHARE, TIMED, TIMES, answers_needed
 
 STEP_TIMES = Path(__file__).parent / "results" / "step_times.json"
 MINUTES = (1, 2, 5, 10, 30, 60)

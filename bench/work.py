@@ -18,18 +18,23 @@ from typing import Any  # noqa: E402
 from pati import models  # noqa: E402
 from pati.models.counting import cost_of  # noqa: E402
 from pati.recipe import Recipe  # noqa: E402
-from pati.workflows.train import train  # noqa: E402
+
+try:
+    from pati.workflows.train import train
+except ImportError:  # before there were workflows
+    from pati.pipeline import train
 
 budget, seed, out = float(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 photos: Counter[int] = Counter()  # trained on, by size
 batches: list[int] = []
 
 
-def listen(event: dict[str, Any]) -> None:
-    if event["kind"] == "plan":
-        batches.append(event["plan"].batch)
-    if event["kind"] == "step":
-        photos[event["size"]] += batches[-1]
+def listen(event: Any) -> None:
+    kind = event["kind"] if isinstance(event, dict) else type(event).__name__  # older commits told by dictionaries
+    if kind in ("plan", "Planned"):
+        batches.append(event["plan"].batch if isinstance(event, dict) else event.plan.batch)
+    if kind in ("step", "StepDone"):
+        photos[event["size"] if isinstance(event, dict) else event.size] += batches[-1]
 
 
 result = train("cats-vs-dogs", Recipe(budget=budget, seed=seed), out=out, started=STARTED, listen=listen)

@@ -149,10 +149,11 @@ for row in scores["per_class"]:  # a class that is never the answer has no preci
     print("{:10} {:>10} {:>7} {:>6} {:7}".format(row["class"], *measures, row["support"]))""",
     """from pati.report import figures
 from pati.report.words import WORDS
+from pati.runs.history import epochs
 from pati.runs.run import Run
 
 words = WORDS["LANGUAGE"]
-display(SVG(figures.curves(Run(RUNS / "house").rows("epoch"), words, by_class=False)))
+display(SVG(figures.curves(epochs(Run(RUNS / "house")), words, by_class=False)))
 display(SVG(figures.confusion(scores["confusion"], clf.classes, words)))""",
     (
         """The whole report, with calibration, slices, robustness and the worst mistakes, is one file. Open it in a

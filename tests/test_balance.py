@@ -17,7 +17,9 @@ from pati import models
 from pati.data.loader import Samples, order
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted
+from pati.events import StepDone, TrainingEvent
 from pati.recipe import Recipe, field_named
+from pati.runs.history import Evenness
 from pati.training import balance, loop, plan
 from tests.conftest import settled
 from tests.test_training import TRAINING, VALIDATION
@@ -45,9 +47,9 @@ def test_ratio_and_advice() -> None:
     assert {method for _, method in balance.ADVISED} <= set(METHODS)
     assert balance.settled(Recipe(balance="auto"), [90, 10]).balance == "sampling"
     assert balance.settled(Recipe(balance="focal"), [90, 10]).balance == "focal"
-    assert balance.document("none", [29, 10]) == {"method": "none", "ratio": 2.9, "by_class": False}
-    assert balance.document("none", [30, 10])["by_class"]
-    assert balance.document("focal", [10, 10])["by_class"]
+    assert balance.evenness("none", [29, 10]) == Evenness("none", 2.9, by_class=False)
+    assert balance.evenness("none", [30, 10]).by_class
+    assert balance.evenness("focal", [10, 10]).by_class
 
 
 def test_weights_by_hand() -> None:
@@ -157,9 +159,9 @@ def run(folder: Path, recipe: Recipe, data: Samples = UNEVEN, stop_after: int = 
     net = models.build("scratch", 3, models.Options(width=0.25, dropout=recipe.dropout))
     steps = 0
 
-    def log(row: dict[str, Any]) -> None:
+    def log(event: TrainingEvent) -> None:
         nonlocal steps
-        steps += row["kind"] == "step"
+        steps += isinstance(event, StepDone)
 
     paced = plan.Plan(batch=8, sizes=(16,), costs=(1.0,), validated=6, epochs=3)
     loop.train(

@@ -23,6 +23,7 @@ from pati.data.loader import Samples
 from pati.data.manifest import Manifest, units
 from pati.data.split import Unit, deal
 from pati.errors import Interrupted, PatiError
+from pati.events import Event, FoldBegan, TrainingBegan
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
 from pati.system import files
@@ -245,8 +246,8 @@ def test_what_a_person_writes_meanwhile_is_kept(dirty: Path, copied: Path) -> No
     clean.clean(dirty / "shapes", copied, listen=silent)
     first, second = list(rows_of(copied))[:2]
 
-    def decide(event: dict[str, Any]) -> None:
-        if event["kind"] == "fold" and event["number"] == 2:
+    def decide(event: Event) -> None:
+        if isinstance(event, FoldBegan) and event.number == 2:
             edited(copied, {first: "keep", second: ""})
 
     document = clean.clean(dirty / "shapes", copied, folds=2, listen=decide)
@@ -307,14 +308,14 @@ def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest
         with pytest.raises(Interrupted, match="is kept"):
             clean.clean(dirty / "shapes", copied, folds=3, listen=silent)
     assert not (copied / "clean" / "decisions.csv").exists()
-    begun: list[dict[str, Any]] = []
+    begun: list[TrainingBegan] = []
     trained.clear()
     monkeypatch.setattr(fit, "train_net", lambda *args, **kwargs: counted(*args, stop=False, **kwargs))
     resumed = clean.clean(
-        dirty / "shapes", copied, folds=3, listen=lambda e: begun.append(e) if e["kind"] == "begun" else None
+        dirty / "shapes", copied, folds=3, listen=lambda e: begun.append(e) if isinstance(e, TrainingBegan) else None
     )
     assert len(trained) == 2  # the second and the third
-    assert [event["step"] for event in begun] == [1, 0]
+    assert [event.step for event in begun] == [1, 0]
     table = (copied / "clean" / "decisions.csv").read_text()
     shutil.rmtree(copied / "clean")
     whole = clean.clean(dirty / "shapes", copied, folds=3, listen=silent)
@@ -351,10 +352,10 @@ def test_keeps_a_budget_and_refuses_one_that_is_too_small(dirty: Path, copied: P
     with pytest.raises(PatiError, match=r"leaves . s for each of 3 trainings") as caught:
         clean.clean(dirty / "shapes", copied, folds=3, budget=2.0, listen=silent)
     assert "--budget" in caught.value.hint
-    told: list[float] = []
+    told: list[float | None] = []
     document = clean.clean(
         dirty / "shapes", copied, folds=2, budget=14.0,
-        listen=lambda event: told.append(event["seconds"]) if event["kind"] == "fold" else None,
+        listen=lambda event: told.append(event.seconds) if isinstance(event, FoldBegan) else None,
     )  # fmt: skip
     assert sum(fold["seconds"] for fold in document["folds"]) < 14
     assert len(told) == 2

@@ -24,6 +24,7 @@ from pati.data.manifest import Manifest
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
+from pati.events import ClassesCounted, DataRead, Event, Noted, StepDone
 from pati.inference import forward, splits
 from pati.recipe import Recipe, SettledRecipe
 from pati.runs.run import Run
@@ -186,7 +187,7 @@ def test_a_budget_is_used_however_few_the_photos_are(shapes: Path, tmp_path: Pat
 
 def test_probes_get_the_time_that_scoring_left(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[float] = []
-    score, now, late = training._score, clock.now, [0.0]
+    score, now, late = training.TrainingRun.score, clock.now, [0.0]
 
     def slow(*arguments: Any) -> Any:
         late[0] = 580.0
@@ -199,7 +200,7 @@ def test_probes_get_the_time_that_scoring_left(shapes: Path, tmp_path: Path, mon
     def at_once(*arguments: Any, **rest: Any) -> State:
         return dataclasses.replace(State(), step=1, progress=1.0, pace=Pace(steps=(1.0,)))
 
-    monkeypatch.setattr(training, "_score", slow)
+    monkeypatch.setattr(training.TrainingRun, "score", slow)
     monkeypatch.setattr(training, "train_net", at_once)
     monkeypatch.setattr(measure, "probed", probed)
     monkeypatch.setattr(clock, "now", lambda: now() + late[0])
@@ -213,9 +214,9 @@ def test_two_sittings_share_one_budget(shapes: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(QUICK, epochs=None, budget=20.0)
     steps = 0
 
-    def killed(event: dict[str, Any]) -> None:
+    def killed(event: Event) -> None:
         nonlocal steps
-        steps += event["kind"] == "step"
+        steps += isinstance(event, StepDone)
         if run.elapsed.exists() and run.read_elapsed() > 8:
             raise MemoryError  # as sudden as a kill: nothing is saved
 
@@ -239,8 +240,8 @@ def test_a_killed_sitting_that_used_the_budget_up_does_not_end_the_run(shapes: P
     run = Run(tmp_path / "run")
     recipe = dataclasses.replace(QUICK, epochs=None, budget=10.0)
 
-    def killed(event: dict[str, Any]) -> None:
-        if event["kind"] == "manifest":
+    def killed(event: Event) -> None:
+        if isinstance(event, DataRead):
             raise MemoryError
 
     with pytest.raises(MemoryError):
@@ -265,7 +266,7 @@ def test_a_late_scoring_leaves_validation_photos_out_and_says_so(
     told: list[str] = []
     result = train(
         shapes, dataclasses.replace(QUICK, epochs=None, budget=600.0), out=tmp_path / "run",
-        listen=lambda event: told.append(event.get("text", "")),
+        listen=lambda event: told.append(event.text) if isinstance(event, Noted) else None,
     )  # fmt: skip
     found = Manifest.read(result.run.manifest)
     assert result.metrics["validation"]["photos"] == 4 < len(found.of_split("validation"))
@@ -280,7 +281,7 @@ def test_uneven_classes_are_told_and_auto_is_settled_for_good(shapes: Path, tmp_
     for number in range(3, 30):
         (shapes / "circle" / f"{number}.jpg").unlink()
     (shapes / "circle" / "3.jpg").write_bytes(jpeg(draw("circle", 3)))
-    told: list[dict[str, Any]] = []
+    told: list[Event] = []
     recipe = dataclasses.replace(QUICK, balance="auto")
     result = train(shapes, recipe, out=tmp_path / "run", listen=told.append)
     counts = Counter(entry.label for entry in Manifest.read(result.run.manifest).of_split("train"))
@@ -290,7 +291,7 @@ def test_uneven_classes_are_told_and_auto_is_settled_for_good(shapes: Path, tmp_
         "ratio": round(max(counts.values()) / min(counts.values()), 2),
     }  # fmt: skip
     assert row["ratio"] >= 3
-    assert [event["advised"] for event in told if event["kind"] == "balance"] == ["sampling"]
+    assert [event.advised for event in told if isinstance(event, ClassesCounted)] == ["sampling"]
     kept = SettledRecipe.read(result.run.recipe)
     assert kept == dataclasses.replace(prepare(shapes, recipe).recipe, precision=kept.precision)
     assert result.metrics["balance"]["method"] == "sampling"

@@ -26,6 +26,7 @@ from pati.cli.entry import plugins_first
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.metrics import metrics, summary
+from pati.events import Event, StepDone
 from pati.explain.cams import explainers
 from pati.models import Options, build, models
 from pati.models.counting import cost_of
@@ -303,8 +304,8 @@ def test_resume_is_exact_and_wants_the_same_plugin(plugin: Path, trained: Path, 
     data = trained.parent / "shapes"
     whole = train(data, QUICK, out=tmp_path / "whole").run
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["kind"] == "step" and event["epoch"] == 1:
+    def stop(event: Event) -> None:
+        if isinstance(event, StepDone) and event.epoch == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
@@ -423,13 +424,13 @@ def loaded(path: Path, kind: str, body: str, *, head: str = "") -> None:
 
 def test_a_metric_that_fails_does_so_before_training(trained: Path, tmp_path: Path) -> None:
     loaded(tmp_path / "mine.py", "metrics", "return len(given) / 0")
-    kinds: list[str] = []
+    told: list[Event] = []
     with pytest.raises(PatiError, match=r"mine.py, line 7: ZeroDivisionError"):
         train(
             trained.parent / "shapes", Recipe(epochs=1, size=32, growth=(1.0,)), out=tmp_path / "run",
-            listen=lambda event: kinds.append(event["kind"]),
+            listen=told.append,
         )  # fmt: skip
-    assert "step" not in kinds
+    assert not any(isinstance(event, StepDone) for event in told)
 
 
 def test_a_metric_without_a_number_is_left_open(trained: Path, tmp_path: Path) -> None:
@@ -565,8 +566,8 @@ def test_hints_of_a_run_name_the_plugin(
     pati.load_plugin(plugin)
     monkeypatch.chdir(tmp_path)
 
-    def stop(event: dict[str, Any]) -> None:
-        if event["kind"] == "step":
+    def stop(event: Event) -> None:
+        if isinstance(event, StepDone):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted) as caught:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pati.errors import PatiError
+from pati.events import Event, StepDone, TrainingBegan
 from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.runs.run import Run
@@ -274,9 +275,9 @@ def stopped_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes: Path) -
     monkeypatch.setattr(loop, "CHECKPOINT_SHARE", float("inf"))
     steps = 0
 
-    def listen(event: dict[str, object]) -> None:
+    def listen(event: Event) -> None:
         nonlocal steps
-        steps += event["kind"] == "step"
+        steps += isinstance(event, StepDone)
         if steps == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -289,9 +290,9 @@ def stopped_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes: Path) -
 
 def resumed(run: Path) -> tuple[int, list[str]]:
     """The step from which the run goes on, and what it says of checkpoints."""
-    told: list[dict[str, object]] = []
-    resume(run, listen=lambda event: told.append(event) if event["kind"] == "begun" else None)
-    return int(str(told[0]["step"])), list(told[0]["passed_over"])  # type: ignore[call-overload]
+    told: list[TrainingBegan] = []
+    resume(run, listen=lambda event: told.append(event) if isinstance(event, TrainingBegan) else None)
+    return told[0].step, list(told[0].passed_over)
 
 
 @pytest.mark.parametrize("harm", ["flipped", "cut", "empty", "text", "foreign", "newer", "unreadable"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ import torch
 from rich.console import Console
 
 from pati.evaluation import metrics
+from pati.events import ClassesCounted, EpochDone, RunOpened
 from pati.recipe import Recipe
+from pati.runs.history import Epoch, Evenness
 from pati.terminal.progress import Watch
 from pati.terminal.tables import show_scores
 from pati.training.plan import Outline
+from tests.conftest import settled
 
 
 def shown(**more: Any) -> str:
@@ -39,13 +43,15 @@ def test_scores_by_class_lead_where_they_are_not() -> None:
 @pytest.mark.parametrize("by_class", [True, False])
 def test_epochs_show_macro_f1_where_classes_are_uneven(by_class: bool, capsys: pytest.CaptureFixture[str]) -> None:
     watch = Watch()
-    watch({"kind": "balance", "method": "none", "advised": "sampling", "ratio": 9.0, "by_class": by_class})
+    watch(ClassesCounted(Evenness("none", 9.0, by_class), "sampling"))
     watch(
-        {
-            "kind": "epoch", "epoch": 1, "size": 32, "train_loss": 0.5, "train_accuracy": 0.75, "validation_loss": 0.6,
-            "validation_accuracy": 0.7, "validation_macro_f1": 0.654, "photos_per_second": 100.0, "seconds": 3.0,
-            "left": 4.0,
-        }
+        EpochDone(
+            Epoch(
+                epoch=1, step=10, progress=0.5, size=32, train_loss=0.5, train_accuracy=0.75, validation_loss=0.6,
+                validation_accuracy=0.7, validation_macro_f1=0.654, learning_rate=0.1, photos_per_second=100.0,
+                seconds=3.0, left=4.0,
+            )
+        )
     )  # fmt: skip
     line = capsys.readouterr().err.splitlines()[-1]
     assert ("valid F1 0.654" in line) == by_class
@@ -54,12 +60,12 @@ def test_epochs_show_macro_f1_where_classes_are_uneven(by_class: bool, capsys: p
 
 def test_the_first_line_says_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     watch = Watch()
-    recipe = Recipe(model="pati", size=112, budget=300.0)
-    event = {"kind": "run", "folder": "runs/x-1", "recipe": recipe, "photos": 244, "own_budget": True}
-    watch(event | {"outline": Outline(reading=12.4, training=250.0, after=37.6, passes=14.2)})
+    recipe = settled(Recipe(model="pati", size=112, budget=300.0))
+    outline = Outline(reading=12.4, training=250.0, after=37.6, passes=14.2)
+    watch(RunOpened(Path("runs/x-1"), recipe, photos=244, outline=outline, chosen=True))
     assert " ".join(capsys.readouterr().err.split()) == (
         "run: runs/x-1: pati at 112 px, a budget of 5 min for 244 photos (--budget changes it), seed 0; about 12 s to "
         "start and read, 4.2 min of training, 14 passes over the photos, and 38 s to score and report"
     )
-    watch(event | {"recipe": Recipe(model="pati", size=112, epochs=3), "outline": None})
+    watch(RunOpened(Path("runs/x-1"), settled(Recipe(model="pati", size=112, epochs=3)), photos=244))
     assert capsys.readouterr().err.strip() == "run: runs/x-1: pati at 112 px, 3 epochs, seed 0"

@@ -16,9 +16,11 @@ from pati.data.loader import Samples, order
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.metrics import macro_f1
+from pati.events import EpochDone, StepDone, TrainingBegan, TrainingEvent
 from pati.inference.forward import logits_of
 from pati.recipe import Recipe
 from pati.runs import checkpoint
+from pati.runs.history import Epoch
 from pati.system.threads import Threads
 from pati.training import loop as loop
 from pati.training import plan
@@ -45,12 +47,12 @@ def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None,
     options = models.Options(width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=32)
     net = models.build(recipe.model, 3, options, seed=recipe.seed)
     steps = 0
-    rows: list[dict[str, Any]] = []
+    told: list[TrainingEvent] = []
 
-    def log(row: dict[str, Any]) -> None:
+    def log(event: TrainingEvent) -> None:
         nonlocal steps
-        steps += row["kind"] == "step"
-        rows.append(row)
+        steps += isinstance(event, StepDone)
+        told.append(event)
 
     paced = plan.Plan(
         batch=16, sizes=(max(16, net.minimum_size), 32), costs=(0.25, 1.0), validated=15, epochs=recipe.epochs,
@@ -61,7 +63,11 @@ def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None,
         owner="test", device=CPU, threads=threads, log=log,
         stopped=lambda: stop_after is not None and steps >= stop_after,
     )  # fmt: skip
-    return net.state_dict(), rows
+    return net.state_dict(), told
+
+
+def epochs(told: list[TrainingEvent]) -> list[Epoch]:
+    return [event.epoch for event in told if isinstance(event, EpochDone)]
 
 
 def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
@@ -74,25 +80,25 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 def test_resume_is_bit_exact(tmp_path: Path, stop_after: int, averaging: float, optimizer: str) -> None:
     rate = 0.08 if optimizer == "muon" else 0.001
     recipe = dataclasses.replace(RECIPE, averaging=averaging, optimizer=optimizer, learning_rate=rate)
-    whole, rows = run(tmp_path / "whole", recipe)
+    whole, told = run(tmp_path / "whole", recipe)
     with pytest.raises(Interrupted):
         run(tmp_path / "cut", recipe, stop_after=stop_after)
     resumed, later = run(tmp_path / "cut", recipe)
     assert same(whole, resumed)
-    assert later[0]["kind"] == "begun"
-    assert later[0]["step"] == stop_after
-    epochs, again = ([row for row in found if row["kind"] == "epoch"] for found in (rows, later))
-    for one, two in zip(epochs[-len(again) :], again, strict=True):
+    begun = stop_after // (len(TRAINING) // 16)
+    assert later[0] == TrainingBegan(stop_after, begun, ())
+    again = epochs(later)
+    for one, two in zip(epochs(told)[-len(again) :], again, strict=True):
         for name in ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
-            assert one[name] == two[name]
+            assert getattr(one, name) == getattr(two, name)
 
 
 def test_mixed_photos_are_trained_on_and_resumed_exactly(tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, mixup=0.4, cutmix=1.0, policy="randaugment", erase=0.3)
     plain, _ = run(tmp_path / "plain")
-    whole, rows = run(tmp_path / "whole", recipe)
+    whole, told = run(tmp_path / "whole", recipe)
     assert not same(plain, whole)
-    assert all(0 <= row["train_accuracy"] <= 1 for row in rows if row["kind"] == "epoch")
+    assert all(0 <= epoch.train_accuracy <= 1 for epoch in epochs(told))
     with pytest.raises(Interrupted):
         run(tmp_path / "cut", recipe, stop_after=4)
     resumed, _ = run(tmp_path / "cut", recipe)
@@ -176,12 +182,12 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path) -> N
 
 def test_a_budget_ends_the_run_on_time(tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=None, budget=60.0)
-    _, rows = run(tmp_path, recipe, seconds=3.0)
-    last = rows[-1]
-    assert last["kind"] == "epoch"
-    assert last["progress"] == 1
-    assert 2.8 <= last["seconds"] < 3.5
-    assert {row["size"] for row in rows if row["kind"] == "step"} == {16, 32}
+    _, told = run(tmp_path, recipe, seconds=3.0)
+    assert isinstance(told[-1], EpochDone)
+    last = epochs(told)[-1]
+    assert last.progress == 1
+    assert 2.8 <= last.seconds < 3.5
+    assert {event.size for event in told if isinstance(event, StepDone)} == {16, 32}
 
 
 def test_order_is_a_permutation_that_changes_with_seed_and_epoch() -> None:
@@ -244,12 +250,11 @@ def test_patience_watches_macro_f1_where_classes_are_balanced(tmp_path: Path, mo
 @pytest.mark.parametrize("averaging", [0.0, 0.1])
 def test_a_run_that_patience_ended_resumes_exactly(tmp_path: Path, averaging: float) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=30, patience=1, learning_rate=0.5, averaging=averaging)
-    whole, rows = run(tmp_path / "whole", recipe)
-    epochs = [row for row in rows if row["kind"] == "epoch"]
-    losses = [row["validation_loss"] for row in epochs]
-    assert len(epochs) < 30
+    whole, told = run(tmp_path / "whole", recipe)
+    losses = [epoch.validation_loss for epoch in epochs(told)]
+    assert len(losses) < 30
     assert losses[-1] >= losses[-2]  # ends with the last weights, though those before were better
-    steps = epochs[-1]["step"]
+    steps = epochs(told)[-1].step
     for stop_after in (steps - 4, steps):
         folder = tmp_path / f"cut-{stop_after}"
         with pytest.raises(Interrupted):
@@ -257,7 +262,7 @@ def test_a_run_that_patience_ended_resumes_exactly(tmp_path: Path, averaging: fl
         assert same(run(folder, recipe)[0], whole)
     again, later = run(tmp_path / "whole", recipe)  # it does not go on
     assert same(again, whole)
-    assert [row["kind"] for row in later] == ["begun"]
+    assert [type(event) for event in later] == [TrainingBegan]
 
 
 def test_samples_on_a_device_are_the_same() -> None:
@@ -292,5 +297,5 @@ def test_threads_follow_every_step_where_they_are_given(tmp_path: Path) -> None:
         def follow(self, pace: float, taken: float) -> None:
             followed.append(taken)
 
-    _, rows = run(tmp_path, dataclasses.replace(RECIPE, epochs=1), threads=Follower())
-    assert len(followed) == sum(row["kind"] == "step" for row in rows) > 0
+    _, told = run(tmp_path, dataclasses.replace(RECIPE, epochs=1), threads=Follower())
+    assert len(followed) == sum(isinstance(event, StepDone) for event in told) > 0

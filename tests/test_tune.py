@@ -24,9 +24,11 @@ from hypothesis import strategies as st
 from pati.data.loader import Samples
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
+from pati.events import EpochDone, TrainingBegan, TrainingEvent
 from pati.models import Net
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
+from pati.runs.history import Epoch
 from pati.training.loop import State
 from pati.workflows import fit, tune
 from pati.workflows.prepare import prepare
@@ -96,13 +98,21 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Recipe], lis
     seen: list[Recipe] = []
 
     def replace(course: Callable[[Recipe], list[float]]) -> list[Recipe]:
-        def train(net: Net, *arguments: Any, log: Callable[[dict[str, Any]], None], **options: Any) -> State:
+        def train(net: Net, *arguments: Any, log: Callable[[TrainingEvent], None], **options: Any) -> State:
             recipe = next(value for value in arguments if isinstance(value, Recipe))
             seen.append(recipe)
             values = course(recipe)
             for epoch, value in enumerate(values, start=1):
-                row = {"kind": "epoch", "progress": epoch / len(values), "seconds": 0.1 * epoch}
-                log(row | {"validation_accuracy": value, "validation_macro_f1": value})
+                log(
+                    EpochDone(
+                        Epoch(
+                            epoch=epoch, step=epoch, progress=epoch / len(values), size=32, train_loss=0.0,
+                            train_accuracy=0.0, validation_loss=0.0, validation_accuracy=value,
+                            validation_macro_f1=value, learning_rate=0.0, photos_per_second=1.0, seconds=0.1 * epoch,
+                            left=0.0,
+                        )
+                    )
+                )  # fmt: skip
             return State()
 
         monkeypatch.setattr(fit, "train_net", train)
@@ -353,16 +363,16 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
     first, stopped = study.trials()[:2]
     left = sorted(out.glob("trials/1/step-*"))[-1].name
 
-    begun: list[dict[str, Any]] = []
+    begun: list[TrainingBegan] = []
     real = fit.train_net
 
     def spy(*arguments: Any, **options: Any) -> State:
         log = options.pop("log")
 
-        def both(row: dict[str, Any]) -> None:
-            if row["kind"] == "begun":
-                begun.append(row)
-            log(row)
+        def both(event: TrainingEvent) -> None:
+            if isinstance(event, TrainingBegan):
+                begun.append(event)
+            log(event)
 
         return real(*arguments, log=both, **options)
 
@@ -373,7 +383,7 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
     again = study.trials()
     assert (again[0].value, again[0].params) == (first.value, first.params)
     assert again[2].params == stopped.params  # tried again,
-    assert left == f"step-{begun[0]['step']:09d}.safetensors"  # from where it was
+    assert left == f"step-{begun[0].step:09d}.safetensors"  # from where it was
     assert [row["state"] for row in document["trials"]] == ["complete", "stopped", "complete", "complete"]
     assert not (out / "trials").exists()
 

@@ -25,7 +25,7 @@ from pati.errors import PatiError
 from pati.inference.classifier import Classifier, Explanation, Prediction
 from pati.report import figures
 from pati.report.told import told
-from pati.runs.run import Run
+from pati.runs.run import Run, RunStage
 
 UPLOAD_MB = 50  # of one file
 SHOWN = 768  # px, the longer side of a photo as it is shown
@@ -104,7 +104,7 @@ def finished(runs: Path) -> list[Run]:
     done = []
     for run in found:
         with contextlib.suppress(PatiError, OSError):  # one that is damaged, of another version, or just being deleted
-            if run.read_state()["stage"] == "done":
+            if run.stage is RunStage.DONE:
                 done.append((run.metrics.stat().st_mtime, run))
     return [run for _, run in sorted(done, key=lambda one: one[0], reverse=True)]
 

@@ -21,10 +21,12 @@ from pati.data.sources.archives import is_archive
 from pati.data.sources.known_sets import datasets, locate
 from pati.data.split import SPLITS
 from pati.errors import PatiError
+from pati.events import Advanced, Event
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.words import WORDS as REPORT
-from pati.runs.run import Run
+from pati.runs.history import epochs, leads_by_class
+from pati.runs.run import Run, RunStage
 from pati.workflows.check import check
 
 MINUTES = (1, 2, 5, 10, 30, 60)
@@ -150,9 +152,9 @@ def _audit(data: str) -> Manifest | None:
     if st.button(t("audit"), key="audit", type="secondary" if fresh else "primary"):
         bar = st.progress(0.0)
 
-        def listen(event: dict[str, Any]) -> None:
-            if event["kind"] == "audit" and event["total"]:
-                bar.progress(event["done"] / event["total"], t("auditing", done=event["done"], total=event["total"]))
+        def listen(event: Event) -> None:
+            if isinstance(event, Advanced) and event.total:
+                bar.progress(event.done / event.total, t("auditing", done=event.done, total=event.total))
 
         try:
             kept = st.session_state["audited"] = (data, check(data, Recipe(), listen=listen))
@@ -238,9 +240,7 @@ def _begin(data: str, found: Manifest, *, busy: bool) -> None:
 def _watch(run: Run) -> None:
     st.subheader(plain(run.folder.name))
     found = jobs.job(run.folder)
-    state = (
-        "done" if run.state.exists() and run.read_state()["stage"] == "done" else found.state if found else "stopped"
-    )
+    state = "done" if run.state.exists() and run.stage is RunStage.DONE else found.state if found else "stopped"
     if state == "running":
         _live(run)
         return
@@ -304,21 +304,21 @@ def clock(seconds: float) -> str:
 
 
 def _curves(run: Run) -> None:
-    rows = run.rows("epoch")
-    if not rows:
+    done = epochs(run)
+    if not done:
         st.caption(t("no_curve"))
         return
-    by_class = any(row["by_class"] for row in run.rows("balance"))
+    by_class = leads_by_class(run)
     with st.container(key="curves"):
         begun = run.recipe.stat().st_mtime_ns
-        st.image(_drawn(str(run.folder), begun, len(rows), parts.language(), by_class=by_class), alt=t("curves"))
+        st.image(_drawn(str(run.folder), begun, len(done), parts.language(), by_class=by_class), alt=t("curves"))
 
 
 @st.cache_data(max_entries=50, show_spinner=False)
-def _drawn(folder: str, begun: int, epochs: int, language: str, *, by_class: bool) -> str:
+def _drawn(folder: str, begun: int, count: int, language: str, *, by_class: bool) -> str:
     """The curves as SVG: drawn again only when there is another epoch, as drawing takes time from the training."""
     with _PEN:
-        drawn = figures.curves(Run(Path(folder)).rows("epoch")[:epochs], REPORT[language], by_class=by_class)
+        drawn = figures.curves(epochs(Run(Path(folder)))[:count], REPORT[language], by_class=by_class)
     return drawn.replace("<defs>", f"<style>{figures.DARK_STYLE}</style><defs>", 1)
 
 

@@ -15,35 +15,37 @@ from typing import Any  # noqa: E402
 
 from pati.app.jobs import NAME, Order  # noqa: E402
 from pati.errors import Interrupted, PatiError  # noqa: E402
+from pati.events import Advanced, EpochDone, Event, FoldBegan, Noted, Planned, StageBegan, StepDone, Warned  # noqa: E402
 from pati.system import files  # noqa: E402
 
 SECONDS = 0.5  # between two notes of progress
 
 
 class Progress:
-    """Listens to the pipeline and keeps its newest word in a file, for the page to read."""
+    """Listens to a workflow and keeps its newest word in a file, for the page to read."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._last = path, 0.0
         self._facts: dict[str, Any] = {"process": os.getpid(), "stage": "begin", "notes": []}
         self._write()
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        """One event of the pipeline."""
-        kind = event["kind"]
-        if kind == "stage":
-            self._facts |= {"stage": event["name"], "done": 0, "total": event.get("photos")}
-        elif kind == "audit":
-            self._facts |= {"done": event["done"], "total": event["total"]}
-        elif kind == "plan":
-            self._facts |= {"stage": "train", "done": 0.0, "total": 1.0}
-        elif kind == "step":
-            self._facts |= {"done": event["progress"], "left": event["left"], "epoch": event["epoch"] + 1}
-        elif kind == "fold":
-            self._facts |= {"stage": "train", "fold": event["number"], "folds": event["folds"]}
-        elif kind in ("note", "warning"):
-            self._facts["notes"].append(event["text"])
-        if kind in ("stage", "plan", "note", "warning", "fold") or time.monotonic() - self._last > SECONDS:
+    def __call__(self, event: Event) -> None:
+        """One event of a workflow."""
+        match event:
+            case StageBegan():
+                self._facts |= {"stage": event.stage, "done": 0, "total": event.photos}
+            case Planned():
+                self._facts |= {"stage": "train", "done": 0.0, "total": 1.0}
+            case FoldBegan():
+                self._facts |= {"stage": "train", "fold": event.number, "folds": event.folds}
+            case Noted() | Warned():
+                self._facts["notes"].append(event.text)
+            case Advanced():
+                self._facts |= {"done": event.done, "total": event.total}
+            case StepDone():
+                self._facts |= {"done": event.progress, "left": event.left, "epoch": event.epoch + 1}
+        often = isinstance(event, Advanced | StepDone | EpochDone)
+        if not often or time.monotonic() - self._last > SECONDS:
             self._write()
 
     def end(self, how: str, error: PatiError | None = None) -> None:

@@ -50,6 +50,10 @@ class Calibration:
         found = threshold_for(risk, self.thresholds)
         return math.nextafter(1.0, 2.0) if found is None else found
 
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits `(N, K)` -> probabilities `float64 (N, K)`."""
+        return (logits.double() / self.temperature).softmax(1)
+
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return {"temperature": self.temperature, "thresholds": self.thresholds, "photos": self.photos}

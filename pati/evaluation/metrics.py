@@ -79,6 +79,13 @@ def _number(name: str, value: object) -> float:
         raise PatiError(f"the metric {name!r} gives a {type(value).__name__}", "expected a number") from None
 
 
+def require_sound(classes: int) -> None:
+    """Raise `PatiError` for a metric, of a plugin, that fails on answers for so many classes."""
+    logits = torch.randn(2 * classes, classes, generator=torch.Generator().manual_seed(0))
+    for name in metrics:
+        _number(name, metrics[name](logits, torch.arange(2 * classes) % classes))
+
+
 def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
     """All registered scores, 95 % intervals, the confusion matrix and the per-class table.
 

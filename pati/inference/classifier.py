@@ -216,8 +216,7 @@ class Classifier:
 
     def calibrated(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits `(N, K)` -> probabilities `float64 (N, K)`."""
-        heat = 1.0 if self.calibration is None else self.calibration.temperature
-        return (logits.double() / heat).softmax(1)
+        return logits.double().softmax(1) if self.calibration is None else self.calibration.probabilities(logits)
 
     def familiarity(self, logits: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
         """What `answers` gave -> the share of photos of the kind trained on that are as odd, `float64 (N,)`.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pati.inference.classifier import Explanation
+from pati.runs.history import Epoch
 
 Tile = NDArray[np.uint8] | None  # (H, W, 3)
 
@@ -95,10 +96,10 @@ class _Decimals(ScalarFormatter):
         return str(super().__call__(value, position)).replace(".", self._mark)
 
 
-def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str], *, by_class: bool) -> str:
+def curves(epochs: Sequence[Epoch], words: dict[str, str], *, by_class: bool) -> str:
     """Loss, accuracy, learning rate and speed over the epochs as one SVG; `by_class`: with the macro F1 on validation
     photos."""
-    at = [row["epoch"] for row in epochs]
+    at = [epoch.epoch for epoch in epochs]
     parts = [("train", words["training"], BLUE), ("validation", words["validation"], ORANGE)]
     macro = [("validation_macro_f1", words["macro_f1"], GREEN)] if by_class else []
     panels: list[tuple[str, float, list[tuple[str, str, str]]]] = [
@@ -117,17 +118,19 @@ def curves(epochs: Sequence[dict[str, Any]], words: dict[str, str], *, by_class:
         for place, (title, scale, lines) in enumerate(panels, start=1):
             axes = figure.add_subplot(2, 2, place)
             for key, _, colour in lines:
-                values = [scale * row[key] for row in epochs]
+                values = [scale * getattr(epoch, key) for epoch in epochs]
                 axes.plot(at, values, color=colour, marker="o", markersize=3)
             if epochs and len(lines) > 1:
-                _name_ends(axes, at[-1], [(scale * epochs[-1][key], name, colour) for key, name, colour in lines])
+                _name_ends(
+                    axes, at[-1], [(scale * getattr(epochs[-1], key), name, colour) for key, name, colour in lines]
+                )
             axes.set_xlabel(words["epoch"])
             axes.set_title(title, loc="left", fontsize=10)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.yaxis.set_major_formatter(_Decimals(words))
             axes.margins(x=0.05)
             if epochs and len(lines) == 1:
-                axes.set_ylim(0, 1.05 * max(row[lines[0][0]] for row in epochs) or 1)
+                axes.set_ylim(0, 1.05 * max(getattr(epoch, lines[0][0]) for epoch in epochs) or 1)
         return _svg(figure)
 
 

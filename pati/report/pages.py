@@ -25,6 +25,7 @@ from pati.recipe import Recipe
 from pati.report import figures
 from pati.report.told import told
 from pati.report.words import LANGUAGES, WORDS
+from pati.runs.history import Epoch
 from pati.runs.run import Run
 from pati.system import clock, files
 from pati.system.files import printable
@@ -89,7 +90,7 @@ def seconds_to_draw(classes: int) -> float:
 
 
 def draw(
-    document: dict[str, Any], analysis: dict[str, Any], epochs: Sequence[dict[str, Any]], examples: Sequence[Example]
+    document: dict[str, Any], analysis: dict[str, Any], epochs: Sequence[Epoch], examples: Sequence[Example]
 ) -> Drawing:
     """Draw what a report shows of the test split's answers: `document` of metrics.json, and their `analysis`."""
     by_class = document["balance"]["by_class"]
@@ -105,7 +106,7 @@ def write(
     manifest: Manifest,
     recipe: Recipe,
     document: dict[str, Any],
-    epochs: Sequence[dict[str, Any]],
+    epochs: Sequence[Epoch],
     drawing: Drawing,
     suspicious: Sequence[NDArray[np.uint8]],
     *,

@@ -12,7 +12,7 @@ import hashlib
 import json
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load
@@ -46,15 +46,23 @@ class _Unusable(Exception):
     """Why a checkpoint is passed over."""
 
 
-def newest(folder: Path, *, owner: str) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None, list[str]]:
-    """Tensors and facts (None without any) of the newest sound checkpoint, and what was wrong with later ones."""
+class Newest(NamedTuple):
+    """The newest sound checkpoint, if there is one, and what was wrong with later ones."""
+
+    tensors: dict[str, torch.Tensor]
+    facts: dict[str, Any] | None
+    passed_over: list[str]
+
+
+def newest(folder: Path, *, owner: str) -> Newest:
+    """The newest sound checkpoint of `owner`."""
     passed_over: list[str] = []
     for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
         try:
-            return (*_read(path, owner), passed_over)
+            return Newest(*_read(path, owner), passed_over)
         except _Unusable as error:
             passed_over.append(f"{path.name} {error}")
-    return {}, None, passed_over
+    return Newest({}, None, passed_over)
 
 
 def _read(path: Path, owner: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ from pati.system import files
 
 FORMAT = 2
 LOCK = ".lock"  # held by the process that works on the run; its being there says nothing
+
+
+class RunStage(StrEnum):
+    """How far a run is; each one follows the one before."""
+
+    STARTED = "started"
+    TRAINING = "training"
+    SCORED = "scored"
+    DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ class Run:
         for leftover in self._require_free():
             leftover.unlink(missing_ok=True)
         files.write_json(self.recipe, recipe.to_json())
-        self.update(format=FORMAT, stage="started", test_scored=0, versions=versions(), **state)
+        self.update(format=FORMAT, stage=RunStage.STARTED, test_scored=0, versions=versions(), **state)
 
     def _require_free(self) -> list[Path]:
         """What an earlier start left here before it came to training; anything else is the user's and is an error."""
@@ -153,7 +163,7 @@ class Run:
         """Whether there is training here that a new start would lose."""
         if self.checkpoints.exists() or self.model.exists():
             return True
-        return self.state.exists() and self.read_state()["stage"] != "started"
+        return self.state.exists() and self.stage is not RunStage.STARTED
 
     def read_metrics(self) -> dict[str, Any]:
         """The document in metrics.json of a finished run; raises `PatiError` where it is damaged or gone."""
@@ -184,6 +194,24 @@ class Run:
             return dict(document)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PatiError(f"{self.state} can't be read: {error}") from None
+
+    @property
+    def stage(self) -> RunStage:
+        """How far the run is."""
+        return RunStage(self.read_state()["stage"])
+
+    def enter(self, stage: RunStage, **changes: Any) -> None:
+        """The run comes to a stage, or to it again, with other fields of run.json."""
+        order = list(RunStage)
+        if order.index(stage) - order.index(self.stage) not in (0, 1):
+            raise ValueError(f"a run at the stage {self.stage} can't come to {stage}")
+        self.update(stage=stage, **changes)
+
+    def note(self, text: str) -> None:
+        """Keep something that a reader of the run should know, once."""
+        row = {"kind": "note", "text": text}
+        if row not in self.rows("note"):
+            self.append(row)
 
     def update(self, **changes: Any) -> None:
         """Set fields of run.json."""

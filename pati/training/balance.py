@@ -9,11 +9,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from pati.recipe import SettledRecipe
+from pati.runs.history import Evenness
 
 IMBALANCED = 3.0  # times as many photos in the largest class as in the smallest: scores by class lead from here on
 ADVISED = ((1.0, "none"), (IMBALANCED, "sampling"))  # from this ratio on; the study tells the method, not the ratio
@@ -41,10 +41,10 @@ def counted(targets: torch.Tensor) -> list[int]:
     return counts
 
 
-def document(method: str, counts: Sequence[int]) -> dict[str, Any]:
-    """Method and ratio as plain values; `by_class`: whether scores that count all classes alike should lead."""
+def evenness(method: str, counts: Sequence[int]) -> Evenness:
+    """How even so many training photos of each class are, and the method that balances them."""
     found = ratio(counts)
-    return {"method": method, "ratio": round(found, 2), "by_class": method != "none" or found >= IMBALANCED}
+    return Evenness(method, round(found, 2), by_class=method != "none" or found >= IMBALANCED)
 
 
 @dataclass(frozen=True)

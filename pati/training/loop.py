@@ -21,10 +21,13 @@ from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.errors import Diverged, Interrupted
 from pati.evaluation.metrics import macro_f1
+from pati.events import EpochDone, StepDone, TrainingBegan, TrainingEvent, silent
 from pati.inference.forward import logits_of
 from pati.models import Net
 from pati.recipe import SettledRecipe
 from pati.runs import checkpoint
+from pati.runs.checkpoint import Newest
+from pati.runs.history import Epoch
 from pati.system import clock
 from pati.system.threads import Threads
 from pati.training import balance, losses, speed
@@ -39,7 +42,7 @@ CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer where saving is slow
 CHECKPOINT_SHARE = 0.02  # of the time goes to them at most
 LOOK_SECONDS = 1.0  # between looks at how fast Python is
 
-Log = Callable[[dict[str, Any]], None]
+Log = Callable[[TrainingEvent], None]
 
 
 @dataclass
@@ -60,6 +63,11 @@ class State:
     least: float | None = None  # of what patience watches on the validation photos, after any epoch,
     best_epoch: int = 0  # after which that was,
     no_better: int = 0  # and the epochs since
+
+    @classmethod
+    def of(cls, kept: Newest) -> State:
+        """Where the run was when the checkpoint was saved; its beginning without any."""
+        return cls() if kept.facts is None else cls.from_json(kept.facts["state"])
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> State:
@@ -94,30 +102,30 @@ def train(
     threads: Threads | None = None,
     spent: float | None = None,
     stopped: Callable[[], bool] = lambda: False,
-    log: Log = lambda row: None,
+    log: Log = silent,
+    kept: Newest | None = None,
 ) -> State:
     """Train `net` in place to the end of the plan, going on from the newest checkpoint of `owner` if there is one.
 
     Ends with the final weights: the last ones, or their average if the recipe averages; so does a run that the recipe's
     patience ends early. `threads` follow the machine where they are given; by epochs, the bits of a run must not depend
     on what else it does. `spent`: seconds of the budget that have passed; left out, training alone counts.
-    Raises `Interrupted` after a checkpoint when `stopped()` turns true, `Diverged` when the
-    loss is no longer a number. `log` gets one row first ("begun"), one a step ("step") and one an epoch ("epoch").
+    `log` hears of the beginning, each step and each epoch. `kept`: the newest checkpoint, for a caller who has looked.
+    Raises `Interrupted` after a checkpoint when `stopped()` turns true, `Diverged` when the loss is no longer a number.
     """
     net.to(device)
     balanced = balance.of(recipe, training.targets, device)
     optimizers = Optimizers(net, recipe)
     average = {name: value.clone() for name, value in net.state_dict().items()} if recipe.averaging else {}
-    state = State()
-    tensors, facts, passed_over = checkpoint.newest(checkpoints, owner=owner)
-    if facts is not None:
-        state = State.from_json(facts["state"])
+    kept = kept or checkpoint.newest(checkpoints, owner=owner)
+    state, tensors = State.of(kept), kept.tensors
+    if tensors:
         net.load_state_dict(_part(tensors, "net"))
         optimizers.restore(_part(tensors, "optimizer"))
         average = {name: value.to(device) for name, value in _part(tensors, "average").items()}
     if spent is not None:
         state.pace = replace(state.pace, spent=max(spent, state.pace.spent))
-    log({"kind": "begun", "step": state.step, "epoch": state.epoch, "passed_over": passed_over})
+    log(TrainingBegan(state.step, state.epoch, tuple(kept.passed_over)))
 
     def save() -> None:
         tensors = {
@@ -175,8 +183,15 @@ def train(
                 state.pace, looked = after_look(state.pace, speed.of_python()), now
             if average:
                 _move_average(average, net, (state.progress - before) / min(recipe.averaging, state.progress))
-            left = plan.left(state.progress, state.seconds, state.pace)
-            log({"kind": "step", "loss": value, "left": left, **asdict(state)})
+            log(
+                StepDone(
+                    step=state.step, epoch=state.epoch, progress=state.progress, size=state.size,
+                    loss=state.loss_sum / state.seen,
+                    photos_per_second=state.seen / max(state.epoch_seconds, 1e-9),
+                    seconds=state.seconds,
+                    left=plan.left(state.progress, state.seconds, state.pace),
+                )
+            )  # fmt: skip
             if stopped():
                 save()
                 raise Interrupted("the state of the run is saved")
@@ -212,22 +227,23 @@ def train(
         state.least, state.best_epoch = (judged, state.epoch + 1) if better else (state.least, state.best_epoch)
         state.no_better = state.epoch + 1 - state.best_epoch
         log(
-            {
-                "kind": "epoch",
-                "epoch": state.epoch + 1,
-                "step": state.step,
-                "progress": state.progress,
-                "size": state.size,
-                "train_loss": state.loss_sum / state.seen,
-                "train_accuracy": state.hits / state.seen,
-                "validation_loss": validation_loss,
-                "validation_accuracy": (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
-                "validation_macro_f1": validation_f1,
-                "learning_rate": optimizers.rate(state.progress),
-                "left": plan.left(state.progress, state.seconds, state.pace),
-                "photos_per_second": state.seen / max(state.epoch_seconds, 1e-9),
-                "seconds": state.seconds,
-            }
+            EpochDone(
+                Epoch(
+                    epoch=state.epoch + 1,
+                    step=state.step,
+                    progress=state.progress,
+                    size=state.size,
+                    train_loss=state.loss_sum / state.seen,
+                    train_accuracy=state.hits / state.seen,
+                    validation_loss=validation_loss,
+                    validation_accuracy=(outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
+                    validation_macro_f1=validation_f1,
+                    learning_rate=optimizers.rate(state.progress),
+                    photos_per_second=state.seen / max(state.epoch_seconds, 1e-9),
+                    seconds=state.seconds,
+                    left=plan.left(state.progress, state.seconds, state.pace),
+                )
+            )
         )
         state.epoch, state.position = state.epoch + 1, 0
         state.loss_sum = state.hits = state.epoch_seconds = 0.0

@@ -8,7 +8,7 @@ from pati.data.audit.judge import manifest
 from pati.data.audit.pool import read_all
 from pati.data.manifest import Manifest
 from pati.data.sources.source import Columns
-from pati.events import Listen, silent
+from pati.events import Listen, Stage, StageBegan, silent
 from pati.recipe import Recipe
 from pati.system import clock
 from pati.workflows.prepare import audit_progress, open_data
@@ -25,7 +25,7 @@ def check(
 ) -> Manifest:
     """Audit and split, without training. The manifest may be one that can't be trained on."""
     source = open_data(data, recipe, columns, decisions)
-    listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
+    listen(StageBegan(Stage.AUDIT, len(source.items)))
     findings = read_all(source, progress=audit_progress(listen))
-    listen({"kind": "stage", "name": "split"})
+    listen(StageBegan(Stage.SPLIT))
     return manifest(source, findings, recipe)

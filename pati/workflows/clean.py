@@ -27,7 +27,7 @@ from pati.data.manifest import Entry, Manifest
 from pati.data.sources.source import Columns
 from pati.errors import Interrupted, PatiError
 from pati.evaluation import label_errors
-from pati.events import Listen
+from pati.events import Advanced, Listen, Stage, StageBegan
 from pati.inference import forward
 from pati.inference.classifier import Classifier
 from pati.recipe import Recipe
@@ -106,7 +106,7 @@ def clean(
                 f"expected those of the run: {', '.join(made.classes)}",
             )
         cross = CrossFit(ready, out / "folds", folds, pace=budget, listen=listen) if folds else None
-        listen({"kind": "stage", "name": "look", "photos": len(entries)})
+        listen(StageBegan(Stage.LOOK, len(entries)))
         logits, distances = _looked(made, ready, listen)
         probabilities = _of_run(run, made, entries, logits)
         trainings = []
@@ -119,7 +119,7 @@ def clean(
                     answers = cross.answers(fold, seconds, stopped)
                     probabilities[training[answers.numbers]] = answers.probabilities
                     trainings.append(answers.facts)
-        listen({"kind": "stage", "name": "report"})
+        listen(StageBegan(Stage.REPORT))
         before = Before.read(table if table.exists() else earlier, found)  # as a person has left it by now
         rows = [row for row in _rows(found, probabilities, distances) if row.entry.path not in before.decided]
         listed = [row for row in rows if is_text(row.entry.path)]
@@ -193,7 +193,7 @@ def _looked(made: Classifier, ready: Prepared, listen: Listen) -> tuple[torch.Te
         some, moments = made.answers(torch.from_numpy(ready.packed.pixels[part]))
         logits.append(some)
         distances.append(made.scope.distance(moments))
-        listen({"kind": "audit", "done": start + len(part), "total": len(rows)})
+        listen(Advanced(start + len(part), len(rows)))
     return torch.cat(logits), torch.cat(distances).double().numpy()
 
 

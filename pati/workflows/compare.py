@@ -24,8 +24,9 @@ from pati.evaluation.intervals import RESAMPLES, bootstrapped, paired_interval, 
 from pati.inference.classifier import Classifier
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
+from pati.runs.history import epochs
 from pati.runs.predictions import Predictions
-from pati.runs.run import Run
+from pati.runs.run import Run, RunStage
 
 ALPHA = 0.05  # a smaller p is called a difference
 MOST_EACH_WITH_EACH = 4  # more runs are compared with the first one only
@@ -113,7 +114,7 @@ def _require_comparable(scored: list[_Scored], paired: bool) -> None:
 
 
 def _read(run: Run, name: str) -> _Scored:
-    if run.read_state()["stage"] != "done":
+    if run.stage is not RunStage.DONE:
         again = plugins.command("train", "--resume", str(run.folder))
         raise PatiError(f"the run {run.folder} is not finished", f"go on with it: {again}")
     made = Classifier.load(run.folder)
@@ -128,7 +129,7 @@ def _read(run: Run, name: str) -> _Scored:
 
 def _row(run: Run, made: Classifier, document: dict[str, Any]) -> dict[str, Any]:
     recipe, test = Recipe.read(run.recipe), document["test"]
-    speeds = [row["photos_per_second"] for row in run.rows("epoch")]
+    speeds = [epoch.photos_per_second for epoch in epochs(run)]
     parameters, multiply_adds = cost_of(made.net, made.preprocess.size)
     intervals = bootstrapped(torch.tensor(test["confusion"]))
     return {

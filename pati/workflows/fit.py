@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pati.data.loader import Samples
+from pati.events import TrainingEvent
 from pati.models import Net
 from pati.system import clock, machine, threads
 from pati.system.threads import Threads
@@ -27,7 +27,7 @@ def fit(
     owner: str,
     seconds: float | None,
     stopped: Callable[[], bool],
-    log: Callable[[dict[str, Any]], None],
+    log: Callable[[TrainingEvent], None],
 ) -> tuple[Net, State]:
     """A fresh net trained on `training`, some of prepared data or like them, for `seconds` or by the recipe's epochs.
 

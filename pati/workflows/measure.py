@@ -25,6 +25,7 @@ from pati.explain.checks import Values
 from pati.inference.classifier import Classifier, Prediction
 from pati.recipe import Recipe
 from pati.report import pages
+from pati.runs.history import epochs
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import clock
@@ -218,7 +219,7 @@ def drawn(
         made, answers.test.logits, answers.test.labels,
         [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
     )  # fmt: skip
-    return pages.draw(document, document["analysis"], run.rows("epoch"), examples)
+    return pages.draw(document, document["analysis"], epochs(run), examples)
 
 
 def write(
@@ -235,7 +236,7 @@ def write(
     by_path = {entry.path: entry for entry in found.kept}
     suspicious = [by_path[row["path"]] for row in document["analysis"]["suspects"]["first"]]
     pictures = list(packed.pixels[packed.of(suspicious)]) if suspicious else []
-    pages.write(run, found, recipe, document, run.rows("epoch"), drawing, pictures, language=language)
+    pages.write(run, found, recipe, document, epochs(run), drawing, pictures, language=language)
 
 
 def explained(

@@ -23,12 +23,12 @@ from pati.data.loader import Samples
 from pati.errors import PatiError
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
-from pati.events import Listen
+from pati.events import FoldBegan, Listen
 from pati.inference.splits import all_logits
 from pati.system import files
 from pati.workflows.fit import fit
 from pati.workflows.prepare import Prepared
-from pati.workflows.train import time_answers
+from pati.workflows.reserve import time_answers
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,7 @@ class CrossFit:
                 if str(stored["owner"]) == owner:
                     return Answers(numbers.numpy(), stored["probabilities"], json.loads(str(stored["facts"])))
         rest, held = ready.training.take((~inside).nonzero().flatten()), ready.training.take(numbers)
-        self._listen(
-            {"kind": "fold", "number": fold + 1, "folds": self._folds, "photos": len(rest), "seconds": seconds}
-        )
+        self._listen(FoldBegan(fold + 1, self._folds, len(rest), seconds))
         checkpoints = self._folder / str(fold + 1)
         net, state = fit(ready, rest, checkpoints, owner=owner, seconds=seconds, stopped=stopped, log=self._listen)
         made = ready.classifier(net)

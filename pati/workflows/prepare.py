@@ -22,7 +22,9 @@ from pati.data.sources import storage
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
-from pati.events import Listen, silent
+from pati.evaluation.calibration import Calibration
+from pati.evaluation.out_of_distribution import Scope
+from pati.events import Advanced, DataRead, Listen, Stage, StageBegan, silent
 from pati.inference.classifier import Classifier
 from pati.models import Net
 from pati.recipe import Recipe, SettledRecipe
@@ -60,9 +62,12 @@ class Prepared:
         )
         return models.build(recipe.model, len(self.found.classes), options, seed=recipe.seed).to(self.device)
 
-    def classifier(self, net: Net) -> Classifier:
-        """The net as people hold it, knowing nothing yet of its confidence and scope."""
-        return Classifier(net, self.preprocess, self.found.classes, mirror=self.recipe.mirror, facts={})
+    def classifier(self, net: Net, *, calibration: Calibration | None = None, scope: Scope | None = None) -> Classifier:
+        """The net as people hold it, with what is known of its confidence and scope."""
+        return Classifier(
+            net, self.preprocess, self.found.classes, mirror=self.recipe.mirror, facts={}, calibration=calibration,
+            scope=scope,
+        )  # fmt: skip
 
 
 @clock.watched()
@@ -137,7 +142,7 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
 
 def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | None = None) -> tuple[Manifest, Pack]:
     """What was found and the decoded photos; `run` keeps the manifest, or makes sure that it is the one it kept."""
-    listen({"kind": "stage", "name": "audit", "photos": len(source.items)})
+    listen(StageBegan(Stage.AUDIT, len(source.items)))
     at = clock.now()
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
     findings, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen))
@@ -146,7 +151,7 @@ def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | No
     if run is not None:
         keep_manifest(run, found)
         run.append({"kind": "read", "files": len(found.entries), "reused": reused, "seconds": round(seconds, 2)})
-    listen({"kind": "manifest", "manifest": found, "reused": reused, "seconds": seconds})
+    listen(DataRead(found, reused, seconds))
     require_trainable(found)
     return found, packed
 
@@ -176,7 +181,7 @@ def _peek(source: Source) -> list[bytes]:
 
 def audit_progress(listen: Listen) -> Progress:
     """Tells how many files have been read."""
-    return lambda done, total: listen({"kind": "audit", "done": done, "total": total})
+    return lambda done, total: listen(Advanced(done, total))
 
 
 def _bytes(data: Samples) -> int:

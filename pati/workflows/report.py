@@ -8,11 +8,11 @@ from typing import Any
 from pati import plugins
 from pati.errors import PatiError
 from pati.evaluation import metrics
-from pati.events import Listen, silent
+from pati.events import Advanced, Listen, Stage, StageBegan, Work, silent
 from pati.inference.classifier import Classifier
 from pati.recipe import SettledRecipe
 from pati.runs.predictions import Predictions
-from pati.runs.run import Run
+from pati.runs.run import Run, RunStage
 from pati.system import files
 from pati.workflows import measure
 from pati.workflows.prepare import audited, source_of
@@ -29,7 +29,7 @@ def report_again(
     run = Run.open(folder)
     recipe, state = SettledRecipe.read(run.recipe), run.read_state()
     made = Classifier.load(run.folder)
-    if state["stage"] != "done":
+    if run.stage is not RunStage.DONE:
         again = plugins.command("train", "--resume", str(run.folder))
         raise PatiError(f"the run {run.folder} is not finished", f"go on with it: {again}")
     if made.calibration is None or made.scope is None:
@@ -39,14 +39,12 @@ def report_again(
         run.update(language=language)
         found, packed = audited(source_of(run, recipe), recipe, listen, run)
         answers, document = Predictions.read(run), run.read_metrics()
-        listen({"kind": "stage", "name": "report"})
+        listen(StageBegan(Stage.REPORT))
         probes = {name: part for name, part in document["analysis"].items() if name in measure.PROBES}
         if thorough:
             probes = measure.probed(
-                made, found, packed, progress=lambda what, done, total: listen(
-                    {"kind": "audit", "what": what, "done": done, "total": total}
-                ),
-            )  # fmt: skip
+                made, found, packed, progress=lambda what, done, total: listen(Advanced(done, total, Work(what)))
+            )
         document["analysis"] = measure.analysed(made, found, packed, answers) | probes
         for name, part in answers.splits.items():  # an older pati may have kept less of them
             document[name] |= metrics.summary(part.logits, part.labels, found.classes)

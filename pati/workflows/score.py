@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pati.data.sources.source import Columns
 from pati.data.sources.storage import Place
 from pati.errors import PatiError
 from pati.evaluation import analysis
-from pati.events import Listen, silent
+from pati.events import Advanced, Listen, Stage, StageBegan, Warned, silent
 from pati.inference.classifier import Classifier, Refused
 from pati.recipe import Recipe
 from pati.runs.predictions import Predictions
@@ -61,7 +62,7 @@ def score(
         name, place = split, storage.at(Path(found.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
         counts = Counter(entry.label for entry in found.of_split("train"))
-    listen({"kind": "stage", "name": "score", "photos": len(rows)})
+    listen(StageBegan(Stage.SCORE, len(rows)))
     changed = [str(place.root / path) for path, _, digest in rows if digest and pack.hash_now(place, path) != digest]
     if changed:
         raise PatiError(
@@ -82,7 +83,7 @@ def score(
     for done, ((path, label, _), answer) in enumerate(
         zip(rows, made.predict_stream(looked_up()), strict=True), start=1
     ):
-        listen({"kind": "audit", "done": done, "total": len(rows)})
+        listen(Advanced(done, len(rows)))
         if not answer.error:
             answers.append(answer)
             labels.append(made.classes.index(label))
@@ -95,8 +96,8 @@ def score(
     if seen["test"]:
         with run.alone():
             document["test_scored"] = run.count_scoring(name, seen["test"])
-    document["balance"] = balance.document(Recipe.read(run.recipe).balance, list(counts.values()))
-    listen({"kind": "stage", "name": "report"})
+    document["balance"] = asdict(balance.evenness(Recipe.read(run.recipe).balance, list(counts.values())))
+    listen(StageBegan(Stage.REPORT))
     # Two sets may have folders of one name: neither page takes the other's place.
     mark = hashlib.sha256(os.fsencode(place.root.resolve())).hexdigest()[:6]
     page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}-{mark}.html")
@@ -115,7 +116,7 @@ def _tell(run: Run, listen: Listen) -> None:
     try:
         report_again(run.folder, thorough=False)
     except PatiError as error:
-        listen({"kind": "warning", "text": f"{run.report} does not tell of this: {error.message}"})
+        listen(Warned(f"{run.report} does not tell of this: {error.message}"))
 
 
 def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) -> dict[str, Any]:
@@ -130,10 +131,10 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
     familiarity = Predictions.read(run).familiarity
     source = open_data(data, Recipe(), Columns())
     place, rows = storage.at(source.root), [(item.path, item.label, "") for item in source.items]
-    listen({"kind": "stage", "name": "score", "photos": len(rows)})
+    listen(StageBegan(Stage.SCORE, len(rows)))
     answers = []
     for done, answer in enumerate(made.predict_stream(photos_of(place, rows)), start=1):
-        listen({"kind": "audit", "done": done, "total": len(rows)})
+        listen(Advanced(done, len(rows)))
         if not answer.error:
             answers.append(answer)
     if not answers:
@@ -144,7 +145,7 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
         kept = run.read_metrics()
         kept.setdefault("outside", {})[source.name] = document
         files.write_json(run.metrics, kept)
-    listen({"kind": "stage", "name": "report"})
+    listen(StageBegan(Stage.REPORT))
     _tell(run, listen)
     return {"data": source.name, **document}
 

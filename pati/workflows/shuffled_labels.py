@@ -16,7 +16,7 @@ import torch
 
 from pati import plugins
 from pati.errors import Interrupted
-from pati.events import Listen
+from pati.events import EpochDone, Listen, Stage, StageBegan, TrainingEvent
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.inference.classifier import Classifier
@@ -51,12 +51,14 @@ def shuffled_labels(
     targets = ready.training.targets
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).to(targets.device)
     training = dataclasses.replace(ready.training, targets=targets[order])
-    listen({"kind": "stage", "name": "control"})
-    last: dict[str, Any] = {}
+    listen(StageBegan(Stage.CONTROL))
+    learnt = 0.0
 
-    def log(row: dict[str, Any]) -> None:
-        last.update(row if row["kind"] == "epoch" else {})
-        listen(row)
+    def log(event: TrainingEvent) -> None:
+        nonlocal learnt
+        if isinstance(event, EpochDone):
+            learnt = event.epoch.train_accuracy
+        listen(event)
 
     with tempfile.TemporaryDirectory() as checkpoints, stoppable() as stopped:
         try:
@@ -77,5 +79,5 @@ def shuffled_labels(
         "depends": checks.depends(likeness),
         "epochs": end.epoch,
         "seconds": round(end.seconds, 1),
-        "train_accuracy": last["train_accuracy"],
+        "train_accuracy": learnt,
     }

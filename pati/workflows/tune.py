@@ -24,7 +24,17 @@ from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
 from pati.evaluation import metrics
-from pati.events import Listen
+from pati.events import (
+    EpochDone,
+    Listen,
+    SearchBegan,
+    Stage,
+    StageBegan,
+    StepDone,
+    TrainingEvent,
+    TrialAdvanced,
+    TrialDone,
+)
 from pati.inference.splits import all_logits
 from pati.recipe import Recipe
 from pati.report import pages
@@ -38,6 +48,7 @@ from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, alone, ch
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
 MOST_FAILURES = 3  # trials in a row that can't be trained: then it is not the values
 
@@ -169,8 +180,8 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 
 def _score_for(ready: Prepared) -> str:
-    evenness = balance.document(ready.recipe.balance, balance.counted(ready.training.targets))
-    return "macro_f1" if evenness["by_class"] else "accuracy"
+    evenness = balance.evenness(ready.recipe.balance, balance.counted(ready.training.targets))
+    return "macro_f1" if evenness.by_class else "accuracy"
 
 
 def _go(
@@ -192,11 +203,12 @@ def _go(
         )
     study = Study(folder, settings)
     deadline = math.inf if budget is None else started + budget - plan.REPORT
-    about = {"folder": str(folder), "space": list(settings.space), "score": settings.score, "trials": trials}
     listen(
-        {"kind": "search", **about, "budget": budget, "recipe": settings.recipe, "done": len(study.finished())}
-        | {"validation": len(ready.validation)}
-    )
+        SearchBegan(
+            folder, tuple(settings.space), settings.score, trials, budget, settings.recipe,
+            done=len(study.finished()), validation=len(ready.validation),
+        )
+    )  # fmt: skip
 
     def wanted() -> bool:
         if trials is not None:
@@ -220,14 +232,16 @@ def _go(
                 break
             done = len(study.finished())
             left = deadline - clock.now() if trials is None else (trials - done) * _usual_seconds(study)
+            told, best = study.told(study.trials()[trial.number]), study.best()
             listen(
-                {"kind": "trial", "trial": study.row(study.trials()[trial.number]), "score": settings.score}
-                | {"best": study.row(study.best()), "done": done, "trials": trials, "left": max(0.0, left)}
+                TrialDone(
+                    told, settings.score, None if best is None else study.told(best), done, trials, max(0.0, left)
+                )
             )
         study.tidy()
         document = _document(study, ready)
         if study.finished():
-            listen({"kind": "stage", "name": "report"})
+            listen(StageBegan(Stage.REPORT))
             pages.write_search(folder / "report.html", document, settings.recipe)
         if asked():
             raise Interrupted("stopped")
@@ -254,18 +268,19 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
     ready = dataclasses.replace(ready, recipe=recipe)
     seconds, told = 0.0, 0
 
-    def log(row: dict[str, Any]) -> None:
+    def log(event: TrainingEvent) -> None:
         nonlocal seconds, told
-        seconds = row.get("seconds", seconds)
-        if row["kind"] == "step":
-            listen({"kind": "trying", "number": trial.number, "progress": row["progress"], "left": row["left"]})
-        if row["kind"] != "epoch":
+        if isinstance(event, StepDone):
+            seconds = event.seconds
+            listen(TrialAdvanced(trial.number, event.progress, event.left))
+        if not isinstance(event, EpochDone):
             return
+        epoch, seconds = event.epoch, event.epoch.seconds
         # Trials by budget have different numbers of epochs: all are compared at the same tenths of their way.
-        tenth = int(10 * row["progress"] + 1e-9)
+        tenth = int(10 * epoch.progress + 1e-9)
         if tenth > told:
             told = tenth
-            trial.report(row[f"validation_{score}"], tenth)
+            trial.report(epoch.validation_macro_f1 if score == "macro_f1" else epoch.validation_accuracy, tenth)
             if tenth < 10 and trial.should_prune():
                 raise _Poor
 
@@ -321,11 +336,11 @@ def _document(study: Study, ready: Prepared) -> dict[str, Any]:
         "source": ready.found.source,
         "score": settings.score,
         "validation_photos": len(ready.validation),
-        "best": study.row(study.best()),
-        "default": study.row(study.default()),
+        "best": _plain(study, study.best()),
+        "default": _plain(study, study.default()),
         "default_open": study.default_open(),
         "importance": study.importance(),
-        "trials": study.rows(),
+        "trials": [dataclasses.asdict(trial) for trial in study.begun()],
         "recipe": str(best),
         "report": str(study.folder / "report.html"),
         "command": plugins.command("train", settings.data, *settings.columns.options(), "--recipe", str(best)),
@@ -333,3 +348,7 @@ def _document(study: Study, ready: Prepared) -> dict[str, Any]:
         "manifest": settings.manifest,
         "versions": versions() | {"optuna": version("optuna")},
     }
+
+
+def _plain(study: Study, trial: FrozenTrial | None) -> dict[str, Any] | None:
+    return None if trial is None else dataclasses.asdict(study.told(trial))

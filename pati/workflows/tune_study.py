@@ -69,6 +69,25 @@ _UNTRAINED = ("diverged", "failed")  # facts of trials that gave no score, with 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One training of a search. `values`: its recipe's in the searched fields, `idle`: those without effect.
+
+    `value`: the score, and `log_loss`, on the validation photos; None where it was not trained to its end, `why` says
+    then what happened. `default`: of the recipe that the search began with.
+    """
+
+    number: int
+    state: str
+    why: str | None
+    value: float | None
+    log_loss: float | None
+    seconds: float | None
+    default: bool
+    values: dict[str, int | float | str | bool | None]
+    idle: list[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a search is about, as tune.json keeps it; every process that joins works on this.
@@ -266,27 +285,24 @@ class Study:
         """The finished trial of the recipe's own values."""
         return next((trial for trial in self.finished() if "default" in trial.user_attrs), None)
 
-    def row(self, trial: FrozenTrial | None) -> dict[str, Any] | None:
-        """A trial as plain values; `values` are its recipe's in the searched fields, `idle` those without effect."""
-        if trial is None:
-            return None
-        recipe = self.recipe(trial)
-        return {
-            "number": trial.number,
-            "state": next((name for name in _UNTRAINED if name in trial.user_attrs), _STATES[trial.state]),
-            "why": next((trial.user_attrs[name] for name in _UNTRAINED if name in trial.user_attrs), None),
-            "value": trial.value if trial.state == TrialState.COMPLETE else None,
-            "log_loss": trial.user_attrs.get("log_loss"),
-            "seconds": trial.user_attrs.get("seconds"),
-            "default": "default" in trial.user_attrs,
-            "values": {name: getattr(recipe, name) for name in self.settings.space},
-            "idle": [name for name in self.settings.space if not does_anything(name, recipe)],
-        }
+    def told(self, trial: FrozenTrial) -> Trial:
+        """A trial as it is told of."""
+        recipe, known = self.recipe(trial), trial.user_attrs
+        return Trial(
+            number=trial.number,
+            state=next((name for name in _UNTRAINED if name in known), _STATES[trial.state]),
+            why=next((known[name] for name in _UNTRAINED if name in known), None),
+            value=trial.value if trial.state == TrialState.COMPLETE else None,
+            log_loss=known.get("log_loss"),
+            seconds=known.get("seconds"),
+            default="default" in known,
+            values={name: getattr(recipe, name) for name in self.settings.space},
+            idle=[name for name in self.settings.space if not does_anything(name, recipe)],
+        )
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Of all trials that have begun."""
-        rows = (self.row(trial) for trial in self.trials() if trial.state != TrialState.WAITING)
-        return [row for row in rows if row is not None]
+    def begun(self) -> list[Trial]:
+        """All trials that have begun."""
+        return [self.told(trial) for trial in self.trials() if trial.state != TrialState.WAITING]
 
     def default_open(self) -> bool:
         """Whether the recipe's own values are still to be trained, or being trained."""
