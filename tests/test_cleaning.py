@@ -26,7 +26,7 @@ from pati.errors import Interrupted, PatiError
 from pati.events import Event, FoldBegan, TrainingBegan
 from pati.recipe import Recipe
 from pati.report.words import LANGUAGES, WORDS
-from pati.system import files
+from pati.system import locks
 from pati.workflows import clean, fit
 from pati.workflows.check import check
 from pati.workflows.out_of_fold import CrossFit
@@ -141,7 +141,7 @@ def test_a_class_that_a_judge_has_not_seen_is_not_judged(ready: Prepared, tmp_pa
 
 def test_two_processes_do_not_share_a_list(dirty: Path, copied: Path) -> None:
     (copied / "clean").mkdir()
-    with files.locked(copied / "clean" / ".lock", ""), pytest.raises(PatiError, match="another process"):
+    with locks.locked(copied / "clean" / ".lock", ""), pytest.raises(PatiError, match="another process"):
         clean.clean(dirty / "shapes", copied, listen=silent)
 
 

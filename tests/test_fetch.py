@@ -19,7 +19,7 @@ from pati.data.sources import download, fetch
 from pati.data.sources.find import find_source
 from pati.data.sources.known_sets import locate
 from pati.errors import PatiError
-from pati.system import files
+from pati.system import locks
 from tests.conftest import draw, jpeg
 
 
@@ -177,7 +177,7 @@ def test_no_room(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_two_at_once(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "cache/datasets"
     folder.mkdir(parents=True)
-    with files.locked(folder / ".cats-vs-dogs.zip.part.lock", ""), pytest.raises(PatiError, match="another process"):
+    with locks.locked(folder / ".cats-vs-dogs.zip.part.lock", ""), pytest.raises(PatiError, match="another process"):
         bring(f"{server}/whole", monkeypatch)
 
 

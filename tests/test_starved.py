@@ -17,7 +17,7 @@ from pati.events import Event, StepDone, TrainingBegan
 from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.runs.run import Run
-from pati.system import files
+from pati.system import locks
 from pati.training import loop as loop
 from pati.workflows.train import resume, train
 from tests.conftest import write_shapes
@@ -145,7 +145,7 @@ def test_a_second_process_on_one_run_is_refused(undisturbed: tuple[Path, bytes],
     finally:
         process.kill()
         process.communicate()
-    with files.locked(run / ".lock", "still held"):  # a lock ends with its process, however it ends
+    with locks.locked(run / ".lock", "still held"):  # a lock ends with its process, however it ends
         pass
 
 

@@ -22,7 +22,7 @@ from pati import plugins
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.runs.run import Run, claimed
-from pati.system import files
+from pati.system import files, locks
 
 BEGIN_SECONDS = 15.0  # in which a process must have taken its lock
 NAME = "progress.json"
@@ -107,7 +107,7 @@ def unfinished(runs: Path) -> list[Job]:
 def begin(order: Order, runs: Path) -> None:
     """Start the process and see it begin. Raises `PatiError` while another one is at work."""
     runs.mkdir(parents=True, exist_ok=True)
-    with files.locked(runs / ".begin.lock", "another training is being started", wait=True):
+    with locks.locked(runs / ".begin.lock", "another training is being started", wait=True):
         other = running(runs)
         if other is not None:
             raise PatiError(f"{other.folder.name} is being worked on", "wait for it, or stop it")
@@ -163,4 +163,4 @@ def stop(run: Path, *, cleaning: bool = False) -> None:
 
 def _alive(folder: Path) -> bool:
     """Whether a process holds the job's lock."""
-    return files.is_locked(folder / ".lock")
+    return locks.is_locked(folder / ".lock")

@@ -16,7 +16,7 @@ from typing import Any  # noqa: E402
 from pati.app.jobs import NAME, Order  # noqa: E402
 from pati.errors import Interrupted, PatiError  # noqa: E402
 from pati.events import Advanced, EpochDone, Event, FoldBegan, Noted, Planned, StageBegan, StepDone, Warned  # noqa: E402
-from pati.system import files  # noqa: E402
+from pati.system import files, locks  # noqa: E402
 
 SECONDS = 0.5  # between two notes of progress
 
@@ -62,7 +62,7 @@ class Progress:
 
 def main(order: Order) -> None:
     """Do what is ordered, telling how far it is."""
-    with files.locked(order.job / ".lock", "held", wait=True):
+    with locks.locked(order.job / ".lock", "held", wait=True):
         progress = Progress(order.job / NAME)
         signal.signal(signal.SIGTERM, _interrupt)
         try:

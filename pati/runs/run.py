@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pati import __version__, plugins
+from pati.system import locks
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.system import files
@@ -122,7 +123,7 @@ class Run:
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Holds the run for this process; raises `PatiError` while another one has it."""
-        return files.locked(self.folder / LOCK, f"another process is working on {self.folder}")
+        return locks.locked(self.folder / LOCK, f"another process is working on {self.folder}")
 
     def begin(self, recipe: Recipe, state: dict[str, Any]) -> None:
         """Write down what the run is to be. Raises `PatiError` if the folder holds a run or strange files."""

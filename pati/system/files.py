@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import glob
 import hashlib
 import io
@@ -61,53 +60,6 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def locked(path: Path, told: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends.
-
-    Raises `PatiError(told)` if another one holds it, or waits for it (10 s at most on Windows).
-    """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            if os.name == "nt":
-                import msvcrt
-
-                msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            else:
-                import fcntl
-
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
-                yield  # a file system without locks: better unguarded than not at all
-                return
-            raise PatiError(told, "wait for it, or stop it") from None
-        yield
-    finally:
-        os.close(handle)
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of `locked`; asking disturbs neither it nor others who ask."""
-    if os.name == "nt":
-        try:
-            with locked(path, ""):
-                return False
-        except PatiError:
-            return True
-    import fcntl
-
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-    finally:
-        os.close(handle)
-    return False
 
 
 def settle_folder(new: Path, target: Path) -> None:

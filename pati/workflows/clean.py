@@ -34,7 +34,7 @@ from pati.recipe import Recipe
 from pati.report import pages
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
-from pati.system import clock, files, threads
+from pati.system import clock, files, locks, threads
 from pati.system.files import is_text
 from pati.training import plan
 from pati.workflows.out_of_fold import CrossFit
@@ -97,7 +97,7 @@ def clean(
     table, page = out / "decisions.csv", out / "review.html"
     earlier = table if table.exists() else run.decisions if own and run.decisions.exists() else None
     out.mkdir(parents=True, exist_ok=True)
-    with _resumable(), files.locked(out / ".lock", f"another process is working on {out}"):
+    with _resumable(), locks.locked(out / ".lock", f"another process is working on {out}"):
         ready = prepare(data, recipe, columns=columns, decisions=earlier, listen=listen)
         found, entries = ready.found, ready.found.kept
         if found.classes != made.classes:
@@ -151,7 +151,7 @@ def decide(table: Path, path: str, action: str, label: str = "") -> None:
 
     `label`: the new one, for relabel. Raises `PatiError` where the table holds no such photo.
     """
-    with files.locked(table.parent / ".lock", f"another process is working on {table.parent}"):
+    with locks.locked(table.parent / ".lock", f"another process is working on {table.parent}"):
         header, rows = files.read_csv(table)
         found = [row for row in rows if row["path"] == path]
         if not found:

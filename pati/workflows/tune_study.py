@@ -26,7 +26,7 @@ from typing import Any
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.recipe import Recipe, SettledRecipe, does_anything
-from pati.system import files
+from pati.system import files, locks
 
 try:
     import optuna
@@ -333,7 +333,7 @@ class Study:
                         self._study.enqueue_trial(self._fixed(seed))
                     trial = self._study.ask(self.settings.space)
                     self._lock(trial.number).parent.mkdir(exist_ok=True)  # tidied away by another process
-                    held.enter_context(files.locked(self._lock(trial.number), f"trial {trial.number} is taken"))
+                    held.enter_context(locks.locked(self._lock(trial.number), f"trial {trial.number} is taken"))
             try:
                 yield trial
             except BaseException as error:
@@ -363,7 +363,7 @@ class Study:
     def _put_back_dead(self) -> None:
         """Put back the trials of killed processes: those whose lock is free."""
         for trial in self.trials():
-            if trial.state == TrialState.RUNNING and not _is_held(self._lock(trial.number)):
+            if trial.state == TrialState.RUNNING and not locks.is_locked(self._lock(trial.number)):
                 self._put_back(trial, killed=True)
 
     def _put_back(self, trial: FrozenTrial, *, killed: bool) -> None:
@@ -421,13 +421,4 @@ class Study:
 
 def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Inside, no other process reads and then writes in the search's folder."""
-    return files.locked(folder / ".lock", f"another process keeps {folder} locked", wait=True)
-
-
-def _is_held(lock: Path) -> bool:
-    lock.parent.mkdir(exist_ok=True)
-    try:
-        with files.locked(lock, ""):
-            return False
-    except PatiError:
-        return True
+    return locks.locked(folder / ".lock", f"another process keeps {folder} locked", wait=True)

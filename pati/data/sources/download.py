@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pati.errors import PatiError
-from pati.system.files import locked, sha256_file, sync_folder
+from pati.system.files import sha256_file, sync_folder
+from pati.system.locks import locked
 
 Progress = Callable[[int, int], None]
 
