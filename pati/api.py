@@ -1,18 +1,15 @@
-"""The functions that Python users call: thin names over the pipeline."""
+"""The functions that Python users call: thin names over the workflows, which are imported when they are called."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pati.inference.classifier import Classifier
-from pati.models import included
-from pati.recipe import Recipe
-from pati.terminal.progress import Watch
-from pati.workflows import compare as comparing
-from pati.workflows import train as workflow
+if TYPE_CHECKING:
+    from pati.inference.classifier import Classifier
+    from pati.recipe import Recipe
 
 
 def train(
@@ -24,9 +21,15 @@ def train(
     and the scores are in the classifier's `facts`. `progress` shows on stderr how far it is, as the command line does.
     Raises `PatiError`.
     """
+    from pati.events import silent
+    from pati.recipe import Recipe
+    from pati.terminal.progress import Watch
+    from pati.workflows import train as workflow
+
     with contextlib.closing(Watch()) as watch:
-        listen = watch if progress else lambda event: None
-        return workflow.train(data, recipe or Recipe(), out=Path(out) if out else None, listen=listen).classifier
+        listen = watch if progress else silent
+        run = workflow.train(data, recipe or Recipe(), out=Path(out) if out else None, listen=listen)
+    return run.classifier
 
 
 def load(path: str | Path | None = None) -> Classifier:
@@ -34,9 +37,14 @@ def load(path: str | Path | None = None) -> Classifier:
 
     Runs no code from the file. Raises `PatiError`.
     """
+    from pati.inference.classifier import Classifier
+    from pati.models import included
+
     return Classifier.load(included.model() if path is None else path)
 
 
 def compare(runs: Sequence[str | Path], *, paired: bool = True) -> dict[str, Any]:
     """Scores and costs of finished runs, and which differences are more than chance; see `pati.workflows.compare`."""
+    from pati.workflows import compare as comparing
+
     return comparing.compare(runs, paired=paired)

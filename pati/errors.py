@@ -6,6 +6,8 @@ Python users get an ordinary exception.
 
 from __future__ import annotations
 
+import errno
+
 
 class PatiError(Exception):
     """A mistake that the user can mend.
@@ -20,6 +22,14 @@ class PatiError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+def of_system(error: OSError, hint: str = "") -> PatiError:
+    """What the operating system refused, such as a full disk or a folder without permission, as the user's to fix."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return PatiError(f"no room left on the disk: {error.filename or error}", hint)
+    told = (error.filename, error.strerror or error)
+    return PatiError(": ".join(str(part) for part in told if part), hint)
 
 
 class Interrupted(PatiError):

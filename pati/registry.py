@@ -13,6 +13,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +30,7 @@ class Registry(Generic[T]):
         """`kind` is the singular used in messages; `package` is scanned for entries on first use."""
         self.kind = kind
         self._package = package
+        self._loading, self._busy = threading.RLock(), False
         self._entries: dict[str, T] = {}
         self._families: dict[str, Callable[[str], T]] = {}
         self._plugins: dict[str, str] = {}
@@ -88,11 +90,19 @@ class Registry(Generic[T]):
         del self._entries[name], self._plugins[name]
 
     def _load(self) -> None:
-        if self._package is not None:
-            package = importlib.import_module(self._package)
-            self._package = None
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{package.__name__}.{module.name}")
+        if self._package is None:
+            return
+        with self._loading:  # another thread waits until all entries are there
+            if self._package is None or self._busy:  # a module that is being imported may ask for an entry itself
+                return
+            self._busy = True
+            try:
+                package = importlib.import_module(self._package)
+                for module in pkgutil.iter_modules(package.__path__):
+                    importlib.import_module(f"{package.__name__}.{module.name}")
+                self._package = None
+            finally:
+                self._busy = False
 
     def __getitem__(self, name: str) -> T:
         self._load()

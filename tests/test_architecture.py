@@ -67,3 +67,31 @@ def test_public_names_are_sorted_and_exist() -> None:
     assert pati.__all__ == sorted(pati.__all__)
     for name in pati.__all__:
         assert getattr(pati, name) is not None
+
+
+def test_loading_a_model_needs_nothing_of_reports_and_training(trained: Path) -> None:
+    code = (
+        "import sys, pati; pati.load(sys.argv[1]); "
+        "heavy = ('matplotlib', 'jinja2', 'sklearn', 'scipy', 'pati.workflows', 'pati.training', 'pati.report'); "
+        "sys.exit(', '.join(name for name in heavy if name in sys.modules) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, trained], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_catalogue_is_whole_for_every_thread() -> None:
+    code = (
+        "import threading\n"
+        "from pati.models import models\n"
+        "start, missing = threading.Barrier(8), []\n"
+        "def ask():\n"
+        "    start.wait()\n"
+        "    try: models['vgg11']\n"
+        "    except Exception as error: missing.append(error)\n"
+        "threads = [threading.Thread(target=ask) for _ in range(8)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "raise SystemExit('; '.join(map(str, missing)) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

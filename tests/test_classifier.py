@@ -24,6 +24,7 @@ from PIL import Image
 
 import pati
 from pati.errors import PatiError
+from pati.system import machine
 from tests.conftest import draw, jpeg
 
 
@@ -389,3 +390,21 @@ def test_model_file_is_plain_safetensors(trained: Path) -> None:
     made = pati.load(trained)
     assert made.scope is not None
     assert set(safetensors.torch.load(data)) == {*made.net.state_dict(), *(f"scope.{n}" for n in made.scope.tensors())}
+
+
+def test_on_another_device_is_a_copy(trained: Path) -> None:
+    made = pati.load(trained)
+    other = made.on(torch.device("meta"))
+    assert next(other.net.parameters()).is_meta
+    assert not next(made.net.parameters()).is_meta
+
+
+def test_predicting_leaves_the_host_process_as_it_is(
+    trained: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_tune", lambda *settings: pytest.fail("the allocator was changed"))
+    generator = torch.get_rng_state()
+    made = pati.load(trained)
+    made.predict(photo)
+    made.explain(photo)
+    assert torch.equal(torch.get_rng_state(), generator)

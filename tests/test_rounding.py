@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pati.app import parts
 from pati.inference.classifier import Prediction
-from pati.system.rounding import careful
+from pati.system.rounding import careful, whole_percent
 from pati.terminal import predictions
 
 
@@ -29,3 +30,11 @@ def test_no_answer_is_sure(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out.splitlines()
     assert shown[:3] == ["cat   > 99.9 %  a.jpg", "cat     99.9 %  a.jpg", "cat     50.0 %  a.jpg"]
     assert shown[3].index("b.jpg") == shown[0].index("a.jpg")
+
+
+def test_the_page_and_the_pictures_round_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert whole_percent(0.996) == "> 99 %"
+    assert whole_percent(0.5) == "50 %"
+    for language, told in (("en", ["> 99.9", "99.9", "100.0", "< 0.1"]), ("tr", ["> 99,9", "99,9", "100,0", "< 0,1"])):
+        monkeypatch.setattr(parts, "language", lambda language=language: language)
+        assert [parts.percent(share) for share in (0.9996, 0.9994, 1.0, 0.0004)] == told

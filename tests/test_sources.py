@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pati.data.sources.archives import stem
 from pati.data.sources.find import find_source
 from pati.data.sources.paths import open_path
 from pati.data.sources.source import SPLITS, Columns, Source, natural
@@ -195,3 +196,22 @@ def test_known_photos(photos: Callable[[str], Path]) -> None:
     # CSVs that name neither class nor group nor split are no tables of ours.
     assert len(find_source(photos("originals")).items) == 400
     assert labels(find_source(photos("pet-heads"))) == {"cat": 97, "dog": 51}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("photos", "photos"), ("my.photos.zip", "my.photos"), ("my.photos.tar.gz", "my.photos"), ("v1.2", "v1.2"),
+        ("list.csv", "list"), (".photos", "photos"), ("...", "data"),
+    ],
+)  # fmt: skip
+def test_the_name_of_data(name: str, told: str) -> None:
+    assert stem(name) == told
+
+
+def test_a_table_beside_an_archive_with_dots_in_its_name(shapes: Path, tmp_path: Path) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "my.photos"), "zip", shapes.parent, "shapes"))
+    rows = [f"{item.path},{number % 3}" for number, item in enumerate(find_source(shapes).items)]
+    (tmp_path / "my.photos.csv").write_text("path,sender\n" + "\n".join(rows))
+    source = find_source(archive, Columns(group="sender"))
+    assert {item.group for item in source.items} == {"0", "1", "2"}

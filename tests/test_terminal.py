@@ -15,6 +15,7 @@ from pati.evaluation import metrics
 from pati.events import ClassesCounted, EpochDone, RunOpened
 from pati.recipe import Recipe
 from pati.runs.history import Epoch, Evenness
+from pati.terminal.console import duration
 from pati.terminal.progress import Watch
 from pati.terminal.tables import show_scores
 from pati.training.plan import Outline
@@ -69,3 +70,14 @@ def test_the_first_line_says_what_is_planned(capsys: pytest.CaptureFixture[str])
     )
     watch(RunOpened(Path("runs/x-1"), settled(Recipe(model="pati", size=112, epochs=3)), photos=244))
     assert capsys.readouterr().err.strip() == "run: runs/x-1: pati at 112 px, 3 epochs, seed 0"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (45, "45 s"), (99.4, "99 s"), (150, "2.5 min"), (300, "5 min"), (5990, "99.8 min"), (5999, "1 h 40 min"),
+        (7190, "2 h"), (7830, "2 h 10 min"),
+    ],
+)  # fmt: skip
+def test_durations_as_people_say_them(seconds: float, told: str) -> None:
+    assert duration(seconds) == told

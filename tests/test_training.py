@@ -299,3 +299,9 @@ def test_threads_follow_every_step_where_they_are_given(tmp_path: Path) -> None:
 
     _, told = run(tmp_path, dataclasses.replace(RECIPE, epochs=1), threads=Follower())
     assert len(followed) == sum(isinstance(event, StepDone) for event in told) > 0
+
+
+def test_training_leaves_the_global_generator_as_it_is(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    run(tmp_path, dataclasses.replace(RECIPE, epochs=1, dropout=0.5))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pati import plugins
+from pati.data.sources.archives import stem
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.runs.run import Run, claimed
@@ -137,7 +138,7 @@ def train(
     decisions: Path | None = None,
 ) -> Path:
     """Begin a training; returns its run's folder, which is new. Raises `PatiError`."""
-    folder = claimed(runs, Path(data).name.split(".")[0])
+    folder = claimed(runs, stem(Path(data).name))
     order = Order(
         "train",
         str(folder),

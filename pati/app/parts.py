@@ -26,6 +26,7 @@ from pati.inference.classifier import Classifier, Explanation, Prediction
 from pati.report import figures
 from pati.report.told import told
 from pati.runs.run import Run, RunStage
+from pati.system.rounding import careful
 
 UPLOAD_MB = 50  # of one file
 SHOWN = 768  # px, the longer side of a photo as it is shown
@@ -57,10 +58,9 @@ def number(value: float, digits: int = 1) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share as the number of per cents; never 100 where it is less."""
-    if share < 1:
-        share = min(share, 1 - 0.5 * 10 ** (-digits - 2) - 1e-9)
-    return number(100 * share, digits)
+    """A share as the number of per cents, where rounding makes nothing perfect."""
+    sign, value = careful(share, 100, digits)
+    return sign + (value.replace(".", ",") if language() == "tr" else value)
 
 
 def plain(text: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from pati.app.jobs import NAME, Order  # noqa: E402
-from pati.errors import Interrupted, PatiError  # noqa: E402
+from pati.errors import Interrupted, PatiError, of_system  # noqa: E402
 from pati.events import Advanced, EpochDone, Event, FoldBegan, Noted, Planned, StageBegan, StepDone, Warned  # noqa: E402
 from pati.system import files, locks  # noqa: E402
 
@@ -72,7 +72,7 @@ def main(order: Order) -> None:
         except PatiError as error:
             progress.end("failed", error)
         except OSError as error:
-            progress.end("failed", PatiError(": ".join(str(p) for p in (error.filename, error.strerror or error) if p)))
+            progress.end("failed", of_system(error))
         except Exception as error:
             told = f"the whole story stands in {order.job / 'output.txt'}"
             progress.end("failed", PatiError(f"{type(error).__name__}: {error}", told))

@@ -13,7 +13,8 @@ from typing import Annotated
 from cyclopts import App, Group, Parameter
 
 from pati import __version__
-from pati.errors import Interrupted, PatiError
+from pati.errors import Interrupted, PatiError, of_system
+from pati.system import machine
 
 program = App(
     name="pati",
@@ -26,6 +27,7 @@ program.meta.group_parameters = Group("Options of every verb")
 def main() -> None:
     """Entry point: a user's mistake becomes `error:` and `hint:` lines, never a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)  # it ends a run as Ctrl-C does
+    machine.keep_blocks()
     atexit.register(gc.freeze)  # or else Python looks through all of torch for garbage before it ends: 0.7 s
     try:
         program.meta(plugins_first(sys.argv[1:]))
@@ -37,9 +39,7 @@ def main() -> None:
     except (PatiError, OSError) as error:
         from pati.terminal.console import fail
 
-        if isinstance(error, OSError):  # a full disk, a folder without permission: the user's to mend
-            error = PatiError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
-        fail(error)
+        fail(of_system(error) if isinstance(error, OSError) else error)
         sys.exit(130 if isinstance(error, Interrupted) else 1)
 
 

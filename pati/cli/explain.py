@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +33,8 @@ def explain(
     Parameters
     ----------
     paths
-        A model file or a run's folder, then photos to explain. Without a model, the one of cats and dogs that comes
-        with pati answers.
+        A model file or a run's folder, then photos to explain: files, folders (searched through), patterns, or - for a
+        list on stdin. Without a model, the one of cats and dogs that comes with pati answers.
     label
         The class to explain; the predicted one if left out.
     method
@@ -58,28 +59,32 @@ def explain(
     if stage is not None and method in OF_PIXELS:
         raise PatiError(f"{method} looks at pixels, at no stage", "leave out --stage, or choose another --method")
     model, words = model_first([*map(str, paths)])
-    photos = tuple(map(Path, words))
     if check or boxes is not None:
         others: dict[str, object] = {"class": label, "out": out}
         _test_explanations(
-            model, photos, method, stage, boxes, others, check=check, shuffled_labels=shuffled_labels, json=json
+            model, words, method, stage, boxes, others, check=check, shuffled_labels=shuffled_labels, json=json
         )
         return
     if shuffled_labels:
         raise PatiError("--shuffled-labels is a part of --check", "give both")
     if json:
         raise PatiError("--json is for --check and --boxes", "leave it out: pictures are drawn as PNGs")
-    from pati.inference.classifier import Classifier, UnreadablePhoto
+    from pati.cli.inputs import expand
+    from pati.inference.classifier import Classifier, Refused, UnreadablePhoto
     from pati.report import figures
     from pati.system.files import write_bytes
     from pati.system.rounding import percent
     from pati.terminal.console import fail
 
-    if not photos:
+    if not words:
         raise PatiError("pati explain wants at least one photo", "for example: pati explain cat.jpg")
     classifier = Classifier.load(model_or_included(model))
     written: set[Path] = set()
-    for photo in photos:
+    for item in expand(words, sys.stdin):
+        if isinstance(item, Refused):
+            fail(UnreadablePhoto(item.path, item.reason))
+            continue
+        photo = Path(item)
         try:
             explanation = classifier.explain(photo, label=label, method=method or "grad-cam", stage=stage)
         except UnreadablePhoto as error:
@@ -102,7 +107,7 @@ def explain(
 
 def _test_explanations(
     model: Path | None,
-    photos: tuple[Path, ...],
+    words: Sequence[str],
     method: str | None,
     stage: int | None,
     boxes: Path | None,
@@ -131,7 +136,7 @@ def _test_explanations(
     model = model_or_included(model)
     classifier = Classifier.load(model).on(machine.device())  # thousands of answers
     if boxes is None:
-        named = list(expand([*map(str, photos)], []))
+        named = list(expand(words, sys.stdin))
         found = [Path(item) for item in named if isinstance(item, str)]
         if not found:
             raise PatiError("--check wants photos, or folders of them", "for example: pati explain photos/ --check")
@@ -142,7 +147,7 @@ def _test_explanations(
         with bar("checking", unit="photos") as progress:
             document = explanation_tests.checked(classifier, found, used, stage=stage, progress=progress) | more
         document["unreadable"] += len(named) - len(found)
-    elif photos:
+    elif words:
         raise PatiError("--boxes names the photos itself", "leave the others out")
     else:
         methods = [method] if method else list(explainers)

@@ -7,6 +7,7 @@ the training code.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -133,9 +134,9 @@ class Classifier:
         self.scope = scope
 
     def on(self, device: torch.device) -> Classifier:
-        """This one with its net moved to a device."""
+        """A copy with its net on a device."""
         return Classifier(
-            self.net.to(device), self.preprocess, self.classes, mirror=self.mirror, facts=self.facts,
+            copy.deepcopy(self.net).to(device), self.preprocess, self.classes, mirror=self.mirror, facts=self.facts,
             calibration=self.calibration, scope=self.scope,
         )  # fmt: skip
 
@@ -164,7 +165,6 @@ class Classifier:
     def predict_stream(self, photos: Iterable[Photo | Refused], *, risk: float | None = None) -> Iterator[Prediction]:
         """Predictions in the photos' order, one each, while they are read, in bounded memory. `risk`: see `predict`."""
         threshold = self._threshold(risk)
-        machine.keep_blocks()
         source = iter(photos)
         with ThreadPoolExecutor(cores()) as pool:
             # While the net works on one batch, the next one is being decoded.

@@ -22,6 +22,7 @@ from PIL import Image
 
 from pati.inference.classifier import Explanation
 from pati.runs.history import Epoch
+from pati.system.rounding import percent, whole_percent
 
 Tile = NDArray[np.uint8] | None  # (H, W, 3)
 
@@ -461,7 +462,7 @@ def sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
             answer = explanation.prediction
             mark = "" if answer.label == truth else f" ≠ {truth}"
             even = " (an even map)" if explanation.even else ""
-            told = f"{answer.label} {100 * answer.confidence:.0f} %{mark}{even}"
+            told = f"{answer.label} {whole_percent(answer.confidence)}{mark}{even}"
             write(left + width / 2, top + title - 8, told, fontsize=11, color=BLUE if answer.label == truth else ORANGE)
         for x, text in ((middle - 200, "0"), (middle + 200, "the map's highest value")):
             write(x, strip.stop + 18, text, fontsize=9)
@@ -506,7 +507,7 @@ def _explanation_page(explanation: Explanation, limit: int) -> bytes:
         axes.axis("off")
     ranked = sorted(explanation.prediction.probabilities.items(), key=lambda item: -item[1])[:limit][::-1]
     bars = panels[3].barh([name for name, _ in ranked], [value for _, value in ranked], color=BLUE)
-    panels[3].bar_label(bars, [f"{100 * value:.1f} %" for _, value in ranked], padding=3)
+    panels[3].bar_label(bars, [percent(value) for _, value in ranked], padding=3)
     panels[3].set_xlim(0, 1.25)
     panels[3].set_xticks([])
     panels[3].spines[:].set_visible(False)

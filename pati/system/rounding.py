@@ -23,6 +23,11 @@ def percent(share: float) -> str:
     return f"{hundredths(share)} %"
 
 
+def whole_percent(share: float) -> str:
+    """0.996 is "> 99 %"."""
+    return f"{''.join(careful(share, 100, 0))} %"
+
+
 def rate(share: float) -> str:
     """0.9996 is "> 0.999"."""
     return "".join(careful(share, 1, 3))

@@ -49,10 +49,10 @@ def duration(seconds: float) -> str:
     """Seconds as people say them: 45 s, 5 min, 2 h 10 min."""
     if seconds < 100:
         return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    if minutes < 100:
-        return f"{minutes:.1f} min".replace(".0 min", " min")
-    return f"{minutes // 60:.0f} h {minutes % 60:.0f} min"
+    if seconds < 5997:  # what is rounded to less than 100 minutes
+        return f"{seconds / 60:.1f} min".replace(".0 min", " min")
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1"}

@@ -278,8 +278,11 @@ def forward(
     images = augment(pixels, draws, recipe, preprocess, size)
     images, targets = mix(images, targets, draws, recipe, balanced.partners(targets))
 
-    torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout's masks
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"),
+    ):
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout's masks
         logits = net(images)
     logits = logits.float()
     loss = losses.loss(

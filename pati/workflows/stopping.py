@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import signal
 import threading
 from collections.abc import Callable, Iterator
 
 from pati import plugins
-from pati.errors import Interrupted, PatiError
+from pati.errors import Interrupted, of_system
 from pati.runs.run import Run
 
 
@@ -44,7 +43,4 @@ def resumable(run: Run) -> Iterator[None]:
     except Interrupted as stop:
         raise Interrupted(stop.message, hint) from None
     except OSError as error:
-        where = error.filename or run.folder
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        told = f"no room left on the disk: {where}" if full else f"{error.strerror or error}: {where}"
-        raise PatiError(told, f"mend that; what is done so far is kept. Then {hint}") from error
+        raise of_system(error, f"mend that; what is done so far is kept. Then {hint}") from error

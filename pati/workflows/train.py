@@ -15,6 +15,7 @@ import torch
 from pati import plugins
 from pati.data import loader
 from pati.data.loader import Samples
+from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
@@ -84,7 +85,7 @@ def train(
     source = open_data(data, recipe, columns, decisions)
     chosen, speed, outline = settled(source, recipe)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
-    run = Run.claim(out, source.name.split(".")[0])
+    run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
         run.begin(chosen, {"data": where, "columns": asdict(columns), "speed": round(speed, 1)} | plugins.state())
         if decisions is not None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pati import plugins
+from pati.data.sources.archives import stem
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
@@ -77,7 +78,7 @@ def tune(
         columns = dataclasses.replace(columns, group=recipe.group_by)
     source = find_source(data, columns)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
-    folder = out or Path("tune") / source.name.split(".")[0]
+    folder = out or Path("tune") / stem(source.name)
     asked = tuple(sorted(set(fields)))
     chosen_fields(asked, turned=source.turned, uneven=False)  # a wrong name is told before anything is read
     _require_time(recipe.budget, len(source.items))

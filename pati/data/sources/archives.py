@@ -62,6 +62,13 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def stem(name: str) -> str:
+    """A data set's name without what makes it an archive or a table: my.photos of my.photos.tar.gz."""
+    ends = sorted((*SUFFIXES, ".csv", ".tsv"), key=len, reverse=True)
+    end = next((end for end in ends if name.lower().endswith(end)), "")
+    return name[: len(name) - len(end)].strip(".") or "data"
+
+
 def unpacked(archive: Path, limits: ArchiveLimits = ArchiveLimits()) -> tuple[Path, dict[str, int]]:
     """Folder with a tar's files, and how many members were left out for which reason.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pati.data.decode import is_photo_name
+from pati.data.sources.archives import stem
 from pati.data.sources.source import SPLITS, Columns, Item, Source
 from pati.data.sources.storage import Folder, Place
 from pati.errors import PatiError
@@ -39,8 +40,7 @@ def table_in(place: Place, columns: Columns) -> Table | None:
 
 def table_beside(path: Path, columns: Columns) -> Table | None:
     """The CSV named like the folder or archive: photos.csv beside photos/ or photos.zip."""
-    stem = path.name if path.is_dir() else path.name.split(".")[0]
-    candidate = path.parent / f"{stem}.csv"
+    candidate = path.parent / f"{path.name if path.is_dir() else stem(path.name)}.csv"
     return read_table(Folder(path.parent), candidate.name, columns) if candidate.is_file() else None
 
 
