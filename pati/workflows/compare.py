@@ -7,7 +7,6 @@ each one right. It can't tell how much of a difference is the luck of a seed: th
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from pati import plugins
 from pati.errors import PatiError
 from pati.evaluation.intervals import RESAMPLES, bootstrapped, paired_interval, resampled, unpaired_interval
+from pati.evaluation.significance import fisher, holm, mcnemar
 from pati.inference.classifier import Classifier
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
@@ -169,49 +169,6 @@ def notes(document: dict[str, Any]) -> list[str]:
         found.append("photos of one group are alike: p and the intervals count photos, so they are too sure")
     found.append("this is about these trained nets; another seed may change it, and choosing by test scores flatters")
     return found
-
-
-# Statistics --------------------------------------------------------------------------
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """p of McNemar's test (1947, https://doi.org/10.1007/BF02295996), exact and two-sided.
-
-    Of the photos that one of two answers right and the other wrong, each is as likely to have as many if neither is
-    better: the smaller count is held against a binomial of one half.
-    """
-    count, fewer = only_first + only_second, min(only_first, only_second)
-    ways = total = 1
-    for drawn in range(fewer):
-        ways = ways * (count - drawn) // (drawn + 1)
-        total += ways
-    return min(1.0, 2 * total / (1 << count))
-
-
-def fisher(first: int, of_first: int, second: int, of_second: int) -> float:
-    """p of Fisher's exact test (1922, https://doi.org/10.2307/2340521) that two shares are the same, two-sided.
-
-    Sums the chances of all tables with these totals that are no likelier than the one found.
-    """
-    hits = first + second
-
-    def log_ways(count: int, chosen: int) -> float:
-        return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
-
-    lowest, highest = max(0, hits - of_second), min(hits, of_first)
-    whole = log_ways(of_first + of_second, hits)
-    chances = [log_ways(of_first, k) + log_ways(of_second, hits - k) - whole for k in range(lowest, highest + 1)]
-    found = chances[first - lowest] + 1e-7  # equal ones differ by rounding
-    return min(1.0, math.fsum(math.exp(chance) for chance in chances if chance <= found))
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """The values p corrected for their number: the smallest times how many, the next times one less, and so on."""
-    corrected, largest = [1.0] * len(values), 0.0
-    for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
-        corrected[index] = largest
-    return corrected
 
 
 # Pairs -------------------------------------------------------------------------------
