@@ -15,13 +15,15 @@ from pati.report.told import TURKISH, told
 
 PATI = Path(__file__).parent.parent / "pati"
 SOURCES = sorted(path.relative_to(PATI).as_posix() for path in (PATI / "data/sources").glob("*.py"))
-WORKFLOWS = [f"workflows/{name}.py" for name in ("prepare", "report", "score", "stopping", "train")]
+WORKFLOWS = [
+    f"workflows/{name}.py"
+    for name in ("clean", "compare", "prepare", "report", "reserve", "score", "stopping", "train")
+]
 # Whose mistakes the page can come to show.
 REACHED = [
-    "app/jobs.py", "app/work.py", "inference/classifier.py", "workflows/clean.py", "workflows/compare.py",
-    "data/audit/judge.py",
-    "data/audit/pool.py", "data/decisions.py", "data/manifest.py", "data/pack.py", *SOURCES,
-    "explain/cams.py", "system/files.py", "system/machine.py", *WORKFLOWS, "plugins.py", "runs/run.py",
+    "errors.py", "plugins.py", "app/jobs.py", "app/work.py", "data/audit/judge.py", "data/audit/pool.py",
+    "data/decisions.py", "data/manifest.py", "data/pack.py", *SOURCES, "explain/cams.py", "inference/classifier.py",
+    "inference/model_file.py", "runs/run.py", "system/files.py", "system/locks.py", "system/machine.py", *WORKFLOWS,
 ]  # fmt: skip
 # Said to users of the command line and of Python alone.
 ELSEWHERE = {

@@ -19,6 +19,11 @@ TURKISH = {
     "another process is working on {}": "{0} üzerinde başka bir işlem çalışıyor",
     "another training is being started": "başka bir eğitim başlatılıyor",
     "no room left on the disk: {}": "diskte yer kalmadı: {0}",
+    "{} can't be locked ({}): another process could work on it at the same time unseen": "{0} kilitlenemiyor ({1}): "
+    "aynı anda başka bir süreç de fark edilmeden üzerinde çalışabilir",
+    "use a folder on a local disk": "yerel bir diskte bir klasör kullanın",
+    "the recipe lacks {}": "tarifte eksik: {0}",
+    "the run is of an older pati: train it again": "koşu daha eski bir pati sürümünden: yeniden eğitin",
     "mend that; what is done so far is kept. Then {}": "bunu giderin; şimdiye kadar yapılanlar saklandı. Sonra: {0}",
     "go on with: {}": "şununla sürdürün: {0}",
     "go on with it: {}": "şununla sürdürün: {0}",
