@@ -8,8 +8,8 @@ from typing import Any
 
 from pati.recipe import Recipe
 from pati.workflows.check import check
-from tests.bad_files import FILES, KINDS
-from tests.test_bad_files import cost
+from tests.support.bad_files import FILES, KINDS
+from tests.support.costs import cost
 
 
 def bad_files() -> dict[str, Any]:

@@ -30,7 +30,7 @@ from pati.system import machine
 from pati.training import plan, speed
 from pati.training.augment import Draws, augment
 from pati.training.optim import Optimizers
-from tests.conftest import settled
+from tests.support.recipes import settled
 
 BATCH = 128
 SIZES, WIDTHS = (48, 64, 80, 96, 128, 160), (1.0, 1.5, 2.0)

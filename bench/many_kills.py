@@ -20,8 +20,9 @@ from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.training.loop import CHECKPOINT_SECONDS
 from pati.training.optim import Optimizers
-from tests.conftest import settled, write_shapes
-from tests.test_killed import weights
+from tests.support.kills import weights
+from tests.support.photos import write_shapes
+from tests.support.recipes import settled
 
 KILLS, CHAIN = 100, 5  # kills at least, and how many of them one run must bear
 OPTIONS = ("--epochs", "12", "--size", "48", "--set", "batch=32")

@@ -19,7 +19,7 @@ from pati.recipe import Recipe
 from pati.system import machine
 from pati.training import augment, balance, loop, plan, speed
 from pati.training.optim import Optimizers
-from tests.conftest import settled
+from tests.support.recipes import settled
 
 BATCHES = (16, 64, 128)
 STEPS = 15

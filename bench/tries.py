@@ -36,7 +36,7 @@ from pati.recipe import Recipe
 from pati.system import machine
 from pati.training import augment
 from pati.training.optim import Optimizers
-from tests.conftest import settled
+from tests.support.recipes import settled
 
 HELD_OUT = 3000
 HOUSE = "16p 32p 32 64p 64 128p 128"

@@ -49,7 +49,7 @@ def decode_one(data: bytes) -> None:
 
 
 def decode_seeds(folder: Path) -> None:
-    from tests.bad_files import FILES, KINDS
+    from tests.support.bad_files import FILES, KINDS
 
     for name, kind in KINDS.items():
         here = folder / "work" / "data" / name

@@ -30,9 +30,9 @@ from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.workflows import clean
 from pati.workflows.train import train
-from tests.conftest import draw, jpeg, write_shapes
-from tests.test_cli import pati as command
-from tests.test_pages import CHROMIUM, QUIET
+from tests.support.browser import CHROMIUM, QUIET
+from tests.support.commands import pati as command
+from tests.support.photos import draw, jpeg, write_shapes
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

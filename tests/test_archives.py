@@ -30,7 +30,7 @@ from pati.data.sources.storage import Place, read_index
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.workflows.check import check
-from tests.conftest import draw, jpeg
+from tests.support.photos import draw, jpeg
 
 NAMES = {
     "parent": "../escaped.jpg",

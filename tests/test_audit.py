@@ -23,7 +23,7 @@ from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.workflows import check as workflow
 from pati.workflows.train import train
-from tests.conftest import draw, jpeg, write_shapes
+from tests.support.photos import draw, jpeg, write_shapes
 
 
 def dirty(folder: Path) -> Path:

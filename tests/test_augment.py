@@ -18,7 +18,7 @@ from pati.data.preprocess import Preprocess
 from pati.recipe import Recipe
 from pati.training import augment as augment_module
 from pati.training.augment import MOST, OPERATIONS, Draws, augment, augmentations
-from tests.conftest import draw
+from tests.support.photos import draw
 
 NOTHING = Recipe(flip=0, rotate=0, crop=1, brightness=0, contrast=0, saturation=0, hue=0)
 PLAIN = Preprocess(size=32, mean=(0, 0, 0), std=(1, 1, 1))

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from PIL import Image, ImageOps
 
 from pati.cli.inputs import expand
 from pati.data import decode
-from pati.data.audit import pool
 from pati.data.audit.pool import read_all
 from pati.data.manifest import Manifest
 from pati.data.sources.source import Columns
@@ -25,8 +23,9 @@ from pati.inference.classifier import Classifier, Prediction
 from pati.recipe import Recipe
 from pati.workflows.check import check
 from pati.workflows.prepare import open_data
-from tests.bad_files import FILES, KINDS, jpeg
-from tests.conftest import write_shapes
+from tests.support.bad_files import FILES, KINDS, jpeg
+from tests.support.costs import cost
+from tests.support.photos import write_shapes
 
 SECONDS, MEMORY = 2.0, 512_000_000  # that a file may take; the bench measures them with nothing else going on
 
@@ -88,25 +87,6 @@ def test_every_kind_is_judged_in_bounded_time_and_memory(name: str, tmp_path: Pa
     slowest, memory = cost(name, tmp_path)
     assert slowest < 5 * SECONDS  # machines under load are slow; hangs are slower
     assert memory < MEMORY
-
-
-def cost(name: str, base: Path) -> tuple[float, int]:
-    """Seconds of the slowest file of a kind, and the highest memory of the process that decoded them."""
-    folder = base / "data" / name
-    folder.mkdir(parents=True)
-    process = pool._Process(base / "data", None)
-    try:
-        slowest = 0.0
-        for number in range(FILES):
-            path = KINDS[name].write(folder, number)
-            started = time.monotonic()
-            process.look([(0, os.path.relpath(path, base / "data"))])
-            slowest = max(slowest, time.monotonic() - started)
-        status = Path(f"/proc/{process._process.pid}/status")
-        peak = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        return slowest, int(peak[0].split()[1]) * 1024
-    finally:
-        process.close()
 
 
 # Kept files have the right pixels, by an independent way to them ----------------------------------

@@ -21,8 +21,8 @@ from pati.events import StepDone, TrainingEvent
 from pati.recipe import Recipe, field_named
 from pati.runs.history import Evenness
 from pati.training import balance, loop, plan
-from tests.conftest import settled
-from tests.test_training import TRAINING, VALIDATION
+from tests.support.recipes import settled
+from tests.support.trainings import TRAINING, VALIDATION
 
 CPU = torch.device("cpu")
 METHODS = tuple(name for name in field_named("balance").metadata["among"] if name != "auto")

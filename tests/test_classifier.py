@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import math
@@ -25,7 +24,8 @@ from PIL import Image
 import pati
 from pati.errors import PatiError
 from pati.system import machine
-from tests.conftest import draw, jpeg
+from tests.support.model_files import edited, parts, signed
+from tests.support.photos import draw, jpeg
 
 
 def probabilities(prediction: pati.Prediction) -> np.ndarray:
@@ -190,17 +190,6 @@ def test_explanations(trained: Path, photo: Path) -> None:
             classifier.explain(photo, stage=stage)
 
 
-def edited(source: Path, target: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> Path:
-    """A copy of a model file with header document and tensors changed."""
-    data = source.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    document = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["pati"])
-    tensors = safetensors.torch.load(data)
-    change(document, tensors)
-    target.write_bytes(safetensors.torch.save(tensors, {"pati": json.dumps(document)}))
-    return target
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -285,20 +274,6 @@ def test_missing_and_cut_models(trained: Path, tmp_path: Path) -> None:
         (tmp_path / "m.safetensors").write_bytes(wrong)
         with pytest.raises(PatiError, match="it is not whole"):
             pati.load(tmp_path / "m.safetensors")
-
-
-def signed(header: dict[str, Any], tensors: bytes, checksum: str = "") -> bytes:
-    """A model file with the checksum that fits it, however it lies; a `checksum` that is none stays."""
-    header["__metadata__"]["sha256"] = checksum if "\ud800" in checksum else "0" * 64
-    text = json.dumps(header, separators=(",", ":")).encode()
-    data = struct.pack("<Q", len(text)) + text + tensors
-    return data.replace(b"0" * 64, hashlib.sha256(data).hexdigest().encode(), 1)
-
-
-def parts(model: Path) -> tuple[dict[str, Any], bytes]:
-    data = model.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
 def overlap(header: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ from pati.workflows.check import check
 from pati.workflows.out_of_fold import CrossFit
 from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.train import train
-from tests.conftest import draw, jpeg, write_shapes
+from tests.support.photos import draw, jpeg, write_shapes
 
 RECIPE = Recipe(epochs=15, size=32, growth=(1.0,), width=0.5, split_seed=1)
 FLIPPED = ("square/c1.jpg", "square/c2.jpg", "square/c3.jpg", "square/c4.jpg")

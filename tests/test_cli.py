@@ -15,20 +15,10 @@ from pathlib import Path
 import pytest
 
 from pati.cli import catalogue
-from tests.conftest import draw, jpeg, write_shapes
+from tests.support.commands import pati
+from tests.support.photos import draw, jpeg, write_shapes
 
 QUICK = ["--epochs", "1", "--size", "32", "--set", "growth=1", "width=0.25"]
-
-
-def pati(*arguments: object, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pati", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=300,
-    )
 
 
 def test_help_of_every_verb() -> None:

@@ -34,7 +34,7 @@ from pati.recipe import Recipe
 from pati.workflows import compare
 from pati.workflows.compare import macro_f1_interval
 from pati.workflows.train import train
-from tests.conftest import write_shapes
+from tests.support.photos import write_shapes
 
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
 

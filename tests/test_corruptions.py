@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pati.evaluation.corruptions import CORRUPTIONS, corrupted
-from tests.conftest import draw
+from tests.support.photos import draw
 
 PHOTOS = np.stack([np.asarray(draw(shape, number, 64)) for shape in ("circle", "square") for number in range(4)])
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pati.data import decode
 from pati.data.decode import Unreadable
-from tests.conftest import draw, jpeg
+from tests.support.photos import draw, jpeg
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pati.data.audit import duplicates
-from tests.conftest import jpeg
+from tests.support.photos import jpeg
 
 Change = Callable[[Image.Image, random.Random], Image.Image]
 

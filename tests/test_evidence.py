@@ -19,7 +19,7 @@ from pati.errors import PatiError
 from pati.explain import localise
 from pati.explain.cams import explainers
 from pati.workflows import explanation_tests
-from tests.conftest import SHAPES, write_shapes
+from tests.support.photos import SHAPES, write_shapes
 
 SIDE = 48
 

@@ -20,7 +20,7 @@ from pati import models
 from pati.errors import PatiError
 from pati.explain import checks
 from pati.explain.cams import explainers
-from tests.conftest import draw
+from tests.support.photos import draw
 
 
 class Corner(nn.Module):

@@ -20,7 +20,7 @@ from pati.data.sources.find import find_source
 from pati.data.sources.known_sets import locate
 from pati.errors import PatiError
 from pati.system import locks
-from tests.conftest import draw, jpeg
+from tests.support.photos import draw, jpeg
 
 
 def archive() -> bytes:

@@ -14,7 +14,7 @@ from pati.data.preprocess import Preprocess
 from pati.inference.classifier import Explanation, Prediction
 from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
-from tests.test_pages import contrast
+from tests.support.browser import contrast
 
 EPOCHS = [
     {

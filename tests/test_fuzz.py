@@ -19,8 +19,8 @@ from pati.data import decode
 from pati.data.manifest import Entry, Manifest, class_order, join, with_split
 from pati.errors import PatiError
 from pati.recipe import Recipe
-from tests.bad_files import FILES, KINDS
-from tests.test_classifier import parts, signed
+from tests.support.bad_files import FILES, KINDS
+from tests.support.model_files import parts, signed
 
 # The same inputs every time: new ones are for `make fuzz`.
 MANY = settings(max_examples=1500, derandomize=True, suppress_health_check=list(HealthCheck))

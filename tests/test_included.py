@@ -13,8 +13,8 @@ from pati.data.sources import storage
 from pati.models import included
 from pati.recipe import Recipe
 from pati.workflows.check import check
-from tests.conftest import jpeg
-from tests.test_cli import pati as run
+from tests.support.commands import pati as run
+from tests.support.photos import jpeg
 
 
 def test_it_is_small_and_names_no_place_of_ours() -> None:

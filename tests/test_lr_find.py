@@ -13,8 +13,8 @@ from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
 from pati.recipe import Recipe, field_named
 from pati.training import lr_find
-from tests.conftest import settled
-from tests.test_training import TRAINING
+from tests.support.recipes import settled
+from tests.support.trainings import TRAINING
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,7 @@ from pati.inference import classifier
 from pati.models import blocks, counting
 from pati.recipe import Recipe, presets
 from pati.training.optim import Optimizers
-from tests.conftest import settled
+from tests.support.recipes import settled
 
 NAMES = list(models.models)
 SMALLEST = (

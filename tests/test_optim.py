@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pati import models
 from pati.recipe import Recipe, field_named
 from pati.training.optim import SGD, Adam, Muon, Optimizers, one_cycle, orthogonalised, schedules
-from tests.conftest import settled
+from tests.support.recipes import settled
 
 
 @pytest.mark.parametrize("shape", [(16, 144), (144, 16), (32, 32)])
@@ -302,7 +302,7 @@ def test_no_optimiser_imports_pytorchs_compiler() -> None:
 import sys, torch
 from pati import optim
 from pati.recipe import Recipe, field_named
-from tests.conftest import settled
+from tests.support.recipes import settled
 for name in field_named("optimizer").metadata["among"]:
     made = optim.Optimizers(torch.nn.Conv2d(3, 4, 3), settled(Recipe(optimizer=name)))
     made.restore(made.state())

@@ -20,12 +20,11 @@ from pati.report.words import LANGUAGES, WORDS
 from pati.workflows import clean
 from pati.workflows.report import report_again
 from pati.workflows.score import outside, score
+from tests.support.browser import CHROMIUM, QUIET, contrast
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PHONE, DESKTOP = 390, 1100  # px wide
 CSS = Path(writer.__file__).parent / "templates" / "base.html.jinja"
 
@@ -262,15 +261,3 @@ def test_colours_are_told_apart() -> None:
         for text in ("ink", "soft", "accent", "bad"):
             for behind in ("page", "box"):
                 assert contrast(theme[text], theme[behind]) >= 4.5, (text, behind, theme)
-
-
-def contrast(one: str, other: str) -> float:
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-def luminance(colour: str) -> float:
-    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
-    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

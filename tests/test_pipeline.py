@@ -39,7 +39,7 @@ from pati.workflows.prepare import prepare
 from pati.workflows.report import report_again
 from pati.workflows.score import score
 from pati.workflows.train import resume, train
-from tests.conftest import draw, jpeg, write_shapes
+from tests.support.photos import draw, jpeg, write_shapes
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
 

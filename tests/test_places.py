@@ -19,7 +19,7 @@ from pati.system.files import cache_folder
 from pati.workflows.check import check
 from pati.workflows.score import score
 from pati.workflows.train import train
-from tests.conftest import draw, jpeg
+from tests.support.photos import draw, jpeg
 
 SMALL = Recipe(epochs=1, size=32, width=0.25, batch=16)
 

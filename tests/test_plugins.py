@@ -36,9 +36,10 @@ from pati.terminal.tables import show_result
 from pati.training.augment import Draws, augment, augmentations
 from pati.workflows import augmentation_preview, explanation_tests
 from pati.workflows.train import resume, train
-from tests.conftest import draw, settled
-from tests.test_classifier import edited
-from tests.test_killed import weights
+from tests.support.kills import weights
+from tests.support.model_files import edited
+from tests.support.photos import draw
+from tests.support.recipes import settled
 
 ROOT = Path(__file__).parent.parent
 (DOCUMENTED,) = re.findall(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pati.data.preprocess import Preprocess, shrunk
 from pati.errors import PatiError
-from tests.conftest import draw, jpeg
+from tests.support.photos import draw, jpeg
 
 
 def test_same_pixels_from_path_bytes_pillow_and_array(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from pati.report.words import WORDS
 from pati.workflows.report import report_again
 from pati.workflows.score import outside
 from pati.workflows.train import train
-from tests.conftest import SHAPES, write_shapes
+from tests.support.photos import SHAPES, write_shapes
 
 EN = WORDS["en"]
 

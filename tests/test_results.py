@@ -33,7 +33,7 @@ from pati.workflows import measure
 from pati.workflows.report import report_again
 from pati.workflows.score import outside, score
 from pati.workflows.train import train
-from tests.conftest import write_shapes
+from tests.support.photos import write_shapes
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from pati.recipe import Recipe, field_named
 from pati.report import figures
 from pati.training.augment import augmentations
 from pati.workflows import augmentation_preview
-from tests.conftest import draw, settled, write_shapes
+from tests.support.photos import draw, write_shapes
+from tests.support.recipes import settled
 
 NOTHING = Recipe(flip=0, rotate=0, crop=1, brightness=0, size=32)
 PHOTO, OTHER = (torch.tensor(np.asarray(draw(shape, 1, 32))) for shape in ("circle", "square"))

@@ -13,7 +13,7 @@ from scipy.ndimage import laplace
 
 from pati.evaluation import slices
 from pati.evaluation.intervals import unpaired_interval, wilson
-from tests.conftest import draw
+from tests.support.photos import draw
 
 PHOTOS = np.stack([np.asarray(draw("circle", number, 64)) for number in range(3)])
 

@@ -15,7 +15,7 @@ from pati.data.sources.find import find_source
 from pati.data.sources.paths import open_path
 from pati.data.sources.source import SPLITS, Columns, Source, natural
 from pati.errors import PatiError
-from tests.conftest import draw, jpeg, write_shapes
+from tests.support.photos import draw, jpeg, write_shapes
 
 
 def labels(source: Source) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pati.errors import PatiError
 from pati.inference.classifier import Classifier
 from pati.system import machine
 from pati.training import speed
-from tests.conftest import draw, jpeg
+from tests.support.photos import draw, jpeg
 
 CPU = torch.device("cpu")
 

@@ -20,8 +20,8 @@ from pati.runs.run import Run
 from pati.system import locks
 from pati.training import loop as loop
 from pati.workflows.train import resume, train
-from tests.conftest import write_shapes
-from tests.test_killed import OPTIONS, command, epochs_done, start, weights
+from tests.support.kills import OPTIONS, command, epochs_done, start, weights
+from tests.support.photos import write_shapes
 
 LONG = ("--epochs", "60", *OPTIONS[2:])
 
@@ -96,7 +96,7 @@ def test_a_stop_in_training_keeps_a_checkpoint_and_a_second_one_ends_at_once(
 
 def test_a_stop_while_validating_is_heard_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large validation split takes longer than the ten seconds in which a stop must work."""
-    from tests.test_training import RECIPE, run, same
+    from tests.support.trainings import RECIPE, run, same
 
     whole, _ = run(tmp_path / "whole")
     asked = False

@@ -19,7 +19,7 @@ from pati.terminal.console import duration
 from pati.terminal.progress import Watch
 from pati.terminal.tables import show_scores
 from pati.training.plan import Outline
-from tests.conftest import settled
+from tests.support.recipes import settled
 
 
 def shown(**more: Any) -> str:

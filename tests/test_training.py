@@ -16,62 +16,14 @@ from pati.data.loader import Samples, order
 from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.metrics import macro_f1
-from pati.events import EpochDone, StepDone, TrainingBegan, TrainingEvent
+from pati.events import EpochDone, StepDone, TrainingBegan
 from pati.inference.forward import logits_of
-from pati.recipe import Recipe
 from pati.runs import checkpoint
-from pati.runs.history import Epoch
 from pati.system.threads import Threads
 from pati.training import loop as loop
 from pati.training import plan
-from pati.training.budget import Budget, Pace
-from tests.conftest import SHAPES, draw, settled
-
-CPU = torch.device("cpu")
-RECIPE = settled(Recipe(model="scratch", epochs=4, size=32, batch=16, rotate=10, dropout=0.3, width=0.25, hue=0.1))
-
-
-def samples(first: int, per_class: int) -> Samples:
-    pictures = [np.asarray(draw(shape, n, 32)) for n in range(first, first + per_class) for shape in SHAPES]
-    labels = torch.arange(len(pictures)) % 3
-    return Samples(
-        torch.tensor(np.stack(pictures)), torch.arange(len(pictures)), torch.nn.functional.one_hot(labels, 3).float()
-    )
-
-
-TRAINING, VALIDATION = samples(0, 20), samples(100, 5)
-
-
-def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None, seconds: float | None = None,
-        threads: Threads | None = None, preprocess: Preprocess = Preprocess(size=32)) -> Any:  # fmt: skip
-    options = models.Options(width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=32)
-    net = models.build(recipe.model, 3, options, seed=recipe.seed)
-    steps = 0
-    told: list[TrainingEvent] = []
-
-    def log(event: TrainingEvent) -> None:
-        nonlocal steps
-        steps += isinstance(event, StepDone)
-        told.append(event)
-
-    paced = plan.Plan(
-        batch=16, sizes=(max(16, net.minimum_size), 32), costs=(0.25, 1.0), validated=15, epochs=recipe.epochs,
-        budget=None if seconds is None else Budget(seconds, validated=15),
-    )  # fmt: skip
-    loop.train(
-        net, TRAINING, VALIDATION, preprocess, recipe, paced, folder,
-        owner="test", device=CPU, threads=threads, log=log,
-        stopped=lambda: stop_after is not None and steps >= stop_after,
-    )  # fmt: skip
-    return net.state_dict(), told
-
-
-def epochs(told: list[TrainingEvent]) -> list[Epoch]:
-    return [event.epoch for event in told if isinstance(event, EpochDone)]
-
-
-def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[name], two[name]) for name in one)
+from pati.training.budget import Pace
+from tests.support.trainings import CPU, RECIPE, TRAINING, VALIDATION, epochs, run, same
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 6, 11])
@@ -163,11 +115,11 @@ def test_averaged_weights_are_the_final_ones(tmp_path: Path) -> None:
     assert not same(plain, averaged)
     tensors, _, _ = checkpoint.newest(tmp_path / "b", owner="test")
     net = models.build(RECIPE.model or "", 3, models.Options(width=0.25, dropout=0.3, size=32))
-    for weights, epochs in ((plain, rows), (averaged, averaged_rows)):  # what an epoch says is of what will be kept
+    for weights, told in ((plain, rows), (averaged, averaged_rows)):  # what an epoch says is of what will be kept
         net.load_state_dict(weights)
         outputs = logits_of(net, VALIDATION, Preprocess(size=32), device=CPU, size=32)
         assert torch.nn.functional.cross_entropy(outputs, VALIDATION.targets).item() == pytest.approx(
-            epochs[-1]["validation_loss"], rel=1e-5
+            epochs(told)[-1].validation_loss, rel=1e-5
         )
     assert same(averaged, loop._part(tensors, "average"))
     assert same(plain, loop._part(tensors, "net"))  # averaging watches, it doesn't steer

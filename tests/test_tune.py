@@ -47,7 +47,8 @@ from pati.workflows.tune_study import (
     searchable,
     space,
 )
-from tests.conftest import settled, write_shapes
+from tests.support.photos import write_shapes
+from tests.support.recipes import settled
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, batch=16)
 OPTIONS = (

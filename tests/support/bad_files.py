@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.conftest import SHAPES, draw
+from tests.support.photos import SHAPES, draw
 
 FILES = 5
 

@@ -1,0 +1,1 @@
+"""What several tests use: drawn photos, commands, trainings, damage, a browser."""
