@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from pati.cli import catalogue
-from tests.support.commands import pati
+from tests.support.commands import pati, pati_process
 from tests.support.photos import draw, jpeg, write_shapes
 
 QUICK = ["--epochs", "1", "--size", "32", "--set", "growth=1", "width=0.25"]
 
 
 def test_help_of_every_verb() -> None:
-    top = pati("--help")
+    top = pati_process("--help")
     assert top.returncode == 0
     for verb in (
         "fetch",
@@ -96,6 +96,13 @@ def test_mistakes_get_an_exit_code_and_words(arguments: list[str], code: int, to
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(("arguments", "code"), [(["train", "/nowhere"], 1), (["nonsense"], 2)])
+def test_a_process_ends_with_the_same_code(arguments: list[str], code: int, tmp_path: Path) -> None:
+    done = pati_process(*arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("what", ["models", "augmentations", "metrics", "explainers", "datasets", "presets", "fields"])
 def test_list(what: str) -> None:
     rows = json.loads(pati("list", what, "--json").stdout)
@@ -167,7 +174,7 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
         assert (done.returncode == 0) == bool(share)
 
     listed = f"{shapes}/circle/1.jpg\n{shapes}/square/2.jpg\n"
-    done = pati("predict", tmp_path / "run" / "model.safetensors", "-", "--format", "json", stdin=listed)
+    done = pati_process("predict", tmp_path / "run" / "model.safetensors", "-", "--format", "json", stdin=listed)
     assert [row["path"] for row in json.loads(done.stdout)] == listed.split()
     assert pati("predict", tmp_path / "run", f"{shapes}/*/1*.jpg").stdout.count("\n") == 33
 
@@ -189,6 +196,9 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "empty" in done.stderr
     assert pati("explain", tmp_path / "run", bad).returncode == 1
+    done = pati("explain", tmp_path / "run", shapes / "square", "--out", tmp_path / "all")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "all").iterdir())) == 30
 
     done = pati("eval", tmp_path / "run", "--split", "validation", "--json")
     assert "accuracy" in json.loads(done.stdout)
@@ -257,6 +267,6 @@ def test_file_names_that_are_no_text(trained: Path, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"\xff.jpg")
     odd.write_bytes(jpeg(draw("circle", 1)))
     for shape in ("table", "json", "csv"):
-        done = pati("predict", trained, tmp_path, "--format", shape)
+        done = pati_process("predict", trained, tmp_path, "--format", shape)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("\n") == (2 if shape == "csv" else 1)

@@ -13,7 +13,7 @@ from pati.data.sources import storage
 from pati.models import included
 from pati.recipe import Recipe
 from pati.workflows.check import check
-from tests.support.commands import pati as run
+from tests.support.commands import pati_process as run
 from tests.support.photos import jpeg
 
 
