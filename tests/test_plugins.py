@@ -21,6 +21,7 @@ import torch
 
 import pati
 from pati import plugins
+from pati.app.results_page import _row
 from pati.cli import catalogue
 from pati.cli.entry import plugins_first
 from pati.data.preprocess import Preprocess
@@ -32,9 +33,11 @@ from pati.models import Options, build, models
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
 from pati.runs.run import Run
-from pati.terminal.tables import show_result
+from pati.terminal.console import console
+from pati.terminal.tables import show_comparison, show_result
 from pati.training.augment import Draws, augment, augmentations
 from pati.workflows import augmentation_preview, explanation_tests
+from pati.workflows.compare import compare
 from pati.workflows.train import resume, train
 from tests.support.kills import weights
 from tests.support.model_files import edited
@@ -440,6 +443,24 @@ def test_a_metric_without_a_number_is_left_open(trained: Path, tmp_path: Path) -
     assert made.metrics["test"]["mine"] is None
     assert json.loads(made.run.metrics.read_text())["test"]["mine"] is None
     assert pati.load(made.run.folder).facts["metrics"]["mine"] is None
+
+
+def test_a_metric_is_seen_wherever_scores_are(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded(tmp_path / "mine.py", "metrics", "return 0.43215")
+    recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
+    runs = [train(trained.parent / "shapes", recipe, out=tmp_path / name).run for name in ("one", "two")]
+    show_result(runs[0], runs[0].read_metrics())
+    assert "mine 0.4321" in capsys.readouterr().out
+    show_comparison(compare([run.folder for run in runs]), console(stderr=False))
+    assert capsys.readouterr().out.count("0.4321") == 2
+    assert "<small>mine</small><b>0.4321" in runs[0].report.read_text(encoding="utf-8")
+    assert "| mine | 0.4321 |" in runs[0].card.read_text(encoding="utf-8")
+    assert _row(runs[0])[1] == {"mine": 0.43215}
+    remove_all()  # what was measured is told without the plugin, too
+    show_result(runs[0], runs[0].read_metrics())
+    assert "mine 0.4321" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

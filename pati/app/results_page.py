@@ -9,6 +9,7 @@ from pati.app import gallery, parts
 from pati.app.gallery import Tested, tested
 from pati.app.parts import number, percent, percent_sign, plain, say_photo, settings, t
 from pati.errors import PatiError
+from pati.evaluation.metrics import further
 from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.workflows import compare
@@ -44,23 +45,28 @@ def page() -> None:
 def _table(runs: dict[str, Run]) -> dict[str, Run]:
     """Shows a row for each run, and an error for one whose scores are damaged; returns the others."""
     head = [t(key) for key in ("run", "test_accuracy", "interval", "macro_f1", "photos", "minutes", "net", "size")]
-    rows = {}
+    rows, others = {}, {}
     for name, run in runs.items():
         try:
-            rows[name] = _row(run)
+            rows[name], others[name] = _row(run)
         except PatiError as error:
             parts.show_error(error)
+    more = list(dict.fromkeys(metric for values in others.values() for metric in values))  # a plugin's, say
+    for name, values in others.items():
+        found = (values.get(metric) for metric in more)
+        rows[name] += ["–" if value is None else number(value, 4) for value in found]
     if rows:
-        parts.table(head, list(rows.values()), numbers=(1, 2, 3, 4, 5, 7))
+        numbers = (1, 2, 3, 4, 5, 7, *range(len(head), len(head) + len(more)))
+        parts.table([*head, *more], list(rows.values()), numbers=numbers)
     return {name: runs[name] for name in rows}
 
 
-def _row(run: Run) -> list[object]:
+def _row(run: Run) -> tuple[list[object], dict[str, float | None]]:
     document, recipe = run.read_metrics(), Recipe.read(run.recipe)
     with run.reading_scores():
         scores = document["test"]
         low, high = (percent(share) for share in scores["accuracy_interval"])
-        return [
+        row = [
             run.folder.name,
             percent_sign(scores["accuracy"]),
             f"{low}–{high}",
@@ -70,6 +76,7 @@ def _row(run: Run) -> list[object]:
             recipe.model,
             recipe.size,
         ]
+        return row, further(scores)
 
 
 def _comparison(runs: list[Run]) -> None:

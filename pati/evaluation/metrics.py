@@ -7,7 +7,7 @@ files, nets or splits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -79,6 +79,15 @@ def _number(name: str, value: object) -> float:
         raise PatiError(f"the metric {name!r} gives a {type(value).__name__}", "expected a number") from None
 
 
+OWN_PLACE = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")  # metrics that are shown with their intervals
+
+
+def further(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    """The other metrics in a document of `summary`, such as a plugin's, by their names as people read them."""
+    names = scores.get("metrics", [name for name in metrics if name in scores])
+    return {name.replace("_", " "): scores[name] for name in names if name not in OWN_PLACE}
+
+
 def require_sound(classes: int) -> None:
     """Raise `PatiError` for a metric, of a plugin, that fails on answers for so many classes."""
     logits = torch.randn(2 * classes, classes, generator=torch.Generator().manual_seed(0))
@@ -104,6 +113,7 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]
         }
     return {
         "photos": len(labels),
+        "metrics": list(scores),
         **{name: score if math.isfinite(score) else None for name, score in scores.items()},
         "accuracy_interval": list(wilson(hits, len(labels))),
         **{f"{name}_interval": intervals[name].tolist() for name in ("macro_f1", "balanced_accuracy")},

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
+from pati.evaluation.metrics import further
 from pati.inference.classifier import Explanation
 from pati.recipe import Recipe
 from pati.report import figures
@@ -215,6 +216,7 @@ def _answers(
     mistakes = _mistakes(scores["confusion"], classes)
     return {
         "scores": scores,
+        "further": further(scores),
         "analysis": analysis,
         "mistakes": mistakes[:MOST_LISTED],
         "rarer": len(mistakes[MOST_LISTED:]),
@@ -269,6 +271,7 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any]
         balance=document["balance"],
         dependent=manifest.dependent("test"),
         test=document["test"],
+        further=further(document["test"]),
         worst=min(
             (row for row in document["test"]["per_class"] if row["recall"] is not None),
             key=lambda row: float(row["recall"]),

@@ -15,6 +15,7 @@ from pati import plugins
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
+from pati.evaluation.metrics import further
 from pati.runs.run import Run
 from pati.system.files import printable
 from pati.system.rounding import hundredths, percent, rate
@@ -142,6 +143,14 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
         screen.print(f"{macro}, {balanced}, {accuracy}", soft_wrap=True)
     else:
         screen.print(f"{accuracy}, {macro}", soft_wrap=True)
+    more = [f"{name} {_value(value)}" for name, value in further(document).items()]
+    if more:
+        screen.print(", ".join(more), markup=False, soft_wrap=True)
+
+
+def _value(value: float | None) -> str:
+    """A metric whose scale is not known."""
+    return "–" if value is None else f"{value:.4g}"
 
 
 def show_outside(document: dict[str, Any]) -> None:
@@ -233,6 +242,7 @@ def _comparison_cells(row: dict[str, Any], *, by_class: bool) -> list[tuple[str,
         ("model", row["model"]),
         *(alike + accuracy if by_class else accuracy + alike),
         ("log loss", f"{row['log_loss']:.3f}"),
+        *((name, _value(value)) for name, value in row["further"].items()),
         ("test photos", str(row["photos"])),
         ("size px", str(row["size"])),
         ("parameters", _thousands(row["parameters"])),

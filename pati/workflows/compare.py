@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pati import plugins
 from pati.errors import PatiError
 from pati.evaluation.intervals import RESAMPLES, bootstrapped, paired_interval, resampled, unpaired_interval
+from pati.evaluation.metrics import further
 from pati.evaluation.significance import fisher, holm, mcnemar
 from pati.inference.classifier import Classifier
 from pati.models.counting import cost_of
@@ -142,6 +143,7 @@ def _row(run: Run, made: Classifier, document: dict[str, Any]) -> dict[str, Any]
         "macro_f1_interval": intervals["macro_f1"].tolist(),
         "balanced_accuracy": test["balanced_accuracy"],
         "log_loss": test["log_loss"],
+        "further": further(test),
         "photos": test["photos"],
         "group_by": recipe.group_by,
         "parameters": parameters,
