@@ -1,0 +1,72 @@
+"""What an older pati made is read, resumed and reported."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import pati
+from pati.data.preprocess import Preprocess
+from pati.events import TrainingBegan
+from pati.recipe import SettledRecipe
+from pati.runs.history import epochs
+from pati.runs.run import Run, RunStage
+from pati.workflows import compare, tune
+from pati.workflows.report import report_again
+from pati.workflows.score import score
+from pati.workflows.train import resume
+
+MADE = Path(__file__).parent / "older" / "57cc724.zip"
+PLACE = "/tmp/old/made"  # where it lay
+
+
+@pytest.fixture
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    with zipfile.ZipFile(MADE) as archive:
+        archive.extractall(tmp_path)
+    for path in (*tmp_path.glob("*/*.json"), *tmp_path.glob("*/*.jsonl")):
+        path.write_text(path.read_text(encoding="utf-8").replace(PLACE, str(tmp_path)), encoding="utf-8")
+    monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_a_model_answers_as_it_did(older: Path) -> None:
+    made = pati.load(older / "run")
+    found = [made.predict(older / "photos" / shape / "3.jpg") for shape in made.classes]
+    assert all(sum(one.probabilities.values()) == pytest.approx(1) for one in found)
+    kept = Run.open(older / "run").read_metrics()
+    assert made.facts["metrics"]["accuracy"] == kept["test"]["accuracy"]
+    assert isinstance(made.preprocess, Preprocess)
+
+
+def test_a_finished_run_is_read_and_reported(older: Path) -> None:
+    before = Run.open(older / "run").read_metrics()
+    result = resume(older / "run")
+    assert result.metrics == before
+    run, document = report_again(older / "run")
+    assert run.report.stat().st_size > 100_000
+    assert document["test"]["accuracy"] == before["test"]["accuracy"]
+    assert [epoch.epoch for epoch in epochs(run)] == [1, 2, 3]
+    assert score(run.folder, split="validation")["accuracy"] == pytest.approx(before["validation"]["accuracy"])
+
+
+def test_a_stopped_run_goes_on_to_where_the_other_came(older: Path) -> None:
+    stopped = Run.open(older / "stopped")
+    assert stopped.stage is RunStage.TRAINING
+    told: list[object] = []
+    result = resume(stopped.folder, listen=told.append)
+    assert [event.step for event in told if isinstance(event, TrainingBegan)] == [4]
+    assert result.metrics["epochs"] == 3
+    other = Run.open(older / "run").read_metrics()["test"]
+    assert result.metrics["test"]["accuracy"] == pytest.approx(other["accuracy"], abs=0.2)  # machines differ in bits
+    assert SettledRecipe.read(result.run.recipe) == SettledRecipe.read(older / "run" / "recipe.json")
+    found = compare.compare([older / "run", older / "stopped"])
+    assert len(found["pairs"]) == 1
+
+
+def test_a_search_goes_on(older: Path) -> None:
+    found = tune.resume(older / "search", trials=3, listen=lambda event: None)
+    assert len(found["trials"]) == 3
+    assert found["best"]["value"] is not None
