@@ -234,7 +234,7 @@ class Recipe:
     seed: int = _choice(0, "seed of weights, order and augmentation", low=0, high=2**31)
 
     def __post_init__(self) -> None:
-        wanted = _types(type(self))
+        wanted = _types(type(self).__name__)
         for item in dataclasses.fields(self):
             value = _convert(item, wanted[item.name], getattr(self, item.name))
             object.__setattr__(self, item.name, value)
@@ -344,8 +344,8 @@ def _parse(text: str) -> Any:
 
 
 @functools.cache  # working them out takes a hundred times longer than all else about a recipe
-def _types(kind: type[Recipe]) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _types(kind: str) -> dict[str, Any]:
+    return typing.get_type_hints(globals()[kind])
 
 
 def _convert(item: dataclasses.Field[Any], wanted: Any, value: Any) -> Any:

@@ -6,7 +6,7 @@ resumable. Heavy imports happen inside the verbs, so that `pati --help` answers 
 
 # ruff: noqa: A004, F401  (importing a verb adds it to the program)
 
-from pati.cli.start import STARTED  # first of all
+from pati.cli.start import STARTED as STARTED  # first of all
 
 # isort: split
 from pati.cli import (
@@ -25,4 +25,5 @@ from pati.cli import (
     train,
     tune,
 )
-from pati.cli.entry import main, program
+from pati.cli.entry import main as main
+from pati.cli.entry import program as program

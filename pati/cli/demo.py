@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pati.cli import STARTED
+from pati.cli.start import STARTED
 from pati.data.sources.fetch import fetch
 from pati.data.sources.known_sets import locate
 from pati.errors import Interrupted, PatiError
