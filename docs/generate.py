@@ -342,8 +342,8 @@ def budgets() -> str:
     each = ", ".join(f"{seconds:.1f}" for seconds in sittings["seconds"])
     lines += [
         "",
-        f"{_foot(against)} Killed twice by `kill -9` and resumed, five minutes took {each} s in three sittings, {sittings['sum']:.1f} s in all "
-        f"(`python -m bench sittings`, commit {killed['commit']}).",
+        f"{_foot(against)} Killed twice by `kill -9` and resumed, five minutes took {each} s in three sittings, "
+        f"{sittings['sum']:.1f} s in all (`python -m bench sittings`, commit {killed['commit']}).",
     ]
     return "\n".join(lines)
 
