@@ -324,12 +324,26 @@ def budgets() -> str:
             f"| {DISTURBED[name]} | {row['budget']} | {ends['free']} s | {ends['disturbed']} s | {means['free']} | "
             f"{means['disturbed']} |"
         )
+    against = _document("against")
+    lines += [
+        "",
+        f"Seconds of the whole command without suspensions, mean test accuracy. {_foot(real)}",
+        "",
+        f"| against {against['result']['old']}, in turns | runs | multiply-adds | seconds | test accuracy |",
+        "|---|---|---|---|---|",
+    ]
+    for minutes, row in against["result"]["means"].items():
+        count = sum(str(one["minutes"]) == minutes for one in against["result"]["rows"])
+        (old, new), (before, after) = row["seconds"], (100 * share for share in row["test_accuracy"])
+        more = 100 * (row["multiply_adds"][1] / row["multiply_adds"][0] - 1)
+        lines.append(
+            f"| {minutes} min | {count} | {more:+.0f} % | {old:.1f} → {new:.1f} | {before:.1f} → {after:.1f} % |"
+        )
     each = ", ".join(f"{seconds:.1f}" for seconds in sittings["seconds"])
     lines += [
         "",
-        f"Seconds of the whole command without suspensions, mean test accuracy. {_foot(real)} Killed twice by "
-        f"`kill -9` and resumed, five minutes took {each} s in three sittings, {sittings['sum']:.1f} s in all "
-        f"(`python -m bench sittings`, commit {killed['commit']}).",
+        f"{_foot(against)} Killed twice by `kill -9` and resumed, five minutes took {each} s in three sittings, "
+        f"{sittings['sum']:.1f} s in all (`python -m bench sittings`, commit {killed['commit']}).",
     ]
     return "\n".join(lines)
 
