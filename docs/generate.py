@@ -27,10 +27,7 @@ from pati.models.counting import cost_of
 from pati.terminal.console import plain
 
 HERE = Path(__file__).parent
-VERBS = (
-    "fetch", "check", "train", "eval", "report", "explain", "predict", "compare", "clean", "tune", "lr-find",
-    "show-augment", "app", "list",
-)  # fmt: skip
+VERBS = sorted(name for name in program if not name.startswith("-"))
 
 
 def help_of(*words: str) -> str:

@@ -10,7 +10,7 @@ import streamlit as st
 from pati.app import clean_page, parts, results_page, style, train_page, try_page
 from pati.app.parts import language, settings, t
 from pati.app.words import NAMES
-from pati.errors import PatiError
+from pati.errors import PatiError, of_system
 
 ICON = Path(__file__).parent / "paw.png"
 PAGES = (
@@ -63,7 +63,7 @@ def main() -> None:
     except PatiError as error:  # a run that is damaged
         parts.show_error(error)
     except OSError as error:  # or that was deleted while it was looked at
-        parts.show_error(PatiError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part)))
+        parts.show_error(of_system(error))
 
 
 main()
