@@ -17,6 +17,7 @@ class Elapsed:
         self._before = run.read_elapsed()
 
     def seconds(self) -> float:
+        """So far."""
         return self._before + clock.now() - self._started
 
     def at(self, seconds: float) -> float:
