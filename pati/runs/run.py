@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from pati import __version__, plugins
-from pati.system import locks
 from pati.errors import PatiError
 from pati.recipe import Recipe
-from pati.system import files
+from pati.system import files, locks
 
 FORMAT = 2
 LOCK = ".lock"  # held by the process that works on the run; its being there says nothing
