@@ -21,6 +21,7 @@ import torch
 
 import pati
 from pati import plugins
+from pati.app import parts
 from pati.app.results_page import _row
 from pati.cli import catalogue
 from pati.cli.entry import plugins_first
@@ -446,8 +447,9 @@ def test_a_metric_without_a_number_is_left_open(trained: Path, tmp_path: Path) -
 
 
 def test_a_metric_is_seen_wherever_scores_are(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parts, "language", lambda: "en")
     loaded(tmp_path / "mine.py", "metrics", "return 0.43215")
     recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
     runs = [train(trained.parent / "shapes", recipe, out=tmp_path / name).run for name in ("one", "two")]
