@@ -73,7 +73,7 @@ def test_watching_may_be_nested() -> None:
 def test_a_stopped_process_has_no_time(tmp_path: Path) -> None:
     code = """
 import sys, time
-from pati import clock
+from pati.system import clock
 with clock.watched():
     began, at = clock.now(), time.monotonic()
     print("ready", flush=True)

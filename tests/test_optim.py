@@ -300,7 +300,7 @@ def test_the_light_optimisers_step_and_resume_as_pytorchs_own(light: Any, whole:
 def test_no_optimiser_imports_pytorchs_compiler() -> None:
     code = """
 import sys, torch
-from pati import optim
+from pati.training import optim
 from pati.recipe import Recipe, field_named
 from tests.support.recipes import settled
 for name in field_named("optimizer").metadata["among"]:
