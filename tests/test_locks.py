@@ -74,3 +74,15 @@ def test_a_file_system_without_locks_is_an_error(code: int, tmp_path: Path, monk
     (tmp_path / "lock").touch()
     with pytest.raises(PatiError, match="no locks here"):
         locks.is_locked(tmp_path / "lock")
+
+
+def test_a_full_disk_is_not_taken_for_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.open", full)
+        with pytest.raises(OSError, match="no space left"), locks.locked(tmp_path / "lock", "held"):
+            pytest.fail("locked nothing")

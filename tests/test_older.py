@@ -66,6 +66,17 @@ def test_a_stopped_run_goes_on_to_where_the_other_came(older: Path) -> None:
     assert len(found["pairs"]) == 1
 
 
+def test_a_scored_run_goes_on_though_its_plan_is_of_another_pati(older: Path) -> None:
+    run = Run.open(older / "run")
+    accuracy = run.read_metrics()["test"]["accuracy"]
+    run.update(stage=RunStage.SCORED, plan={"budget": None, "unknown": 1})
+    run.metrics.unlink()
+    result = resume(run.folder)
+    assert run.stage is RunStage.DONE
+    assert result.metrics["test"]["accuracy"] == accuracy
+    assert run.read_state()["test_scored"] == 1
+
+
 def test_a_search_goes_on(older: Path) -> None:
     found = tune.resume(older / "search", trials=3, listen=lambda event: None)
     assert len(found["trials"]) == 3

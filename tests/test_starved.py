@@ -18,7 +18,7 @@ from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.runs.run import Run
 from pati.system import locks
-from pati.training import loop as loop
+from pati.training import loop
 from pati.workflows.train import resume, train
 from tests.support.kills import OPTIONS, command, epochs_done, start, weights
 from tests.support.photos import write_shapes

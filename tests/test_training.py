@@ -20,8 +20,7 @@ from pati.events import EpochDone, StepDone, TrainingBegan
 from pati.inference.forward import logits_of
 from pati.runs import checkpoint
 from pati.system.threads import Threads
-from pati.training import loop as loop
-from pati.training import plan
+from pati.training import loop, plan
 from pati.training.budget import Pace
 from tests.support.trainings import CPU, RECIPE, TRAINING, VALIDATION, epochs, run, same
 

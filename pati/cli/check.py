@@ -36,10 +36,7 @@ def check(
     from pati.data.manifest import is_manifest
     from pati.recipe import Recipe
     from pati.terminal.console import console, say
-    from pati.terminal.tables import (
-        check_document,
-        show_check,
-    )
+    from pati.terminal.tables import check_document, show_check
     from pati.workflows import check as workflow
 
     if (out.exists() and not is_manifest(out)) or (out.parent / "run.json").exists():

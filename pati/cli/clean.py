@@ -38,9 +38,7 @@ def clean(
     out
         Folder for table and page; clean in the run's folder if left out. Decisions in it are kept.
     """
-    from pati.terminal.tables import (
-        show_clean,
-    )
+    from pati.terminal.tables import show_clean
     from pati.workflows import clean as cleaning
 
     limit = seconds(budget)

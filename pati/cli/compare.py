@@ -30,9 +30,7 @@ def compare(
     from pati.report import figures
     from pati.system.files import write_bytes
     from pati.terminal.console import console, say
-    from pati.terminal.tables import (
-        show_comparison,
-    )
+    from pati.terminal.tables import show_comparison
     from pati.workflows import compare as comparing
 
     kind = out.suffix.lower().removeprefix(".") if out else ""

@@ -37,10 +37,7 @@ def evaluate(
         The run keeps the figures, and its report shows them.
     """
     from pati.terminal.console import console, say
-    from pati.terminal.tables import (
-        show_outside,
-        show_scores,
-    )
+    from pati.terminal.tables import show_outside, show_scores
     from pati.workflows import score as workflow
 
     if outside is not None:

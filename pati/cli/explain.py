@@ -33,8 +33,8 @@ def explain(
     Parameters
     ----------
     paths
-        A model file or a run's folder, then photos to explain: files, folders (searched through), patterns, or - for a
-        list on stdin. Without a model, the one of cats and dogs that comes with pati answers.
+        A model file or a run's folder, then photos to explain: files, folders (searched through), or patterns. Without
+        a model, the one of cats and dogs that comes with pati answers.
     label
         The class to explain; the predicted one if left out.
     method
@@ -80,7 +80,7 @@ def explain(
         raise PatiError("pati explain wants at least one photo", "for example: pati explain cat.jpg")
     classifier = Classifier.load(model_or_included(model))
     written: set[Path] = set()
-    for item in expand(words, sys.stdin):
+    for item in expand(words, []):
         if isinstance(item, Refused):
             fail(UnreadablePhoto(item.path, item.reason))
             continue
@@ -136,7 +136,7 @@ def _test_explanations(
     model = model_or_included(model)
     classifier = Classifier.load(model).on(machine.device())  # thousands of answers
     if boxes is None:
-        named = list(expand(words, sys.stdin))
+        named = list(expand(words, []))
         found = [Path(item) for item in named if isinstance(item, str)]
         if not found:
             raise PatiError("--check wants photos, or folders of them", "for example: pati explain photos/ --check")

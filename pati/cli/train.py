@@ -41,6 +41,7 @@ def train(
     resume
         A run's folder: go on where it stopped. Takes no other choices.
     """
+    from pati.terminal.tables import show_result
     from pati.workflows import train as workflow
 
     if resume is not None:
@@ -59,10 +60,6 @@ def train(
             result = workflow.train(
                 data, chosen, out=out, columns=table.columns(), decisions=decisions, started=STARTED, listen=listen
             )
-    from pati.terminal.tables import (
-        show_result,
-    )
-
     if json:
         print_json({"run": str(result.run.folder), **result.metrics})
         return

@@ -50,9 +50,7 @@ def tune(
     search
         Fields of the recipe to search, any number of them; the usual ones if left out.
     """
-    from pati.terminal.tables import (
-        show_search,
-    )
+    from pati.terminal.tables import show_search
     from pati.workflows import tune as search_for
 
     limit = seconds(budget)

@@ -90,9 +90,10 @@ def further(scores: Mapping[str, Any]) -> dict[str, float | None]:
 
 def require_sound(classes: int) -> None:
     """Raise `PatiError` for a metric, of a plugin, that fails on answers for so many classes."""
-    logits = torch.randn(2 * classes, classes, generator=torch.Generator().manual_seed(0))
-    for name in metrics:
-        _number(name, metrics[name](logits, torch.arange(2 * classes) % classes))
+    answers = min(2 * classes, 64)
+    logits = torch.randn(answers, classes, generator=torch.Generator().manual_seed(0))
+    for name in filter(metrics.plugin, metrics):
+        _number(name, metrics[name](logits, torch.arange(answers) % classes))
 
 
 def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -201,11 +201,12 @@ class Run:
         return RunStage(self.read_state()["stage"])
 
     def enter(self, stage: RunStage, **changes: Any) -> None:
-        """The run comes to a stage, or to it again, with other fields of run.json."""
+        """Set the stage, with other fields of run.json. A resumed run repeats steps, but never goes back a stage."""
         order = list(RunStage)
-        if order.index(stage) - order.index(self.stage) not in (0, 1):
+        now, then = order.index(self.stage), order.index(stage)
+        if then > now + 1:
             raise ValueError(f"a run at the stage {self.stage} can't come to {stage}")
-        self.update(stage=stage, **changes)
+        self.update(stage=order[max(now, then)], **changes)
 
     def note(self, text: str) -> None:
         """Keep something that a reader of the run should know, once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from pati.errors import PatiError
 
 if os.name != "nt":
     import fcntl
+
+_LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}  # what file systems without locks answer
 
 
 @contextlib.contextmanager
@@ -27,9 +30,9 @@ def locked(path: Path, told: str, *, wait: bool = False) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise PatiError(told, "wait for it, or stop it") from None
-    except PermissionError:
-        raise
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # the latter is filelock's word for a missing flock
+        if isinstance(error, OSError) and error.errno not in _LACKING:
+            raise  # a full disk, a folder without permission
         raise _no_locks(path, error) from error
     try:
         yield
@@ -56,6 +59,8 @@ def is_locked(path: Path) -> bool:
     except (BlockingIOError, PermissionError):
         return True
     except OSError as error:
+        if error.errno not in _LACKING:
+            raise
         raise _no_locks(path, error) from error
     finally:
         os.close(handle)

@@ -135,9 +135,8 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
     )
     if recipe.budget is None:
         return recipe, speed, None
-    return recipe, speed, plan.outline(
-        recipe, photos=photos, minimum_size=minimum_size, speed=speed, reading=reading
-    )  # fmt: skip
+    outline = plan.outline(recipe, photos=photos, minimum_size=minimum_size, speed=speed, reading=reading)
+    return recipe, speed, outline
 
 
 def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | None = None) -> tuple[Manifest, Pack]:
@@ -189,7 +188,7 @@ def _bytes(data: Samples) -> int:
 
 
 def keep_manifest(run: Run, found: Manifest) -> None:
-    """Write the run\'s manifest, or make sure that it is the one there. Raises `PatiError`."""
+    """Write the run's manifest, or make sure that it is the one there. Raises `PatiError`."""
     if run.manifest.exists():
         before = Manifest.read(run.manifest)
         if before.hash() != found.hash():

@@ -151,7 +151,7 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
 
 
 def photos_of(place: Place, rows: list[tuple[str, str, str]]) -> Iterator[bytes | Refused]:
-    """The bytes of the photos in `rows` (path, label, hash), or why one can\'t be read."""
+    """The bytes of the photos in `rows` (path, label, hash), or why one can't be read."""
     for path, _, _ in rows:
         try:
             yield place.read(path)

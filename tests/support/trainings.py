@@ -15,8 +15,7 @@ from pati.events import EpochDone, StepDone, TrainingEvent
 from pati.recipe import Recipe
 from pati.runs.history import Epoch
 from pati.system.threads import Threads
-from pati.training import loop as loop
-from pati.training import plan
+from pati.training import loop, plan
 from pati.training.budget import Budget
 from tests.support.photos import SHAPES, draw
 from tests.support.recipes import settled
