@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from pati.evaluation.documents import CalibrationResult, ClassCurve, Robustness, RunRow
 from pati.inference.classifier import Explanation
 from pati.runs.history import Epoch
 from pati.system.rounding import percent, whole_percent
@@ -212,7 +213,7 @@ def ink_on(colour: Sequence[float]) -> str:
     return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#ffffff"
 
 
-def reliability(calibrated: dict[str, Any], words: dict[str, str]) -> str:
+def reliability(calibrated: CalibrationResult, words: dict[str, str]) -> str:
     """Accuracy over confidence in bins of equal count, before and after the temperature, as one SVG."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 3.6))
@@ -235,7 +236,7 @@ def reliability(calibrated: dict[str, Any], words: dict[str, str]) -> str:
         return _svg(figure)
 
 
-def risk_coverage(calibrated: dict[str, Any], words: dict[str, str]) -> str:
+def risk_coverage(calibrated: CalibrationResult, words: dict[str, str]) -> str:
     """Accuracy among the answered photos over the share answered, with the threshold's point, as SVG."""
     coverage, accuracy = (100 * np.array(calibrated[name]) for name in ("coverages", "accuracies"))
     with matplotlib.rc_context(_STYLE):
@@ -263,7 +264,7 @@ def risk_coverage(calibrated: dict[str, Any], words: dict[str, str]) -> str:
         return _svg(figure)
 
 
-def roc_and_precision(rows: Sequence[dict[str, Any]], words: dict[str, str], *, named: int = 3) -> str:
+def roc_and_precision(rows: Sequence[ClassCurve], words: dict[str, str], *, named: int = 3) -> str:
     """ROC and precision-recall curves, one a class; the `named` of the lowest average precision have the same colour in
     both, and their names with the area at their ends, as SVG.
 
@@ -297,7 +298,7 @@ def roc_and_precision(rows: Sequence[dict[str, Any]], words: dict[str, str], *, 
         return _svg(figure)
 
 
-def robustness(found: dict[str, Any], words: dict[str, str]) -> str:
+def robustness(found: Robustness, words: dict[str, str]) -> str:
     """Accuracy at three strengths of each kind of damage, beside that on undamaged photos, as SVG."""
     kinds = list(found["kinds"])
     with matplotlib.rc_context(_STYLE):
@@ -516,7 +517,7 @@ def _explanation_page(explanation: Explanation, limit: int) -> bytes:
     return _png(figure)
 
 
-def comparison(runs: Sequence[dict[str, Any]], *, by_class: bool, format: str) -> bytes:
+def comparison(runs: Sequence[RunRow], *, by_class: bool, format: str) -> bytes:
     """Accuracy, or macro F1 if `by_class`, with its 95 % interval, and minutes of training, a line a run; `format` is
     png or svg."""
     places = np.arange(len(runs))[::-1]  # the first one on top

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
+from pati.evaluation.documents import Analysis, CalibrationResult, RunDocument, Scores, ScoresPage
 from pati.evaluation.metrics import further
 from pati.inference.classifier import Explanation
 from pati.recipe import Recipe
@@ -90,14 +91,12 @@ def seconds_to_draw(classes: int) -> float:
     return (FIGURES + FIGURES_A_CLASS * classes) * sorted(taken)[1]
 
 
-def draw(
-    document: dict[str, Any], analysis: dict[str, Any], epochs: Sequence[Epoch], examples: Sequence[Example]
-) -> Drawing:
-    """Draw what a report shows of the test split's answers: `document` of metrics.json, and their `analysis`."""
+def draw(document: RunDocument, epochs: Sequence[Epoch], examples: Sequence[Example]) -> Drawing:
+    """Draw what a report shows of the test split's answers; `document`: metrics.json."""
     by_class = document["balance"]["by_class"]
     curves: dict[str, Draw] = {"curves": lambda words: figures.curves(epochs, words, by_class=by_class)}
     return Drawing(
-        _answers(document["test"], analysis, document["classes"], examples, curves, by_class=by_class),
+        _answers(document["test"], document["analysis"], document["classes"], examples, curves, by_class=by_class),
         figures.sheet([item.explanation for item in examples], [item.truth for item in examples]) if examples else None,
     )
 
@@ -106,7 +105,7 @@ def write(
     run: Run,
     manifest: Manifest,
     recipe: Recipe,
-    document: dict[str, Any],
+    document: RunDocument,
     epochs: Sequence[Epoch],
     drawing: Drawing,
     suspicious: Sequence[NDArray[np.uint8]],
@@ -165,7 +164,7 @@ def write(
     files.write_text(run.card, _card(run, manifest, recipe, document, scored))
 
 
-def write_scores(path: Path, document: dict[str, Any], examples: Sequence[Example], *, language: str = "en") -> None:
+def write_scores(path: Path, document: ScoresPage, examples: Sequence[Example], *, language: str = "en") -> None:
     """Write the page of a later scoring, `document` of `pati.workflows.measure.scored`."""
     page = _filled(
         "scores.html.jinja",
@@ -181,8 +180,8 @@ def write_scores(path: Path, document: dict[str, Any], examples: Sequence[Exampl
 
 
 def _answers(
-    scores: dict[str, Any],
-    analysis: dict[str, Any],
+    scores: Scores,
+    analysis: Analysis,
     classes: Sequence[str],
     examples: Sequence[Example],
     more: dict[str, Draw],
@@ -239,14 +238,14 @@ def _mistakes(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> lis
     return sorted(found, key=lambda kind: -int(kind["photos"]))
 
 
-def _answered(calibrated: dict[str, Any]) -> list[tuple[float, float]]:
+def _answered(calibrated: CalibrationResult) -> list[tuple[float, float]]:
     """Points of the curve over the photos answered: about every tenth of them, and the accuracy among these."""
     coverages, accuracies = calibrated["coverages"], calibrated["accuracies"]
     places = {min(bisect.bisect_left(coverages, tenth / 10), len(coverages) - 1) for tenth in range(1, 11)}
     return [(coverages[place], accuracies[place]) for place in sorted(places)]
 
 
-def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any], scored: int) -> str:
+def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, scored: int) -> str:
     """The model card: what the model is for, what it was made of, what it is worth, and what it can't do."""
     found = document["analysis"]
     damage = found.get("robustness")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
+from pati.evaluation.documents import CheckedExplanations, Likeness, Located, Mean
 from pati.system.rounding import hundredths, percent
 
 _MAPS = {"centre": "a blob in the middle", "edges": "edges", "random": "noise"}
 _EVEN = "a map even all over"
 
 
-def show_checked(document: dict[str, Any], screen: Console) -> None:
+def show_checked(document: CheckedExplanations, screen: Console) -> None:
     """Checks of explanations: what was measured, and what it says in words."""
     forgotten, method, photos = document["forgotten"], document["method"], document["photos"]
     told = {
@@ -69,7 +68,7 @@ def _beyond_centre(found: dict[str, list[str]]) -> str:
     return "In short: no difference can be told between the maps and a blob in the middle."
 
 
-def show_located(document: dict[str, Any], screen: Console) -> None:
+def show_located(document: Located, screen: Console) -> None:
     """Maps against boxes: each measure with its interval, and how far above an even map and a blob in the middle."""
     screen.print(f"{document['photos']} photos; the boxes hold {_percents(document['area'])} of the area")
     table = Table("", "peak in it %", "energy in it %", "overlap (IoU) %", box=None, pad_edge=False)
@@ -98,7 +97,7 @@ def show_located(document: dict[str, Any], screen: Console) -> None:
     _left_out(document, screen)
 
 
-def _likeness(row: dict[str, Any]) -> str:
+def _likeness(row: Likeness) -> str:
     """The rank correlation of two maps of the same photos, in words."""
     if row["mean"] is None:
         return f"{row['photos']} photos have maps that can be compared; at least 8 are needed"
@@ -107,18 +106,18 @@ def _likeness(row: dict[str, Any]) -> str:
     return f"likeness of the maps {_spread(row)}"
 
 
-def _spread(row: dict[str, Any], *, sign: bool = False) -> str:
+def _spread(row: Mean, *, sign: bool = False) -> str:
     low, high = row["interval"]
     form = "+.3f" if sign else ".3f"
     return f"{row['mean']:{form}}, {low:{form}} to {high:{form}}"
 
 
-def _percents(row: dict[str, Any]) -> str:
+def _percents(row: Mean) -> str:
     low, high = (100 * end for end in row["interval"])
     return f"{percent(row['mean'])} ({low:.1f} to {high:.1f} %)"
 
 
-def _left_out(document: dict[str, Any], screen: Console) -> None:
+def _left_out(document: CheckedExplanations | Located, screen: Console) -> None:
     if document["unreadable"]:
         screen.print(f"note: {document['unreadable']} files could not be read and are not counted")
     if document.get("beyond"):

@@ -15,6 +15,7 @@ from pati import plugins
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
+from pati.evaluation.documents import Balance, Comparison, OutsideOf, RunDocument, RunRow, Scores
 from pati.evaluation.metrics import further
 from pati.runs.run import Run
 from pati.system.files import printable
@@ -117,7 +118,7 @@ def show_check(found: Manifest, screen: Console) -> None:
         screen.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
-def show_scores(document: dict[str, Any], screen: Console) -> None:
+def show_scores(document: Scores, balance: Balance | None, screen: Console) -> None:
     """Scores of one set: a table of the classes, then the accuracy with its interval.
 
     Scores that count all classes alike come first where the classes are uneven or were made to count.
@@ -137,7 +138,7 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
     )
     low, high = document["macro_f1_interval"]
     macro = f"macro F1 {rate(document['macro_f1'])} ({low:.3f} to {high:.3f})"
-    if document.get("balance", {}).get("by_class"):
+    if balance is not None and balance["by_class"]:
         low, high = (100 * end for end in document["balanced_accuracy_interval"])
         balanced = f"balanced accuracy {percent(document['balanced_accuracy'])} ({low:.1f} to {high:.1f} %)"
         screen.print(f"{macro}, {balanced}, {accuracy}", soft_wrap=True)
@@ -153,7 +154,7 @@ def _value(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def show_outside(document: dict[str, Any]) -> None:
+def show_outside(document: OutsideOf) -> None:
     """Photos from elsewhere against the test photos, on stdout."""
     low, high = document["roc_interval"]
     print(
@@ -188,9 +189,9 @@ def show_clean(document: dict[str, Any]) -> None:
     print(f"Decide in either (keep, drop, relabel), then: {document['command']}")
 
 
-def show_result(run: Run, metrics: dict[str, Any]) -> None:
+def show_result(run: Run, metrics: RunDocument) -> None:
     """The end of a training on stdout: scores, where things lie, what to try."""
-    show_scores(metrics["test"] | {"balance": metrics.get("balance", {})}, console(stderr=False))
+    show_scores(metrics["test"], metrics.get("balance"), console(stderr=False))
     pictures = run.figures / "explanations.png"
     for what, path in (("report", run.report), ("pictures", pictures), ("model", run.model)):
         print(f"{what + ':':10}{path}")
@@ -198,7 +199,7 @@ def show_result(run: Run, metrics: dict[str, Any]) -> None:
     print(f"try:      pati predict {words} PHOTO…\n          pati explain {words} PHOTO…")
 
 
-def show_comparison(document: dict[str, Any], screen: Console) -> None:
+def show_comparison(document: Comparison, screen: Console) -> None:
     """Runs as columns, as many abreast as fit, then what can be said of each pair."""
     columns = [
         (printable(row["name"]), _comparison_cells(row, by_class=document["by_class"])) for row in document["runs"]
@@ -228,7 +229,7 @@ def show_comparison(document: dict[str, Any], screen: Console) -> None:
         screen.print(printable(told), markup=False, soft_wrap=True)
 
 
-def _comparison_cells(row: dict[str, Any], *, by_class: bool) -> list[tuple[str, str]]:
+def _comparison_cells(row: RunRow, *, by_class: bool) -> list[tuple[str, str]]:
     low, high = row["accuracy_interval"]
     accuracy = [("accuracy %", hundredths(row["accuracy"])), ("  95 %", f"{100 * low:.1f}–{100 * high:.1f}")]
     low, high = row["macro_f1_interval"]
