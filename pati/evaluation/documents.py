@@ -6,7 +6,7 @@ photos. Nothing here depends on a photo having one class alone but the confusion
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 Interval = list[float]
 
@@ -202,6 +202,10 @@ class Likeness(TypedDict):
     interval: list[float | None]
     photos: int
     draws: int
+
+
+Map = Literal["method", "random", "centre", "edges"]
+"""Whose maps: a method's, or some that know no net."""
 
 
 class Measure(TypedDict):

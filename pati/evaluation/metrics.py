@@ -66,7 +66,7 @@ class Counted(TypedDict):
 def per_class(counts: torch.Tensor) -> list[Counted]:
     """Precision, recall, F1, support and number predicted of each class; a score that is not defined is None: the
     precision of a class never answered, the recall of one without photos, F1 where it is both."""
-    rows = []
+    rows: list[Counted] = []
     for index in range(len(counts)):
         hits = counts[index, index].item()
         support, predicted = counts[index].sum().item(), counts[:, index].sum().item()

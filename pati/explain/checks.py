@@ -384,7 +384,7 @@ def alike(found: torch.Tensor) -> Likeness:
 def depends(likenesses: Likeness) -> bool | None:
     """Whether maps depend on what was changed, by their likeness before and after: see `alike`; None if it is open."""
     low, high = likenesses["interval"]
-    return None if low is None else True if high < SAME else False if low >= SAME else None
+    return None if low is None or high is None else True if high < SAME else False if low >= SAME else None
 
 
 def verdict(measures: dict[str, Measure], baseline: str) -> dict[str, list[str]]:

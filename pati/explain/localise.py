@@ -112,7 +112,8 @@ def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, L
     for name, measures in found.items():
         result[name] = {}
         for measure, values in measures.items():
-            row: LocatedMean = {**mean(values, (0.0, 1.0))}
+            over = mean(values, (0.0, 1.0))
+            row: LocatedMean = {"mean": over["mean"], "interval": over["interval"]}
             if ((values == 0) | (values == 1)).all():  # a share of photos, which may be all of them
                 row["interval"] = list(wilson(float(values.sum()), len(values)))
             if name not in BASELINES:

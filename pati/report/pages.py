@@ -249,7 +249,8 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
     """The model card: what the model is for, what it was made of, what it is worth, and what it can't do."""
     found = document["analysis"]
     damage = found.get("robustness")
-    at_worst = [{"kind": kind, **rows[-1]} for kind, rows in damage["kinds"].items()] if damage else []
+    at_worst = [(rows[-1]["lost"], kind, rows[-1]) for kind, rows in damage["kinds"].items()] if damage else []
+    _, kind, worst_damage = max(at_worst, key=lambda row: row[0], default=(0.0, "", None))
     counts = Counter(entry.split for entry in manifest.kept)
     return _filled(
         "card.md.jinja",
@@ -273,12 +274,12 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
         further=further(document["test"]),
         worst=min(
             (row for row in document["test"]["per_class"] if row["recall"] is not None),
-            key=lambda row: float(row["recall"]),
+            key=lambda row: row["recall"] or 0.0,
         ),
         calibration=found["calibration"],
         outside=document.get("outside", {}),
         damage=damage,
-        hardest=max(at_worst, key=lambda row: float(row["lost"]), default=None),
+        hardest=None if worst_damage is None else {"kind": kind, **worst_damage},
         suspects=found["suspects"]["count"],
         manifest=document["manifest"],
         versions=document["versions"],

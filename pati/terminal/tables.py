@@ -162,9 +162,11 @@ def show_outside(document: OutsideOf) -> None:
         f"photo is theirs in {percent(document['roc_area'])} of pairs (95 % interval {100 * low:.1f} to "
         f"{100 * high:.1f} %)"
     )
-    for key, told in (("odd", "called unlike the photos trained on"), ("unsure", "answered as unsure, with these")):
-        low, high = document[f"{key}_interval"]
-        print(f"{percent(document[key])} are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
+    for share, (low, high), told in (
+        (document["odd"], document["odd_interval"], "called unlike the photos trained on"),
+        (document["unsure"], document["unsure_interval"], "answered as unsure, with these"),
+    ):
+        print(f"{percent(share)} are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
 
 
 def show_clean(document: dict[str, Any]) -> None:
@@ -240,7 +242,7 @@ def _comparison_cells(row: RunRow, *, by_class: bool) -> list[tuple[str, str]]:
     ]
     speed = row["photos_per_second"]
     return [
-        ("model", row["model"]),
+        ("model", row["model"] or ""),
         *(alike + accuracy if by_class else accuracy + alike),
         ("log loss", f"{row['log_loss']:.3f}"),
         *((name, _value(value)) for name, value in row["further"].items()),

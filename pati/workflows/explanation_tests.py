@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def checked(
         parts.append(checks.values(net, explain, images, classes))
     progress(len(pixels), len(pixels))
     found = checks.summary({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-    return {**found, "method": method, "unreadable": unreadable}
+    return cast(CheckedExplanations, {**found, "method": method, "unreadable": unreadable})
 
 
 def readable(made: Classifier, photos: Sequence[Path]) -> tuple[NDArray[np.uint8], int]:
