@@ -82,7 +82,7 @@ from IPython.display import SVG, FileLink, Image
 
 import pati
 from pati.data.sources.fetch import fetch
-from pati.workflows import pipeline
+from pati.workflows.check import check
 
 given = sorted(Path("/kaggle/input").rglob("PetImages"))
 data = str(given[0]) if given else "cats-vs-dogs"
@@ -98,7 +98,7 @@ split.""",
     ),
     """from collections import Counter
 
-found = pipeline.check(data, pati.Recipe())
+found = check(data, pati.Recipe())
 print(f"{len(found.kept)} photos kept, {len(found.entries) - len(found.kept)} files set aside:")
 for entry in found.entries:
     if not entry.kept:

@@ -238,7 +238,7 @@ def test_cats_vs_dogs(photos: Callable[[str], Path]) -> None:
 
 
 def test_clothing_grouped_by_sender(photos: Callable[[str], Path]) -> None:
-    found = check(photos("clothing"), Recipe(group_by="sender_id"))
+    found = workflow.check(photos("clothing"), Recipe(group_by="sender_id"))
     places: dict[str, set[str]] = {}
     for entry in found.kept:
         places.setdefault(str(entry.group), set()).add(str(entry.split))

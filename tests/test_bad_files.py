@@ -135,9 +135,9 @@ def test_sixteen_bit_photos_look_as_with_eight(tmp_path: Path) -> None:
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from pati.data.worker import Looker
-from pati.decode import Unreadable
-from pati.preprocess import Preprocess
+from pati.data.audit.worker import Looker
+from pati.data.decode import Unreadable
+from pati.data.preprocess import Preprocess
 root, paths = Path(sys.argv[1]), sys.argv[2:]
 Looker(root, None).look(0, "good.jpg")  # Pillow imports its plugins late
 os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -369,9 +369,10 @@ def test_model_file_is_plain_safetensors(trained: Path) -> None:
 
 def test_on_another_device_is_a_copy(trained: Path) -> None:
     made = pati.load(trained)
-    other = made.on(torch.device("meta"))
-    assert next(other.net.parameters()).is_meta
-    assert not next(made.net.parameters()).is_meta
+    other = made.on(torch.device("cpu"))
+    with torch.no_grad():
+        next(other.net.parameters()).zero_()
+    assert next(made.net.parameters()).any()
 
 
 def test_predicting_leaves_the_host_process_as_it_is(

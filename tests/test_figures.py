@@ -14,14 +14,15 @@ from pati.data.preprocess import Preprocess
 from pati.inference.classifier import Explanation, Prediction
 from pati.report import figures
 from pati.report.words import LANGUAGES, WORDS
+from pati.runs.history import Epoch
 from tests.support.browser import contrast
 
 EPOCHS = [
-    {
-        "epoch": number, "train_loss": 0.9 - 0.011 * number, "validation_loss": 0.95 - 0.012 * number,
-        "train_accuracy": 0.9, "validation_accuracy": 0.91, "validation_macro_f1": 0.85, "learning_rate": 0.1 / number,
-        "photos_per_second": 900.0,
-    }
+    Epoch(
+        epoch=number, step=10 * number, progress=number / 8, size=64, train_loss=0.9 - 0.011 * number,
+        validation_loss=0.95 - 0.012 * number, train_accuracy=0.9, validation_accuracy=0.91, validation_macro_f1=0.85,
+        learning_rate=0.1 / number, photos_per_second=900.0, seconds=10.0 * number, left=80.0 - 10 * number,
+    )
     for number in range(1, 9)
 ]  # fmt: skip
 

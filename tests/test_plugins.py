@@ -21,6 +21,7 @@ import torch
 
 import pati
 from pati import plugins
+from pati.app import parts
 from pati.app.results_page import _row
 from pati.cli import catalogue
 from pati.cli.entry import plugins_first
@@ -446,8 +447,9 @@ def test_a_metric_without_a_number_is_left_open(trained: Path, tmp_path: Path) -
 
 
 def test_a_metric_is_seen_wherever_scores_are(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(parts, "language", lambda: "en")
     loaded(tmp_path / "mine.py", "metrics", "return 0.43215")
     recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
     runs = [train(trained.parent / "shapes", recipe, out=tmp_path / name).run for name in ("one", "two")]
@@ -455,7 +457,7 @@ def test_a_metric_is_seen_wherever_scores_are(
     assert "mine 0.4321" in capsys.readouterr().out
     show_comparison(compare([run.folder for run in runs]), console(stderr=False))
     assert capsys.readouterr().out.count("0.4321") == 2
-    assert "<small>mine</small><b>0.4321" in runs[0].report.read_text(encoding="utf-8")
+    assert '<small>mine</small><b><span lang="en">0.4321</span>' in runs[0].report.read_text(encoding="utf-8")
     assert "| mine | 0.4321 |" in runs[0].card.read_text(encoding="utf-8")
     assert _row(runs[0])[1] == {"mine": 0.43215}
     remove_all()  # what was measured is told without the plugin, too
@@ -594,12 +596,12 @@ def test_hints_of_a_run_name_the_plugin(
 
     with pytest.raises(Interrupted) as caught:
         train(trained.parent / "shapes", QUICK, out=Path("run"), listen=stop)
-    resume = "pati train --plugin my_nets.py --resume run"
-    assert caught.value.hint == f"go on with: {resume}"
+    again = "pati train --plugin my_nets.py --resume run"
+    assert caught.value.hint == f"go on with: {again}"
     for action in (lambda: pati.load("run"), lambda: pati.compare(["run", trained])):
         with pytest.raises(PatiError) as refused:
             action()
-        assert resume in refused.value.hint
+        assert again in refused.value.hint
     finished = resume("run")
     show_result(finished.run, finished.metrics)
     assert "pati predict --plugin my_nets.py run PHOTO" in capsys.readouterr().out

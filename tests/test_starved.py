@@ -96,7 +96,7 @@ def test_a_stop_in_training_keeps_a_checkpoint_and_a_second_one_ends_at_once(
 
 def test_a_stop_while_validating_is_heard_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large validation split takes longer than the ten seconds in which a stop must work."""
-    from tests.support.trainings import RECIPE, run, same
+    from tests.support.trainings import RECIPE, epochs, run, same
 
     whole, _ = run(tmp_path / "whole")
     asked = False
@@ -109,15 +109,15 @@ def test_a_stop_while_validating_is_heard_there(tmp_path: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "logits_of", slow)
-        patched.setattr("tests.test_training.loop.train", _stopping(loop.train, lambda: asked))
+        patched.setattr("tests.support.trainings.loop.train", _stopping(loop.train, lambda: asked))
         with pytest.raises(PatiError):
             run(tmp_path / "cut")
     _, facts, _ = checkpoint.newest(tmp_path / "cut", owner="test")
     assert facts is not None
     assert facts["state"]["position"] == len(range(0, 60 // 16))
-    resumed, rows = run(tmp_path / "cut", RECIPE)
+    resumed, told = run(tmp_path / "cut", RECIPE)
     assert same(whole, resumed)
-    assert [row["epoch"] for row in rows if row["kind"] == "epoch"] == [1, 2, 3, 4]
+    assert [epoch.epoch for epoch in epochs(told)] == [1, 2, 3, 4]
 
 
 def _stopping(train: object, stopped: object) -> object:

@@ -14,7 +14,9 @@ from pati.data.sources.tables import USED
 from pati.report.told import TURKISH, told
 
 PATI = Path(__file__).parent.parent / "pati"
-SOURCES = sorted(path.relative_to(PATI).as_posix() for path in (PATI / "data/sources").glob("*.py"))
+SOURCES = [
+    f"data/sources/{name}.py" for name in ("archives", "find", "folders", "known_sets", "paths", "storage", "tables")
+]
 WORKFLOWS = [
     f"workflows/{name}.py"
     for name in ("clean", "compare", "prepare", "report", "reserve", "score", "stopping", "train")

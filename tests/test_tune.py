@@ -493,13 +493,13 @@ def test_a_stop_before_anything_is_kept(data: Path, tmp_path: Path, monkeypatch:
     ],
 )
 def test_mistakes_get_words(arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pati.cli import app
+    from pati.cli import program
 
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PatiError) as caught:
-        app(["tune", *arguments])
+        program(["tune", *arguments])
     assert told in str(caught.value)
 
 
