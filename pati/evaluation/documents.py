@@ -390,3 +390,80 @@ class CheckedExplanations(ExplanationChecks):
 
     unreadable: int
     shuffled_labels: NotRequired[ShuffledLabels]
+
+
+Value = int | float | str | bool | None
+"""Of a field of a recipe."""
+
+
+class TrialRow(TypedDict):
+    """See `workflows.tune_study.Trial`."""
+
+    number: int
+    state: str
+    why: str | None
+    value: float | None
+    log_loss: float | None
+    seconds: float | None
+    default: bool
+    values: dict[str, Value]
+    idle: list[str]
+
+
+class SearchDocument(TypedDict):
+    """What a search found, for its report and for programs."""
+
+    folder: str
+    source: str
+    score: str
+    validation_photos: int
+    best: TrialRow | None
+    default: TrialRow | None
+    default_open: bool
+    importance: dict[str, float]
+    trials: list[TrialRow]
+    recipe: str
+    report: str
+    command: str
+    seed: int
+    manifest: str
+    versions: dict[str, str]
+
+
+class FoldFacts(TypedDict):
+    """One of several trainings: photos answered, and the share of them answered as they are labelled."""
+
+    photos: int
+    epochs: int
+    seconds: float
+    agreement: float
+
+
+class CleanDocument(TypedDict):
+    """Which photos a person should look at: how many for which reason, and where the lists lie."""
+
+    data: str
+    run: str
+    photos: int
+    judged: int
+    unjudged: int
+    folds: list[FoldFacts]
+    counts: dict[str, int]
+    decided: int
+    unlisted: int
+    table: str
+    page: str
+    command: str
+    manifest: str
+    seconds: NotRequired[float]
+
+
+class ReviewItem(TypedDict):
+    """A photo to look at, by its line in the table."""
+
+    line: int
+    path: str
+    label: str
+    why: str
+    answer: str
+    label_probability: float | None

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
-from pati.evaluation.documents import Analysis, CalibrationResult, RunDocument, Scores, ScoresPage
+from pati.evaluation.documents import (
+    Analysis,
+    CalibrationResult,
+    CleanDocument,
+    ReviewItem,
+    RunDocument,
+    Scores,
+    ScoresPage,
+    SearchDocument,
+)
 from pati.evaluation.metrics import further
 from pati.inference.classifier import Explanation
 from pati.recipe import Recipe
@@ -303,7 +312,7 @@ def _code(text: str) -> str:
     return f"{fence}{space}{printable(text)}{space}{fence}"
 
 
-def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
+def write_search(path: Path, document: SearchDocument, recipe: Recipe) -> None:
     """Write the page about a search: its `document` (see `pati.workflows.tune`) and the recipe it began with."""
     trials, score, default = document["trials"], document["score"], document["default"]
     points = [(row["number"], row["value"]) for row in trials if row["value"] is not None]
@@ -334,17 +343,17 @@ def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
 
 def write_review(
     path: Path,
-    document: dict[str, Any],
+    document: CleanDocument,
     header: Sequence[str],
     lines: Sequence[Sequence[str]],
-    items: Sequence[dict[str, Any]],
+    items: Sequence[ReviewItem],
     photos: Sequence[NDArray[np.uint8]],
     classes: Sequence[str],
 ) -> None:
     """Write the page to decide in: `document` of `pati.workflows.clean`; `header` and `lines`: the table, which the
     page saves with its decisions; `items`: the lines that are shown, with their `photos` in the same order."""
     pictured = [
-        item | {"picture": base64.b64encode(figures.thumbnail(photo)).decode()}
+        {**item, "picture": base64.b64encode(figures.thumbnail(photo)).decode()}
         for item, photo in zip(items, photos, strict=True)
     ]
     page = _filled(

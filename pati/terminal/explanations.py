@@ -88,7 +88,7 @@ def show_located(document: Located, screen: Console) -> None:
     for column in table.columns:
         column.no_wrap = True
         column.justify = "right" if column.header else "left"
-    known: dict[str, str] = {"even": _EVEN, **_MAPS}
+    known = {"even": _EVEN} | {str(name): words for name, words in _MAPS.items()}
     for name, row in document["methods"].items():
         cells = []
         for measure in ("pointing", "energy", "overlap"):

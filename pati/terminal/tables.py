@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections import Counter
-from typing import Any
+from typing import TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +15,16 @@ from pati import plugins
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
-from pati.evaluation.documents import Balance, Comparison, OutsideOf, RunDocument, RunRow, Scores
+from pati.evaluation.documents import (
+    Balance,
+    CleanDocument,
+    Comparison,
+    OutsideOf,
+    RunDocument,
+    RunRow,
+    Scores,
+    SearchDocument,
+)
 from pati.evaluation.metrics import further
 from pati.runs.run import Run
 from pati.system.files import printable
@@ -23,7 +32,42 @@ from pati.system.rounding import hundredths, percent, rate
 from pati.terminal.console import SCORES, console, duration, plain, scored
 
 
-def check_document(found: Manifest) -> dict[str, Any]:
+class Quarantined(TypedDict):
+    """A file that was set aside."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+class Advice(TypedDict):
+    """How many times as many training photos the largest class has, and the balancing method for that."""
+
+    ratio: float
+    advised: str
+
+
+class CheckDocument(TypedDict):
+    """The audit's summary."""
+
+    source: str
+    root: str
+    files: int
+    kept: int
+    quarantined: list[Quarantined]
+    flags: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    shares: dict[str, float]
+    balance: Advice | None
+    sizes: dict[str, dict[str, int]]
+    duplicates: list[list[str]]
+    across_classes: list[list[str]]
+    leaks: list[list[str]]
+    notes: list[str]
+    manifest: str
+
+
+def check_document(found: Manifest) -> CheckDocument:
     """The audit's summary as plain values."""
     from pati.training import balance  # it brings torch, which errors and downloads need not wait for
 
@@ -32,7 +76,7 @@ def check_document(found: Manifest) -> dict[str, Any]:
     groups = found.duplicate_groups()
     trained = Counter(entry.label for entry in found.of_split("train"))
     counts = [trained[name] for name in found.classes]
-    evenness: dict[str, Any] | None = None
+    evenness: Advice | None = None
     if counts and min(counts) > 0:
         evenness = {"ratio": round(balance.ratio(counts), 2), "advised": balance.advised(counts)}
     return {
@@ -169,7 +213,7 @@ def show_outside(document: OutsideOf) -> None:
         print(f"{percent(share)} are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
 
 
-def show_clean(document: dict[str, Any]) -> None:
+def show_clean(document: CleanDocument) -> None:
     """What `pati clean` found, on stdout: counts, where the lists lie, what to do."""
     counts = document["counts"]
     for why, told in (
@@ -266,10 +310,12 @@ def _thousands(count: float) -> str:
     return f"{count:.3g} T"
 
 
-def show_search(document: dict[str, Any]) -> None:
+def show_search(document: SearchDocument) -> None:
     """The end of a search on stdout: the best against the recipe itself, where things lie, what to do."""
     best, default, score = document["best"], document["default"], document["score"]
     photos = f"on {document['validation_photos']} validation photos"
+    if best is None or best["value"] is None:
+        return
     print(f"best:     {SCORES[score]} {scored(score, best['value'])} {photos}, trial {best['number']}")
     if default is not None and default["value"] is not None:
         print(f"default:  {SCORES[score]} {scored(score, default['value'])}, trial {default['number']}")
