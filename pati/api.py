@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pati.evaluation.documents import Comparison
     from pati.inference.classifier import Classifier
     from pati.recipe import Recipe
 
@@ -43,7 +44,7 @@ def load(path: str | Path | None = None) -> Classifier:
     return Classifier.load(included.model() if path is None else path)
 
 
-def compare(runs: Sequence[str | Path], *, paired: bool = True) -> dict[str, Any]:
+def compare(runs: Sequence[str | Path], *, paired: bool = True) -> Comparison:
     """Scores and costs of finished runs, and which differences are more than chance; see `pati.workflows.compare`."""
     from pati.workflows import compare as comparing
 

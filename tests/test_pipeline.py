@@ -115,7 +115,7 @@ def test_scoring_another_set(trained: Path, tmp_path: Path) -> None:
     assert row
     assert re.findall(r'<td class="n">(.*?)</td>', row[1]) == ["–", "–", "–", "0"]
     console = Console(file=io.StringIO(), width=100)
-    show_scores(document, console)
+    show_scores(document, document.get("balance"), console)
     assert re.search(r"triangle .*–", console.file.getvalue())  # type: ignore[attr-defined]
     (other / "dog").mkdir()
     (other / "dog" / "1.jpg").write_bytes(jpeg(draw("circle", 1)))

@@ -26,7 +26,7 @@ def shown(**more: Any) -> str:
     logits = torch.eye(2)[[0, 0, 0, 0, 0, 0, 0, 1]]
     document = metrics.summary(logits, torch.tensor([0, 0, 0, 0, 0, 0, 1, 1]), ("cat", "dog")) | more
     screen = Console(file=io.StringIO(), width=100)
-    show_scores(document, screen)
+    show_scores(document, document.get("balance"), screen)
     return screen.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
 
 

@@ -59,7 +59,7 @@ def evaluate(
     if json:
         print_json(document)
         return
-    show_scores(document, console(stderr=False))
+    show_scores(document, document["balance"], console(stderr=False))
     if document["unreadable"]:
         say(f"note: {document['unreadable']} files could not be read and are not counted")
     if document.get("test_scored", 1) > 1:

@@ -124,7 +124,7 @@ def _test_explanations(
     from pati.terminal.console import bar, console
     from pati.terminal.explanations import show_checked, show_located
     from pati.workflows import explanation_tests
-    from pati.workflows import shuffled_labels as control
+    from pati.workflows import shuffled_labels as workflow
 
     if check and boxes is not None:
         raise PatiError("--check looks at photos, --boxes at a CSV of them", "give one of the two")
@@ -135,29 +135,27 @@ def _test_explanations(
         raise PatiError(f"--{given[0]} is for drawing, --check and --boxes draw nothing", "leave it out")
     model = model_or_included(model)
     classifier = Classifier.load(model).on(machine.device())  # thousands of answers
-    if boxes is None:
-        named = list(expand(words, []))
-        found = [Path(item) for item in named if isinstance(item, str)]
-        if not found:
-            raise PatiError("--check wants photos, or folders of them", "for example: pati explain photos/ --check")
-        used, more = method or "grad-cam", {}
-        if shuffled_labels:
-            with watching() as listen:
-                more["shuffled_labels"] = control.shuffled_labels(model, found, used, stage=stage, listen=listen)
-        with bar("checking", unit="photos") as progress:
-            document = explanation_tests.checked(classifier, found, used, stage=stage, progress=progress) | more
-        document["unreadable"] += len(named) - len(found)
-    elif words:
-        raise PatiError("--boxes names the photos itself", "leave the others out")
-    else:
+    if boxes is not None:
+        if words:
+            raise PatiError("--boxes names the photos itself", "leave the others out")
         methods = [method] if method else list(explainers)
         with bar("explaining", unit="photos") as progress:
-            document = explanation_tests.located(
+            located = explanation_tests.located(
                 classifier, explanation_tests.boxes(boxes), methods, stage=stage, progress=progress
             )
-    if json:
-        print_json(document)
-    elif boxes is None:
-        show_checked(document, console(stderr=False))
-    else:
-        show_located(document, console(stderr=False))
+        print_json(located) if json else show_located(located, console(stderr=False))
+        return
+    named = list(expand(words, []))
+    found = [Path(item) for item in named if isinstance(item, str)]
+    if not found:
+        raise PatiError("--check wants photos, or folders of them", "for example: pati explain photos/ --check")
+    used, control = method or "grad-cam", None
+    if shuffled_labels:
+        with watching() as listen:
+            control = workflow.shuffled_labels(model, found, used, stage=stage, listen=listen)
+    with bar("checking", unit="photos") as progress:
+        checked = explanation_tests.checked(classifier, found, used, stage=stage, progress=progress)
+    checked["unreadable"] += len(named) - len(found)
+    if control is not None:
+        checked["shuffled_labels"] = control
+    print_json(checked) if json else show_checked(checked, console(stderr=False))

@@ -6,7 +6,6 @@ Answers that were given once are measured again and again here; no photo of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,19 @@ from pati.data.manifest import Entry
 from pati.evaluation import calibration, curves, label_errors, metrics, slices
 from pati.evaluation.calibration import RISK, Calibration
 from pati.evaluation.corruptions import CORRUPTIONS, corrupted
+from pati.evaluation.documents import (
+    Accuracy,
+    Analysis,
+    CalibrationResult,
+    ClassCurve,
+    Damage,
+    Outside,
+    Reliability,
+    Robustness,
+    Slices,
+    Suspect,
+    Suspects,
+)
 from pati.evaluation.intervals import log_loss_interval, mean_interval, wilson
 from pati.evaluation.out_of_distribution import FEWEST, ODD
 
@@ -28,14 +40,14 @@ MOST_SLICED = 5000  # photos: their pixels are read once more
 
 def of_answers(
     kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, familiarity: torch.Tensor, classes: Sequence[str]
-) -> dict[str, Any]:
+) -> Analysis:
     """What the test split's answers tell by themselves."""
     return {"calibration": calibrated(kept, logits, labels, familiarity), "curves": curves_of(logits, labels, classes)}
 
 
 def calibrated(
     kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, familiarity: torch.Tensor
-) -> dict[str, Any]:
+) -> CalibrationResult:
     """How far confidence can be believed, before and after the temperature, and what is answered at which risk.
 
     Answered are photos that are sure enough and not odd (see `scope`); `threshold` is None where no one keeps the risk
@@ -68,7 +80,7 @@ def calibrated(
     }
 
 
-def _reliability(logits: torch.Tensor, labels: torch.Tensor, heat: float) -> dict[str, Any]:
+def _reliability(logits: torch.Tensor, labels: torch.Tensor, heat: float) -> Reliability:
     answers = calibration.confidences(logits, labels, heat)
     rows, (interval, by_chance) = calibration.reliability(*answers), calibration.error_interval(*answers)
     return {
@@ -81,11 +93,11 @@ def _reliability(logits: torch.Tensor, labels: torch.Tensor, heat: float) -> dic
     }
 
 
-def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> list[dict[str, Any]]:
+def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> list[ClassCurve]:
     """Each class's ROC and precision-recall curves with their areas; nothing for very many classes."""
     if len(classes) > MOST_CURVES:
         return []
-    probabilities, rows = logits.double().softmax(1).numpy(), []
+    probabilities, rows = logits.double().softmax(1).numpy(), list[ClassCurve]()
     for number, name in enumerate(classes):
         found = curves.curve(probabilities[:, number], (labels == number).numpy())
         if found is None:
@@ -124,14 +136,14 @@ def damaged(
     return torch.stack([(answers(torch.from_numpy(some)).argmax(1) == labels).double() for some in kinds], 1)
 
 
-def robustness(right: torch.Tensor) -> dict[str, Any]:
+def robustness(right: torch.Tensor) -> Robustness:
     """Accuracy by kind and strength of damage, of what `damaged` gives; `lost`: how much of it, on the same photos."""
 
-    def row(hits: NDArray[np.float64]) -> dict[str, Any]:
+    def row(hits: NDArray[np.float64]) -> Accuracy:
         return {"accuracy": float(hits.mean()), "interval": list(wilson(float(hits.sum()), len(hits)))}
 
     before, *others = right.T.numpy()
-    kinds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in CORRUPTIONS}
+    kinds: dict[str, list[Damage]] = {kind: [] for kind in CORRUPTIONS}
     for (kind, level), after in zip(DAMAGES, others, strict=True):
         lost = before - after
         kinds[kind].append(
@@ -145,7 +157,7 @@ def robustness(right: torch.Tensor) -> dict[str, Any]:
     return {"photos": len(before), "undamaged": row(before), "kinds": kinds}
 
 
-def outside(familiarity: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> dict[str, Any]:
+def outside(familiarity: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> Outside:
     """How well photos from elsewhere are told from the test photos: of these the familiarity, of `strange` ones too,
     and whether each of the latter is answered as unsure.
 
@@ -166,9 +178,7 @@ def outside(familiarity: torch.Tensor, strange: torch.Tensor, unsure: Sequence[b
     }
 
 
-def sliced(
-    entries: Sequence[Entry], photos: Callable[[int], NDArray[np.uint8]], right: Sequence[bool]
-) -> dict[str, Any]:
+def sliced(entries: Sequence[Entry], photos: Callable[[int], NDArray[np.uint8]], right: Sequence[bool]) -> Slices:
     """Accuracy by properties of the photos, of `MOST_SLICED` of them, evenly spread, where there are more.
 
     `photos` gives each one by its number, as the net sees it, `uint8 (size, size, 3)`.
@@ -187,12 +197,12 @@ def sliced(
 
 def suspected(
     entries: Sequence[Entry], logits: torch.Tensor, labels: torch.Tensor, heat: float, classes: Sequence[str]
-) -> dict[str, Any]:
+) -> Suspects:
     """Photos whose label is likely wrong, the most suspect first; those whose label a person has decided on are only
     counted, as `decided`."""
     probabilities = (logits.double() / heat).softmax(1).numpy()
     order, believed = label_errors.ranked(probabilities, labels.numpy())
-    rows = [
+    rows: list[Suspect] = [
         {
             "path": entries[index].path,
             "split": entries[index].split,

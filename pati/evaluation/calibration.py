@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pati.evaluation.documents import Bin
 from pati.evaluation.intervals import drawn_anew, wilson
 
 BINS = 15
@@ -95,10 +96,10 @@ def confidences(logits: torch.Tensor, labels: torch.Tensor, heat: float = 1.0) -
     return best.values.numpy(), (logits.argmax(1) == labels).numpy()
 
 
-def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[dict[str, Any]]:
+def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[Bin]:
     """Bins of as equal a count as can be, by rising confidence: count, mean confidence, accuracy and its interval."""
     order = np.argsort(confidence, kind="stable")
-    rows = []
+    rows: list[Bin] = []
     for part in np.array_split(order, min(bins, len(order))):
         hits = int(right[part].sum())
         rows.append(
@@ -112,7 +113,7 @@ def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[dict
     return rows
 
 
-def calibration_error(rows: list[dict[str, Any]]) -> float:
+def calibration_error(rows: list[Bin]) -> float:
     """Expected calibration error of `reliability`'s bins: the mean distance of confidence and accuracy, by count.
 
     Bins of equal count: Nixon et al., 2019, https://arxiv.org/abs/1904.01685.

@@ -7,12 +7,13 @@ files, nets or splits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TypedDict, cast
 
 import torch
 
 from pati.errors import PatiError
+from pati.evaluation.documents import ClassRow, Scores
 from pati.evaluation.intervals import bootstrapped, log_loss_interval, wilson
 from pati.registry import Registry
 
@@ -52,10 +53,20 @@ def confusion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return torch.bincount(labels * classes + logits.argmax(1), minlength=classes**2).reshape(classes, classes)
 
 
-def per_class(counts: torch.Tensor) -> list[dict[str, Any]]:
+class Counted(TypedDict):
+    """One class's scores without intervals."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+    predicted: int
+
+
+def per_class(counts: torch.Tensor) -> list[Counted]:
     """Precision, recall, F1, support and number predicted of each class; a score that is not defined is None: the
     precision of a class never answered, the recall of one without photos, F1 where it is both."""
-    rows = []
+    rows: list[Counted] = []
     for index in range(len(counts)):
         hits = counts[index, index].item()
         support, predicted = counts[index].sum().item(), counts[:, index].sum().item()
@@ -82,10 +93,15 @@ def _number(name: str, value: object) -> float:
 OWN_PLACE = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")  # metrics that are shown with their intervals
 
 
-def further(scores: Mapping[str, Any]) -> dict[str, float | None]:
+def further(scores: Scores) -> dict[str, float | None]:
     """The other metrics in a document of `summary`, such as a plugin's, by their names as people read them."""
     names = scores.get("metrics", [name for name in metrics if name in scores])
-    return {name.replace("_", " "): scores[name] for name in names if name not in OWN_PLACE}
+    return {name.replace("_", " "): value(scores, name) for name in names if name not in OWN_PLACE}
+
+
+def value(scores: Scores, name: str) -> float | None:
+    """A registered metric in a document of `summary`; None where it is no number."""
+    return cast(dict[str, float | None], scores)[name]
 
 
 def require_sound(classes: int) -> None:
@@ -96,7 +112,7 @@ def require_sound(classes: int) -> None:
         _number(name, metrics[name](logits, torch.arange(answers) % classes))
 
 
-def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
+def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> Scores:
     """All registered scores, 95 % intervals, the confusion matrix and the per-class table.
 
     A score that is no number, as one that divides by a class of which no photo is there, is None.
@@ -105,14 +121,19 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]
     hits = int(counts.diagonal().sum().item())
     scores = {name: _number(name, metrics[name](logits, labels)) for name in metrics}
     intervals = bootstrapped(counts)
-    rows = per_class(counts)
-    for row, right, f1 in zip(rows, counts.diagonal().tolist(), intervals["f1"].tolist(), strict=True):
-        row |= {
+    rows: list[ClassRow] = [
+        {
+            "class": name,
+            **row,
             "precision_interval": list(wilson(right, row["predicted"])),
             "recall_interval": list(wilson(right, row["support"])),
             "f1_interval": f1,
         }
-    return {
+        for name, row, right, f1 in zip(
+            classes, per_class(counts), counts.diagonal().tolist(), intervals["f1"].tolist(), strict=True
+        )
+    ]
+    document = {
         "photos": len(labels),
         "metrics": list(scores),
         **{name: score if math.isfinite(score) else None for name, score in scores.items()},
@@ -120,5 +141,6 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]
         **{f"{name}_interval": intervals[name].tolist() for name in ("macro_f1", "balanced_accuracy")},
         "log_loss_interval": list(log_loss_interval(logits, labels)),
         "confusion": counts.tolist(),
-        "per_class": [{"class": name, **row} for name, row in zip(classes, rows, strict=True)],
+        "per_class": rows,
     }
+    return cast(Scores, document)  # which has a key for each registered metric

@@ -6,11 +6,11 @@ Functions of numbers alone: a property `float64 (N,)` of each photo and whether 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pati.evaluation.documents import Part
 from pati.evaluation.intervals import unpaired_interval, wilson
 
 PARTS = 4
@@ -38,7 +38,7 @@ def _grey(photo: NDArray[np.uint8]) -> Floats:
     return np.asarray(photo @ np.array([0.299, 0.587, 0.114]), np.float64)
 
 
-def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[dict[str, Any]]:
+def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[Part]:
     """Accuracy and its 95 % interval in `count` parts of about as many photos each, by rising value.
 
     Equal values stay together, so there may be fewer parts, and none where all are equal. `few` marks parts of fewer
@@ -50,7 +50,7 @@ def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[
         return []
     wanted = np.arange(1, count) * len(values) / count
     cuts = sorted({int(changes[np.abs(changes - place).argmin()]) for place in wanted})
-    rows = []
+    rows: list[Part] = []
     for inside in np.split(order, cuts):
         hits, others = int(right[inside].sum()), len(values) - len(inside)
         other_hits = int(right.sum()) - hits

@@ -11,13 +11,13 @@ import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from pati.errors import PatiError
+from pati.evaluation.documents import ExplanationChecks, Gain, Likeness, Mean, Measure
 from pati.evaluation.intervals import crossed_interval
 from pati.explain.cams import Explainer
 from pati.models.blocks import Net
@@ -305,7 +305,7 @@ def checked(
     classes: torch.Tensor,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
+) -> ExplanationChecks:
     """All checks of a method on these photos: see `summary`."""
     return summary(values(net, explain, images, classes, progress=progress))
 
@@ -334,7 +334,7 @@ def values(
     return found
 
 
-def summary(found: Values) -> dict[str, Any]:
+def summary(found: Values) -> ExplanationChecks:
     """What `values` are worth, as plain values; each mean with its 95 % interval over photos.
 
     `even`: how many photos' maps are even all over, so that they point nowhere. `forgotten`: likeness when the `head`,
@@ -342,12 +342,15 @@ def summary(found: Values) -> dict[str, Any]:
     or None where it can't be told. `measures`: each measure's mean for the method and for the baselines, and how
     much better than each of them the method is; `better`: true, false or None, as before.
     """
-    measures: dict[str, Any] = {}
+    measures: dict[str, Measure] = {}
     for name, (_, high_is_good) in MEASURES.items():
         ours, sign = found[f"{name} method"], 1 if high_is_good else -1
         measures[name] = {
             "high_is_good": high_is_good,
-            **{which: mean(found[f"{name} {which}"]) for which in ("method", *BASELINES)},
+            "method": mean(found[f"{name} method"]),
+            "random": mean(found[f"{name} random"]),
+            "centre": mean(found[f"{name} centre"]),
+            "edges": mean(found[f"{name} edges"]),
             "against": {which: _better(sign * (ours - found[f"{name} {which}"])) for which in BASELINES},
         }
     even, forgotten = int(found["even"].sum()), {what: alike(found[f"forgotten {what}"]) for what in ("head", "all")}
@@ -362,7 +365,7 @@ def summary(found: Values) -> dict[str, Any]:
     }
 
 
-def alike(found: torch.Tensor) -> dict[str, Any]:
+def alike(found: torch.Tensor) -> Likeness:
     """The mean of likenesses `(N, D)` over photos and over draws of a net, with its 95 % interval over both, and the
     number of `photos`, and of `draws`, of which there are any.
 
@@ -371,34 +374,33 @@ def alike(found: torch.Tensor) -> dict[str, Any]:
     values = found.double().cpu().numpy()
     known = ~np.isnan(values)
     photos, draws = int(known.any(1).sum()), int(known.any(0).sum())
-    counts = {"photos": photos, "draws": draws}
     if photos < FEWEST:
-        return {"mean": None, "interval": [None, None], **counts}
+        return {"mean": None, "interval": [None, None], "photos": photos, "draws": draws}
     lonely = draws == 1 < known.shape[1]
     interval = (None, None) if lonely else crossed_interval(values[known.any(1)][:, known.any(0)], (-1, 1))
-    return {"mean": float(values[known].mean()), "interval": list(interval), **counts}
+    return {"mean": float(values[known].mean()), "interval": list(interval), "photos": photos, "draws": draws}
 
 
-def depends(likenesses: dict[str, Any]) -> bool | None:
+def depends(likenesses: Likeness) -> bool | None:
     """Whether maps depend on what was changed, by their likeness before and after: see `alike`; None if it is open."""
     low, high = likenesses["interval"]
-    return None if low is None else True if high < SAME else False if low >= SAME else None
+    return None if low is None or high is None else True if high < SAME else False if low >= SAME else None
 
 
-def verdict(measures: dict[str, Any], baseline: str) -> dict[str, list[str]]:
+def verdict(measures: dict[str, Measure], baseline: str) -> dict[str, list[str]]:
     """By which measures the maps are better than this baseline, by which worse, and by which it is open."""
     told = {name: row["against"][baseline]["better"] for name, row in measures.items()}
     words = {True: "better", False: "worse", None: "open"}
     return {word: [name for name, better in told.items() if better is found] for found, word in words.items()}
 
 
-def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0)) -> dict[str, Any]:
+def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0)) -> Mean:
     """The mean over photos and its 95 % interval; `bounds`: what values could be."""
     found = values.double().cpu().numpy()
     return {"mean": float(found.mean()), "interval": list(crossed_interval(found[:, None], bounds))}
 
 
-def _better(gain: torch.Tensor) -> dict[str, Any]:
+def _better(gain: torch.Tensor) -> Gain:
     found = mean(gain, (-2.0, 2.0))  # of ROAD, itself a difference; the others' need less
     low, high = found["interval"]
-    return found | {"better": True if low > 0 else False if high < 0 else None}
+    return {**found, "better": True if low > 0 else False if high < 0 else None}

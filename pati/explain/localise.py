@@ -8,11 +8,11 @@ Results are one number a photo, `float64 (N,)`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
 from pati.errors import PatiError
+from pati.evaluation.documents import LocatedMean
 from pati.evaluation.intervals import wilson
 from pati.explain import checks
 from pati.explain.cams import Explainer
@@ -106,13 +106,14 @@ def localised(
     return found
 
 
-def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, Any]:
+def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, LocatedMean]]:
     """What `localised` gave as plain values: means with 95 % intervals over photos, and how far above each baseline."""
-    result: dict[str, Any] = {}
+    result: dict[str, dict[str, LocatedMean]] = {}
     for name, measures in found.items():
         result[name] = {}
         for measure, values in measures.items():
-            row: dict[str, Any] = mean(values, (0.0, 1.0))
+            over = mean(values, (0.0, 1.0))
+            row: LocatedMean = {"mean": over["mean"], "interval": over["interval"]}
             if ((values == 0) | (values == 1)).all():  # a share of photos, which may be all of them
                 row["interval"] = list(wilson(float(values.sum()), len(values)))
             if name not in BASELINES:

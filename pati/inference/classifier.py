@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from pati.data import decode
 from pati.data.preprocess import Photo, Preprocess
 from pati.errors import PatiError
+from pati.evaluation import metrics
 from pati.evaluation.calibration import RISK, Calibration
+from pati.evaluation.documents import Scores
 from pati.evaluation.out_of_distribution import ODD, Scope
 from pati.explain.cams import explainer
 from pati.inference import model_file
@@ -291,6 +293,12 @@ class Classifier:
             stored.net, stored.preprocess, stored.classes, mirror=stored.mirror, facts=stored.facts,
             calibration=stored.calibration, scope=stored.scope,
         )  # fmt: skip
+
+
+def told(scores: Scores) -> dict[str, float | list[float] | None]:
+    """What a model file says of its scores: every registered metric, the interval of the accuracy, and the photos."""
+    named: dict[str, float | list[float] | None] = {name: metrics.value(scores, name) for name in metrics.metrics}
+    return {**named, "accuracy_interval": scores["accuracy_interval"], "photos": scores["photos"]}
 
 
 def facts(*, recipe: Any, metrics: dict[str, Any], manifest_hash: str, versions: dict[str, str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from pati.evaluation.documents import CalibrationResult, ClassCurve, Robustness, RunRow
 from pati.inference.classifier import Explanation
 from pati.runs.history import Epoch
 from pati.system.rounding import percent, whole_percent
@@ -212,16 +213,16 @@ def ink_on(colour: Sequence[float]) -> str:
     return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#ffffff"
 
 
-def reliability(calibrated: dict[str, Any], words: dict[str, str]) -> str:
+def reliability(calibrated: CalibrationResult, words: dict[str, str]) -> str:
     """Accuracy over confidence in bins of equal count, before and after the temperature, as one SVG."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 3.6))
-        low = min(row["confidence"] for part in ("before", "after") for row in calibrated[part]["bins"])
-        low = 100 * min(low, *(row["interval"][0] for part in ("before", "after") for row in calibrated[part]["bins"]))
-        for place, part in enumerate(("before", "after"), start=1):
+        both = {"before": calibrated["before"]["bins"], "after": calibrated["after"]["bins"]}
+        low = 100 * min(min(row["confidence"], row["interval"][0]) for rows in both.values() for row in rows)
+        for place, (part, rows) in enumerate(both.items(), start=1):
             axes = figure.add_subplot(1, 2, place)
-            rows = calibrated[part]["bins"]
-            confidence, accuracy = (100 * np.array([row[name] for row in rows]) for name in ("confidence", "accuracy"))
+            confidence = 100 * np.array([row["confidence"] for row in rows])
+            accuracy = 100 * np.array([row["accuracy"] for row in rows])
             reach = np.abs(100 * np.array([row["interval"] for row in rows]).T - accuracy)
             axes.plot([low, 100], [low, 100], color=GREY, linewidth=1, linestyle="--")
             axes.errorbar(confidence, accuracy, yerr=reach, fmt="o", color=BLUE, markersize=4, linewidth=1)
@@ -235,7 +236,7 @@ def reliability(calibrated: dict[str, Any], words: dict[str, str]) -> str:
         return _svg(figure)
 
 
-def risk_coverage(calibrated: dict[str, Any], words: dict[str, str]) -> str:
+def risk_coverage(calibrated: CalibrationResult, words: dict[str, str]) -> str:
     """Accuracy among the answered photos over the share answered, with the threshold's point, as SVG."""
     coverage, accuracy = (100 * np.array(calibrated[name]) for name in ("coverages", "accuracies"))
     with matplotlib.rc_context(_STYLE):
@@ -263,7 +264,10 @@ def risk_coverage(calibrated: dict[str, Any], words: dict[str, str]) -> str:
         return _svg(figure)
 
 
-def roc_and_precision(rows: Sequence[dict[str, Any]], words: dict[str, str], *, named: int = 3) -> str:
+_Axis = Literal["false_rate", "recall", "precision"]
+
+
+def roc_and_precision(rows: Sequence[ClassCurve], words: dict[str, str], *, named: int = 3) -> str:
     """ROC and precision-recall curves, one a class; the `named` of the lowest average precision have the same colour in
     both, and their names with the area at their ends, as SVG.
 
@@ -274,9 +278,11 @@ def roc_and_precision(rows: Sequence[dict[str, Any]], words: dict[str, str], *, 
     with matplotlib.rc_context(_STYLE | {"font.size": 9}):
         figure = Figure(figsize=(9, 3.4))
         figure.subplots_adjust(wspace=0.95)
-        for place, (across, up, area) in enumerate(
-            (("false_rate", "recall", "roc_area"), ("recall", "precision", "average_precision")), start=1
-        ):
+        panels: tuple[tuple[_Axis, _Axis, Literal["roc_area", "average_precision"]], ...] = (
+            ("false_rate", "recall", "roc_area"),
+            ("recall", "precision", "average_precision"),
+        )
+        for place, (across, up, area) in enumerate(panels, start=1):
             axes = figure.add_subplot(1, 2, place)
             for row in rows:
                 if row["class"] not in colours:
@@ -297,7 +303,7 @@ def roc_and_precision(rows: Sequence[dict[str, Any]], words: dict[str, str], *, 
         return _svg(figure)
 
 
-def robustness(found: dict[str, Any], words: dict[str, str]) -> str:
+def robustness(found: Robustness, words: dict[str, str]) -> str:
     """Accuracy at three strengths of each kind of damage, beside that on undamaged photos, as SVG."""
     kinds = list(found["kinds"])
     with matplotlib.rc_context(_STYLE):
@@ -516,13 +522,14 @@ def _explanation_page(explanation: Explanation, limit: int) -> bytes:
     return _png(figure)
 
 
-def comparison(runs: Sequence[dict[str, Any]], *, by_class: bool, format: str) -> bytes:
+def comparison(runs: Sequence[RunRow], *, by_class: bool, format: str) -> bytes:
     """Accuracy, or macro F1 if `by_class`, with its 95 % interval, and minutes of training, a line a run; `format` is
     png or svg."""
     places = np.arange(len(runs))[::-1]  # the first one on top
-    name, scale, digits = ("macro_f1", 1, 3) if by_class else ("accuracy", 100, 1)
-    score = scale * np.array([row[name] for row in runs])
-    reach = np.abs(scale * np.array([row[f"{name}_interval"] for row in runs]).T - score)
+    scale, digits = (1, 3) if by_class else (100, 1)
+    score = scale * np.array([row["macro_f1"] if by_class else row["accuracy"] for row in runs])
+    intervals = [row["macro_f1_interval"] if by_class else row["accuracy_interval"] for row in runs]
+    reach = np.abs(scale * np.array(intervals).T - score)
     minutes = [row["training_seconds"] / 60 for row in runs]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9, 1.2 + 0.45 * len(runs)), layout="constrained")

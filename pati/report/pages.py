@@ -20,6 +20,16 @@ from numpy.typing import NDArray
 
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
+from pati.evaluation.documents import (
+    Analysis,
+    CalibrationResult,
+    CleanDocument,
+    ReviewItem,
+    RunDocument,
+    Scores,
+    ScoresPage,
+    SearchDocument,
+)
 from pati.evaluation.metrics import further
 from pati.inference.classifier import Explanation
 from pati.recipe import Recipe
@@ -90,14 +100,12 @@ def seconds_to_draw(classes: int) -> float:
     return (FIGURES + FIGURES_A_CLASS * classes) * sorted(taken)[1]
 
 
-def draw(
-    document: dict[str, Any], analysis: dict[str, Any], epochs: Sequence[Epoch], examples: Sequence[Example]
-) -> Drawing:
-    """Draw what a report shows of the test split's answers: `document` of metrics.json, and their `analysis`."""
+def draw(document: RunDocument, epochs: Sequence[Epoch], examples: Sequence[Example]) -> Drawing:
+    """Draw what a report shows of the test split's answers; `document`: metrics.json."""
     by_class = document["balance"]["by_class"]
     curves: dict[str, Draw] = {"curves": lambda words: figures.curves(epochs, words, by_class=by_class)}
     return Drawing(
-        _answers(document["test"], analysis, document["classes"], examples, curves, by_class=by_class),
+        _answers(document["test"], document["analysis"], document["classes"], examples, curves, by_class=by_class),
         figures.sheet([item.explanation for item in examples], [item.truth for item in examples]) if examples else None,
     )
 
@@ -106,7 +114,7 @@ def write(
     run: Run,
     manifest: Manifest,
     recipe: Recipe,
-    document: dict[str, Any],
+    document: RunDocument,
     epochs: Sequence[Epoch],
     drawing: Drawing,
     suspicious: Sequence[NDArray[np.uint8]],
@@ -165,7 +173,7 @@ def write(
     files.write_text(run.card, _card(run, manifest, recipe, document, scored))
 
 
-def write_scores(path: Path, document: dict[str, Any], examples: Sequence[Example], *, language: str = "en") -> None:
+def write_scores(path: Path, document: ScoresPage, examples: Sequence[Example], *, language: str = "en") -> None:
     """Write the page of a later scoring, `document` of `pati.workflows.measure.scored`."""
     page = _filled(
         "scores.html.jinja",
@@ -181,8 +189,8 @@ def write_scores(path: Path, document: dict[str, Any], examples: Sequence[Exampl
 
 
 def _answers(
-    scores: dict[str, Any],
-    analysis: dict[str, Any],
+    scores: Scores,
+    analysis: Analysis,
     classes: Sequence[str],
     examples: Sequence[Example],
     more: dict[str, Draw],
@@ -239,18 +247,19 @@ def _mistakes(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> lis
     return sorted(found, key=lambda kind: -int(kind["photos"]))
 
 
-def _answered(calibrated: dict[str, Any]) -> list[tuple[float, float]]:
+def _answered(calibrated: CalibrationResult) -> list[tuple[float, float]]:
     """Points of the curve over the photos answered: about every tenth of them, and the accuracy among these."""
     coverages, accuracies = calibrated["coverages"], calibrated["accuracies"]
     places = {min(bisect.bisect_left(coverages, tenth / 10), len(coverages) - 1) for tenth in range(1, 11)}
     return [(coverages[place], accuracies[place]) for place in sorted(places)]
 
 
-def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any], scored: int) -> str:
+def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, scored: int) -> str:
     """The model card: what the model is for, what it was made of, what it is worth, and what it can't do."""
     found = document["analysis"]
     damage = found.get("robustness")
-    at_worst = [{"kind": kind, **rows[-1]} for kind, rows in damage["kinds"].items()] if damage else []
+    at_worst = [(rows[-1]["lost"], kind, rows[-1]) for kind, rows in damage["kinds"].items()] if damage else []
+    _, kind, worst_damage = max(at_worst, key=lambda row: row[0], default=(0.0, "", None))
     counts = Counter(entry.split for entry in manifest.kept)
     return _filled(
         "card.md.jinja",
@@ -274,12 +283,12 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: dict[str, Any]
         further=further(document["test"]),
         worst=min(
             (row for row in document["test"]["per_class"] if row["recall"] is not None),
-            key=lambda row: float(row["recall"]),
+            key=lambda row: row["recall"] or 0.0,
         ),
         calibration=found["calibration"],
         outside=document.get("outside", {}),
         damage=damage,
-        hardest=max(at_worst, key=lambda row: float(row["lost"]), default=None),
+        hardest=None if worst_damage is None else {"kind": kind, **worst_damage},
         suspects=found["suspects"]["count"],
         manifest=document["manifest"],
         versions=document["versions"],
@@ -303,7 +312,7 @@ def _code(text: str) -> str:
     return f"{fence}{space}{printable(text)}{space}{fence}"
 
 
-def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
+def write_search(path: Path, document: SearchDocument, recipe: Recipe) -> None:
     """Write the page about a search: its `document` (see `pati.workflows.tune`) and the recipe it began with."""
     trials, score, default = document["trials"], document["score"], document["default"]
     points = [(row["number"], row["value"]) for row in trials if row["value"] is not None]
@@ -334,17 +343,17 @@ def write_search(path: Path, document: dict[str, Any], recipe: Recipe) -> None:
 
 def write_review(
     path: Path,
-    document: dict[str, Any],
+    document: CleanDocument,
     header: Sequence[str],
     lines: Sequence[Sequence[str]],
-    items: Sequence[dict[str, Any]],
+    items: Sequence[ReviewItem],
     photos: Sequence[NDArray[np.uint8]],
     classes: Sequence[str],
 ) -> None:
     """Write the page to decide in: `document` of `pati.workflows.clean`; `header` and `lines`: the table, which the
     page saves with its decisions; `items`: the lines that are shown, with their `photos` in the same order."""
     pictured = [
-        item | {"picture": base64.b64encode(figures.thumbnail(photo)).decode()}
+        {**item, "picture": base64.b64encode(figures.thumbnail(photo)).decode()}
         for item, photo in zip(items, photos, strict=True)
     ]
     page = _filled(

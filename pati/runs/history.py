@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from pati.evaluation.documents import Balance
 from pati.runs.run import Run
 
 
@@ -43,9 +44,13 @@ class Evenness:
     ratio: float
     by_class: bool
 
+    def document(self) -> Balance:
+        """As metrics.json keeps it."""
+        return {"method": self.method, "ratio": self.ratio, "by_class": self.by_class}
+
     def keep(self, run: Run) -> None:
         """Add it to the run's log, once."""
-        row = {"kind": "balance", **dataclasses.asdict(self)}
+        row = {"kind": "balance", **self.document()}
         if row not in run.rows("balance"):
             run.append(row)
 

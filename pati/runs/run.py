@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pati import __version__, plugins
 from pati.errors import PatiError
+from pati.evaluation.documents import RunDocument
 from pati.recipe import Recipe
 from pati.system import files, locks
 
@@ -165,10 +166,10 @@ class Run:
             return True
         return self.state.exists() and self.stage is not RunStage.STARTED
 
-    def read_metrics(self) -> dict[str, Any]:
+    def read_metrics(self) -> RunDocument:
         """The document in metrics.json of a finished run; raises `PatiError` where it is damaged or gone."""
         with self.reading_scores():
-            return dict(json.loads(self.metrics.read_text(encoding="utf-8")))
+            return cast(RunDocument, dict(json.loads(self.metrics.read_text(encoding="utf-8"))))
 
     @contextlib.contextmanager
     def reading_scores(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections import Counter
-from typing import Any
+from typing import TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +15,16 @@ from pati import plugins
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
 from pati.data.split import SPLITS
+from pati.evaluation.documents import (
+    Balance,
+    CleanDocument,
+    Comparison,
+    OutsideOf,
+    RunDocument,
+    RunRow,
+    Scores,
+    SearchDocument,
+)
 from pati.evaluation.metrics import further
 from pati.runs.run import Run
 from pati.system.files import printable
@@ -22,7 +32,42 @@ from pati.system.rounding import hundredths, percent, rate
 from pati.terminal.console import SCORES, console, duration, plain, scored
 
 
-def check_document(found: Manifest) -> dict[str, Any]:
+class Quarantined(TypedDict):
+    """A file that was set aside."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+class Advice(TypedDict):
+    """How many times as many training photos the largest class has, and the balancing method for that."""
+
+    ratio: float
+    advised: str
+
+
+class CheckDocument(TypedDict):
+    """The audit's summary."""
+
+    source: str
+    root: str
+    files: int
+    kept: int
+    quarantined: list[Quarantined]
+    flags: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    shares: dict[str, float]
+    balance: Advice | None
+    sizes: dict[str, dict[str, int]]
+    duplicates: list[list[str]]
+    across_classes: list[list[str]]
+    leaks: list[list[str]]
+    notes: list[str]
+    manifest: str
+
+
+def check_document(found: Manifest) -> CheckDocument:
     """The audit's summary as plain values."""
     from pati.training import balance  # it brings torch, which errors and downloads need not wait for
 
@@ -31,7 +76,7 @@ def check_document(found: Manifest) -> dict[str, Any]:
     groups = found.duplicate_groups()
     trained = Counter(entry.label for entry in found.of_split("train"))
     counts = [trained[name] for name in found.classes]
-    evenness: dict[str, Any] | None = None
+    evenness: Advice | None = None
     if counts and min(counts) > 0:
         evenness = {"ratio": round(balance.ratio(counts), 2), "advised": balance.advised(counts)}
     return {
@@ -117,7 +162,7 @@ def show_check(found: Manifest, screen: Console) -> None:
         screen.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
-def show_scores(document: dict[str, Any], screen: Console) -> None:
+def show_scores(document: Scores, balance: Balance | None, screen: Console) -> None:
     """Scores of one set: a table of the classes, then the accuracy with its interval.
 
     Scores that count all classes alike come first where the classes are uneven or were made to count.
@@ -137,7 +182,7 @@ def show_scores(document: dict[str, Any], screen: Console) -> None:
     )
     low, high = document["macro_f1_interval"]
     macro = f"macro F1 {rate(document['macro_f1'])} ({low:.3f} to {high:.3f})"
-    if document.get("balance", {}).get("by_class"):
+    if balance is not None and balance["by_class"]:
         low, high = (100 * end for end in document["balanced_accuracy_interval"])
         balanced = f"balanced accuracy {percent(document['balanced_accuracy'])} ({low:.1f} to {high:.1f} %)"
         screen.print(f"{macro}, {balanced}, {accuracy}", soft_wrap=True)
@@ -153,7 +198,7 @@ def _value(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def show_outside(document: dict[str, Any]) -> None:
+def show_outside(document: OutsideOf) -> None:
     """Photos from elsewhere against the test photos, on stdout."""
     low, high = document["roc_interval"]
     print(
@@ -161,12 +206,14 @@ def show_outside(document: dict[str, Any]) -> None:
         f"photo is theirs in {percent(document['roc_area'])} of pairs (95 % interval {100 * low:.1f} to "
         f"{100 * high:.1f} %)"
     )
-    for key, told in (("odd", "called unlike the photos trained on"), ("unsure", "answered as unsure, with these")):
-        low, high = document[f"{key}_interval"]
-        print(f"{percent(document[key])} are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
+    for share, (low, high), told in (
+        (document["odd"], document["odd_interval"], "called unlike the photos trained on"),
+        (document["unsure"], document["unsure_interval"], "answered as unsure, with these"),
+    ):
+        print(f"{percent(share)} are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
 
 
-def show_clean(document: dict[str, Any]) -> None:
+def show_clean(document: CleanDocument) -> None:
     """What `pati clean` found, on stdout: counts, where the lists lie, what to do."""
     counts = document["counts"]
     for why, told in (
@@ -188,9 +235,9 @@ def show_clean(document: dict[str, Any]) -> None:
     print(f"Decide in either (keep, drop, relabel), then: {document['command']}")
 
 
-def show_result(run: Run, metrics: dict[str, Any]) -> None:
+def show_result(run: Run, metrics: RunDocument) -> None:
     """The end of a training on stdout: scores, where things lie, what to try."""
-    show_scores(metrics["test"] | {"balance": metrics.get("balance", {})}, console(stderr=False))
+    show_scores(metrics["test"], metrics.get("balance"), console(stderr=False))
     pictures = run.figures / "explanations.png"
     for what, path in (("report", run.report), ("pictures", pictures), ("model", run.model)):
         print(f"{what + ':':10}{path}")
@@ -198,7 +245,7 @@ def show_result(run: Run, metrics: dict[str, Any]) -> None:
     print(f"try:      pati predict {words} PHOTO…\n          pati explain {words} PHOTO…")
 
 
-def show_comparison(document: dict[str, Any], screen: Console) -> None:
+def show_comparison(document: Comparison, screen: Console) -> None:
     """Runs as columns, as many abreast as fit, then what can be said of each pair."""
     columns = [
         (printable(row["name"]), _comparison_cells(row, by_class=document["by_class"])) for row in document["runs"]
@@ -228,7 +275,7 @@ def show_comparison(document: dict[str, Any], screen: Console) -> None:
         screen.print(printable(told), markup=False, soft_wrap=True)
 
 
-def _comparison_cells(row: dict[str, Any], *, by_class: bool) -> list[tuple[str, str]]:
+def _comparison_cells(row: RunRow, *, by_class: bool) -> list[tuple[str, str]]:
     low, high = row["accuracy_interval"]
     accuracy = [("accuracy %", hundredths(row["accuracy"])), ("  95 %", f"{100 * low:.1f}–{100 * high:.1f}")]
     low, high = row["macro_f1_interval"]
@@ -239,7 +286,7 @@ def _comparison_cells(row: dict[str, Any], *, by_class: bool) -> list[tuple[str,
     ]
     speed = row["photos_per_second"]
     return [
-        ("model", row["model"]),
+        ("model", row["model"] or ""),
         *(alike + accuracy if by_class else accuracy + alike),
         ("log loss", f"{row['log_loss']:.3f}"),
         *((name, _value(value)) for name, value in row["further"].items()),
@@ -263,10 +310,12 @@ def _thousands(count: float) -> str:
     return f"{count:.3g} T"
 
 
-def show_search(document: dict[str, Any]) -> None:
+def show_search(document: SearchDocument) -> None:
     """The end of a search on stdout: the best against the recipe itself, where things lie, what to do."""
     best, default, score = document["best"], document["default"], document["score"]
     photos = f"on {document['validation_photos']} validation photos"
+    if best is None or best["value"] is None:
+        return
     print(f"best:     {SCORES[score]} {scored(score, best['value'])} {photos}, trial {best['number']}")
     if default is not None and default["value"] is not None:
         print(f"default:  {SCORES[score]} {scored(score, default['value'])}, trial {default['number']}")

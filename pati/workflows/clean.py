@@ -14,7 +14,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from pati.data.manifest import Entry, Manifest
 from pati.data.sources.source import Columns
 from pati.errors import Interrupted, PatiError
 from pati.evaluation import label_errors
+from pati.evaluation.documents import CleanDocument, ReviewItem
 from pati.events import Advanced, Listen, Stage, StageBegan
 from pati.inference import forward
 from pati.inference.classifier import Classifier
@@ -72,7 +72,7 @@ def clean(
     out: Path | None = None,
     started: float | None = None,
     listen: Listen,
-) -> dict[str, Any]:
+) -> CleanDocument:
     """List what to look at in `out` (default: `clean` in the run's folder): decisions.csv and review.html.
 
     `folds`: 2 or more judge the training photos too, by as many trainings: in `budget` seconds for the whole call, or
@@ -125,7 +125,7 @@ def clean(
         listed = [row for row in rows if is_text(row.entry.path)]
         judged = int((~np.isnan(probabilities[:, 0])).sum())
         again = ["train", str(data), *columns.options(), "--recipe", str(run.recipe), "--decisions", str(table)]
-        document = {
+        document: CleanDocument = {
             "data": found.source,
             "run": str(run.folder),
             "photos": len(entries),
@@ -143,7 +143,7 @@ def clean(
         lines = [_line(row, before) for row in listed] + [before.rows[path] for path in before.decided]
         files.write_bytes(table, _table(before.header, lines).encode("utf-8-sig"))  # the mark tells spreadsheets
         _write_page(page, document, listed, before.header, lines, ready)
-    return document | {"seconds": round(clock.now() - started, 1)}
+    return {**document, "seconds": round(clock.now() - started, 1)}
 
 
 def decide(table: Path, path: str, action: str, label: str = "") -> None:
@@ -320,7 +320,7 @@ def _table(header: Sequence[str], lines: Sequence[Mapping[str, str]]) -> str:
 
 def _write_page(
     page: Path,
-    document: dict[str, Any],
+    document: CleanDocument,
     rows: Sequence[Row],
     header: Sequence[str],
     lines: Sequence[Mapping[str, str]],
@@ -328,7 +328,7 @@ def _write_page(
 ) -> None:
     """The page: `rows` are the first of `lines`, in their order."""
     numbers = [n for why in REASONS for n in [n for n, row in enumerate(rows) if row.why[0] == why][:MOST_SHOWN]]
-    items = [
+    items: list[ReviewItem] = [
         {
             "line": number,
             "path": rows[number].entry.path,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pati import plugins
 from pati.errors import PatiError
+from pati.evaluation.documents import Comparison, Pair, RunDocument, RunRow
 from pati.evaluation.intervals import RESAMPLES, bootstrapped, paired_interval, resampled, unpaired_interval
 from pati.evaluation.metrics import further
 from pati.evaluation.significance import fisher, holm, mcnemar
@@ -37,7 +38,7 @@ MOST_EACH_WITH_EACH = 4  # more runs are compared with the first one only
 class _Scored:
     """What a run says of itself, and its answers: `right` `bool (N,)` for the photos of `photos` (content hashes)."""
 
-    row: dict[str, Any]
+    row: RunRow
     manifest: str
     classes: tuple[str, ...]
     photos: NDArray[Any]
@@ -51,7 +52,7 @@ class _Scored:
         return np.asarray(self.answers == self.labels)
 
 
-def compare(folders: Sequence[str | Path], *, paired: bool = True) -> dict[str, Any]:
+def compare(folders: Sequence[str | Path], *, paired: bool = True) -> Comparison:
     """The document of a comparison: `runs` with scores and costs, `pairs` with difference, interval and p.
 
     Pairs are every two of up to four runs, each run with the first one of more; `p` is corrected for their number by
@@ -122,18 +123,19 @@ def _read(run: Run, name: str) -> _Scored:
     document, tested = run.read_metrics(), Predictions.read(run).test
     with run.reading_scores():  # a document that lacks something
         by_class = bool(document.get("balance", {}).get("by_class"))
-        row = {"name": name, **_row(run, made, document)}
+        row = _row(run, made, name, document)
         answers = tested.logits.argmax(1).numpy()
         scored = np.array(tested.sha256), tested.labels.numpy(), answers, by_class
         return _Scored(row, document["manifest"], tuple(document["classes"]), *scored)
 
 
-def _row(run: Run, made: Classifier, document: dict[str, Any]) -> dict[str, Any]:
+def _row(run: Run, made: Classifier, name: str, document: RunDocument) -> RunRow:
     recipe, test = Recipe.read(run.recipe), document["test"]
     speeds = [epoch.photos_per_second for epoch in epochs(run)]
     parameters, multiply_adds = cost_of(made.net, made.preprocess.size)
     intervals = bootstrapped(torch.tensor(test["confusion"]))
     return {
+        "name": name,
         "run": str(run.folder),
         "model": recipe.model,
         "size": made.preprocess.size,
@@ -156,7 +158,7 @@ def _row(run: Run, made: Classifier, document: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def notes(document: dict[str, Any]) -> list[str]:
+def notes(document: Comparison) -> list[str]:
     """What a reader of the document must know to read its pairs right."""
     count = len(document["pairs"])
     if document["paired"]:
@@ -176,17 +178,17 @@ def notes(document: dict[str, Any]) -> list[str]:
 # Pairs -------------------------------------------------------------------------------
 
 
-def _paired(first: _Scored, second: _Scored) -> dict[str, Any]:
+def _paired(first: _Scored, second: _Scored) -> Pair:
     only_first, only_second = int((first.right & ~second.right).sum()), int((second.right & ~first.right).sum())
     both = int((first.right & second.right).sum())
     neither = len(first.right) - both - only_first - only_second
-    return _pair(first, second) | {
-        "interval": list(paired_interval(both, only_first, only_second, neither)),
+    interval = paired_interval(both, only_first, only_second, neither)
+    return {
+        **_pair(first, second, interval, mcnemar(only_first, only_second)),
         "macro_f1_difference": first.row["macro_f1"] - second.row["macro_f1"],
         "macro_f1_interval": list(macro_f1_interval(first.labels, first.answers, second.answers, len(first.classes))),
         "only_first_right": only_first,
         "only_second_right": only_second,
-        "p_alone": mcnemar(only_first, only_second),
     }
 
 
@@ -221,17 +223,25 @@ def _macro_f1(
     return np.asarray(shares.sum(1) / np.maximum((either > 0).sum(1), 1))
 
 
-def _unpaired(first: _Scored, second: _Scored) -> dict[str, Any]:
+def _unpaired(first: _Scored, second: _Scored) -> Pair:
     counts = int(first.right.sum()), len(first.right), int(second.right.sum()), len(second.right)
-    return _pair(first, second) | {"interval": list(unpaired_interval(*counts)), "p_alone": fisher(*counts)}
+    return _pair(first, second, unpaired_interval(*counts), fisher(*counts))
 
 
-def _pair(first: _Scored, second: _Scored) -> dict[str, Any]:
+def _pair(first: _Scored, second: _Scored, interval: tuple[float, float], p: float) -> Pair:
     difference = float(first.right.mean() - second.right.mean())
-    return {"first": first.row["name"], "second": second.row["name"], "difference": difference}
+    return {
+        "first": first.row["name"],
+        "second": second.row["name"],
+        "difference": difference,
+        "interval": list(interval),
+        "p_alone": p,
+        "p": p,
+        "verdict": "",
+    }
 
 
-def _verdict(pair: dict[str, Any]) -> str:
+def _verdict(pair: Pair) -> str:
     """The pair in words, with its p."""
     p = "p < 0.0001" if pair["p"] < 1e-4 else f"p = {pair['p']:.2g}"
     first, second = pair["first"], pair["second"]

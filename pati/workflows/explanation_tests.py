@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from pati.data import decode
 from pati.data.sources.tables import COLUMNS, tidy
 from pati.errors import PatiError
 from pati.evaluation.analysis import spread
+from pati.evaluation.documents import CheckedExplanations, Located
 from pati.explain import checks, localise
 from pati.explain.cams import explainer
 from pati.explain.checks import FEWEST
@@ -43,7 +44,7 @@ def checked(
     *,
     stage: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
+) -> CheckedExplanations:
     """The checks of a method's maps (`checks.summary`) on these photos, for the class that each is answered as.
 
     On `MOST` of them, evenly spread, where there are more. `stage`: the number of the one to look at, the last if left
@@ -58,7 +59,7 @@ def checked(
         parts.append(checks.values(net, explain, images, classes))
     progress(len(pixels), len(pixels))
     found = checks.summary({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-    return {"method": method, "unreadable": unreadable, **found}
+    return cast(CheckedExplanations, {**found, "method": method, "unreadable": unreadable})
 
 
 def readable(made: Classifier, photos: Sequence[Path]) -> tuple[NDArray[np.uint8], int]:
@@ -120,7 +121,7 @@ def located(
     *,
     stage: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
+) -> Located:
     """Where maps of the answered class lie against boxes: see `localise`; means with intervals over photos.
 
     `stage`: see `checked`. With the number of photos, of those passed over as `unreadable`, and of those where the box

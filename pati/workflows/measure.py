@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,6 +19,16 @@ from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.data.preprocess import Photo
 from pati.evaluation import analysis, metrics
+from pati.evaluation.documents import (
+    About,
+    Analysis,
+    ExplanationChecks,
+    LaterScores,
+    Probed,
+    Robustness,
+    RunDocument,
+    ScoresPage,
+)
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.explain.checks import Values
@@ -36,7 +46,7 @@ SLACK = 1.15  # of what a probe is thought to take: a little too short, and it c
 SHARE = 0.03  # of a budget, for what takes longer the more photos it is measured on
 
 
-def analysed(made: Classifier, found: Manifest, packed: Pack, answers: Predictions) -> dict[str, Any]:
+def analysed(made: Classifier, found: Manifest, packed: Pack, answers: Predictions) -> Analysis:
     """What the answers are worth, without asking for more."""
     assert made.calibration is not None, "learnt by the scoring"
     splits = {
@@ -78,7 +88,7 @@ def probed(
     seconds: float | None = None,
     trained: int | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> dict[str, Any]:
+) -> Probed:
     """Robustness and the checks of explanations on validation photos; what there is no time for is left out.
 
     On as many as fit into `seconds`; else, so that a run by epochs is the same everywhere, on as many as suit the
@@ -112,7 +122,7 @@ def probed(
         if _photos(parts) >= PROBES[name].fewest:
             progress(name, _photos(parts), _photos(parts))
             summaries[name] = PROBES[name].summary({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
-    return summaries
+    return cast(Probed, summaries)
 
 
 def _photos(parts: Sequence[Values]) -> int:
@@ -163,7 +173,7 @@ class Probe:
     """What takes longer the more photos it is measured on."""
 
     measure: Callable[[Classifier, NDArray[np.uint8], torch.Tensor, int], Values]  # photos, labels, seed -> by photo
-    summary: Callable[[Values], dict[str, Any]]
+    summary: Callable[[Values], Robustness | ExplanationChecks]
     answers: float  # take as long as it does for a photo, with what is done beside them
     part: int  # photos at once
     most: int  # photos
@@ -191,8 +201,8 @@ def scored(
     labels: torch.Tensor,
     paths: Sequence[str],
     photo: Callable[[int], Photo],
-    document: dict[str, Any],
-) -> dict[str, Any]:
+    document: About,
+) -> LaterScores:
     """A later scoring: the `document` about it with the scores, and a page of them where the model's confidence is
     calibrated. `answers`, `labels` `(N,)` and `paths` by photo; `photo` gives each one by its number."""
     # The logarithm of probabilities is as good as logits: they differ by a constant a photo, and the temperature.
@@ -203,14 +213,14 @@ def scored(
     if made.calibration is not None:
         familiarity = torch.tensor([answer.familiarity for answer in answers], dtype=torch.float64)
         analysis_of = analysis.of_answers(made.calibration, logits, labels, familiarity, made.classes)
-        about = document | {"scores": scores, "analysis": analysis_of, "classes": list(made.classes)}
-        pages.write_scores(page, about, explained(made, logits, labels, paths, photo))
-        document = document | {"report": str(page)}
-    return scores | document
+        shown: ScoresPage = {**document, "scores": scores, "analysis": analysis_of, "classes": list(made.classes)}
+        pages.write_scores(page, shown, explained(made, logits, labels, paths, photo))
+        document = {**document, "report": str(page)}
+    return {**scores, **document}
 
 
 def drawn(
-    run: Run, made: Classifier, found: Manifest, packed: Pack, document: dict[str, Any], answers: Predictions
+    run: Run, made: Classifier, found: Manifest, packed: Pack, document: RunDocument, answers: Predictions
 ) -> pages.Drawing:
     """The pictures of the report, which need no probe. `document`: that of metrics.json."""
     test = found.of_split("test")
@@ -219,7 +229,7 @@ def drawn(
         made, answers.test.logits, answers.test.labels,
         [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
     )  # fmt: skip
-    return pages.draw(document, document["analysis"], epochs(run), examples)
+    return pages.draw(document, epochs(run), examples)
 
 
 def write(
@@ -227,7 +237,7 @@ def write(
     found: Manifest,
     packed: Pack,
     recipe: Recipe,
-    document: dict[str, Any],
+    document: RunDocument,
     drawing: pages.Drawing,
     *,
     language: str = "en",

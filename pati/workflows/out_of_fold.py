@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from pati.data.loader import Samples
 from pati.errors import PatiError
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
+from pati.evaluation.documents import FoldFacts
 from pati.events import FoldBegan, Listen
 from pati.inference.splits import all_logits
 from pati.system import files
@@ -40,7 +41,7 @@ class Answers:
 
     numbers: NDArray[np.int64]
     probabilities: NDArray[np.float64]
-    facts: dict[str, Any]
+    facts: FoldFacts
 
 
 class CrossFit:
@@ -49,7 +50,7 @@ class CrossFit:
     Raises `PatiError` if there are too few photos for so many.
     """
 
-    def __init__(self, ready: Prepared, folder: Path, folds: int, *, pace: Any, listen: Listen) -> None:
+    def __init__(self, ready: Prepared, folder: Path, folds: int, *, pace: float | None, listen: Listen) -> None:
         self._ready, self._folder, self._folds, self._pace, self._listen = ready, folder, folds, pace, listen
         entries = ready.found.of_split("train")
         units = manifest.units(entries)
@@ -74,7 +75,9 @@ class CrossFit:
         if kept.exists():
             with np.load(kept, allow_pickle=False) as stored:
                 if str(stored["owner"]) == owner:
-                    return Answers(numbers.numpy(), stored["probabilities"], json.loads(str(stored["facts"])))
+                    return Answers(
+                        numbers.numpy(), stored["probabilities"], cast(FoldFacts, json.loads(str(stored["facts"])))
+                    )
         rest, held = ready.training.take((~inside).nonzero().flatten()), ready.training.take(numbers)
         self._listen(FoldBegan(fold + 1, self._folds, len(rest), seconds))
         checkpoints = self._folder / str(fold + 1)
@@ -82,7 +85,7 @@ class CrossFit:
         made = ready.classifier(net)
         made.calibration = Calibration.of(all_logits(made, ready.validation), _labels(ready.validation))
         logits = all_logits(made, held)
-        facts = {
+        facts: FoldFacts = {
             "photos": len(held),
             "epochs": state.epoch,
             "seconds": round(state.seconds, 1),

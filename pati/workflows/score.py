@@ -6,9 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,6 +17,7 @@ from pati.data.sources.source import Columns
 from pati.data.sources.storage import Place
 from pati.errors import PatiError
 from pati.evaluation import analysis
+from pati.evaluation.documents import About, LaterScores, OutsideOf
 from pati.events import Advanced, Listen, Stage, StageBegan, Warned, silent
 from pati.inference.classifier import Classifier, Refused
 from pati.recipe import Recipe
@@ -38,7 +37,7 @@ def score(
     data: str | Path | None = None,
     columns: Columns = Columns(),
     listen: Listen = silent,
-) -> dict[str, Any]:
+) -> LaterScores:
     """Score a run's model on one of its splits, or on another labelled set, and write a page about it.
 
     A further scoring of the test split, or of some of its photos in another set, is counted in the run, and said in its
@@ -90,22 +89,27 @@ def score(
             paths.append(path)
     if not labels:
         raise PatiError(f"none of the {len(rows)} photos could be read")
-    document: dict[str, Any] = {"unreadable": len(rows) - len(labels), "trained_on": seen["train"]}
-    document["test_photos"] = seen["test"]
-    document["dependent"] = found.dependent(split) if data is None else {}
+    about: About = {
+        "data": name,
+        "kind": "data" if data is not None else split,
+        "model": str(run.model),
+        "manifest": found.hash(),
+        "balance": balance.evenness(Recipe.read(run.recipe).balance, list(counts.values())).document(),
+        "dependent": found.dependent(split) if data is None else {},
+        "unreadable": len(rows) - len(labels),
+        "trained_on": seen["train"],
+        "test_photos": seen["test"],
+    }
     if seen["test"]:
         with run.alone():
-            document["test_scored"] = run.count_scoring(name, seen["test"])
-    document["balance"] = asdict(balance.evenness(Recipe.read(run.recipe).balance, list(counts.values())))
+            about["test_scored"] = run.count_scoring(name, seen["test"])
     listen(StageBegan(Stage.REPORT))
     # Two sets may have folders of one name: neither page takes the other's place.
     mark = hashlib.sha256(os.fsencode(place.root.resolve())).hexdigest()[:6]
     page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}-{mark}.html")
-    about = {"data": name, "kind": "data" if data is not None else split, "model": str(run.model)}
     document = measure.scored(
-        made, page, answers, torch.tensor(labels), paths, lambda number: place.read(paths[number]),
-        document | about | {"manifest": found.hash()},
-    )  # fmt: skip
+        made, page, answers, torch.tensor(labels), paths, lambda number: place.read(paths[number]), about
+    )
     if "test_scored" in document:
         _tell(run, listen)
     return document
@@ -119,7 +123,7 @@ def _tell(run: Run, listen: Listen) -> None:
         listen(Warned(f"{run.report} does not tell of this: {error.message}"))
 
 
-def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) -> dict[str, Any]:
+def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) -> OutsideOf:
     """Show a run's model photos of something else: how well does it tell them from its test photos?
 
     `data`: as for training; its classes don't matter. The result is kept in the run, and told in its report.

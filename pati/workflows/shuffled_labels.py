@@ -10,12 +10,12 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from pati import plugins
 from pati.errors import Interrupted
+from pati.evaluation.documents import ShuffledLabels
 from pati.events import EpochDone, Listen, Stage, StageBegan, TrainingEvent
 from pati.explain import checks
 from pati.explain.cams import explainer
@@ -30,7 +30,7 @@ from pati.workflows.stopping import stoppable
 
 def shuffled_labels(
     folder: str | Path, photos: Sequence[Path], method: str, *, stage: int | None = None, listen: Listen
-) -> dict[str, Any]:
+) -> ShuffledLabels:
     """Train the control for as long as the run, and compare its maps with those of the run's net.
 
     `stage`: the number of the one to look at, the last if left out. Returns the likeness of both maps of each photo,

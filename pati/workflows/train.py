@@ -8,7 +8,6 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,6 +18,7 @@ from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
+from pati.evaluation.documents import Analysis, RunDocument
 from pati.evaluation.out_of_distribution import Scope
 from pati.events import (
     AlreadyFinished,
@@ -65,7 +65,7 @@ class Result:
 
     run: Run
     classifier: Classifier
-    metrics: dict[str, Any]
+    metrics: RunDocument
 
 
 @clock.watched()
@@ -155,7 +155,7 @@ class Scored:
 class Measured:
     """The document of metrics.json, and the pictures drawn for the report."""
 
-    document: dict[str, Any]
+    document: RunDocument
     drawing: pages.Drawing
 
 
@@ -266,16 +266,15 @@ class TrainingRun:
     def measure(self, ready: Prepared, paced: Plan, fitted: Fitted, scored: Scored) -> Measured:
         """What the answers are worth; the model file is written first."""
         run, made, found, state, limits = self._run, scored.classifier, ready.found, fitted.state, paced.budget
-        document = _document(ready, scored.answers, state)
+        document = _document(ready, scored.answers, state, measure.analysed(made, found, ready.packed, scored.answers))
         made.facts = classifiers.facts(
             recipe=ready.recipe,
-            metrics={name: document["test"][name] for name in (*metrics.metrics, "accuracy_interval", "photos")},
+            metrics=classifiers.told(document["test"]),
             manifest_hash=found.hash(),
             versions=versions(),
         )
         made.save(run.model)
         self._listen(StageBegan(Stage.REPORT))
-        document["analysis"] = measure.analysed(made, found, ready.packed, scored.answers)
         drawing = measure.drawn(run, made, found, ready.packed, document, scored.answers)
         # The probes come last, as they can fill whatever time is left, and need none.
         left = None
@@ -284,7 +283,8 @@ class TrainingRun:
             rest = max(0.0, limits.seconds - self._elapsed.seconds() - writing)
             left = self._probing(ready, paced, fitted) if fitted.again else rest
         trained = state.epoch * len(ready.training) if limits is None else None
-        document["analysis"] |= measure.probed(made, found, ready.packed, seconds=left, trained=trained)
+        probed = measure.probed(made, found, ready.packed, seconds=left, trained=trained)
+        document["analysis"] = {**document["analysis"], **probed}
         return Measured(document, drawing)
 
     def report(self, ready: Prepared, measured: Measured) -> None:
@@ -338,11 +338,15 @@ def _labels(data: Samples) -> torch.Tensor:
     return data.targets.argmax(1)
 
 
-def _document(ready: Prepared, answers: Predictions, state: State) -> dict[str, Any]:
+def _document(ready: Prepared, answers: Predictions, state: State, analysis: Analysis) -> RunDocument:
     found, recipe = ready.found, ready.recipe
+    validation, test = (
+        metrics.summary(part.logits, part.labels, found.classes) for part in (answers.validation, answers.test)
+    )
     return {
         "classes": list(found.classes),
-        **{name: metrics.summary(part.logits, part.labels, found.classes) for name, part in answers.splits.items()},
+        "validation": validation,
+        "test": test,
         "epochs": state.epoch,
         "seconds": {"training": round(state.seconds, 1)},
         "seed": recipe.seed,
@@ -350,5 +354,6 @@ def _document(ready: Prepared, answers: Predictions, state: State) -> dict[str, 
         "manifest": found.hash(),
         "shares": found.shares(),
         "versions": versions(),
-        "balance": asdict(_evenness(ready)),
+        "balance": _evenness(ready).document(),
+        "analysis": analysis,
     }

@@ -17,7 +17,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from pati import plugins
 from pati.data.sources.archives import stem
@@ -25,6 +25,7 @@ from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
 from pati.evaluation import metrics
+from pati.evaluation.documents import SearchDocument, TrialRow
 from pati.events import (
     EpochDone,
     Listen,
@@ -45,7 +46,7 @@ from pati.training import balance, plan
 from pati.workflows.fit import fit
 from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.stopping import stoppable
-from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, alone, chosen_fields, space
+from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, Trial, alone, chosen_fields, space
 
 if TYPE_CHECKING:
     import optuna
@@ -66,7 +67,7 @@ def tune(
     columns: Columns = Columns(),
     started: float | None = None,
     listen: Listen,
-) -> dict[str, Any]:
+) -> SearchDocument:
     """Search until `trials` have finished, by all processes and starts together, or for `budget` seconds.
 
     Begins a search in `out`, or goes on with it if it is there already. Returns what was found (see `_document`).
@@ -130,7 +131,7 @@ def resume(
     budget: float | None = None,
     started: float | None = None,
     listen: Listen,
-) -> dict[str, Any]:
+) -> SearchDocument:
     """Go on with the search in a folder, as far as it was to go if neither `trials` nor `budget` is given."""
     started = clock.now() if started is None else started
     settings = Settings.read(folder)
@@ -193,7 +194,7 @@ def _go(
     budget: float | None,
     started: float,
     listen: Listen,
-) -> dict[str, Any]:
+) -> SearchDocument:
     plugins.require_same(settings.plugins)
     if ready is None:
         ready = prepare(settings.data, settings.recipe, columns=settings.columns, listen=listen)
@@ -329,7 +330,7 @@ def _require_time(budget: float | None, photos: int) -> None:
 # What was found ---------------------------------------------------------------------
 
 
-def _document(study: Study, ready: Prepared) -> dict[str, Any]:
+def _document(study: Study, ready: Prepared) -> SearchDocument:
     """The search as plain values, for report and --json."""
     settings, best = study.settings, study.folder / "best.json"
     return {
@@ -341,7 +342,7 @@ def _document(study: Study, ready: Prepared) -> dict[str, Any]:
         "default": _plain(study, study.default()),
         "default_open": study.default_open(),
         "importance": study.importance(),
-        "trials": [dataclasses.asdict(trial) for trial in study.begun()],
+        "trials": [_row(trial) for trial in study.begun()],
         "recipe": str(best),
         "report": str(study.folder / "report.html"),
         "command": plugins.command("train", settings.data, *settings.columns.options(), "--recipe", str(best)),
@@ -351,5 +352,9 @@ def _document(study: Study, ready: Prepared) -> dict[str, Any]:
     }
 
 
-def _plain(study: Study, trial: FrozenTrial | None) -> dict[str, Any] | None:
-    return None if trial is None else dataclasses.asdict(study.told(trial))
+def _plain(study: Study, trial: FrozenTrial | None) -> TrialRow | None:
+    return None if trial is None else _row(study.told(trial))
+
+
+def _row(trial: Trial) -> TrialRow:
+    return cast(TrialRow, dataclasses.asdict(trial))

@@ -25,6 +25,7 @@ from typing import Any
 
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
+from pati.evaluation.documents import Value
 from pati.recipe import Recipe, SettledRecipe, does_anything
 from pati.system import files, locks
 
@@ -84,7 +85,7 @@ class Trial:
     log_loss: float | None
     seconds: float | None
     default: bool
-    values: dict[str, int | float | str | bool | None]
+    values: dict[str, Value]
     idle: list[str]
 
 
