@@ -56,7 +56,7 @@ def bit_flips() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         model, other = Path(folder) / "m.safetensors", Path(folder) / "c"
         Classifier(net, Preprocess(size=64), ["cat", "dog"], mirror=True, facts=facts).save(model)
-        saved = checkpoint.save(other, 1, dict(net.state_dict()), {"state": {"step": 1}}, owner="bench")
+        saved = checkpoint.save(other, 1, dict(net.state_dict()), '{"state": {"step": 1}}', owner="bench")
         return {
             "model": flipped(model, rng, lambda: Classifier.load(model)),
             "checkpoint": flipped(saved, rng, lambda: taken(other)),

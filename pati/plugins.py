@@ -16,10 +16,10 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from pati.errors import PatiError
-from pati.registry import Plugin, entries_of
+from pati.registry import Guard, Plugin, entries_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def load_plugin(path: str | Path) -> None:
     spec = importlib.util.spec_from_file_location(name, place)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    plugin = Plugin(place.name, blamed(place.name))
+    plugin = Plugin(place.name, cast(Guard, blamed(place.name)))  # also a decorator
     sys.modules[name] = module  # dataclasses and the like look there
     try:
         with blamed(place.name), entries_of(plugin):
@@ -97,23 +97,28 @@ def blamed(plugin: str) -> Iterator[None]:
         raise PatiError(f"{where}: {what}", hint) from error
 
 
-def state() -> dict[str, Any]:
-    """What a run writes down of the plugins at hand: content hash, and the kind and name of what each registered."""
+class PluginState(TypedDict):
+    """Content hash of a plugin's file, and kind and name of what it registered."""
+
+    sha256: str
+    entries: list[list[str]]
+
+
+def state() -> dict[str, PluginState]:
+    """What a run writes down of the plugins at hand, by their files' names."""
     return {
-        "plugins": {
-            place.name: {
-                "sha256": loaded.sha256,
-                "entries": [[kind.kind, name] for kind, name in loaded.plugin.entries],
-            }
-            for place, loaded in _loaded.items()
-            if loaded.plugin.entries
+        place.name: {
+            "sha256": loaded.sha256,
+            "entries": [[kind.kind, name] for kind, name in loaded.plugin.entries],
         }
+        for place, loaded in _loaded.items()
+        if loaded.plugin.entries
     }
 
 
-def require_same(before: dict[str, Any]) -> None:
+def require_same(then: dict[str, PluginState]) -> None:
     """Raise `PatiError` unless the plugins are those of a run's `state`: it could not go on with the same bits."""
-    then, now = before.get("plugins", {}), state()["plugins"]
+    now = state()
     for plugin, facts in then.items():
         if plugin not in now:
             kind, name = facts["entries"][0]
@@ -139,7 +144,7 @@ def options() -> list[str]:
     return [word for name in named for word in ("--plugin", name)]
 
 
-def missing(what: str, plugin: Any) -> PatiError:
+def missing(what: str, plugin: object) -> PatiError:
     """The error for something made with a plugin that is not loaded. `plugin` is what a file says: it may be a lie."""
     if not isinstance(plugin, str) or not re.fullmatch(r"\w[\w .-]{0,100}\.py", plugin):
         return PatiError(

@@ -14,20 +14,27 @@ import json
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self, TypeVar, cast
 
 from pati.errors import PatiError
 from pati.registry import Registry
 
 FORMAT = 1
 
+Value = str | float | bool | tuple[float, ...] | None
+"""Of a field."""
+RecipeDocument = dict[str, str | float | bool | list[float] | None]
+"""A recipe as JSON."""
+T = TypeVar("T")
+
 presets: Registry[typing.Callable[[], Recipe]] = Registry("preset")
 
 
 def _choice(
-    default: Any,
+    default: T,
     help: str,
     *,
     low: float | None = None,
@@ -37,7 +44,7 @@ def _choice(
     log: bool = False,
     relative: bool = False,
     where: tuple[str, tuple[str, ...]] | None = None,
-) -> Any:
+) -> T:
     """A field with what is known of it.
 
     `search` is where `pati tune` may look for a better value: two numbers are a range, anything else is a choice of
@@ -244,13 +251,13 @@ class Recipe:
                 "leave one of the two out",
             )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RecipeDocument:
         """Plain values, `format` first; `from_json` gives back an equal recipe."""
-        values = dataclasses.asdict(self)
+        values = vars(self)
         return {"format": FORMAT} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
-    def from_json(cls, document: Any) -> Self:
+    def from_json(cls, document: object) -> Self:
         """The recipe of a JSON document; raises `PatiError` for anything else."""
         if not isinstance(document, dict):
             raise PatiError(f"a recipe is a JSON object, not a {type(document).__name__}")
@@ -278,21 +285,25 @@ class Recipe:
         except ValueError as error:
             raise PatiError(f"{path} is not JSON: {error}", "a recipe is what a run's recipe.json holds") from error
 
+    def changed(self, values: Mapping[str, Value]) -> Self:
+        """This recipe with other values in some fields, by their names."""
+        return type(self)(**vars(self) | dict(values))
+
     def updated(self, assignments: list[str]) -> Self:
         """This recipe with `field=value` texts applied, as given to `--set`."""
-        changes: dict[str, Any] = {}
+        changes: dict[str, Value] = {}
         for text in assignments:
             name, sign, value = text.partition("=")
             if not sign:
                 raise PatiError(f"--set wants field=value, got {text!r}", "for example --set dropout=0.3")
             item = field_named(name.strip())
             changes[item.name] = value.strip() if value.strip() in item.metadata["among"] else _parse(value.strip())
-        return dataclasses.replace(self, **changes)
+        return self.changed(changes)
 
 
-def _chosen(name: str) -> Any:
-    """The field of that name, with no default: it must have been chosen."""
-    return field(metadata=Recipe.__dataclass_fields__[name].metadata)
+def _known(name: str) -> Mapping[str, object]:
+    """What is known of the field of that name."""
+    return Recipe.__dataclass_fields__[name].metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,21 +313,21 @@ class SettledRecipe(Recipe):
     `epochs` or `budget` is None, as one of them paces the run.
     """
 
-    model: str = _chosen("model")
-    width: float = _chosen("width")
-    size: int = _chosen("size")
-    batch: int = _chosen("batch")
-    precision: str = _chosen("precision")
-    growth: tuple[float, ...] = _chosen("growth")
-    learning_rate: float = _chosen("learning_rate")
-    momentum: float = _chosen("momentum")
-    flip: float = _chosen("flip")
-    mirror: bool = _chosen("mirror")
-    rotate: float = _chosen("rotate")
-    crop: float = _chosen("crop")
+    model: str = field(metadata=_known("model"))
+    width: float = field(metadata=_known("width"))
+    size: int = field(metadata=_known("size"))
+    batch: int = field(metadata=_known("batch"))
+    precision: str = field(metadata=_known("precision"))
+    growth: tuple[float, ...] = field(metadata=_known("growth"))
+    learning_rate: float = field(metadata=_known("learning_rate"))
+    momentum: float = field(metadata=_known("momentum"))
+    flip: float = field(metadata=_known("flip"))
+    mirror: bool = field(metadata=_known("mirror"))
+    rotate: float = field(metadata=_known("rotate"))
+    crop: float = field(metadata=_known("crop"))
 
 
-def field_named(name: str) -> dataclasses.Field[Any]:
+def field_named(name: str) -> dataclasses.Field[object]:
     """The recipe's field `name`; an unknown name answers with the nearest ones."""
     known = {item.name: item for item in dataclasses.fields(Recipe)}
     if name in known:
@@ -334,21 +345,22 @@ def does_anything(name: str, recipe: Recipe) -> bool:
     return where is None or getattr(recipe, where[0]) in where[1]
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str) -> Value:
     if text.lower() in ("none", "null", "auto", ""):
         return None
     try:
-        return json.loads(text)
+        value: Value = json.loads(text)
     except ValueError:
-        return tuple(map(_parse, text.split(","))) if "," in text else text
+        return tuple(cast(float, _parse(part)) for part in text.split(",")) if "," in text else text
+    return value
 
 
 @functools.cache  # working them out takes a hundred times longer than all else about a recipe
-def _types(kind: str) -> dict[str, Any]:
+def _types(kind: str) -> Mapping[str, object]:
     return typing.get_type_hints(globals()[kind])
 
 
-def _convert(item: dataclasses.Field[Any], wanted: Any, value: Any) -> Any:
+def _convert(item: dataclasses.Field[object], wanted: object, value: object) -> Value:
     """`value` as the type `wanted` and inside the field's range, or a `PatiError` that says what was expected."""
     options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     if value is None and type(None) in options:
@@ -372,15 +384,14 @@ def _convert(item: dataclasses.Field[Any], wanted: Any, value: Any) -> Any:
     return _number(item, value, kind)
 
 
-def _number(item: dataclasses.Field[Any], value: Any, kind: type) -> Any:
+def _number(item: dataclasses.Field[object], value: object, kind: type) -> float:
     low, high = item.metadata["low"], item.metadata["high"]
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if number and kind is int:
-        number = float(value).is_integer()
-    if not number or not low <= value <= high:
-        what = "a whole number" if kind is int else "a number"
-        raise PatiError(f"{item.name} wants {what} from {low:g} to {high:g}, got {value!r}", item.metadata["help"])
-    return kind(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        whole = float(value).is_integer()
+        if (whole or kind is not int) and low <= value <= high:
+            return int(value) if kind is int else float(value)
+    what = "a whole number" if kind is int else "a number"
+    raise PatiError(f"{item.name} wants {what} from {low:g} to {high:g}, got {value!r}", item.metadata["help"])
 
 
 @presets.register("house")

@@ -15,12 +15,32 @@ import inspect
 import pkgutil
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pati.errors import PatiError
 
-T = TypeVar("T", bound=Callable[..., object])
-Guard = Callable[[Any], Any]
+T = TypeVar("T")  # the type of a registry's functions
+
+
+class Guard(Protocol):
+    """Wraps a plugin's function, so that its errors name the plugin."""
+
+    def __call__(self, function: T, /) -> T:
+        """The function, wrapped."""
+        ...
+
+
+class Listing(Protocol):
+    """What can be told of a registry, whatever kind of functions it holds."""
+
+    kind: str
+
+    def __iter__(self) -> Iterator[str]: ...
+    def families(self) -> dict[str, str]: ...  # noqa: D102
+    def plugin(self, name: str) -> str | None: ...  # noqa: D102
+    def docstring(self, name: str) -> str: ...  # noqa: D102
+    def summary(self, name: str) -> str: ...  # noqa: D102
+    def remove(self, name: str) -> None: ...  # noqa: D102
 
 
 class Registry(Generic[T]):
@@ -86,7 +106,8 @@ class Registry(Generic[T]):
         """File name of the plugin that the entry `name` comes from; None for pati's own and unknown ones."""
         return self._plugins.get(name)
 
-    def _remove(self, name: str) -> None:
+    def remove(self, name: str) -> None:
+        """Take a plugin's entry out again."""
         del self._entries[name], self._plugins[name]
 
     def _load(self) -> None:
@@ -131,9 +152,13 @@ class Registry(Generic[T]):
         self._load()
         return len(self._entries)
 
+    def docstring(self, name: str) -> str:
+        """The entry's docstring."""
+        return inspect.getdoc(self[name]) or ""
+
     def summary(self, name: str) -> str:
         """First line of the entry's docstring."""
-        return (inspect.getdoc(self[name]) or "").splitlines()[0]
+        return self.docstring(name).splitlines()[0]
 
 
 class Plugin:
@@ -143,12 +168,12 @@ class Plugin:
         """`name` is the file's; `guard` wraps each of its functions."""
         self.name = name
         self.guard = guard
-        self.entries: list[tuple[Registry[Any], str]] = []
+        self.entries: list[tuple[Listing, str]] = []
 
     def remove(self) -> None:
         """Take the entries out of their registries again."""
         for registry, name in self.entries:
-            registry._remove(name)
+            registry.remove(name)
         self.entries.clear()
 
 

@@ -140,7 +140,7 @@ def test_a_run_by_epochs_counts_steps() -> None:
 
 def test_a_plan_is_kept_and_read() -> None:
     for paced in (made(Recipe(epochs=6)), made(Recipe(budget=60), 40)):
-        assert Plan.from_json(json.loads(json.dumps(dataclasses.asdict(paced)))) == paced
+        assert Plan.from_document(json.loads(json.dumps(paced.document()))) == paced
 
 
 def test_short_epochs_are_not_all_validated() -> None:

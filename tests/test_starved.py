@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pati.errors import PatiError
 from pati.events import Event, StepDone, TrainingBegan
 from pati.recipe import Recipe
 from pati.runs import checkpoint
-from pati.runs.run import Run
+from pati.runs.run import Note, Run
 from pati.system import locks
 from pati.training import loop
 from pati.workflows.train import resume, train
@@ -114,7 +115,7 @@ def test_a_stop_while_validating_is_heard_there(tmp_path: Path, monkeypatch: pyt
             run(tmp_path / "cut")
     _, facts, _ = checkpoint.newest(tmp_path / "cut", owner="test")
     assert facts is not None
-    assert facts["state"]["position"] == len(range(0, 60 // 16))
+    assert json.loads(facts)["state"]["position"] == len(range(0, 60 // 16))
     resumed, told = run(tmp_path / "cut", RECIPE)
     assert same(whole, resumed)
     assert [epoch.epoch for epoch in epochs(told)] == [1, 2, 3, 4]
@@ -158,7 +159,7 @@ def test_what_a_killed_process_was_writing_is_cleared_away(stopped_run: Path) ->
     fresh = stopped_run.parent / "fresh"
     fresh.mkdir()
     (fresh / ".recipe.json.abc.part").write_bytes(b"half")
-    Run.claim(fresh, "x").begin(Recipe(), {})
+    Run.claim(fresh, "x").begin(Recipe())
     assert sorted(path.name for path in fresh.iterdir()) == ["recipe.json", "run.json"]
 
 
@@ -258,11 +259,11 @@ def test_disk_full_while_packing(
 
 def test_a_torn_line_of_the_log_costs_that_line_only(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.append({"kind": "epoch", "epoch": 1})
+    run.append("note", Note("one"))
     with run.log.open("ab") as file:
-        file.write(b'{"kind": "epo')
-    run.append({"kind": "epoch", "epoch": 2})
-    assert [row["epoch"] for row in run.rows("epoch")] == [1, 2]
+        file.write(b'{"kind": "no')
+    run.append("note", Note("two"))
+    assert [row["text"] for row in run.rows("note")] == ["one", "two"]
 
 
 # Tampered with -------------------------------------------------------------------------------------------
@@ -315,7 +316,7 @@ def test_a_checkpoint_that_does_not_fit_is_passed_over(harm: str, stopped_run: P
 
         number = int(newest.stem.split("-")[1])
         owner = "another" if harm == "foreign" else "x"
-        path = checkpoint.save(tmp_path / "other", number, {"net/x": torch.zeros(2)}, {"state": {}}, owner=owner)
+        path = checkpoint.save(tmp_path / "other", number, {"net/x": torch.zeros(2)}, '{"state": {}}', owner=owner)
         data = path.read_bytes()[:-32]
         if harm == "newer":
             import hashlib

@@ -16,12 +16,12 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from pati import plugins
 from pati.data.sources.archives import stem
 from pati.errors import PatiError
-from pati.recipe import Recipe
+from pati.recipe import Recipe, RecipeDocument
 from pati.runs.run import Run, claimed
 from pati.system import files, locks
 
@@ -37,7 +37,7 @@ class Order:
     action: str
     folder: str
     data: str = ""
-    recipe: dict[str, Any] = field(default_factory=dict)
+    recipe: RecipeDocument = field(default_factory=dict)
     columns: dict[str, str | None] = field(default_factory=dict)
     decisions: str | None = None
     folds: int = 0
@@ -50,16 +50,33 @@ class Order:
         return job_folder(Path(self.folder), cleaning=self.action == "clean")
 
 
+class Progress(TypedDict, total=False):
+    """How far a process is: `done` of the `total` of a `stage`; `left`: seconds; how it `ended`, if it has, and why."""
+
+    process: int
+    stage: str
+    notes: list[str]
+    done: float
+    total: float | None
+    left: float
+    epoch: int
+    fold: int
+    folds: int
+    ended: str
+    error: str
+    hint: str
+
+
 @dataclass(frozen=True)
 class Job:
     """How a run is getting on. `state`: running, stopped (can be gone on with), done, or failed.
 
-    `progress`: the newest thing the process said of itself, see `work.Progress`. `cleaning`: of the run's photos.
+    `progress`: the newest thing the process said of itself. `cleaning`: of the run's photos.
     """
 
     folder: Path
     state: str
-    progress: dict[str, Any]
+    progress: Progress
     cleaning: bool = False
 
 
@@ -76,7 +93,7 @@ def job(run: Path, *, cleaning: bool = False) -> Job | None:
     _started[:] = [one for one in _started if one.poll() is None]
     alive = _alive(folder)
     try:
-        progress = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        progress = cast(Progress, json.loads((folder / NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         progress = {}
     ended = progress.get("ended")

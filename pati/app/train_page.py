@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -173,7 +173,7 @@ def _show_audit(found: Manifest) -> None:
     aside = [entry for entry in found.entries if not entry.kept]
     groups = found.duplicate_groups()
     crossing = [group for group in groups if len({entry.label for entry in group}) > 1]
-    counted: dict[str, list[Any]] = {
+    counted: dict[str, Sequence[object]] = {
         "kept": found.kept,
         "quarantined": aside,
         "duplicates": groups,
@@ -287,7 +287,7 @@ def _live(run: Run) -> None:
 def show_progress(found: Job) -> None:
     """What a process is doing, and how far it is."""
     progress = found.progress
-    share = progress["done"] / progress["total"] if progress.get("total") else 0.0
+    share = progress["done"] / (progress["total"] or 1.0) if progress.get("total") else 0.0
     words = [t(f"stage_{progress.get('stage', 'begin')}")]
     if "folds" in progress:
         words.append(t("fold", number=progress["fold"], folds=progress["folds"]))

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -18,6 +17,7 @@ from pati.app.parts import classifier, percent, percent_sign, plain, reason, say
 from pati.errors import PatiError
 from pati.explain.cams import explainers
 from pati.inference.classifier import Classifier, Prediction, UnreadablePhoto
+from pati.inference.model_file import TestScores
 from pati.models import included
 from pati.report import figures
 from pati.terminal import predictions
@@ -26,7 +26,13 @@ SOURCES = ("upload", "camera", "sample")
 PAGE = 24  # photos shown at once
 SAMPLES = 8  # test photos to pick from
 # Names of the widgets that ask for an explanation, and what stands in them at first.
-ASKED: dict[str, Any] = {"opacity": 0.5, "why_class": None, "why_method": "grad-cam", "why_stage": None}
+OPACITY = 0.5
+ASKED: dict[str, float | str | None] = {
+    "opacity": OPACITY,
+    "why_class": None,
+    "why_method": "grad-cam",
+    "why_stage": None,
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def _named(model: Path) -> str:
 def _tell(model: Path, made: Classifier) -> None:
     """What the model is worth, in one line."""
     name = _named(model)
-    scores = made.facts.get("metrics", {})
+    scores = made.facts.get("metrics", TestScores())
     if "accuracy_interval" in scores:
         low, high = (percent(share) for share in scores["accuracy_interval"])
         values = {"accuracy": percent(scores["accuracy"]), "photos": scores["photos"], "low": low, "high": high}
@@ -211,7 +217,7 @@ def _one(model: Path, made: Classifier, photo: Given) -> None:
 def _ask(made: Classifier, stages: Sequence[int]) -> None:
     """What to explain and how: class, method, stage, and the overlay's strength."""
     with st.expander(t("why")):
-        st.slider(t("why_opacity"), 0.0, 1.0, ASKED["opacity"], 0.05, key="opacity")
+        st.slider(t("why_opacity"), 0.0, 1.0, OPACITY, 0.05, key="opacity")
         st.selectbox(
             t("why_class"), [None, *made.classes], key="why_class",
             format_func=lambda name: t("why_answer") if name is None else say_class(name),

@@ -11,8 +11,8 @@ import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
 
+from pati.app import jobs  # noqa: E402
 from pati.app.jobs import NAME, Order  # noqa: E402
 from pati.errors import Interrupted, PatiError, of_system  # noqa: E402
 from pati.events import Advanced, EpochDone, Event, FoldBegan, Noted, Planned, StageBegan, StepDone, Warned  # noqa: E402
@@ -26,7 +26,7 @@ class Progress:
 
     def __init__(self, path: Path) -> None:
         self._path, self._last = path, 0.0
-        self._facts: dict[str, Any] = {"process": os.getpid(), "stage": "begin", "notes": []}
+        self._facts: jobs.Progress = {"process": os.getpid(), "stage": "begin", "notes": []}
         self._write()
 
     def __call__(self, event: Event) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from typing import Any
 
 from pati.recipe import Recipe, presets
-from pati.registry import Registry
+from pati.registry import Listing
 
 
-def registries() -> dict[str, Registry[Any]]:
+def registries() -> dict[str, Listing]:
     """Every catalogue by the name that `pati list` takes."""
     from pati.data.sources.known_sets import datasets
     from pati.evaluation.metrics import metrics
@@ -37,7 +35,7 @@ def rows(what: str) -> list[tuple[str, str]]:
     for name in registry:
         text = registry.summary(name)
         if what == "presets":  # cost and expected score stand in the docstring's other lines
-            text = " ".join((inspect.getdoc(registry[name]) or "").split())
+            text = " ".join(registry.docstring(name).split())
         plugin = registry.plugin(name)
         found.append((name, f"{text} (plugin {plugin})" if plugin else text))
     return found + list(registry.families().items())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -16,7 +15,7 @@ from pati.errors import PatiError
 
 if TYPE_CHECKING:
     from pati.data.sources.source import Columns
-    from pati.recipe import Recipe
+    from pati.recipe import Recipe, Value
     from pati.terminal.progress import Watch
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
@@ -75,10 +74,10 @@ class RecipeOptions:
     def chosen(self, *, epochs: int | None = None, budget: float | None = None) -> Recipe:
         """The recipe, paced by `epochs` or by a `budget` in seconds in place of its own pace where one is given."""
         named = {name: getattr(self, name) for name in ("model", "size", "seed", "group_by", "balance")}
-        changes: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        changes: dict[str, Value] = {name: value for name, value in named.items() if value is not None}
         if epochs is not None or budget is not None:
             changes |= {"epochs": epochs, "budget": budget}
-        return dataclasses.replace(recipe_named(self.recipe), **changes).updated(self.set_ or [])
+        return recipe_named(self.recipe).changed(changes).updated(self.set_ or [])
 
 
 def recipe_named(name: str | None) -> Recipe:
@@ -121,6 +120,6 @@ def watching() -> Iterator[Watch]:
         yield watch
 
 
-def print_json(document: Any) -> None:
+def print_json(document: object) -> None:
     """A result on stdout for programs."""
     print(json.dumps(document, indent=2, allow_nan=False))

@@ -20,7 +20,6 @@ import warnings
 import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -91,10 +90,11 @@ class Limits:
     @classmethod
     def of_user(cls) -> Limits:
         """The defaults, or what the environment says; raises `PatiError` for anything but a number."""
-        return cls(**{field.name: _chosen(f"PATI_MAX_{field.name.upper()}", field.default) for field in fields(cls)})
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: _chosen(f"PATI_MAX_{name.upper()}", getattr(cls, name)) for name in names})
 
 
-def _chosen(variable: str, default: Any) -> int:
+def _chosen(variable: str, default: int) -> int:
     text = os.environ.get(variable) or str(default)
     digits = text.replace("_", "")
     if not digits.isdecimal() or int(digits) < 1:
@@ -360,7 +360,7 @@ def _band_rgb(image: Image.Image) -> NDArray[np.uint8]:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where there is none or it is broken."""
     try:
-        value: Any = image.getexif().get(0x0112, 1)
+        value = image.getexif().get(0x0112, 1)
     except Exception:  # broken EXIF must not cost the photo
         return 1
     return value if value in range(1, 9) else 1

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pati.data import split
 from pati.data.sources.source import natural
@@ -46,6 +46,16 @@ class Entry:
         return self.status != "quarantined"
 
 
+class SplitSettings(TypedDict, total=False):
+    """How the photos were split; `given`: by the user."""
+
+    seed: int
+    validation: float
+    test: float
+    group_by: str | None
+    given: bool
+
+
 @dataclass(frozen=True)
 class Manifest:
     """All files of a source in order of their paths, the class order, and the split's settings."""
@@ -54,7 +64,7 @@ class Manifest:
     root: str
     classes: tuple[str, ...]
     entries: tuple[Entry, ...]
-    split: dict[str, Any]
+    split: SplitSettings
     notes: tuple[str, ...] = ()
 
     @property
@@ -131,7 +141,7 @@ class Manifest:
             "notes": self.notes,
         }
         # ASCII with escapes: file names need not be valid UTF-8.
-        lines = [json.dumps(header), *(json.dumps(_compact(entry)) for entry in self.entries)]
+        lines = [json.dumps(header), *(_to_line(entry) for entry in self.entries)]
         files.write_text(path, "\n".join(lines) + "\n")
 
     @classmethod
@@ -142,7 +152,7 @@ class Manifest:
             header = json.loads(lines[0])
             if header.get("kind") != "pati-manifest" or header.get("format") != FORMAT:
                 raise PatiError(f"{path} is not a manifest of format {FORMAT}")
-            entries = tuple(_entry(json.loads(line)) for line in lines[1:])
+            entries = tuple(_from_line(line) for line in lines[1:])
             manifest = cls(
                 header["source"],
                 header["root"],
@@ -173,13 +183,14 @@ def is_manifest(path: Path) -> bool:
 _DEFAULTS = {item.name: item.default for item in dataclasses.fields(Entry)}
 
 
-def _compact(entry: Entry) -> dict[str, Any]:
+def _to_line(entry: Entry) -> str:
     # Not `asdict`: it copies deeply, and a hundred thousand photos wait for it.
     values = ((name, getattr(entry, name), default) for name, default in _DEFAULTS.items())
-    return {name: value for name, value, default in values if value != default}
+    return json.dumps({name: value for name, value, default in values if value != default})
 
 
-def _entry(values: dict[str, Any]) -> Entry:
+def _from_line(line: str) -> Entry:
+    values = json.loads(line)
     return Entry(**(values | {"flags": tuple(values.get("flags", ()))}))
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     import torch
 
 Photo: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+
+
+class PreprocessDocument(TypedDict):
+    """A `Preprocess` in a model file."""
+
+    size: int
+    resize: str
+    mean: Sequence[float]
+    std: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,17 +130,17 @@ class Preprocess:
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return 1 / std, -mean / std
 
-    def geometry(self) -> dict[str, Any]:
+    def geometry(self) -> dict[str, int | str]:
         """What fixes the pixels of a pack; mean and std act later."""
         return {"size": self.size, "resize": self.resize, "filter": "bilinear"}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> PreprocessDocument:
         """Plain values for the model file."""
-        return asdict(self)
+        return {"size": self.size, "resize": self.resize, "mean": self.mean, "std": self.std}
 
     @classmethod
-    def from_json(cls, values: Any) -> Preprocess:
-        """Inverse of `to_json`; raises `PatiError` for anything else."""
+    def from_json(cls, values: PreprocessDocument) -> Preprocess:
+        """Inverse of `to_json`, of any JSON that a file holds; raises `PatiError` for anything else."""
         try:
             result = cls(
                 size=int(values["size"]),
@@ -165,7 +175,7 @@ def shrunk(pixels: torch.Tensor, size: int) -> torch.Tensor:
     return images.permute(0, 2, 3, 1)
 
 
-def _three(values: Any) -> tuple[float, float, float]:
+def _three(values: Iterable[float]) -> tuple[float, float, float]:
     first, second, third = (float(value) for value in values)
     return first, second, third
 

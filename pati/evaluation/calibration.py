@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -24,6 +24,14 @@ RISK = 0.01  # of the answered photos, this share may be wrong unless a user say
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+
+
+class CalibrationDocument(TypedDict):
+    """A `Calibration` in a model file."""
+
+    temperature: float
+    thresholds: Sequence[Sequence[float]]
+    photos: int
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,13 @@ class Calibration:
         """Logits `(N, K)` -> probabilities `float64 (N, K)`."""
         return (logits.double() / self.temperature).softmax(1)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CalibrationDocument:
         """As plain values."""
         return {"temperature": self.temperature, "thresholds": self.thresholds, "photos": self.photos}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Calibration:
-        """Back from `to_json`; raises `ValueError`, `TypeError` or `KeyError`."""
+    def from_json(cls, document: CalibrationDocument) -> Calibration:
+        """Inverse of `to_json`, of any JSON that a file holds; raises `ValueError`, `TypeError` or `KeyError`."""
         made = cls(
             float(document["temperature"]),
             tuple((float(risk), float(threshold)) for risk, threshold in document["thresholds"]),

@@ -10,10 +10,9 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 Photo = NDArray[np.uint8]
@@ -93,5 +92,5 @@ def corrupted(photos: NDArray[np.uint8], kind: str, level: int, *, seed: int = 0
     )
 
 
-def _bytes(values: NDArray[np.floating[Any]]) -> Photo:
+def _bytes(values: ArrayLike) -> Photo:
     return np.asarray(np.rint(values).clip(0, 255), np.uint8)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
 
+from pati.recipe import Value
+
 Interval = list[float]
 
 ClassRow = TypedDict(
@@ -390,10 +392,6 @@ class CheckedExplanations(ExplanationChecks):
 
     unreadable: int
     shuffled_labels: NotRequired[ShuffledLabels]
-
-
-Value = int | float | str | bool | None
-"""Of a field of a recipe."""
 
 
 class TrialRow(TypedDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ RESAMPLES = 2000
 FEWEST = 200  # resamples, where there are very many photos: intervals are narrow then
 _WORK = 10_000_000  # cells of all resamples: less than a second
 _CELLS = 4_000_000  # of an array of resamples
+_Count = TypeVar("_Count", np.int64, np.float64)
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
 
 
@@ -89,7 +90,7 @@ def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np
 
 
 def _drawn(
-    matrix: NDArray[Any], doubted: NDArray[np.bool_], generator: np.random.Generator
+    matrix: NDArray[np.int64], doubted: NDArray[np.bool_], generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Right answers and all answers by class, `(B, K)`, of photos drawn anew within each class; where a class is
     `doubted`, the share of its right answers by Jeffreys' prior."""
@@ -115,7 +116,9 @@ def _drawn(
     return hits, predicted + elsewhere * known
 
 
-def _scores_by_class(hits: NDArray[Any], predicted: NDArray[Any], support: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _scores_by_class(
+    hits: NDArray[_Count], predicted: NDArray[_Count], support: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
     """Macro F1 and balanced accuracy `(B,)` and F1 `(B, K)` of right answers and of all answers by class, `(B, K)`."""
     f1 = 2 * hits / np.maximum(support + predicted, 1)
     return {
@@ -125,7 +128,7 @@ def _scores_by_class(hits: NDArray[Any], predicted: NDArray[Any], support: NDArr
     }
 
 
-def resampled(labels: NDArray[Any], *, resamples: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+def resampled(labels: NDArray[np.int64], *, resamples: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:
     """How often each photo counts when photos are drawn anew within each class, `(B, N)`, `resamples` rows in all.
 
     In parts, so that memory stays bounded.

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import cast, overload
 
 import numpy as np
 import torch
@@ -30,8 +30,9 @@ from pati.evaluation.out_of_distribution import ODD, Scope
 from pati.explain.cams import explainer
 from pati.inference import model_file
 from pati.inference.forward import BATCH, batch_answers, batch_logits, batch_moments
-from pati.inference.model_file import ModelFile
+from pati.inference.model_file import Architecture, Facts, ModelFile, TestScores
 from pati.models import Net, channels_last, folded, models
+from pati.recipe import SettledRecipe
 from pati.system import machine
 from pati.system.machine import cores
 
@@ -105,7 +106,7 @@ class Classifier:
         classes: Sequence[str],
         *,
         mirror: bool,
-        facts: dict[str, Any],
+        facts: Facts,
         calibration: Calibration | None = None,
         scope: Scope | None = None,
     ) -> None:
@@ -295,23 +296,25 @@ class Classifier:
         )  # fmt: skip
 
 
-def told(scores: Scores) -> dict[str, float | list[float] | None]:
+def told(scores: Scores) -> TestScores:
     """What a model file says of its scores: every registered metric, the interval of the accuracy, and the photos."""
-    named: dict[str, float | list[float] | None] = {name: metrics.value(scores, name) for name in metrics.metrics}
-    return {**named, "accuracy_interval": scores["accuracy_interval"], "photos": scores["photos"]}
+    named = {name: metrics.value(scores, name) for name in metrics.metrics}
+    return cast(TestScores, {**named, "accuracy_interval": scores["accuracy_interval"], "photos": scores["photos"]})
 
 
-def facts(*, recipe: Any, metrics: dict[str, Any], manifest_hash: str, versions: dict[str, str]) -> dict[str, Any]:
+def facts(*, recipe: SettledRecipe, metrics: TestScores, manifest_hash: str, versions: dict[str, str]) -> Facts:
     """What a model file says of its making."""
+    model: Architecture = {
+        "name": recipe.model,
+        "width": recipe.width,
+        "dropout": recipe.dropout,
+        "drop_path": recipe.drop_path,
+    }
     plugin = models.plugin(recipe.model)
+    if plugin is not None:
+        model["plugin"] = plugin
     return {
-        "model": {
-            "name": recipe.model,
-            "width": recipe.width,
-            "dropout": recipe.dropout,
-            "drop_path": recipe.drop_path,
-        }
-        | ({"plugin": plugin} if plugin else {}),
+        "model": model,
         "recipe": recipe.to_json(),
         "metrics": metrics,
         "manifest": manifest_hash,

@@ -10,9 +10,10 @@ import json
 import math
 import stat
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 import torch
 from safetensors import SafetensorError
@@ -20,12 +21,12 @@ from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 
 from pati import plugins
-from pati.data.preprocess import Preprocess
+from pati.data.preprocess import Preprocess, PreprocessDocument
 from pati.errors import PatiError
-from pati.evaluation.calibration import Calibration
+from pati.evaluation.calibration import Calibration, CalibrationDocument
 from pati.evaluation.out_of_distribution import SIZES, Scope
 from pati.models import Net, Options, models, without_memory
-from pati.recipe import field_named
+from pati.recipe import RecipeDocument, field_named
 from pati.system import files
 
 FORMAT = 2
@@ -36,21 +37,77 @@ _TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors names them
 _SCOPE = "scope."  # before the names of its tensors in a model file
 
 
+class Architecture(TypedDict):
+    """The net that a model file holds the weights of; `plugin`: the file that registers it."""
+
+    name: str
+    width: float
+    dropout: float
+    drop_path: NotRequired[float]
+    plugin: NotRequired[str]
+
+
+class TestScores(TypedDict, total=False):
+    """Of the test photos; beside these, each other registered metric under its name."""
+
+    accuracy: float
+    accuracy_interval: list[float]
+    photos: int
+
+
+class Facts(TypedDict, total=False):
+    """What a model file says of its making, `manifest`: by its hash."""
+
+    model: Architecture
+    recipe: RecipeDocument
+    metrics: TestScores
+    manifest: str
+    versions: dict[str, str]
+
+
+class _Document(Facts):
+    """The JSON in the header."""
+
+    kind: str
+    format: int
+    classes: Sequence[str]
+    preprocess: PreprocessDocument
+    mirror: bool
+    calibration: NotRequired[CalibrationDocument | None]  # older files have none
+    scope: NotRequired[dict[str, int] | None]
+
+
+class _Tensor(TypedDict, total=False):
+    shape: list[int]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a model file begins with: the JSON of `write`, the table of its tensors, which start at a byte, and the
+    checksum over the whole."""
+
+    document: _Document
+    tensors: dict[str, _Tensor]
+    start: int
+    checksum: str
+
+
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file holds. `mirror`: answers are averages over the mirror image; `facts`: JSON about the making."""
+    """What a model file holds. `mirror`: answers are averages over the mirror image."""
 
     net: Net
     preprocess: Preprocess
     classes: tuple[str, ...]
     mirror: bool
-    facts: dict[str, Any]
+    facts: Facts
     calibration: Calibration | None
     scope: Scope | None
 
     def write(self, path: Path) -> None:
         """As one file, atomically."""
-        document = {
+        document: _Document = {
             "kind": KIND,
             "format": FORMAT,
             "classes": self.classes,
@@ -78,7 +135,8 @@ def read(path: Path) -> ModelFile:
                 f"the run is not finished: {again}" if unfinished else "expected a run's folder",
             )
         path = path / "model.safetensors"
-    header, document, start = _header(path)
+    header = _header(path)
+    document = header.document
     try:
         architecture, classes = document["model"], tuple(document["classes"])
         if "plugin" in architecture and models.plugin(str(architecture["name"])) is None:
@@ -94,7 +152,7 @@ def read(path: Path) -> ModelFile:
         )
         net = _empty_net(str(architecture["name"]), len(classes), options)
         mirror = bool(document["mirror"])
-        kept = document.get("calibration")  # older files have none
+        kept = document.get("calibration")
         calibration = None if kept is None else Calibration.from_json(kept)
         sizes = document.get("scope")
         shapes = {} if sizes is None else Scope.shapes(*(int(sizes[name]) for name in SIZES))
@@ -104,20 +162,17 @@ def read(path: Path) -> ModelFile:
         raise PatiError(f"the header of {path} can't be read: {error}") from None
     expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in net.state_dict().items()}
     expected |= {_SCOPE + name: (shape, torch.float32) for name, shape in shapes.items()}
-    _check_tensors(path, expected, header, start)
-    tensors = _tensors(path, header)
+    _check_tensors(path, expected, header)
+    tensors = _tensors(path, header.checksum)
     scope = Scope(**{name: tensors.pop(_SCOPE + name) for name in shapes}) if shapes else None
     net.load_state_dict(tensors, assign=True)
     taken = ("kind", "format", "classes", "preprocess", "mirror", "calibration", "scope")
-    facts = {key: value for key, value in document.items() if key not in taken}
+    facts = cast(Facts, {key: value for key, value in document.items() if key not in taken})
     return ModelFile(net, preprocess, classes, mirror, facts, calibration, scope)
 
 
-def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """A model file's table of tensors, the JSON that `save` wrote, and where the tensors start.
-
-    After the checks that need no more than the file's first bytes.
-    """
+def _header(path: Path) -> _Header:
+    """A model file's header, after the checks that need no more than the file's first bytes."""
     foreign = PatiError(f"{path} is not a pati model", "expected a model.safetensors made by `pati train`")
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -130,7 +185,8 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
             if length > _LARGEST_HEADER:
                 raise foreign
             header = json.loads(file.read(length))
-        document = json.loads(header["__metadata__"]["pati"])
+        metadata = header.pop("__metadata__")
+        document = json.loads(metadata["pati"])
         kind, version = document["kind"], document["format"]
     except OSError as error:
         raise PatiError(f"can't read the model {path}: {error.strerror}") from None
@@ -143,18 +199,18 @@ def _header(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
         raise PatiError(
             f"{path} has format {version!r}, this pati reads {FORMAT}", "update pati" if newer else "train it again"
         )
-    return header, dict(document), 8 + length
+    return _Header(cast(_Document, document), header, 8 + length, str(metadata.get("sha256")))
 
 
 def _checksum_field(checksum: str) -> bytes:
     return f'"sha256":"{checksum}"'.encode("ascii", "replace")
 
 
-def _tensors(path: Path, header: dict[str, Any]) -> dict[str, torch.Tensor]:
+def _tensors(path: Path, checksum: str) -> dict[str, torch.Tensor]:
     """The tensors, after the checksum over the whole file has been found right."""
     try:
         data = path.read_bytes()
-        field = _checksum_field(str(header["__metadata__"].get("sha256")))
+        field = _checksum_field(checksum)
         at = data.find(field)
         digest = hashlib.sha256(data[: max(at, 0)])
         digest.update(_checksum_field(_NO_CHECKSUM))
@@ -178,11 +234,9 @@ def _empty_net(name: str, classes: int, options: Options) -> Net:
         return models[name](classes, options)
 
 
-def _check_tensors(
-    path: Path, expected: dict[str, tuple[tuple[int, ...], torch.dtype]], header: dict[str, Any], start: int
-) -> None:
+def _check_tensors(path: Path, expected: dict[str, tuple[tuple[int, ...], torch.dtype]], header: _Header) -> None:
     """Names, shapes, types and the file's size, by the header alone: no tensor is read for a file that lies."""
-    table = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    table = header.tensors
     missing, extra = sorted(expected.keys() - table.keys()), sorted(table.keys() - expected.keys())
     if missing or extra:
         told = f"{path} lacks {missing[0]!r}" if missing else f"{path} has an unknown tensor {extra[0]!r}"
@@ -195,7 +249,7 @@ def _check_tensors(
                 f"{path}: {name} is {found.get('dtype')} {found.get('shape')}, expected {kind} {shape}",
                 "it was made by another version, or is not whole",
             )
-    size = start + sum(math.prod(sides) * dtype.itemsize for sides, dtype in expected.values())
+    size = header.start + sum(math.prod(sides) * dtype.itemsize for sides, dtype in expected.values())
     if path.stat().st_size != size:
         raise PatiError(
             f"{path} has {path.stat().st_size:,} bytes, expected {size:,}", "it is not whole: copy it again"

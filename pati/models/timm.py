@@ -14,7 +14,7 @@ before the mean here. Nets that give no map, such as vision transformers, are re
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -58,7 +58,7 @@ def timm(name: str) -> Factory:
     return build
 
 
-def _features(library: Any, name: str, drop_path: float) -> tuple[nn.Module, int, int]:
+def _features(library: ModuleType, name: str, drop_path: float) -> tuple[nn.Module, int, int]:
     """The net without its head, the channels of its map, and the smallest size that it takes."""
     choices = {"drop_path_rate": drop_path} if drop_path else {}  # not every net has the choice
     # Always with memory: many of timm's constructors compute with tensors, which have no values elsewhere.

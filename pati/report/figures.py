@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -39,19 +39,21 @@ DARK_STYLE = "@media (prefers-color-scheme: dark) {{ {} }}".format(
     )
 )
 SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a class may be called $5
-    "svg.hashsalt": "pati",
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": GREY,
-    "axes.labelcolor": GREY,
-    "axes.edgecolor": GREY,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-}
+_STYLE = matplotlib.RcParams(
+    {
+        "svg.fonttype": "none",
+        "text.parse_math": False,  # a class may be called $5
+        "svg.hashsalt": "pati",
+        "font.family": "sans-serif",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "text.color": GREY,
+        "axes.labelcolor": GREY,
+        "axes.edgecolor": GREY,
+        "xtick.color": GREY,
+        "ytick.color": GREY,
+    }
+)
 
 
 def _svg(figure: Figure) -> str:
@@ -195,10 +197,11 @@ def confusion(
             )
         size = 7 if many else 10  # points
         cell = axes.bbox.width / figure.dpi * 72 / len(classes)
-        # Turned around its end, a name reaches its tick in every font.
-        turned: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        fit = max(map(len, names)) * 0.7 * size < cell
-        axes.set_xticks(range(len(classes)), names, fontsize=size, **({} if fit else turned))
+        axes.set_xticks(range(len(classes)), names, fontsize=size)
+        if max(map(len, names)) * 0.7 * size >= cell:
+            # Turned around its end, a name reaches its tick in every font.
+            for tick in axes.get_xticklabels():
+                tick.set(rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(classes)), names, fontsize=size)
         axes.set_xlabel(words["predicted_class"])
         axes.set_ylabel(words["true_class"])
@@ -247,11 +250,11 @@ def risk_coverage(calibrated: CalibrationResult, words: dict[str, str]) -> str:
             point = (100 * calibrated["coverage"], 100 * calibrated["answered_accuracy"])
             axes.plot(*point, "o", color=ORANGE)
             # The curve falls: there is room above its left and below its right part.
-            place: Any = {"xytext": (6, 5), "ha": "left", "va": "bottom"}
-            if point[0] > 40:
-                place = {"xytext": (-6, -8), "ha": "right", "va": "top"}
-            label = words["threshold_point"]
-            axes.annotate(label, point, textcoords="offset points", color=ORANGE, annotation_clip=False, **place)
+            left = point[0] > 40
+            axes.annotate(
+                words["threshold_point"], point, (-6, -8) if left else (6, 5), textcoords="offset points",
+                ha="right" if left else "left", va="top" if left else "bottom", color=ORANGE, annotation_clip=False,
+            )  # fmt: skip
         axes.set_xlim(0, 101)
         # The few surest answers alone jump up and down.
         steady = accuracy[coverage >= min(5, coverage.max())]
@@ -324,7 +327,7 @@ def robustness(found: Robustness, words: dict[str, str]) -> str:
         return _svg(figure)
 
 
-def _language(axes: Any, words: dict[str, str]) -> None:
+def _language(axes: Axes, words: dict[str, str]) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(_Decimals(words))
 
@@ -461,17 +464,17 @@ def sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
         figure = Figure(figsize=(canvas.shape[1] / 100, canvas.shape[0] / 100), dpi=100)
         figure.figimage(canvas)
 
-        def write(x: float, y: float, text: str, **style: Any) -> None:
-            figure.text(x / canvas.shape[1], 1 - y / canvas.shape[0], text, ha="center", **style)
+        def write(x: float, y: float, text: str, size: float, colour: str = "black") -> None:
+            figure.text(x / canvas.shape[1], 1 - y / canvas.shape[0], text, ha="center", fontsize=size, color=colour)
 
         for (top, left), explanation, truth in zip(places, explanations, truths, strict=False):
             answer = explanation.prediction
             mark = "" if answer.label == truth else f" ≠ {truth}"
             even = " (an even map)" if explanation.even else ""
             told = f"{answer.label} {whole_percent(answer.confidence)}{mark}{even}"
-            write(left + width / 2, top + title - 8, told, fontsize=11, color=BLUE if answer.label == truth else ORANGE)
+            write(left + width / 2, top + title - 8, told, 11, BLUE if answer.label == truth else ORANGE)
         for x, text in ((middle - 200, "0"), (middle + 200, "the map's highest value")):
-            write(x, strip.stop + 18, text, fontsize=9)
+            write(x, strip.stop + 18, text, 9)
         return _png(figure, compression=1)  # photos hardly get smaller, and a budget waits
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import jinja2
 import numpy as np
@@ -59,11 +59,48 @@ class Example:
     explanation: Explanation
 
 
+class Shown(TypedDict):
+    """An explained photo on a page; its `picture` as base64."""
+
+    picture: str
+    path: str
+    truth: str
+    answer: str
+    confidence: float
+    right: bool
+    even: bool
+
+
+class Mistake(TypedDict):
+    """A kind of wrong answer: how many photos, and the share of all of the class."""
+
+    truth: str
+    answer: str
+    photos: int
+    share: float
+
+
+class Answers(TypedDict):
+    """What the pages have in common: numbers, figures and gallery of a set's answers. `figures`: SVG by language, by
+    name; `rarer`: how many kinds of mistakes are not among `mistakes`; `scale`: a PNG as base64."""
+
+    scores: Scores
+    further: dict[str, float | None]
+    analysis: Analysis
+    mistakes: list[Mistake]
+    rarer: int
+    answered: list[tuple[float, float]]
+    by_class: bool
+    figures: dict[str, dict[str, str]]
+    gallery: dict[str, list[Shown]]
+    scale: str
+
+
 @dataclass(frozen=True)
 class Drawing:
     """What takes the longest of a report: the answers' `parts` of the page, and the photos explained, as a PNG."""
 
-    parts: dict[str, Any]
+    parts: Answers
     sheet: bytes | None
 
 
@@ -124,7 +161,7 @@ def write(
     """Write report.html, model-card.md and the figures of a scored run. `drawing`: see `draw`; `suspicious`: the photos
     of the suspects, in their order; `language`: the one shown first."""
     found = document["analysis"]
-    answers = drawing.parts | {"analysis": found}
+    answers: Answers = {**drawing.parts, "analysis": found}
     if "robustness" in found:
         drawn = {language: figures.robustness(found["robustness"], WORDS[language]) for language in LANGUAGES}
         answers["figures"] = answers["figures"] | {"robustness": drawn}
@@ -196,8 +233,8 @@ def _answers(
     more: dict[str, Draw],
     *,
     by_class: bool,
-) -> dict[str, Any]:
-    """What the pages have in common: numbers, figures (with `more` of them) and gallery of a set's answers."""
+) -> Answers:
+    """What pages show of a set's answers, with `more` figures."""
     make: dict[str, Draw] = {
         "confusion": lambda words: figures.confusion(scores["confusion"], classes, words),
         "confusion_shares": lambda words: figures.confusion(scores["confusion"], classes, words, shares=True),
@@ -207,7 +244,7 @@ def _answers(
     }
     if analysis["curves"]:
         make["roc"] = lambda words: figures.roc_and_precision(analysis["curves"], words)
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[Shown]] = {}
     for item in examples:
         answer = item.explanation.prediction
         rows.setdefault(item.group, []).append(
@@ -236,15 +273,15 @@ def _answers(
     }
 
 
-def _mistakes(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _mistakes(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[Mistake]:
     """The kinds of wrong answers, the most frequent first, with the share of the class's photos."""
-    found = [
+    found: list[Mistake] = [
         {"truth": classes[row], "answer": classes[column], "photos": count, "share": count / sum(counts)}
         for row, counts in enumerate(confusion)
         for column, count in enumerate(counts)
         if count and row != column
     ]
-    return sorted(found, key=lambda kind: -int(kind["photos"]))
+    return sorted(found, key=lambda kind: -kind["photos"])
 
 
 def _answered(calibrated: CalibrationResult) -> list[tuple[float, float]]:
@@ -370,7 +407,7 @@ def write_review(
     files.write_text(path, page)
 
 
-def _filled(template: str, *, markup: bool = True, **values: Any) -> str:
+def _filled(template: str, *, markup: bool = True, **values: object) -> str:
     """A template of this package, as HTML with `markup`, with these values; each one also knows the words."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pati.report", "templates"),

@@ -2,7 +2,7 @@
 
 Each file carries its own checksum, checked before anything in it is used, and its run's
 identity; one that does not fit is passed over for the one before it. Knows nothing of what
-the tensors mean.
+the tensors and the JSON mean.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import struct
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load
@@ -24,13 +24,13 @@ FORMAT = 3
 KEEP = 2
 
 
-def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any], *, owner: str) -> Path:
-    """Write checkpoint `number` of `owner`, then remove all but the newest ones up to it.
+def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: str, *, owner: str) -> Path:
+    """Write checkpoint `number` of `owner`, with `facts` as JSON, then remove all but the newest ones up to it.
 
     Later ones can only be those that `newest` has passed over; unfinished ones are of a process that was
     killed, as a run is one process's alone.
     """
-    metadata = {"facts": json.dumps(facts), "format": str(FORMAT), "owner": owner}
+    metadata = {"facts": facts, "format": str(FORMAT), "owner": owner}
     data = serialised({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     path = folder / f"step-{number:09d}.safetensors"
     files.write_bytes(path, data + hashlib.sha256(data).digest())
@@ -50,7 +50,7 @@ class Newest(NamedTuple):
     """The newest sound checkpoint, if there is one, and what was wrong with later ones."""
 
     tensors: dict[str, torch.Tensor]
-    facts: dict[str, Any] | None
+    facts: str | None
     passed_over: list[str]
 
 
@@ -65,7 +65,7 @@ def newest(folder: Path, *, owner: str) -> Newest:
     return Newest({}, None, passed_over)
 
 
-def _read(path: Path, owner: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _read(path: Path, owner: str) -> tuple[dict[str, torch.Tensor], str]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -80,4 +80,4 @@ def _read(path: Path, owner: str) -> tuple[dict[str, torch.Tensor], dict[str, An
         raise _Unusable("was made by another version of pati")
     if metadata["owner"] != owner:
         raise _Unusable("belongs to another run")
-    return load(data), json.loads(metadata["facts"])
+    return load(data), metadata["facts"]

@@ -30,7 +30,7 @@ class Epoch:
 
     def keep(self, run: Run) -> None:
         """Add it to the run's log."""
-        run.append({"kind": "epoch", **dataclasses.asdict(self)})
+        run.append("epoch", self)
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,20 @@ class Evenness:
 
     def keep(self, run: Run) -> None:
         """Add it to the run's log, once."""
-        row = {"kind": "balance", **self.document()}
-        if row not in run.rows("balance"):
-            run.append(row)
+        run.append_once("balance", self)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How many files were read, how many of them `reused` what an earlier audit had found, and how long it took."""
+
+    files: int
+    reused: int
+    seconds: float
+
+    def keep(self, run: Run) -> None:
+        """Add it to the run's log."""
+        run.append("read", self)
 
 
 def epochs(run: Run) -> list[Epoch]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,12 +36,17 @@ class Predictions:
 
     def write(self, run: Run) -> None:
         """Keep them in the run's folder."""
-        arrays: dict[str, Any] = {"test_familiarity": self.familiarity.numpy()}
-        for name, split in self.splits.items():
-            arrays[f"{name}_logits"], arrays[f"{name}_labels"] = split.logits.numpy(), split.labels.numpy()
-            arrays[f"{name}_sha256"] = np.array(split.sha256)
         with files.atomic(run.predictions) as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(
+                file,
+                validation_logits=self.validation.logits.numpy(),
+                validation_labels=self.validation.labels.numpy(),
+                validation_sha256=np.array(self.validation.sha256),
+                test_logits=self.test.logits.numpy(),
+                test_labels=self.test.labels.numpy(),
+                test_sha256=np.array(self.test.sha256),
+                test_familiarity=self.familiarity.numpy(),
+            )
 
     @classmethod
     def read(cls, run: Run) -> Predictions:

@@ -15,16 +15,20 @@ import platform
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from pati import __version__, plugins
 from pati.errors import PatiError
 from pati.evaluation.documents import RunDocument
+from pati.plugins import PluginState
 from pati.recipe import Recipe
 from pati.system import files, locks
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FORMAT = 2
 LOCK = ".lock"  # held by the process that works on the run; its being there says nothing
@@ -37,6 +41,66 @@ class RunStage(StrEnum):
     TRAINING = "training"
     SCORED = "scored"
     DONE = "done"
+
+
+class BudgetDocument(TypedDict):
+    """See `pati.training.budget.Budget`."""
+
+    seconds: float
+    validated: int
+    answers: int
+    answer_seconds: float
+    answer_cost: float
+    report: float
+    python: float
+    spare: float
+
+
+class PlanDocument(TypedDict):
+    """See `pati.training.plan.Plan`."""
+
+    batch: int
+    sizes: list[int]
+    costs: list[float]
+    validated: int
+    epochs: int | None
+    budget: BudgetDocument | None
+    seconds: float | None
+
+
+class RunFacts(TypedDict, total=False):
+    """run.json without the stage. `speed`: of the machine at the start, see `pati.training.speed`; `test_scored`: how
+    often test photos were scored; `language`: the one that the report shows first."""
+
+    format: int
+    test_scored: int
+    versions: dict[str, str]
+    data: str
+    columns: dict[str, str | None]
+    speed: float
+    plugins: dict[str, PluginState]
+    plan: PlanDocument
+    language: str
+
+
+class RunState(RunFacts, total=False):
+    """run.json."""
+
+    stage: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a reader of the run should know."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    data: str
+    test_photos: int
+    time: int
 
 
 @dataclass(frozen=True)
@@ -125,12 +189,15 @@ class Run:
         """Holds the run for this process; raises `PatiError` while another one has it."""
         return locks.locked(self.folder / LOCK, f"another process is working on {self.folder}")
 
-    def begin(self, recipe: Recipe, state: dict[str, Any]) -> None:
+    def begin(self, recipe: Recipe, **facts: Unpack[RunFacts]) -> None:
         """Write down what the run is to be. Raises `PatiError` if the folder holds a run or strange files."""
         for leftover in self._require_free():
             leftover.unlink(missing_ok=True)
         files.write_json(self.recipe, recipe.to_json())
-        self.update(format=FORMAT, stage=RunStage.STARTED, test_scored=0, versions=versions(), **state)
+        files.write_json(
+            self.state,
+            {"format": FORMAT, "stage": RunStage.STARTED, "test_scored": 0, "versions": versions(), **facts},
+        )
 
     def _require_free(self) -> list[Path]:
         """What an earlier start left here before it came to training; anything else is the user's and is an error."""
@@ -181,7 +248,7 @@ class Run:
                 f"the scores of {self.folder} can't be read: {error}", "metrics.json or predictions.npz is damaged"
             ) from None
 
-    def read_state(self) -> dict[str, Any]:
+    def read_state(self) -> RunState:
         """The document in run.json."""
         try:
             document = json.loads(self.state.read_text(encoding="utf-8"))
@@ -192,7 +259,7 @@ class Run:
                     f"{self.state} has format {version!r}, this pati reads {FORMAT}",
                     "update pati" if newer else "go on with the pati that began it, or train it again",
                 )
-            return dict(document)
+            return cast(RunState, dict(document))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PatiError(f"{self.state} can't be read: {error}") from None
 
@@ -201,24 +268,24 @@ class Run:
         """How far the run is."""
         return RunStage(self.read_state()["stage"])
 
-    def enter(self, stage: RunStage, **changes: Any) -> None:
+    def enter(self, stage: RunStage, **changes: Unpack[RunFacts]) -> None:
         """Set the stage, with other fields of run.json. A resumed run repeats steps, but never goes back a stage."""
         order = list(RunStage)
         now, then = order.index(self.stage), order.index(stage)
         if then > now + 1:
             raise ValueError(f"a run at the stage {self.stage} can't come to {stage}")
-        self.update(stage=order[max(now, then)], **changes)
+        self._write({**self.read_state(), **changes, "stage": order[max(now, then)]})
 
     def note(self, text: str) -> None:
         """Keep something that a reader of the run should know, once."""
-        row = {"kind": "note", "text": text}
-        if row not in self.rows("note"):
-            self.append(row)
+        self.append_once("note", Note(text))
 
-    def update(self, **changes: Any) -> None:
+    def update(self, **changes: Unpack[RunFacts]) -> None:
         """Set fields of run.json."""
-        now = self.read_state() if self.state.exists() else {}
-        files.write_json(self.state, now | changes)
+        self._write({**self.read_state(), **changes})
+
+    def _write(self, state: RunState) -> None:
+        files.write_json(self.state, state)
 
     def read_elapsed(self) -> float:
         """Active seconds of the run's command over all its sittings, as `keep_elapsed` wrote them last."""
@@ -233,8 +300,9 @@ class Run:
         with contextlib.suppress(OSError):  # on a full disk training goes on
             files.replace_text(self.elapsed, f"{seconds:.2f}\n")
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, kind: str, facts: DataclassInstance) -> None:
         """Add a row to log.jsonl, on a line of its own even if a full disk has torn the last one."""
+        row = {"kind": kind, **asdict(facts)}
         with self.log.open("ab+") as file:
             torn = False
             if file.seek(0, os.SEEK_END):
@@ -242,10 +310,15 @@ class Run:
                 torn = file.read(1) != b"\n"
             file.write(b"\n" * torn + json.dumps(row).encode() + b"\n")
 
+    def append_once(self, kind: str, facts: DataclassInstance) -> None:
+        """The same, but for a row that is there already."""
+        if {"kind": kind, **asdict(facts)} not in self.rows(kind):
+            self.append(kind, facts)
+
     def count_scoring(self, data: str, photos: int) -> int:
         """Write down that so many test photos were scored, as a part of `data`; returns how often that was done."""
         times = int(self.read_state()["test_scored"]) + 1
-        self.append({"kind": "scoring", "data": data, "test_photos": photos, "time": times})
+        self.append("scoring", _Scoring(data, photos, times))
         self.update(test_scored=times)
         return times
 

@@ -121,7 +121,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write `value` to `path` as indented JSON in ASCII (names need not be valid text), atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -63,6 +62,6 @@ def scored(score: str, value: float) -> str:
     return percent(value) if score == "accuracy" else rate(value)
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """A recipe's value in few letters."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -7,11 +7,11 @@ a net, a recipe and a plan; what happens to its reports is the caller's business
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,11 +67,12 @@ class State:
     @classmethod
     def of(cls, kept: Newest) -> State:
         """Where the run was when the checkpoint was saved; its beginning without any."""
-        return cls() if kept.facts is None else cls.from_json(kept.facts["state"])
+        return cls() if kept.facts is None else cls.from_json(kept.facts)
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> State:
-        """Inverse of `dataclasses.asdict`; a state of an older pati, which measured less, says what was spent."""
+    def from_json(cls, text: str) -> State:
+        """Inverse of `to_json`; a state of an older pati, which measured less, says what was spent."""
+        document = json.loads(text)["state"]
         pace = document["pace"]
         measured = {item.name for item in fields(Pace)}
         if not isinstance(pace, dict) or pace.keys() != measured:
@@ -82,6 +83,10 @@ class State:
             return cls(**{"best_epoch": best} | older | {"pace": Pace(spent=spent)})
         pace = Pace(**pace | {name: tuple(pace[name]) for name in ("steps", "passes", "python")})
         return cls(**document | {"pace": pace})
+
+    def to_json(self) -> str:
+        """As JSON."""
+        return json.dumps({"state": asdict(self)})
 
     def out_of_patience(self, recipe: SettledRecipe) -> bool:
         """Whether the last epochs have not helped, so that the recipe ends the run early."""
@@ -133,7 +138,7 @@ def train(
             **{f"optimizer/{name}": value for name, value in optimizers.state().items()},
             **{f"average/{name}": value for name, value in average.items()},
         }
-        checkpoint.save(checkpoints, state.step, tensors, {"state": asdict(state)}, owner=owner)
+        checkpoint.save(checkpoints, state.step, tensors, state.to_json(), owner=owner)
 
     steps_per_epoch = len(training) // plan.batch
     watched = validation.some(plan.validated)

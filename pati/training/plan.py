@@ -10,11 +10,12 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from pati.errors import PatiError
 from pati.evaluation import out_of_distribution
-from pati.recipe import Recipe, SettledRecipe
+from pati.recipe import Recipe, SettledRecipe, Value
+from pati.runs.run import BudgetDocument, PlanDocument
 from pati.training import budget as budgets
 from pati.training.budget import FORWARD, Budget, Pace, closing_seconds
 
@@ -107,17 +108,30 @@ class Plan:
     seconds: float | None = None
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Plan:
-        """Inverse of `dataclasses.asdict`. Raises `KeyError` or `TypeError` for a plan of an older pati."""
+    def from_document(cls, document: PlanDocument) -> Plan:
+        """Inverse of `document`. Raises `KeyError` or `TypeError` for a plan of an older pati."""
         budget = document["budget"]
         return cls(
-            **document
-            | {
-                "sizes": tuple(document["sizes"]),
-                "costs": tuple(document["costs"]),
-                "budget": None if budget is None else Budget(**budget),
-            }
+            batch=document["batch"],
+            sizes=tuple(document["sizes"]),
+            costs=tuple(document["costs"]),
+            validated=document["validated"],
+            epochs=document["epochs"],
+            budget=None if budget is None else Budget(**budget),
+            seconds=document["seconds"],
         )
+
+    def document(self) -> PlanDocument:
+        """As run.json keeps it."""
+        return {
+            "batch": self.batch,
+            "sizes": list(self.sizes),
+            "costs": list(self.costs),
+            "validated": self.validated,
+            "epochs": self.epochs,
+            "budget": None if self.budget is None else cast(BudgetDocument, dataclasses.asdict(self.budget)),
+            "seconds": self.seconds,
+        }
 
     def size_at(self, progress: float) -> int:
         """Training size at a point of the run."""
@@ -186,14 +200,15 @@ class Outline:
     passes: float
 
 
-def outline(recipe: SettledRecipe, *, photos: int, minimum_size: int, speed: float, reading: float) -> Outline:
-    """Of a settled recipe with a budget; `speed` and `reading`: see `settle`."""
-    assert recipe.budget is not None
+def outline(
+    recipe: SettledRecipe, budget: float, *, photos: int, minimum_size: int, speed: float, reading: float
+) -> Outline:
+    """Of a settled recipe with a `budget` in seconds; `speed` and `reading`: see `settle`."""
     trained = photos * (1 - recipe.validation - recipe.test)
     views = (photos - trained) * (2 if recipe.mirror else 1) + min(trained, out_of_distribution.PHOTOS)
     after = REPORT + views * FORWARD * cost(recipe.size, recipe.width, recipe.model) / speed
     before = START + photos * (reading + AUDIT)
-    training = max(0.0, recipe.budget - before - after)
+    training = max(0.0, budget - before - after)
     each = statistics.mean(cost(size, recipe.width, recipe.model) for size in training_sizes(recipe, minimum_size))
     return Outline(before, training, after, training * speed / (trained * each))
 
@@ -215,7 +230,7 @@ def settle(
     `natural`: see `natural_size`. `speed`: photos of standard cost that this machine trains on in a second;
     `reading`: seconds that it takes to read and decode one.
     """
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Value] = {}
     budget = recipe.budget
     if recipe.epochs is None and budget is None:
         budget = chosen["budget"] = default_budget(photos, natural)
@@ -241,8 +256,7 @@ def settle(
     ):
         if getattr(recipe, name) is None:
             chosen[name] = value
-    given = {item.name: getattr(recipe, item.name) for item in dataclasses.fields(Recipe)}
-    settled = SettledRecipe(**given | chosen)
+    settled = SettledRecipe(**vars(recipe) | chosen)
     if settled.size < minimum_size:
         raise PatiError(
             f"the model {settled.model!r} needs at least {minimum_size} px, --size is {settled.size}",
@@ -276,7 +290,6 @@ def make(
     costs = tuple(cost(size, recipe.width, recipe.model) for size in sizes)
     batch = min(recipe.batch, photos)
     if budget is None:
-        assert recipe.epochs is not None
         return Plan(batch, sizes, costs, validation, epochs=recipe.epochs)
     seconds = budget.seconds - spent - closing_seconds(budget, Pace())
     one = statistics.mean(costs) / speed

@@ -10,7 +10,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from pati.data.sources import storage
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
-from pati.recipe import Recipe, SettledRecipe, field_named
+from pati.recipe import Recipe, SettledRecipe, Value, field_named
 from pati.report import figures
 from pati.report.figures import Tile
 from pati.training import mixing, plan
@@ -82,8 +81,8 @@ def rows(
     """
     uncropped = dataclasses.replace(recipe, crop=1.0)  # the crop decides how far a photo is shrunk before the others
 
-    def augmented(names: Sequence[str], changes: dict[str, Any], photo: torch.Tensor = photo) -> Effect:
-        alone = dataclasses.replace(uncropped, **changes)
+    def augmented(names: Sequence[str], changes: dict[str, Value], photo: torch.Tensor = photo) -> Effect:
+        alone = uncropped.changed(changes)
 
         def effect(numbers: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
             draws = Draws(recipe.seed, 0, numbers, strengths)
@@ -117,7 +116,7 @@ def rows(
     return [*result, ("recipe", "all that it does,\ndrawn five times", _whole(photo, other, recipe, preprocess))]
 
 
-def _choices(name: str) -> list[dict[str, Any]]:
+def _choices(name: str) -> list[dict[str, Value]]:
     """What an augmentation's rows set in the recipe: nothing for one of a plugin, which has no field."""
     if augmentations.plugin(name) is not None:
         return [{}]

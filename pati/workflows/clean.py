@@ -86,7 +86,7 @@ def clean(
         raise PatiError("--budget is the time for --folds, more than 0 s", "for example --folds 3 --budget 15m")
     run = Run.open(folder)
     recipe, made = Recipe.read(run.recipe), Classifier.load(folder)
-    plugins.require_same(run.read_state())
+    plugins.require_same(run.read_state().get("plugins", {}))
     if made.scope is None:
         raise PatiError("this run is of an older pati, which kept less", "train it again with this version")
     own = run.read_state()["data"] == (str(Path(data).resolve()) if Path(data).exists() else str(data))

@@ -11,7 +11,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +40,7 @@ class _Scored:
     row: RunRow
     manifest: str
     classes: tuple[str, ...]
-    photos: NDArray[Any]
+    photos: NDArray[np.str_]
     labels: NDArray[np.int64]
     answers: NDArray[np.int64]
     by_class: bool  # classes are uneven, or were made to count alike

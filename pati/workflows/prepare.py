@@ -28,6 +28,7 @@ from pati.events import Advanced, DataRead, Listen, Stage, StageBegan, silent
 from pati.inference.classifier import Classifier
 from pati.models import Net
 from pati.recipe import Recipe, SettledRecipe
+from pati.runs.history import Reading
 from pati.runs.run import Run
 from pati.system import clock, machine
 from pati.training import balance, plan
@@ -135,8 +136,11 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
     )
     if recipe.budget is None:
         return recipe, speed, None
-    outline = plan.outline(recipe, photos=photos, minimum_size=minimum_size, speed=speed, reading=reading)
-    return recipe, speed, outline
+    return (
+        recipe,
+        speed,
+        plan.outline(recipe, recipe.budget, photos=photos, minimum_size=minimum_size, speed=speed, reading=reading),
+    )
 
 
 def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | None = None) -> tuple[Manifest, Pack]:
@@ -149,7 +153,7 @@ def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | No
     seconds = clock.now() - at
     if run is not None:
         keep_manifest(run, found)
-        run.append({"kind": "read", "files": len(found.entries), "reused": reused, "seconds": round(seconds, 2)})
+        Reading(len(found.entries), reused, round(seconds, 2)).keep(run)
     listen(DataRead(found, reused, seconds))
     require_trainable(found)
     return found, packed

@@ -40,7 +40,7 @@ def shuffled_labels(
     explain = explainer(method)
     run = Run.open(folder)
     made, state = Classifier.load(folder), run.read_state()
-    plugins.require_same(state)
+    plugins.require_same(state.get("plugins", {}))
     net = made.cut(stage)
     pixels, _ = explanation_tests.readable(made, photos)
     asked = [made.asked(part) for part in torch.split(torch.from_numpy(pixels), explanation_tests.AT_ONCE)]

@@ -87,7 +87,7 @@ def train(
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
-        run.begin(chosen, {"data": where, "columns": asdict(columns), "speed": round(speed, 1)} | plugins.state())
+        run.begin(chosen, data=where, columns=asdict(columns), speed=round(speed, 1), plugins=plugins.state())
         if decisions is not None:
             files.write_bytes(run.decisions, decisions.read_bytes())
         listen(RunOpened(run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None))
@@ -102,7 +102,7 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
     recipe = SettledRecipe.read(run.recipe)
     if run.stage is not RunStage.DONE:
         _warn_of_versions(run, recipe, listen)
-        plugins.require_same(run.read_state())
+        plugins.require_same(run.read_state().get("plugins", {}))
     with resumable(run), run.alone(), threads.restored():
         listen(RunOpened(run.folder, recipe))
         if run.stage is RunStage.DONE:  # its photos may be gone by now
@@ -190,8 +190,8 @@ class TrainingRun:
                 minimum_size=untrained.net.minimum_size, speed=ready.speed,
                 budget=reserve(ready, untrained, testing, self._elapsed), spent=self._elapsed.seconds(),
             )  # fmt: skip
-            self._run.append({"kind": "plan", **asdict(paced)})
-            self._run.enter(RunStage.TRAINING, plan=asdict(paced))
+            self._run.append("plan", paced)
+            self._run.enter(RunStage.TRAINING, plan=paced.document())
         self._listen(Planned(paced, len(ready.training), len(ready.validation), testing))
         return paced
 
@@ -326,7 +326,7 @@ def _kept_plan(run: Run) -> Plan | None:
     kept = run.read_state().get("plan")
     if kept is not None:
         with contextlib.suppress(KeyError, TypeError):  # of an older pati: made anew
-            return Plan.from_json(kept)
+            return Plan.from_document(kept)
     return None
 
 

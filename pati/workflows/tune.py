@@ -46,7 +46,7 @@ from pati.training import balance, plan
 from pati.workflows.fit import fit
 from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.stopping import stoppable
-from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, Trial, alone, chosen_fields, space
+from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, Trial, TrialFacts, alone, chosen_fields, space
 
 if TYPE_CHECKING:
     import optuna
@@ -308,7 +308,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
             raise
         study.finish(trial, None, {"seconds": round(seconds, 2), "failed": str(error).replace("\n", "; ")})
     else:
-        facts = {"log_loss": loss, "seconds": round(seconds + clock.now() - at, 2)}
+        facts: TrialFacts = {"log_loss": loss, "seconds": round(seconds + clock.now() - at, 2)}
         study.finish(trial, metrics.metrics[score](logits, labels), facts)
 
 

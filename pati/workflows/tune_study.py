@@ -21,12 +21,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeVar, cast
 
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
-from pati.evaluation.documents import Value
-from pati.recipe import Recipe, SettledRecipe, does_anything
+from pati.plugins import PluginState
+from pati.recipe import Recipe, SettledRecipe, Value, does_anything
 from pati.system import files, locks
 
 try:
@@ -44,6 +44,8 @@ except ModuleNotFoundError as error:
     raise PatiError(
         f"pati tune needs {error.name}, which is not installed", "install it: pip install optuna"
     ) from error
+T = TypeVar("T")
+
 FORMAT = 1
 USUAL = ("batch", "learning_rate", "dropout", "label_smoothing", "crop", "rotate", "brightness", "mixup")
 BALANCING = ("balance", "balance_power")  # as well, where the classes are uneven
@@ -68,6 +70,15 @@ _STATES = {
 _UNTRAINED = ("diverged", "failed")  # facts of trials that gave no score, with the reason
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class TrialFacts(TypedDict, total=False):
+    """What is kept of a trial beside its score; `diverged` and `failed`: why it gave none."""
+
+    log_loss: float
+    seconds: float
+    diverged: str
+    failed: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ class Settings:
     manifest: str
     trials: int | None
     budget: float | None
-    plugins: dict[str, Any]
+    plugins: dict[str, PluginState]
 
     def write(self, folder: Path) -> None:
         """Write tune.json."""
@@ -124,7 +135,7 @@ class Settings:
             "manifest": self.manifest,
             "trials": self.trials,
             "budget": self.budget,
-            **self.plugins,
+            "plugins": self.plugins,
         }
         files.write_json(folder / "tune.json", document)
 
@@ -150,7 +161,7 @@ class Settings:
                 manifest=document["manifest"],
                 trials=document["trials"],
                 budget=document["budget"],
-                plugins={"plugins": document["plugins"]},
+                plugins=document["plugins"],
             )
         except FileNotFoundError:
             raise PatiError(f"{folder} is not a search's folder", "expected one that `pati tune` made") from None
@@ -186,7 +197,7 @@ def space(recipe: SettledRecipe, names: Sequence[str]) -> dict[str, BaseDistribu
     return {name: _distribution(known[name], getattr(recipe, name)) for name in names}
 
 
-def _distribution(item: dataclasses.Field[Any], own: Any) -> BaseDistribution:
+def _distribution(item: dataclasses.Field[object], own: Value) -> BaseDistribution:
     search = item.metadata["search"]
     if len(search) != 2 or isinstance(search[0], str):
         choices = search if own in search else (own, *search)
@@ -196,15 +207,15 @@ def _distribution(item: dataclasses.Field[Any], own: Any) -> BaseDistribution:
     return FloatDistribution(low, high, log=item.metadata["log"])
 
 
-def rounded(value: Any) -> Any:
+def rounded(value: T) -> T | float:
     """Three digits are all that a search can tell, and easier to read."""
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
-def _nearest(where: BaseDistribution, value: Any) -> Any:
+def _nearest(where: BaseDistribution, value: Value) -> Value:
     """The value in a range that is nearest to the recipe's own, which need not lie in it: no weight decay at all."""
     if isinstance(where, FloatDistribution):
-        return min(max(value, where.low), where.high)
+        return min(max(cast(float, value), where.low), where.high)
     return value
 
 
@@ -230,7 +241,7 @@ class Study:
                 self._study.enqueue_trial(self._own(), {"default": True})
             self._write_best()  # a process may have been killed before it could
 
-    def _own(self) -> dict[str, Any]:
+    def _own(self) -> dict[str, Value]:
         """The recipe's own values, or the nearest in their ranges."""
         settings = self.settings
         return {name: _nearest(where, getattr(settings.recipe, name)) for name, where in settings.space.items()}
@@ -267,7 +278,7 @@ class Study:
         """How many are being trained, by all processes."""
         return sum(trial.state == TrialState.RUNNING for trial in self.trials())
 
-    def changes(self, trial: FrozenTrial | optuna.Trial) -> dict[str, Any]:
+    def changes(self, trial: FrozenTrial | optuna.Trial) -> dict[str, Value]:
         """The fields that a trial sets; nothing for the recipe's own values."""
         if "default" in trial.user_attrs:
             return {}
@@ -275,7 +286,7 @@ class Study:
 
     def recipe(self, trial: FrozenTrial | optuna.Trial) -> SettledRecipe:
         """What a trial trains."""
-        return dataclasses.replace(self.settings.recipe, **self.changes(trial))
+        return self.settings.recipe.changed(self.changes(trial))
 
     def best(self) -> FrozenTrial | None:
         """The trial with the highest score; among equals the one with the lowest log loss, then the first."""
@@ -344,7 +355,7 @@ class Study:
                         self._put_back(self.trials()[trial.number], killed=not stopped)
                 raise
 
-    def _fixed(self, seed: int) -> dict[str, Any]:
+    def _fixed(self, seed: int) -> dict[str, Value]:
         """What the next trial has: the best one's values in the fields that it leaves as they are, and other ones in
         the fields without an order that it changes. The sampler draws what is missing.
         """
@@ -352,7 +363,7 @@ class Study:
         values = self._own() if best is None else best.params
         if len(self.finished()) >= RANDOM_TRIALS and lot.random() < ALL_CHANGED:
             return {}
-        known = dataclasses.replace(self.settings.recipe, **values)
+        known = self.settings.recipe.changed(values)
         able = [name for name in values if does_anything(name, known)] or [*values]
         for name in lot.sample(able, min(len(able), lot.choice(CHANGED))):
             where, value = self.settings.space[name], values[name]
@@ -380,7 +391,7 @@ class Study:
         self._study.tell(trial.number, state=TrialState.FAIL)
         self._lock(trial.number).unlink(missing_ok=True)
 
-    def finish(self, trial: optuna.Trial, value: float | None, facts: dict[str, Any]) -> None:
+    def finish(self, trial: optuna.Trial, value: float | None, facts: TrialFacts) -> None:
         """Keep a trial's score, None if it was given up, and `facts` about it; write the best recipe."""
         with self._alone():
             for name, fact in facts.items():

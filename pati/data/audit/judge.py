@@ -10,7 +10,7 @@ import numpy as np
 from pati.data.audit import duplicates
 from pati.data.audit.worker import Finding
 from pati.data.decisions import Decision, unmet
-from pati.data.manifest import Entry, Manifest, class_order, join, with_split
+from pati.data.manifest import Entry, Manifest, SplitSettings, class_order, join, with_split
 from pati.data.sources.source import Item, Source
 from pati.recipe import Recipe
 
@@ -50,7 +50,7 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
     dropped = sum(entry.reason == "dropped" for entry in entries)
     if dropped:
         notes += (f"photos left out by decisions: {dropped}; where a model's mistakes chose them, no score is blind",)
-    settings = {
+    settings: SplitSettings = {
         "seed": recipe.split_seed,
         "validation": recipe.validation,
         "test": recipe.test,

@@ -15,11 +15,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pati
 from pati.data import decode
-from pati.data.audit.worker import Finding, Target, quarantined, receive, send, unpack_findings
+from pati.data.audit.worker import Finding, Setup, Target, quarantined, receive, send, unpack_findings
 from pati.data.sources import storage
 from pati.data.sources.source import Source
 from pati.errors import PatiError
@@ -96,10 +95,10 @@ class _Process:
     """A worker process; started anew when a file has killed it or held it too long."""
 
     def __init__(self, root: Path, target: Target | None) -> None:
-        self._setup: dict[str, Any] = {
+        self._setup: Setup = {
             "root": str(root),
-            "target": target and target.path,
-            "preprocess": target and target.preprocess.to_json(),
+            "target": target.path if target else None,
+            "preprocess": target.preprocess.to_json() if target else None,
         }
         self._closed = False
         self._start()

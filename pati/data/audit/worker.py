@@ -11,20 +11,24 @@ import hashlib
 import json
 import struct
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pati.data import decode
-from pati.data.preprocess import Preprocess
+from pati.data.preprocess import Preprocess, PreprocessDocument
 from pati.data.sources import storage
 from pati.system import machine
 
 THUMB = 32
+
+Row = tuple[str, int, int, int, str, str, Sequence[str]]
+"""A finding but for its thumbnail."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,14 @@ class Target:
 
     path: str
     preprocess: Preprocess
+
+
+class Setup(TypedDict):
+    """The first message: the place of the files, and the path and preprocessing of a `Target`."""
+
+    root: str
+    target: str | None
+    preprocess: PreprocessDocument | None
 
 
 class Looker:
@@ -88,7 +100,7 @@ def quarantined(reason: str, detail: str = "", digest: str = "", size: int = 0) 
 # Messages: a length, a JSON document, and for answers the thumbnails' bytes behind it.
 
 
-def send(stream: IO[bytes], document: Any, tail: bytes = b"") -> None:
+def send(stream: IO[bytes], document: object, tail: bytes = b"") -> None:
     """Write one message."""
     text = json.dumps(document).encode()
     stream.write(struct.pack("<II", len(text), len(tail)) + text + tail)
@@ -105,13 +117,13 @@ def receive(stream: IO[bytes]) -> tuple[Any, bytes] | None:
     return (json.loads(text), behind) if len(behind) == tail and len(text) == length else None
 
 
-def pack_findings(findings: list[Finding]) -> tuple[Any, bytes]:
+def pack_findings(findings: list[Finding]) -> tuple[list[Row], bytes]:
     """Findings as a message."""
-    rows = [(f.sha256, f.bytes, f.width, f.height, f.reason, f.detail, f.flags) for f in findings]
+    rows: list[Row] = [(f.sha256, f.bytes, f.width, f.height, f.reason, f.detail, f.flags) for f in findings]
     return rows, b"".join(f.thumb.tobytes() for f in findings)
 
 
-def unpack_findings(rows: Any, tail: bytes) -> list[Finding]:
+def unpack_findings(rows: list[Row], tail: bytes) -> list[Finding]:
     """Inverse of `pack_findings`."""
     thumbs = np.frombuffer(tail, np.uint8).reshape(-1, THUMB, THUMB, 3)
     return [
@@ -138,8 +150,10 @@ def main() -> None:
     first = receive(source)
     if first is None:
         return
-    setup = first[0]
-    target = setup["target"] and Target(setup["target"], Preprocess.from_json(setup["preprocess"]))
+    setup: Setup = first[0]
+    target = None
+    if setup["target"] is not None and setup["preprocess"] is not None:
+        target = Target(setup["target"], Preprocess.from_json(setup["preprocess"]))
     machine.keep_small_blocks()
     looker = Looker(Path(setup["root"]), target)
     _bound_memory(decode.limits_now().memory)

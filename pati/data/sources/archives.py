@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, cast
 
 from pati.errors import PatiError
 from pati.system.files import cache_folder, read_json, scratch_folder, settle_folder, sha256_file, write_json
@@ -142,7 +142,7 @@ def _tar_members(archive: Path, room: _Room) -> Iterator[tuple[str, Callable[[],
     The tar may be packed; `room` is for its whole stream, with what is passed over in it.
     """
     with _decompressed(archive) as stream:
-        bounded: Any = _TarStream(stream, room)
+        bounded = cast(IO[bytes], _TarStream(stream, room))  # as much of a file as tarfile asks for
         with tarfile.open(fileobj=bounded, mode="r:") as tarred:
             while (member := tarred.next()) is not None:
                 tarred.members = []  # type: ignore[attr-defined]  # it would remember them all
@@ -182,7 +182,7 @@ def _decompressed(archive: Path) -> Iterator[IO[bytes]]:
     with archive.open("rb") as file:
         start = file.read(6)
         file.seek(0)
-        openers: tuple[tuple[bytes, Callable[[Any], Any]], ...] = (
+        openers: tuple[tuple[bytes, Callable[[IO[bytes]], object]], ...] = (
             (b"\x1f\x8b", gzip.open),
             (b"BZh", bz2.open),
             (b"\xfd7zXZ\0", lzma.open),
@@ -191,7 +191,7 @@ def _decompressed(archive: Path) -> Iterator[IO[bytes]]:
         if opener is None:
             yield file
         else:
-            with opener(file) as stream:
+            with cast(contextlib.AbstractContextManager[IO[bytes]], opener(file)) as stream:
                 yield stream
 
 

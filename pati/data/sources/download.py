@@ -14,13 +14,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pati.errors import PatiError
 from pati.system.files import sha256_file, sync_folder
 from pati.system.locks import locked
 
 Progress = Callable[[int, int], None]
+Answer = http.client.HTTPResponse | urllib.error.HTTPError
 
 ATTEMPTS = 5
 PAUSE = 1.0  # seconds before the next attempt, twice as long each time
@@ -126,17 +126,18 @@ def _attempt(address: str, part: Path, timeout: float, progress: Progress | None
     return max(0, total - done)
 
 
-def _asked(request: urllib.request.Request, timeout: float) -> Any:
+def _asked(request: urllib.request.Request, timeout: float) -> Answer:
     """The open answer; also one that says that there is nothing in the range asked for."""
     try:
-        return urllib.request.urlopen(request, timeout=timeout)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
+        return answer
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
         return error
 
 
-def _received(answer: Any) -> bytes:
+def _received(answer: Answer) -> bytes:
     """The next bytes, in which any break is one of the network's, not of the disk's."""
     try:
         block: bytes = answer.read(_BLOCK)
@@ -145,7 +146,7 @@ def _received(answer: Any) -> bytes:
     return block
 
 
-def _range_start(answer: Any) -> int:
+def _range_start(answer: Answer) -> int:
     """Where the sent part begins, by `Content-Range: bytes 100-199/200`; -1 if it is not said."""
     text = (answer.headers.get("Content-Range") or "").removeprefix("bytes ").split("-")[0]
     return int(text) if text.isdecimal() else -1
