@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from pati.system.version import VERSION
+
 if TYPE_CHECKING:
     from pati.api import compare as compare
     from pati.api import load as load
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from pati.plugins import load_plugin as load_plugin
     from pati.recipe import Recipe as Recipe
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # Loaded on first use: `import pati` must not import torch.
 _HOMES = {

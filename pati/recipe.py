@@ -75,8 +75,8 @@ class Recipe:
     dropout: float = _choice(0.0, "share of features dropped before the last layer", low=0, high=0.95, search=(0, 0.6))
     drop_path: float = _choice(
         0.0,
-        "chance that the deepest residual branch is left out in training, less in those before it; nets without such "
-        "branches (vgg, scratch, pati) have nothing to leave out",
+        "chance that the deepest residual branch is left out in training, less in those before it; nothing in nets "
+        "without such branches",
         low=0,
         high=0.9,
         search=(0, 0.3),

@@ -1,8 +1,8 @@
 """Name -> function: the one extension mechanism.
 
 Models, augmentations, explainers, metrics, datasets and presets are all listed in a
-`Registry`. An entry's one-line summary is the first line of its docstring, so `pati list`
-and the docs never say something else than the code. Entries that a user's file adds are
+`Registry`. An entry's summary is the first paragraph of its docstring, so `pati list` and
+the docs never say something else than the code. Entries that a user's file adds are
 remembered with that file's name.
 """
 
@@ -67,7 +67,7 @@ class Registry(Generic[T]):
                 whose = f" by the plugin {self.plugin(name)}" if self.plugin(name) else ""
                 raise PatiError(f"the {self.kind} {name!r} is taken already{whose}", "choose another name")
             if not inspect.getdoc(function):
-                raise PatiError(f"the {self.kind} {name!r} has no docstring", "its first line is the entry's summary")
+                raise PatiError(f"the {self.kind} {name!r} has no docstring", "its first paragraph is the summary")
             self._entries[name] = function if plugin is None else plugin.guard(function)
             if plugin is not None:
                 self._plugins[name] = plugin.name
@@ -88,17 +88,17 @@ class Registry(Generic[T]):
             if prefix in self._families:
                 raise PatiError(f"the {self.kind} family {prefix!r} is taken already", "choose another prefix")
             if not inspect.getdoc(function):
-                raise PatiError(f"the {self.kind} family {prefix!r} has no docstring", "its first line is its summary")
+                raise PatiError(f"the {self.kind} family {prefix!r} has no docstring", "it begins with its summary")
             self._families[prefix] = function
             return function
 
         return keep
 
     def families(self) -> dict[str, str]:
-        """First line of each family's docstring, by `prefix/NAME`."""
+        """First paragraph of each family's docstring, by `prefix/NAME`."""
         self._load()
         return {
-            f"{prefix}/NAME": (inspect.getdoc(function) or "").splitlines()[0]
+            f"{prefix}/NAME": _first_paragraph(inspect.getdoc(function) or "")
             for prefix, function in self._families.items()
         }
 
@@ -157,8 +157,12 @@ class Registry(Generic[T]):
         return inspect.getdoc(self[name]) or ""
 
     def summary(self, name: str) -> str:
-        """First line of the entry's docstring."""
-        return self.docstring(name).splitlines()[0]
+        """First paragraph of the entry's docstring, on one line."""
+        return _first_paragraph(self.docstring(name))
+
+
+def _first_paragraph(text: str) -> str:
+    return " ".join(text.split("\n\n")[0].split())
 
 
 class Plugin:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from pati.data.sources.known_sets import mirror
 from pati.recipe import Recipe
+from tests.support import commands, kills
 from tests.support.photos import write_shapes
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -46,6 +47,23 @@ def photos() -> Callable[[str], Path]:
         return base / f"{name}.zip"
 
     return find
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """See `commands.undrawn`."""
+    with commands.undrawn():
+        yield
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, bytes]:
+    """A folder of drawn pictures, and the weights of an undisturbed training on them with `kills.OPTIONS`."""
+    base = tmp_path_factory.mktemp("undisturbed")
+    data = write_shapes(base / "shapes", per_class=40)
+    done = kills.pati("train", data, *kills.OPTIONS, "--out", base / "run")
+    assert done.returncode == 0, done.stderr
+    return data, kills.weights(base / "run")
 
 
 @pytest.fixture(scope="session")

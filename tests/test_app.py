@@ -24,6 +24,7 @@ from PIL import Image
 import pati
 from pati.app import jobs
 from pati.app.jobs import Order
+from pati.app.page import PAGES
 from pati.app.settings import Settings
 from pati.app.words import WORDS
 from pati.errors import PatiError
@@ -587,13 +588,13 @@ def test_every_sentence_is_there_in_both_languages() -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("width", [390, 1100])
-@pytest.mark.parametrize("where", ["", "train", "results", "clean"])
+@pytest.mark.parametrize("where", [name for name, _, _ in PAGES])
 def test_pages_fit_in_both_languages(visit: Visit, where: str, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 850})
     visit.go(where)
     for name, other in (("Türkçe", "en"), ("English", "tr")):
         visit.choose(name)
-        visit.see(WORDS["tr" if name == "Türkçe" else "en"][f"{where or 'try'}_title"])
+        visit.see(WORDS["tr" if name == "Türkçe" else "en"][f"{where}_title"])
         main = visit.page.get_by_test_id("stMain")
         assert main.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
         strange = [text for text in WORDS[other].values() if len(text) > 25 and "{" not in text]

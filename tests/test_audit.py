@@ -218,25 +218,6 @@ def test_a_pack_that_another_process_finishes_meanwhile_is_no_error(
     assert pack.open_or_build(source, Preprocess(size=32))[2], "the pack is sound and reused"
 
 
-def test_cats_vs_dogs(photos: Callable[[str], Path]) -> None:
-    """Exactly the two empty photos and the two Thumbs.db are quarantined; duplicates never straddle."""
-    photos("cats-vs-dogs")
-    started = time.monotonic()
-    found = workflow.check("cats-vs-dogs", Recipe())
-    seconds = time.monotonic() - started
-    assert {entry.path: entry.reason for entry in found.entries if not entry.kept} == {
-        "Cat/666.jpg": "empty",
-        "Dog/11702.jpg": "empty",
-        "Cat/Thumbs.db": "system-file",
-        "Dog/Thumbs.db": "system-file",
-    }
-    assert len(found.kept) == 19_998
-    assert not found.leaks()
-    assert 10 <= len(found.duplicate_groups()) <= 100
-    assert all(abs(found.shares()[name] - 0.1) < 0.01 for name in ("validation", "test"))
-    assert seconds < 120, "a bound against quadratic Python, not a benchmark"
-
-
 def test_clothing_grouped_by_sender(photos: Callable[[str], Path]) -> None:
     found = workflow.check(photos("clothing"), Recipe(group_by="sender_id"))
     places: dict[str, set[str]] = {}

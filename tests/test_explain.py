@@ -12,7 +12,7 @@ from captum.attr import IntegratedGradients, LayerGradCam, LayerGradientXActivat
 from torch import nn
 
 from pati import models
-from pati.explain.cams import STEPS, explainers
+from pati.explain.cams import STEPS, explainers, looks_at_stages
 
 CLASSES = torch.tensor([1, 0, 2])
 
@@ -167,3 +167,10 @@ def test_a_photo_that_says_nothing_gets_an_empty_map(method: str) -> None:
         assert torch.isfinite(maps).all()
     else:
         assert maps.abs().max() == 0
+
+
+@pytest.mark.parametrize("method", list(explainers))
+def test_those_of_pixels_alone_look_at_no_stage(net: models.Net, images: torch.Tensor, method: str) -> None:
+    first, last = (explainers[method](cut, images, CLASSES) for cut in (net.cut(2), net))
+    same = first.shape == last.shape and torch.allclose(first, last, atol=1e-6)
+    assert looks_at_stages(method) != same

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import shutil
 import threading
 import time
 import zipfile
@@ -17,7 +18,7 @@ import pytest
 
 from pati.data.sources import download, fetch
 from pati.data.sources.find import find_source
-from pati.data.sources.known_sets import locate
+from pati.data.sources.known_sets import Download, downloads, locate
 from pati.errors import PatiError
 from pati.system import locks
 from tests.support.photos import draw, jpeg
@@ -90,7 +91,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("PATI_MIRROR", raising=False)
     monkeypatch.setattr(download, "PAUSE", 0.0)
-    monkeypatch.setattr(fetch, "MICROSOFT_SHA256", hashlib.sha256(BODY).hexdigest())
     Server.ranges, Server.etag = [], '"one"'
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=listening.serve_forever, daemon=True).start()
@@ -100,7 +100,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def bring(address: str, monkeypatch: pytest.MonkeyPatch, **options: object) -> Path:
-    monkeypatch.setattr(fetch, "MICROSOFT", address)
+    published = Download("", address, hashlib.sha256(BODY).hexdigest())
+    monkeypatch.setitem(downloads, "cats-vs-dogs", published)
     return fetch.fetch("cats-vs-dogs", **options)  # type: ignore[arg-type]
 
 
@@ -182,8 +183,8 @@ def test_two_at_once(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_from_a_file_or_folder(server: str, tmp_path: Path) -> None:
-    (tmp_path / "given.zip").write_bytes(archive())
-    assert fetch.fetch("cats-vs-dogs", tmp_path / "given.zip").read_bytes() == archive()
+    (tmp_path / "given.zip").write_bytes(BODY)
+    assert fetch.fetch("cats-vs-dogs", tmp_path / "given.zip").read_bytes() == BODY
     with zipfile.ZipFile(tmp_path / "given.zip") as zipped:
         zipped.extractall(tmp_path / "folder")
     fetch.fetch("cats-vs-dogs", tmp_path / "folder")
@@ -193,3 +194,17 @@ def test_from_a_file_or_folder(server: str, tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(PatiError, match="not a zip file"):
         fetch.fetch("cats-vs-dogs", tmp_path / "text.zip")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_any_known_set_can_be_given(packed: bool, server: str, tmp_path: Path) -> None:
+    for name in ("0", "1"):
+        for number in range(3):
+            path = tmp_path / "mine" / name / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg(draw("circle", number)))
+    given = Path(shutil.make_archive(str(tmp_path / "mine"), "zip", tmp_path / "mine")) if packed else tmp_path / "mine"
+    fetch.fetch("digits", given)
+    assert len(find_source("digits").items) == 6
+    with pytest.raises(PatiError, match="no such file"):
+        fetch.fetch("digits", tmp_path / "none.zip")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.kills import OPTIONS, epochs_done, start, weights
-from tests.support.photos import write_shapes
+from tests.support.kills import OPTIONS, epochs_done, pati, start, weights
 
 
 def packs(cache: Path, pattern: str) -> list[Path]:
@@ -27,16 +24,6 @@ REACHED: dict[str, Callable[[Path, Path], bool]] = {
     "checkpoint": lambda run, cache: epochs_done(run) == 1 and any((run / "checkpoints").glob(".*.part")),
     "final": lambda run, cache: (run / "predictions.npz").exists(),
 }
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
-    base = tmp_path_factory.mktemp("undisturbed")
-    data = write_shapes(base / "shapes", per_class=40)
-    process = start("none", "train", data, *OPTIONS, "--out", base / "run")
-    process.communicate(timeout=300)
-    assert process.returncode == 0
-    return data, weights(base / "run")
 
 
 @pytest.mark.parametrize("phase", list(REACHED))
@@ -55,7 +42,7 @@ def test_killed_and_resumed(
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (run / "metrics.json").exists() or phase == "final"
-    done = subprocess.run([sys.executable, "-m", "pati", "train", "--resume", str(run)], capture_output=True, text=True)
+    done = pati("train", "--resume", run)
     assert done.returncode == 0, done.stderr
     assert weights(run) == expected
     assert epochs_done(run) == 3

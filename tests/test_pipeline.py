@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import time
-import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,6 @@ from rich.console import Console
 
 import pati
 from pati.data.manifest import Manifest
-from pati.data.sources.find import find_source
-from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.events import ClassesCounted, DataRead, Event, Noted, StepDone
 from pati.inference import forward, splits
@@ -385,22 +382,6 @@ def test_clothing_by_sender(photos: Callable[[str], Path], tmp_path: Path) -> No
     result = train(photos("clothing"), Recipe(epochs=1, size=32, group_by="sender_id", width=0.5), out=tmp_path / "run")
     assert len(result.classifier.classes) == 17
     assert result.metrics["test"]["photos"] > 100
-
-
-@pytest.mark.slow
-def test_cats_and_dogs_end_to_end(photos: Callable[[str], Path], tmp_path: Path) -> None:
-    """Two epochs of a narrow net: far from its best, but no accident; and one answer on every path."""
-    photos("cats-vs-dogs")
-    result = train("cats-vs-dogs", Recipe(epochs=2, size=64, width=0.5), out=tmp_path / "run")
-    assert result.metrics["test"]["accuracy"] > 0.7
-    originals = find_source(photos("originals"), Columns())
-    with zipfile.ZipFile(photos("originals")) as archive:
-        archive.extractall(tmp_path)
-    paths = [tmp_path / "originals" / item.path for item in originals.items[::10]]
-    answers: list[dict[str, Any]] = [row.probabilities for row in result.classifier.predict(paths)]
-    for path, together in zip(paths, answers, strict=True):
-        for alone in (result.classifier.predict(path), result.classifier.predict(path.read_bytes())):
-            assert all(abs(alone.probabilities[name] - together[name]) <= 1e-5 for name in together)
 
 
 @pytest.mark.parametrize(("version", "told"), [(1, "train it again"), (99, "update pati")])

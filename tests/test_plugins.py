@@ -451,7 +451,7 @@ def test_a_metric_is_seen_wherever_scores_are(
 ) -> None:
     monkeypatch.setattr(parts, "language", lambda: "en")
     loaded(tmp_path / "mine.py", "metrics", "return 0.43215")
-    recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
+    recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, split_seed=1)
     runs = [train(trained.parent / "shapes", recipe, out=tmp_path / name).run for name in ("one", "two")]
     show_result(runs[0], runs[0].read_metrics())
     assert "mine 0.4321" in capsys.readouterr().out
@@ -459,10 +459,14 @@ def test_a_metric_is_seen_wherever_scores_are(
     assert capsys.readouterr().out.count("0.4321") == 2
     assert '<small>mine</small><b><span lang="en">0.4321</span>' in runs[0].report.read_text(encoding="utf-8")
     assert "| mine | 0.4321 |" in runs[0].card.read_text(encoding="utf-8")
-    assert _row(runs[0])[1] == {"mine": 0.43215}
+    assert _row(runs[0])[1]["mine"] == 0.43215
     remove_all()  # what was measured is told without the plugin, too
     show_result(runs[0], runs[0].read_metrics())
     assert "mine 0.4321" in capsys.readouterr().out
+    for mixed in ([runs[0].folder, trained], [trained, runs[0].folder]):  # of which one lacks it
+        show_comparison(compare(mixed), console(stderr=False))
+        (row,) = (line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("mine"))
+        assert sorted(row) == sorted(["mine", "0.4321", "–"])
 
 
 @pytest.mark.parametrize(
@@ -537,6 +541,41 @@ def test_commands_that_are_proposed_name_the_plugins(
     assert plugins.options() == ["--plugin", str(plugin)]
     monkeypatch.chdir(tmp_path)
     assert plugins.options() == ["--plugin", "my_nets.py"]
+
+
+def augmented(pixels: torch.Tensor, **fields: Any) -> torch.Tensor:
+    recipe = dataclasses.replace(Recipe(flip=0, rotate=0, crop=1, brightness=0), **fields)
+    return augment(pixels, Draws(0, 0, torch.arange(len(pixels))), recipe, Preprocess(size=32), 32)
+
+
+def test_an_augmentation_may_filter_images(tmp_path: Path) -> None:
+    """What no map can do: here noise, after the photo is turned, and before its colours are normalised."""
+    pixels = torch.tensor(np.stack([np.asarray(draw("circle", number, 32)) for number in range(4)]))
+    plain = augmented(pixels, rotate=30.0)
+    body = "amount = given[0].uniform(0, 0.1)\n    return lambda images: images + amount[:, None, None, None]"
+    loaded(tmp_path / "mine.py", "augmentations", body)
+    change = augmented(pixels, rotate=30.0) - plain
+    amounts = change[:, 0, 0, 0]
+    torch.testing.assert_close(change, amounts[:, None, None, None].expand_as(change), atol=1e-5, rtol=1e-4)
+    assert len(set(amounts.tolist())) == 4
+    assert 0 < amounts.min() < amounts.max() < 0.1 / 0.25  # over the deviation
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            "return lambda images: images[:1]",
+            r"the filter of .* 'mine' gives torch.float32 \(1, 3, 32, 32\)",
+        ),
+        ("return lambda images: None", "gives NoneType"),
+        ("return lambda images: images.no_such()", r"the plugin mine.py, line \d+: AttributeError"),
+    ],
+)
+def test_a_filter_that_gives_no_images_is_told(tmp_path: Path, body: str, told: str) -> None:
+    loaded(tmp_path / "mine.py", "augmentations", body)
+    with pytest.raises(PatiError, match=told):
+        augmented(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("body", ["", "return torch.ones(3)", "return 'much'"])

@@ -452,7 +452,7 @@ def test_every_file_that_is_odd_or_set_aside_is_named(
     document["analysis"]["suspects"]["first"] = []
 
     def lists() -> list[str]:
-        drawing = pages.draw(document, document["analysis"], epochs(run), [])
+        drawing = pages.draw(document, epochs(run), [])
         pages.write(run, changed, Recipe(), document, epochs(run), drawing, [])
         page = html.unescape(run.report.read_text(encoding="utf-8"))
         return re.findall(r"<details.*?</details>", page, re.S)
@@ -486,7 +486,7 @@ def test_a_share_below_zero_has_its_sign_first(trained: Path, tmp_path: Path) ->
     }
     whole = {"accuracy": 0.9, "interval": [0.85, 0.92]}
     document["analysis"]["robustness"] = {"photos": 500, "undamaged": whole, "kinds": {"blur": [better] * 3}}
-    drawing = pages.draw(document, document["analysis"], epochs(run), [])
+    drawing = pages.draw(document, epochs(run), [])
     pages.write(run, Manifest.read(run.manifest), Recipe(), document, epochs(run), drawing, [])
     page = run.report.read_text(encoding="utf-8")
     assert '<span lang="en">-3.6&nbsp;%</span><span lang="tr">-%3,6</span>' in page

@@ -66,4 +66,5 @@ def main() -> None:
         parts.show_error(of_system(error))
 
 
-main()
+if __name__ == "__main__":  # as Streamlit runs it
+    main()

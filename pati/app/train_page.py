@@ -18,7 +18,7 @@ from pati.app.parts import percent, plain, reason, say, say_photo, settings, t
 from pati.data.decode import is_photo_name
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.sources.archives import is_archive
-from pati.data.sources.known_sets import datasets, locate
+from pati.data.sources.known_sets import datasets, downloads, locate
 from pati.data.split import SPLITS
 from pati.errors import PatiError
 from pati.events import Advanced, Event
@@ -100,7 +100,7 @@ def _choose_data() -> str | None:
     )
     if kind == "known":
         # Others would first have to be fetched.
-        known = [name for name in datasets if name == "digits" or locate(name) is not None]
+        known = [name for name in datasets if name not in downloads or locate(name) is not None]
         return st.selectbox(t("data_set"), known, key="data_set")
     root = settings().root
     typed = st.selectbox(

@@ -12,13 +12,13 @@ from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 
-from pati import __version__
 from pati.errors import Interrupted, PatiError, of_system
 from pati.system import machine
+from pati.system.version import VERSION
 
 program = App(
     name="pati",
-    version=__version__,
+    version=VERSION,
     help="Train image classifiers from scratch on the machine you have, and say honestly what came out.",
 )
 program.meta.group_parameters = Group("Options of every verb")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -40,8 +39,8 @@ def explain(
     method
         A name from `pati list explainers`; grad-cam if left out, and with --boxes all of them.
     stage
-        The net's stage to look at, from 1 on; the last one if left out. For all methods but occlusion and
-        integrated-gradients, which look at pixels.
+        The net's stage to look at, from 1 on; the last one if left out. Not for methods that look at pixels, such as
+        occlusion.
     out
         Folder for the pictures; beside where you are if left out.
     check
@@ -54,9 +53,9 @@ def explain(
         Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in them?
     """
     from pati.cli.inputs import model_first
-    from pati.explain.cams import OF_PIXELS
+    from pati.explain.cams import looks_at_stages
 
-    if stage is not None and method in OF_PIXELS:
+    if stage is not None and method is not None and not looks_at_stages(method):
         raise PatiError(f"{method} looks at pixels, at no stage", "leave out --stage, or choose another --method")
     model, words = model_first([*map(str, paths)])
     if check or boxes is not None:
@@ -72,9 +71,9 @@ def explain(
     from pati.cli.inputs import expand
     from pati.inference.classifier import Classifier, Refused, UnreadablePhoto
     from pati.report import figures
-    from pati.system.files import write_bytes
+    from pati.system.files import printable, write_bytes
     from pati.system.rounding import percent
-    from pati.terminal.console import fail
+    from pati.terminal.console import fail, say
 
     if not words:
         raise PatiError("pati explain wants at least one photo", "for example: pati explain cat.jpg")
@@ -96,11 +95,9 @@ def explain(
         written.add(target)
         write_bytes(target, figures.explanation_page(explanation))
         if explanation.even:
-            print(
-                f"note: the map of {photo} for {explanation.label} is even all over: it points nowhere", file=sys.stderr
-            )
+            say(f"note: the map of {photo} for {explanation.label} is even all over: it points nowhere")
         answer = explanation.prediction
-        print(f"{target}  {answer.label} {percent(answer.confidence)}")
+        print(f"{target}  {printable(answer.label)} {percent(answer.confidence)}")
     if not written:
         raise PatiError("none of the photos could be read", "the lines above say why")
 

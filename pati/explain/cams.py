@@ -7,6 +7,7 @@ are needed; class activation maps are made of what the last stage gives, and `Ne
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -18,11 +19,22 @@ from pati.registry import Registry
 
 Explainer = Callable[[Net, torch.Tensor, torch.Tensor], torch.Tensor]
 explainers: Registry[Explainer] = Registry("explainer")
-OF_PIXELS = ("occlusion", "integrated-gradients")  # those that look at no stage
+_of_pixels: set[Explainer] = set()
 
 STEPS = 32  # points on the path of integrated gradients
 WINDOWS = 4  # a covered square's side is this part of the photo's, and it moves by half of that
 AT_ONCE = 64  # photos through the net, where a map takes many
+
+
+def of_pixels(function: Explainer) -> Explainer:
+    """Decorator of a method that looks at the photo's pixels alone, whatever stage is asked for."""
+    _of_pixels.add(function)
+    return function
+
+
+def looks_at_stages(name: str) -> bool:
+    """Whether the explainer's maps depend on the stage that is the net's last one."""
+    return inspect.unwrap(explainers[name]) not in _of_pixels  # a plugin's are wrapped
 
 
 def explainer(name: str) -> Explainer:
@@ -139,6 +151,7 @@ def score_cam(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Te
 
 
 @explainers.register("occlusion")
+@of_pixels
 def occlusion(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """How far the class's logit falls when a square is covered with the mean colour (Zeiler and Fergus, 2014,
     https://arxiv.org/abs/1311.2901); where squares overlap, their mean."""
@@ -163,6 +176,7 @@ def _starts(side: int, window: int) -> list[int]:
 
 
 @explainers.register("integrated-gradients")
+@of_pixels
 def integrated_gradients(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Slopes in the pixels, summed on the way from the mean colour to the photo (Sundararajan et al., 2017,
     https://arxiv.org/abs/1703.01365)."""

@@ -132,7 +132,7 @@ def read(path: Path) -> ModelFile:
             again = plugins.command("train", "--resume", str(path))
             raise PatiError(
                 f"{path} holds no model",
-                f"the run is not finished: {again}" if unfinished else "expected a run's folder",
+                f"the run is not finished: {again}" if unfinished else "expected a model file or a run's folder",
             )
         path = path / "model.safetensors"
     header = _header(path)

@@ -20,12 +20,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
-from pati import __version__, plugins
+from pati import plugins
 from pati.errors import PatiError
 from pati.evaluation.documents import RunDocument
 from pati.plugins import PluginState
 from pati.recipe import Recipe
 from pati.system import files, locks
+from pati.system.version import VERSION
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -358,7 +359,7 @@ def versions() -> dict[str, str]:
     """Versions of what decides a run's numbers, and the machine."""
     names = ["torch", "numpy", "pillow", "simplejpeg", "safetensors"]
     names += ["timm"] if importlib.util.find_spec("timm") else []  # its nets are its version's
-    found = {"pati": __version__}  # its code may be run without being installed
+    found = {"pati": VERSION}  # its code may be run without being installed
     for name in names:
         try:
             found[name] = importlib.metadata.version(name)

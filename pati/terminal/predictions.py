@@ -20,7 +20,7 @@ def table(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
     """Aligned columns: answer, with a question mark where it is unsure, confidence, path."""
     width = max(map(len, classes)) + 1
     for row in predictions:
-        label = row.label + "?" * row.unsure
+        label = printable(row.label) + "?" * row.unsure
         answer = f"{label:{width}}  {percent(row.confidence):>8}" if not row.error else f"{'–':{width}}  {'':8}"
         note = row.error or "unlike the photos trained on" * row.odd
         print(f"{answer}  {printable(row.path)}{f'  ({note})' if note else ''}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from typing import TypedDict
 
 from rich.console import Console
@@ -126,7 +127,7 @@ def show_check(found: Manifest, screen: Console) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for name, counts in document["classes"].items():
-        table.add_row(Text(name), *(str(counts[part]) for part in SPLITS), str(sum(counts.values())))
+        table.add_row(Text(printable(name)), *(str(counts[part]) for part in SPLITS), str(sum(counts.values())))
     table.add_row("share", *(f"{100 * document['shares'][part]:.1f} %" for part in SPLITS), "")
     screen.print(table)
     if document["balance"]:
@@ -173,7 +174,7 @@ def show_scores(document: Scores, balance: Balance | None, screen: Console) -> N
     for row in document["per_class"]:
         values = (row[name] for name in ("precision", "recall", "f1"))
         numbers = ("–" if value is None else rate(value) for value in values)  # None: not defined
-        table.add_row(Text(row["class"]), *numbers, str(row["support"]))
+        table.add_row(Text(printable(row["class"])), *numbers, str(row["support"]))
     screen.print(table)
     low, high = document["accuracy_interval"]
     accuracy = (
@@ -247,8 +248,10 @@ def show_result(run: Run, metrics: RunDocument) -> None:
 
 def show_comparison(document: Comparison, screen: Console) -> None:
     """Runs as columns, as many abreast as fit, then what can be said of each pair."""
+    further = list(dict.fromkeys(name for row in document["runs"] for name in row["further"]))
     columns = [
-        (printable(row["name"]), _comparison_cells(row, by_class=document["by_class"])) for row in document["runs"]
+        (printable(row["name"]), _comparison_cells(row, further, by_class=document["by_class"]))
+        for row in document["runs"]
     ]
     heads = [head for head, _ in columns[0][1]]
     room = screen.width - max(map(len, heads))
@@ -275,7 +278,8 @@ def show_comparison(document: Comparison, screen: Console) -> None:
         screen.print(printable(told), markup=False, soft_wrap=True)
 
 
-def _comparison_cells(row: RunRow, *, by_class: bool) -> list[tuple[str, str]]:
+def _comparison_cells(row: RunRow, further: Sequence[str], *, by_class: bool) -> list[tuple[str, str]]:
+    """Head and text of each cell; `further`: the metrics of all runs, of which this one may lack some."""
     low, high = row["accuracy_interval"]
     accuracy = [("accuracy %", hundredths(row["accuracy"])), ("  95 %", f"{100 * low:.1f}–{100 * high:.1f}")]
     low, high = row["macro_f1_interval"]
@@ -289,7 +293,7 @@ def _comparison_cells(row: RunRow, *, by_class: bool) -> list[tuple[str, str]]:
         ("model", row["model"] or ""),
         *(alike + accuracy if by_class else accuracy + alike),
         ("log loss", f"{row['log_loss']:.3f}"),
-        *((name, _value(value)) for name, value in row["further"].items()),
+        *((name, _value(row["further"].get(name))) for name in further),
         ("test photos", str(row["photos"])),
         ("size px", str(row["size"])),
         ("parameters", _thousands(row["parameters"])),

@@ -4,11 +4,13 @@ An augmentation is a function registered here. A geometric one returns maps `(N,
 from output to input coordinates in -1..1 (x right, y down); a colour one returns
 `(N, 3, 4)`, a matrix and an offset for RGB in 0..1; one that covers a part of the photo returns
 rectangles `(N, 4)`: left, top, width and height in 0..1. All maps are multiplied, and each
-photo is resampled once. Knows nothing of files, labels' meaning or nets.
+photo is resampled once. What no map can do, such as a blur, is a filter: a function of the
+resampled images. Knows nothing of files, labels' meaning or nets.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
@@ -18,6 +20,7 @@ import torch.nn.functional as F
 
 from pati.data.preprocess import Preprocess, shrunk
 from pati.errors import PatiError
+from pati.plugins import blamed
 from pati.recipe import SettledRecipe, field_named
 from pati.registry import Registry
 
@@ -65,7 +68,9 @@ def _shifted(value: torch.Tensor, bits: int) -> torch.Tensor:
     return (value >> bits) & ((1 << (64 - bits)) - 1)
 
 
-Augmentation = Callable[[Draws, SettledRecipe, torch.Tensor], torch.Tensor | tuple[torch.Tensor, ...] | None]
+Filter = Callable[[torch.Tensor], torch.Tensor]  # of images (N, 3, H, W) in 0..1
+Change = torch.Tensor | Filter
+Augmentation = Callable[[Draws, SettledRecipe, torch.Tensor], Change | tuple[Change, ...] | None]
 augmentations: Registry[Augmentation] = Registry("augmentation")
 
 # However strongly a photo is changed, the recipe's own ranges are never left.
@@ -333,11 +338,15 @@ def augment(
     images = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     space = torch.eye(3).expand(len(images), 3, 3)
     colour = torch.eye(3, 4).expand(len(images), 3, 4)
-    covered = []
+    covered: list[torch.Tensor] = []
+    filters: list[tuple[str, Filter]] = []
     for name in names:
         changes = augmentations[name](draws, recipe, images)
         for change in changes if isinstance(changes, tuple) else (changes,):
             if change is None:
+                continue
+            if not isinstance(change, torch.Tensor) and callable(change):
+                filters.append((name, change))
                 continue
             match _kind(name, change, len(images)):
                 case "place":
@@ -351,6 +360,8 @@ def augment(
     colour = torch.cat([colour[:, :, :3], colour[:, :, 3:] + shift[:, None]], 2).to(images.device)
     grid = F.affine_grid(space[:, :2].to(images.device), [len(images), 3, size, size], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    for name, change in filters:
+        images = _filtered(name, change, images)
     # Colours after sampling, which is linear too: the result is the same, and the sampled photo is smaller.
     images = torch.baddbmm(colour[:, :, 3:], colour[:, :, :3], images.flatten(2)).view_as(images)
     for rectangles in covered:
@@ -369,7 +380,19 @@ def _kind(name: str, change: object, photos: int) -> str:
                 return kind
     got = f"{change.dtype} {tuple(change.shape)}" if isinstance(change, torch.Tensor) else type(change).__name__
     expected = ", ".join(str((photos, *shape)) for shape in _SHAPES.values())
-    raise PatiError(f"the augmentation {name!r} gives {got}", f"expected float32 of {expected}, or None")
+    raise PatiError(f"the augmentation {name!r} gives {got}", f"expected float32 of {expected}, a function, or None")
+
+
+def _filtered(name: str, change: Filter, images: torch.Tensor) -> torch.Tensor:
+    plugin = augmentations.plugin(name)
+    with blamed(plugin) if plugin else contextlib.nullcontext():
+        after = change(images)
+    if not isinstance(after, torch.Tensor) or after.shape != images.shape or after.dtype != images.dtype:
+        got = f"{after.dtype} {tuple(after.shape)}" if isinstance(after, torch.Tensor) else type(after).__name__
+        raise PatiError(
+            f"the filter of the augmentation {name!r} gives {got}", f"expected float32 of {tuple(images.shape)}"
+        )
+    return after
 
 
 def _painted(before: torch.Tensor, change: torch.Tensor) -> torch.Tensor:

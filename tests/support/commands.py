@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import torch
 
 from pati import cli
+from pati.report import figures
 from pati.system import machine
 
 
@@ -39,6 +41,13 @@ def pati(*arguments: object, stdin: str = "", cwd: Path | None = None) -> subpro
             signal.signal(signal.SIGTERM, before)
             torch.set_num_threads(threads)
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def undrawn() -> Iterator[None]:
+    """Reports without figures inside: drawing them takes a third of a small training, and nobody looks at them."""
+    with mock.patch.multiple(figures, _svg=lambda figure: "<svg></svg>", _png=lambda figure, **more: b""):
+        yield
 
 
 def pati_process(

@@ -1,10 +1,12 @@
-"""Commands that are killed in a given phase."""
+"""Commands that are killed in a given phase, and resumed."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.support import commands
 
 # A checkpoint every step, and slow enough that each phase can be hit.
 RUNNER = """
@@ -33,6 +35,12 @@ if phase == "final":
 from pati.cli import main
 main()
 """
+
+
+def pati(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """A command in this process, without figures."""
+    with commands.undrawn():
+        return commands.pati(*arguments)
 
 
 def start(phase: str, *arguments: object) -> subprocess.Popen[bytes]:

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pati
 from pati.data import decode
 from pati.data.audit.worker import Finding, Setup, Target, quarantined, receive, send, unpack_findings
 from pati.data.sources import storage
@@ -104,7 +103,7 @@ class _Process:
         self._start()
 
     def _start(self) -> None:
-        here = str(Path(pati.__file__).parent.parent)
+        here = str(Path(__file__).parents[3])  # where this package lies
         path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             # -P: a random.py in the user's folder must not be imported in place of Python's own.

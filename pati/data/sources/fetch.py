@@ -8,17 +8,10 @@ from pathlib import Path
 
 from pati.data.sources.archives import is_archive
 from pati.data.sources.download import ATTEMPTS, Progress, download
-from pati.data.sources.known_sets import datasets, locate
+from pati.data.sources.known_sets import Download, datasets, downloads, locate
 from pati.errors import PatiError
 from pati.system import files
 from pati.system.files import cache_folder
-
-KAGGLE = "shaunthesheep/microsoft-catsvsdogs-dataset"
-MICROSOFT = (
-    "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip"
-)
-# As published with the dogs-vs-cats example of GoMLX (https://github.com/gomlx/gomlx); Microsoft publishes none.
-MICROSOFT_SHA256 = "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9"
 
 
 def fetch(
@@ -33,18 +26,20 @@ def fetch(
 
     `timeout` and `attempts` as in `download`. Raises `PatiError`.
     """
-    datasets[name]
-    if name != "cats-vs-dogs":
-        return datasets[name](None).root
+    find = datasets[name]
     if given is not None:
         return _from_file(name, given)
+    published = downloads.get(name)
+    if published is None:
+        return find(None).root
     at_hand = locate(name)
     if at_hand is not None:
         return at_hand
     try:
-        return _from_kaggle(name) or download(
-            MICROSOFT, _target(name), sha256=MICROSOFT_SHA256, timeout=timeout, attempts=attempts, progress=progress
-        )
+        return _from_kaggle(name, published) or download(
+            published.address, _target(name), sha256=published.sha256, timeout=timeout, attempts=attempts,
+            progress=progress,
+        )  # fmt: skip
     except PatiError as error:
         raise PatiError(
             error.message,
@@ -63,20 +58,20 @@ def _from_file(name: str, given: Path) -> Path:
     if given.is_dir():
         return _link(name, given.resolve())
     if not is_archive(given) or not zipfile.is_zipfile(given):
-        raise PatiError(f"--from {given} is not a zip file", "expected the zip as Kaggle or Microsoft gives it")
+        raise PatiError(f"--from {given} is not a zip file", "expected a folder, or the zip as its publisher gives it")
     with given.open("rb") as source, files.atomic(_target(name)) as file:
         shutil.copyfileobj(source, file, 1 << 20)
     return _target(name)
 
 
-def _from_kaggle(name: str) -> Path | None:
+def _from_kaggle(name: str, published: Download) -> Path | None:
     """Through kagglehub where the extra [fetch] is installed and the user has set it up; else None."""
     try:
         import kagglehub
     except ImportError:
         return None
     try:
-        folder = Path(kagglehub.dataset_download(KAGGLE))
+        folder = Path(kagglehub.dataset_download(published.kaggle))
     except Exception:  # no account, no network: the publisher's address comes next
         return None
     return _link(name, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pati.data.sources.paths import open_path
@@ -13,6 +14,26 @@ from pati.registry import Registry
 from pati.system.files import cache_folder, scratch_folder, settle_folder
 
 datasets: Registry[Callable[[Path | None], Source]] = Registry("dataset")
+
+
+@dataclass(frozen=True)
+class Download:
+    """Where a set can be brought from: its name on Kaggle, and its publisher's archive with that file's checksum."""
+
+    kaggle: str
+    address: str
+    sha256: str
+
+
+downloads = {
+    "cats-vs-dogs": Download(
+        kaggle="shaunthesheep/microsoft-catsvsdogs-dataset",
+        address="https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/"
+        "kagglecatsanddogs_5340.zip",
+        # Microsoft publishes none; this one is of the dogs-vs-cats example of GoMLX, https://github.com/gomlx/gomlx.
+        sha256="b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
+    )
+}  # of those sets that do not come with a library
 
 
 def mirror() -> Path | None:
@@ -46,10 +67,11 @@ def cats_vs_dogs(given: Path | None) -> Source:
 @datasets.register("digits")
 def digits(given: Path | None) -> Source:
     """Handwritten digits: 1,797 grey 8×8 pictures of 0 to 9 that come with scikit-learn."""
-    folder = given or cache_folder() / "datasets" / "digits"
-    if not folder.is_dir():
-        _write_digits(folder)
-    source = open_path(folder)
+    path = given or locate("digits")
+    if path is None:
+        path = cache_folder() / "datasets" / "digits"
+        _write_digits(path)
+    source = open_path(path)
     # A mirrored 2 is no digit, and a turned 6 is a 9.
     return Source("digits", source.root, source.items, mirrored=False, turned=False, notes=source.notes)
 

@@ -1,0 +1,3 @@
+"""The version of pati."""
+
+VERSION = "0.1.0"
