@@ -23,6 +23,12 @@ settings.register_profile("pati", deadline=None)  # a busy machine is slow at ti
 settings.load_profile("pati")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests begin first: one that begins last is waited for."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every test shares a fresh cache; nothing outside the test run is read or written."""
