@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pati
+from pati.data import pack
 from pati.data.preprocess import Preprocess
+from pati.data.sources.find import find_source
+from pati.data.sources.source import Columns
 from pati.events import TrainingBegan
 from pati.recipe import SettledRecipe
 from pati.runs.history import epochs
@@ -75,6 +80,22 @@ def test_a_scored_run_goes_on_though_its_plan_is_of_another_pati(older: Path) ->
     assert run.stage is RunStage.DONE
     assert result.metrics["test"]["accuracy"] == accuracy
     assert run.read_state()["test_scored"] == 1
+
+
+def test_decoded_photos_are_used_again(older: Path) -> None:
+    source, preprocess = find_source(older / "photos", Columns()), Preprocess(size=24)
+    (kept,) = (older / "cache" / "packs").iterdir()
+    kept = kept.rename(older / "kept")  # the slot is named after the folder, which lay elsewhere
+    findings, packed, reused = pack.open_or_build(source, preprocess)
+    assert not reused
+    (slot,) = (older / "cache" / "packs").iterdir()
+    shutil.rmtree(slot)
+    kept.rename(slot)
+    then, again, reused = pack.open_or_build(source, preprocess)
+    assert reused
+    assert again.rows == packed.rows
+    np.testing.assert_array_equal(again.pixels, packed.pixels)
+    assert [finding.sha256 for finding in then] == [finding.sha256 for finding in findings]
 
 
 def test_a_search_goes_on(older: Path) -> None:
