@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pati.data.manifest import Manifest
-    from pati.recipe import SettledRecipe
+    from pati.recipe import Recipe, SettledRecipe
     from pati.runs.history import Epoch, Evenness
     from pati.training.plan import Outline, Plan
     from pati.workflows.tune_study import Trial
@@ -44,7 +44,7 @@ class RunOpened:
     """A run begins or goes on. `outline`: what its budget will be spent on; `chosen`: the budget was not the user's."""
 
     folder: Path
-    recipe: SettledRecipe
+    recipe: Recipe
     photos: int | None = None
     outline: Outline | None = None
     chosen: bool = False

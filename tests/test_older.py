@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from pati.data import pack
 from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns
+from pati.errors import PatiError
 from pati.events import TrainingBegan
 from pati.recipe import SettledRecipe
 from pati.runs.history import epochs
@@ -55,6 +57,18 @@ def test_a_finished_run_is_read_and_reported(older: Path) -> None:
     assert document["test"]["accuracy"] == before["test"]["accuracy"]
     assert [epoch.epoch for epoch in epochs(run)] == [1, 2, 3]
     assert score(run.folder, split="validation")["accuracy"] == pytest.approx(before["validation"]["accuracy"])
+
+
+def test_a_finished_run_of_one_that_knew_fewer_fields_is_read(older: Path) -> None:
+    run = Run.open(older / "run")
+    recipe = json.loads(run.recipe.read_text())
+    for name in ("mirror", "precision"):
+        del recipe[name]
+    run.recipe.write_text(json.dumps(recipe))
+    assert resume(run.folder).metrics == run.read_metrics()
+    run.update(stage=RunStage.TRAINING)
+    with pytest.raises(PatiError, match="lacks mirror, precision"):
+        resume(run.folder)
 
 
 def test_a_stopped_run_goes_on_to_where_the_other_came(older: Path) -> None:

@@ -99,15 +99,15 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
     """Go on with a run after any stop; a finished run is only read."""
     started = clock.now() if started is None else started
     run = Run.open(folder)
-    recipe = SettledRecipe.read(run.recipe)
-    if run.stage is not RunStage.DONE:
-        _warn_of_versions(run, recipe, listen)
-        plugins.require_same(run.read_state().get("plugins", {}))
     with resumable(run), run.alone(), threads.restored():
-        listen(RunOpened(run.folder, recipe))
-        if run.stage is RunStage.DONE:  # its photos may be gone by now
+        if run.stage is RunStage.DONE:  # its photos may be gone by now, and its pati be an old one
+            listen(RunOpened(run.folder, Recipe.read(run.recipe)))
             listen(AlreadyFinished())
             return Result(run, Classifier.load(run.model), run.read_metrics())
+        recipe = SettledRecipe.read(run.recipe)
+        _warn_of_versions(run, recipe, listen)
+        plugins.require_same(run.read_state().get("plugins", {}))
+        listen(RunOpened(run.folder, recipe))
         return _go(run, source_of(run, recipe), recipe, started, listen)
 
 
