@@ -32,7 +32,7 @@ from pati.recipe import Recipe
 from pati.workflows import clean
 from pati.workflows.train import train
 from tests.support.browser import CHROMIUM, QUIET
-from tests.support.commands import pati_process as command
+from tests.support.commands import pati as command
 from tests.support.photos import draw, jpeg, write_shapes
 
 if TYPE_CHECKING:

@@ -45,26 +45,26 @@ def test_the_audit(audited: Manifest) -> None:
 
 
 def test_the_included_model_is_as_good_as_its_card_says(audited: Manifest) -> None:
-    """The photos that it was tested on are found again by the split. Here a quarter of them is answered, by
+    """The photos that it was tested on are found again by the split. Here an eighth of them is answered, by
     `python -m bench included` each one."""
     classifier = pati.load()
     assert audited.hash() == classifier.facts["manifest"]
-    entries, place = audited.of_split("test")[::4], storage.at(Path(audited.root))
+    entries, place = audited.of_split("test")[::8], storage.at(Path(audited.root))
     answers = classifier.predict_stream(place.read(entry.path) for entry in entries)
     right = sum(answer.label == entry.label for answer, entry in zip(answers, entries, strict=True))
-    assert abs(right / len(entries) - classifier.facts["metrics"]["accuracy"]) <= 0.01
+    assert abs(right / len(entries) - classifier.facts["metrics"]["accuracy"]) <= 0.015
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_end_to_end(photos: Callable[[str], Path], tmp_path: Path) -> None:
     """An epoch of a narrow net: far from its best, but no accident; and one answer on every path."""
     photos("cats-vs-dogs")
-    result = train("cats-vs-dogs", Recipe(epochs=1, size=64, width=0.5), out=tmp_path / "run")
+    result = train("cats-vs-dogs", Recipe(epochs=1, size=48, width=0.5), out=tmp_path / "run")
     assert result.metrics["test"]["accuracy"] > 0.7
     originals = find_source(photos("originals"), Columns())
     with zipfile.ZipFile(photos("originals")) as archive:
         archive.extractall(tmp_path)
-    paths = [tmp_path / "originals" / item.path for item in originals.items[::10]]
+    paths = [tmp_path / "originals" / item.path for item in originals.items[::20]]
     answers = [row.probabilities for row in result.classifier.predict(paths)]
     for path, together in zip(paths, answers, strict=True):
         for alone in (result.classifier.predict(path), result.classifier.predict(path.read_bytes())):

@@ -164,7 +164,7 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
         assert (done.returncode == 0) == bool(share)
 
     listed = f"{shapes}/circle/1.jpg\n{shapes}/square/2.jpg\n"
-    done = pati_process("predict", tmp_path / "run" / "model.safetensors", "-", "--format", "json", stdin=listed)
+    done = pati("predict", tmp_path / "run" / "model.safetensors", "-", "--format", "json", stdin=listed)
     assert [row["path"] for row in json.loads(done.stdout)] == listed.split()
     assert pati("predict", tmp_path / "run", f"{shapes}/*/1*.jpg").stdout.count("\n") == 33
 
@@ -257,6 +257,6 @@ def test_file_names_that_are_no_text(trained: Path, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"\xff.jpg")
     odd.write_bytes(jpeg(draw("circle", 1)))
     for shape in ("table", "json", "csv"):
-        done = pati_process("predict", trained, tmp_path, "--format", shape)
+        done = pati_process("predict", trained, tmp_path, "--format", shape)  # stdout of a process has an encoding
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("\n") == (2 if shape == "csv" else 1)

@@ -8,11 +8,11 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -34,6 +34,7 @@ from pati.recipe import Recipe
 from pati.workflows import compare
 from pati.workflows.compare import macro_f1_interval
 from pati.workflows.train import train
+from tests.support.commands import pati as run_command
 from tests.support.photos import write_shapes
 
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
@@ -75,12 +76,8 @@ def second(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*arguments: object, width: int = 80) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pati", "compare", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": str(width)},
-    )
+    with mock.patch.dict(os.environ, {"COLUMNS": str(width)}):
+        return run_command("compare", *arguments)
 
 
 # Statistics --------------------------------------------------------------------------
@@ -175,10 +172,8 @@ def test_uneven_classes_lead_with_scores_by_class(tmp_path: Path) -> None:
     (pair,) = document["pairs"]
     first, second = document["runs"]
     assert pair["macro_f1_difference"] == first["macro_f1"] - second["macro_f1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pati", "compare", *map(str, runs), "--out", str(tmp_path / "c.svg")],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = command(*runs, "--out", tmp_path / "c.svg")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.index("macro F1") < done.stdout.index("accuracy %")
     assert "macro F1: no difference can be told" in done.stdout or "macro F1: a difference" in done.stdout
     assert "test macro F1 with 95 % interval" in (tmp_path / "c.svg").read_text()

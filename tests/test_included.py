@@ -9,7 +9,7 @@ from PIL import Image
 
 import pati
 from pati.models import included
-from tests.support.commands import pati_process as run
+from tests.support.commands import pati as run
 from tests.support.photos import jpeg
 
 

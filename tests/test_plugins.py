@@ -40,6 +40,7 @@ from pati.training.augment import Draws, augment, augmentations
 from pati.workflows import augmentation_preview, explanation_tests
 from pati.workflows.compare import compare
 from pati.workflows.train import resume, train
+from tests.support.commands import pati as run_command
 from tests.support.kills import weights
 from tests.support.model_files import edited
 from tests.support.photos import draw
@@ -58,9 +59,11 @@ PHOTOS = [torch.tensor(np.asarray(draw(shape, 1, 32))) for shape in ("circle", "
 
 
 def command(*arguments: object, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pati", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, input=stdin
-    )
+    """A command, after which this process knows as little of the plugin as a new one."""
+    try:
+        return run_command(*arguments, cwd=cwd, stdin=stdin)
+    finally:
+        remove_all()
 
 
 def remove_all() -> None:

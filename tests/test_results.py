@@ -36,17 +36,21 @@ from pati.workflows.train import train
 from tests.support.photos import write_shapes
 
 
-@pytest.fixture(scope="module")
-def many(trained: Path) -> tuple[Classifier, Manifest, Pack]:
-    """The run's classifier with 60 validation photos of noise."""
+def noise(trained: Path, count: int) -> tuple[Classifier, Manifest, Pack]:
+    """The run's classifier with so many validation photos of noise."""
     made = pati.load(trained)
     entries = tuple(
         Entry(f"{number}.png", made.classes[number % 3], "kept", sha256=str(number), split="validation")
-        for number in range(60)
+        for number in range(count)
     )
     side = made.preprocess.size
-    pixels = np.random.default_rng(0).integers(0, 256, (60, side, side, 3), np.uint8)
-    return made, Manifest("noise", "", made.classes, entries, {}), Pack(pixels, {str(n): n for n in range(60)})
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+    return made, Manifest("noise", "", made.classes, entries, {}), Pack(pixels, {str(n): n for n in range(count)})
+
+
+@pytest.fixture(scope="module")
+def many(trained: Path) -> tuple[Classifier, Manifest, Pack]:
+    return noise(trained, 30)
 
 
 def test_counts_suit_what_was_trained(many: tuple[Classifier, Manifest, Pack]) -> None:
@@ -55,13 +59,15 @@ def test_counts_suit_what_was_trained(many: tuple[Classifier, Manifest, Pack]) -
     assert list(found) == ["robustness"]
     assert found["robustness"]["photos"] == 25
     found = measure.probed(*many, trained=10**9)
-    assert {name: part["photos"] for name, part in found.items()} == {"robustness": 60, "explanations": 60}
+    assert {name: part["photos"] for name, part in found.items()} == {"robustness": 30, "explanations": 30}
 
 
-def test_counts_suit_the_time(many: tuple[Classifier, Manifest, Pack], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_suit_the_time(
+    trained: Path, many: tuple[Classifier, Manifest, Pack], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert measure.probed(*many, seconds=1e-6) == {}
     found = measure.probed(*many, seconds=1e6)
-    assert {name: part["photos"] for name, part in found.items()} == {"robustness": 60, "explanations": 60}
+    assert {name: part["photos"] for name, part in found.items()} == {"robustness": 30, "explanations": 30}
 
     def timed(name: str, seconds: float) -> measure.Probe:
         """A probe that takes so long a photo, on a clock of its own."""
@@ -81,6 +87,7 @@ def test_counts_suit_the_time(many: tuple[Classifier, Manifest, Pack], monkeypat
     monkeypatch.setattr(
         measure, "PROBES", {"robustness": timed("robustness", 0.1), "explanations": timed("explanations", 1.0)}
     )
+    many = noise(trained, 60)
     # Robustness has 3 of 10 seconds, at a tenth of a second a photo, and what the explanations have no use for: these
     # take a second, and tell nothing by fewer than 8.
     for budget, counts in (
@@ -104,7 +111,7 @@ def test_explanations_are_checked_for_the_classes_answered(many: tuple[Classifie
     assert set(found["measures"]) == {"insertion", "deletion", "road"}
     images, classes = made.asked(torch.from_numpy(packed.pixels))
     assert torch.equal(classes, made.logits(torch.from_numpy(packed.pixels)).argmax(1))
-    assert images.shape == (60, 3, made.preprocess.size, made.preprocess.size)
+    assert images.shape == (30, 3, made.preprocess.size, made.preprocess.size)
 
 
 @pytest.mark.parametrize("language", ["en", "tr"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from pati.recipe import Recipe, field_named
 from pati.report import figures
 from pati.training.augment import augmentations
 from pati.workflows import augmentation_preview
+from tests.support.commands import pati
 from tests.support.photos import draw, write_shapes
 from tests.support.recipes import settled
 
@@ -147,7 +146,7 @@ def test_command_line(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "shapes", per_class=2)
     out = tmp_path / "new" / "grid.png"
     command = ["show-augment", data, "--out", out, "--recipe", "bootcamp", "--set", "size=32", "erase=0.5"]
-    done = subprocess.run([sys.executable, "-m", "pati", *map(str, command)], capture_output=True, text=True)
+    done = pati(*command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out)
     assert out.read_bytes().startswith(b"\x89PNG")

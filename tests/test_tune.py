@@ -47,6 +47,7 @@ from pati.workflows.tune_study import (
     searchable,
     space,
 )
+from tests.support.commands import pati
 from tests.support.photos import write_shapes
 from tests.support.recipes import settled
 
@@ -204,7 +205,7 @@ def test_a_search_leaves_what_it_promises(searched: Path, data: Path) -> None:
 def test_the_best_recipe_trains_to_the_value_that_was_told(searched: Path, data: Path, tmp_path: Path) -> None:
     best = tune.resume(searched, listen=lambda event: None)["best"]
     command = ["train", data, "--recipe", searched / "best.json", "--out", tmp_path / "run", "--json"]
-    done = subprocess.run([sys.executable, "-m", "pati", *map(str, command)], capture_output=True, text=True)
+    done = pati(*command)
     assert done.returncode == 0, done.stderr
     validation = json.loads(done.stdout)["validation"]
     assert validation["accuracy"] == best["value"]

@@ -231,7 +231,7 @@ TURKISH = {
     "it is not a whole pati model": "eksiksiz bir pati modeli değil",
     "{} holds no model": "{0} içinde model yok",
     "the run is not finished: {}": "eğitim bitmemiş: {0}",
-    "expected a run's folder": "bir eğitim klasörü beklenir",
+    "expected a model file or a run's folder": "bir model dosyası ya da bir eğitim klasörü beklenir",
     "{} names no classes": "{0} sınıf adı içermiyor",
     "{} lacks {}": "{0} dosyasında {1} yok",
     "{} has an unknown tensor {}": "{0} dosyasında bilinmeyen bir tensör var: {1}",
