@@ -24,6 +24,8 @@ from pati.training import balance, loop, plan
 from tests.support.recipes import settled
 from tests.support.trainings import TRAINING, VALIDATION
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CPU = torch.device("cpu")
 METHODS = tuple(name for name in field_named("balance").metadata["among"] if name != "auto")
 

@@ -19,6 +19,8 @@ from pati.runs.run import Run
 from pati.workflows import fit, shuffled_labels
 from pati.workflows.prepare import prepare_again
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def photos(trained: Path) -> list[Path]:
