@@ -23,10 +23,23 @@ settings.register_profile("pati", deadline=None)  # a busy machine is slow at ti
 settings.load_profile("pati")
 
 
+LONGEST = [
+    f"test_{name}.py"
+    for name in (
+        "app", "results", "starved", "pipeline", "models", "cats_vs_dogs", "tune", "comparison", "plugins", "cleaning",
+        "notebooks", "cli", "pages", "killed", "report_numbers",
+    )
+]  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)  # before those are left out that are not asked for
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests begin first: one that begins last is waited for."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """What needs a training or real photos is slow. The longest files begin first: the last one is waited for."""
+    for item in items:
+        if {"trained", "undisturbed", "photos"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,6 +35,8 @@ from tests.support.browser import CHROMIUM, QUIET
 from tests.support.commands import pati as command
 from tests.support.photos import draw, jpeg, write_shapes
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -328,7 +330,6 @@ def test_uploads_from_elsewhere_are_refused(visit: Visit, chelsea: Path) -> None
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     """One minute on a small folder: audit, start, see the curve move, reload, stop, go on, open the result."""
     visit.go("train")
@@ -470,7 +471,6 @@ def test_decisions_by_click_and_key(visit: Visit, served: Served) -> None:
 
 
 @needs_chromium
-@pytest.mark.slow
 def test_a_list_is_made_and_followed(visit: Visit, served: Served) -> None:
     """A list of another run by its button; a training follows the decisions, and is compared with the first one."""
     runs = served.folder / "runs"
@@ -536,7 +536,6 @@ def wait_for(run: Path, *states: str, seconds: float = 60.0) -> jobs.Job:
     raise AssertionError(f"{jobs.job(run)}; {(run / 'job' / 'output.txt').read_text()}")
 
 
-@pytest.mark.slow
 def test_a_killed_process_is_stopped_and_goes_on(shapes: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     recipe = Recipe(epochs=400, size=32, growth=(1.0,), width=0.5)

@@ -36,6 +36,7 @@ def test_imports_keep_the_contracts() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line", "broken"),
     [
@@ -69,6 +70,7 @@ def test_public_names_are_sorted_and_exist() -> None:
         assert getattr(pati, name) is not None
 
 
+@pytest.mark.slow
 def test_loading_a_model_needs_nothing_of_reports_and_training(trained: Path) -> None:
     code = (
         "import sys, pati; pati.load(sys.argv[1]); "
@@ -79,6 +81,7 @@ def test_loading_a_model_needs_nothing_of_reports_and_training(trained: Path) ->
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_catalogue_is_whole_for_every_thread() -> None:
     code = (
         "import threading\n"

@@ -237,6 +237,7 @@ def bombs(place: Path) -> dict[str, Path]:
     }
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_in_bounded_room_time_and_memory(place: Path) -> None:
     for name, archive in bombs(place).items():
         here = place / "here" / name
@@ -252,6 +253,7 @@ def test_bombs_are_refused_in_bounded_room_time_and_memory(place: Path) -> None:
         archive.unlink()
 
 
+@pytest.mark.slow
 def test_zip_bombs_are_refused_in_bounded_time_and_memory(place: Path) -> None:
     with zipfile.ZipFile(place / "x.ratio.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.jpg", bytes(300_000_000))
@@ -264,6 +266,7 @@ def test_zip_bombs_are_refused_in_bounded_time_and_memory(place: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 50_000  # kilobytes
 
 
+@pytest.mark.slow
 def test_a_member_that_unpacks_to_more_than_it_claims_is_damaged(place: Path) -> None:
     with zipfile.ZipFile(place / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.jpg", bytes(300_000_000))
@@ -338,6 +341,7 @@ def test_encrypted_and_cut_archives_say_so(place: Path) -> None:
         unpack(place / "x.cut.tar.gz", place / "tar")
 
 
+@pytest.mark.slow
 def test_any_bytes_are_an_archive_or_refused(place: Path) -> None:
     """Random damage to small archives: refused or read, never a crash, never a file outside."""
     rng = random.Random(5)

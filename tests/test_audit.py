@@ -82,6 +82,7 @@ def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     monkeypatch.setenv("SABOTAGED", "1")
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that dies on one file (as a crash in a C library would) costs that file only."""
     sabotage(tmp_path, monkeypatch, "if data == b'deadly': os.kill(os.getpid(), 9)")
@@ -94,6 +95,7 @@ def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatc
     assert pack.open_or_build(find_source(folder), Preprocess(size=16))[2]
 
 
+@pytest.mark.slow
 def test_a_file_that_holds_the_decoder_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sabotage(tmp_path, monkeypatch, "while data == b'endless': pass")
     folder = write_shapes(tmp_path / "d", per_class=1)
@@ -112,6 +114,7 @@ def test_workers_that_cannot_start_blame_no_photo(tmp_path: Path, monkeypatch: p
         read_all(find_source(write_shapes(tmp_path / "d", per_class=4)))
 
 
+@pytest.mark.slow
 def test_odd_files_do_not_hang_or_break_the_look_ahead(shapes: Path, tmp_path: Path) -> None:
     os.mkfifo(shapes / "circle" / "pipe.jpg")
     (shapes / "circle" / "loop.jpg").symlink_to(shapes / "circle" / "loop.jpg")
@@ -218,6 +221,7 @@ def test_a_pack_that_another_process_finishes_meanwhile_is_no_error(
     assert pack.open_or_build(source, Preprocess(size=32))[2], "the pack is sound and reused"
 
 
+@pytest.mark.slow
 def test_clothing_grouped_by_sender(photos: Callable[[str], Path]) -> None:
     found = workflow.check(photos("clothing"), Recipe(group_by="sender_id"))
     places: dict[str, set[str]] = {}

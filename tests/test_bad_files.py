@@ -62,6 +62,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Zoo:
     return Zoo(root, before, written, found, {os.path.relpath(row.path, root): row for row in rows})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_has_its_outcome_in_audit_and_predict(name: str, zoo: Zoo) -> None:
     kind = KINDS[name]
@@ -82,6 +83,7 @@ def test_each_file_is_one_line_and_none_is_touched(zoo: Zoo) -> None:
     assert not Path("pickle-was-loaded").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_is_judged_in_bounded_time_and_memory(name: str, tmp_path: Path) -> None:
     slowest, memory = cost(name, tmp_path)
@@ -175,6 +177,7 @@ def test_a_file_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     assert [finding.reason for finding in findings] == ["unreadable"] * FILES + [""] * 2 * FILES
 
 
+@pytest.mark.slow
 def test_limits_are_the_users_to_raise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = jpeg(1)
     with pytest.raises(decode.Unreadable, match="the limit is 5,183"):

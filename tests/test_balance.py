@@ -177,6 +177,7 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_and_resumes_exactly(tmp_path: Path, method: str) -> None:
     recipe = dataclasses.replace(RECIPE, balance=method)
@@ -188,6 +189,7 @@ def test_every_method_trains_and_resumes_exactly(tmp_path: Path, method: str) ->
     assert same(run(tmp_path / "none", RECIPE), whole) == (method == "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_training_on_even_classes_is_the_same_to_the_bit(tmp_path: Path, method: str) -> None:
     recipe = dataclasses.replace(RECIPE, balance=method)

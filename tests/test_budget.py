@@ -151,6 +151,7 @@ def test_a_pass_with_no_step_before_it_only_takes_time() -> None:
 SETS = [(200, 300.0), (5000, 300.0), (20_000, 600.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("photos", "budget"), SETS)
 def test_budgets_are_kept_and_used_on_simulated_machines(photos: int, budget: float) -> None:
     outcomes = [

@@ -28,6 +28,7 @@ def test_temperature_finds_the_one_that_labels_were_drawn_with(heat: float) -> N
     assert calibration.temperature(*outcomes(0, 20_000, 4, heat)) == pytest.approx(heat, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_temperature_has_the_least_loss_of_a_fine_grid(seed: int) -> None:
     logits, labels = outcomes(seed, 300, 3, 1.7)
@@ -84,6 +85,7 @@ def test_the_error_falls_to_noise_at_the_right_temperature() -> None:
     assert error[2.0] < 0.015
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("heat", "count"), [(1.0, 60), (1.0, 1000), (1.3, 200), (2.0, 200), (2.0, 1000)])
 def test_intervals_of_the_error_hold_it_about_as_often_as_they_say(
     heat: float, count: int, monkeypatch: pytest.MonkeyPatch
@@ -104,6 +106,7 @@ def test_intervals_of_the_error_hold_it_about_as_often_as_they_say(
     assert (shares[1] > 0.9) == (heat == 1.0)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), st.integers(20, 200))
 def test_what_chance_alone_gives_equals_a_slow_simulation(seed: int, count: int) -> None:
     generator = np.random.default_rng(seed)

@@ -39,6 +39,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_same_probabilities_from_any_form_alone_or_in_a_batch(trained: Path, photo: Path) -> None:
     classifier = pati.load(trained)
     alone = probabilities(classifier.predict(photo))
@@ -344,6 +345,7 @@ def test_huge_files_are_not_read(trained: Path, tmp_path: Path) -> None:
         pati.load(tmp_path / "pipe")
 
 
+@pytest.mark.slow
 def test_single_bit_flips_are_found(trained: Path, tmp_path: Path) -> None:
     data = (trained / "model.safetensors").read_bytes()
     path = tmp_path / "m.safetensors"

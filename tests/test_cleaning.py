@@ -34,7 +34,7 @@ from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.train import train
 from tests.support.photos import draw, jpeg, write_shapes
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 RECIPE = Recipe(epochs=15, size=32, growth=(1.0,), width=0.5, split_seed=1)
 FLIPPED = ("square/c1.jpg", "square/c2.jpg", "square/c3.jpg", "square/c4.jpg")

@@ -69,6 +69,7 @@ def test_watching_may_be_nested() -> None:
         assert machine.passes(8.0) < TICK
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that stops a process")
 def test_a_stopped_process_has_no_time(tmp_path: Path) -> None:
     code = """

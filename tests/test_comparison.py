@@ -37,6 +37,8 @@ from pati.workflows.train import train
 from tests.support.commands import pati as run_command
 from tests.support.photos import write_shapes
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
 
 

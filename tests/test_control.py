@@ -19,7 +19,7 @@ from pati.runs.run import Run
 from pati.workflows import fit, shuffled_labels
 from pati.workflows.prepare import prepare_again
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ def test_equal_to_scikit_learn(seed: int, count: int, tied: bool) -> None:
     np.testing.assert_allclose(found.recall, recall[::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("own", "count"), [(120, 300), (15, 900)])
 def test_intervals_equal_a_slow_bootstrap(own: int, count: int) -> None:
     generator = np.random.default_rng(1)

@@ -21,7 +21,7 @@ from pati.workflows.check import check
 from pati.workflows.report import report_again
 from pati.workflows.train import resume, train
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, batch=16)
 

@@ -98,6 +98,7 @@ def test_crowds_of_look_alikes_are_cut_off_and_counted(monkeypatch: pytest.Monke
     assert passed_over == 18
 
 
+@pytest.mark.slow
 def test_planted_copies_of_photos(photos: Callable[[str], Path]) -> None:
     """Each kind of copy is found for at least 149 of 150 photos, cats and clothing alike."""
     rng = random.Random(1)

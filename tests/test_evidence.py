@@ -62,6 +62,7 @@ def test_photos_without_a_photo_are_counted(trained: Path, table: Path) -> None:
     assert (found["photos"], found["unreadable"]) == (12, 1)
 
 
+@pytest.mark.slow
 def test_parts_change_nothing(trained: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, rows = pati.load(trained), explanation_tests.boxes(table)
     photos = [row.path for row in rows]
@@ -94,6 +95,7 @@ def test_another_stage_has_other_maps(trained: Path, table: Path) -> None:
         explanation_tests.checked(made, [row.path for row in rows], "grad-cam", stage=9)
 
 
+@pytest.mark.slow
 def test_a_photo_named_twice_counts_once(trained: Path, table: Path) -> None:
     photos = [row.path for row in explanation_tests.boxes(table)]
     twice = [*photos, *(photo.parent / ".." / photo.parent.name / photo.name for photo in photos)]
@@ -156,6 +158,7 @@ def test_too_few_photos_are_told(trained: Path, table: Path) -> None:
         explanation_tests.checked(pati.load(trained), [], "grad-cam")
 
 
+@pytest.mark.slow
 def test_from_the_command_line(trained: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.program(["explain", str(trained), "--boxes", str(table), "--json"], result_action="return_value")
     document = json.loads(capsys.readouterr().out)

@@ -135,6 +135,7 @@ def trained() -> tuple[models.Net, torch.Tensor, torch.Tensor]:
     return net, images[:24], classes[:24]
 
 
+@pytest.mark.slow
 def test_an_edge_detector_passed_off_as_a_map_is_found_out(
     trained: tuple[models.Net, torch.Tensor, torch.Tensor],
 ) -> None:
@@ -157,6 +158,7 @@ def test_grad_cam_forgets_with_the_net(trained: tuple[models.Net, torch.Tensor, 
     assert all(torch.equal(one, two) for one, two in zip(before, net.state_dict().values(), strict=True))
 
 
+@pytest.mark.slow
 def test_all_checks_of_a_good_map_a_bad_one_and_a_cheat(
     trained: tuple[models.Net, torch.Tensor, torch.Tensor],
 ) -> None:
@@ -192,6 +194,7 @@ def test_all_checks_of_a_good_map_a_bad_one_and_a_cheat(
     assert itself["interval"][0] == -itself["interval"][1] < 0  # other photos might differ
 
 
+@pytest.mark.slow
 def test_empty_maps_are_no_change(trained: tuple[models.Net, torch.Tensor, torch.Tensor]) -> None:
     net, images, classes = trained
     pixels = images.shape[2:]

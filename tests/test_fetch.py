@@ -125,6 +125,7 @@ def test_a_dropped_connection_is_taken_up_where_it_broke(server: str, monkeypatc
     assert Server.ranges[:4] == [None, f"bytes={quarter}-", f"bytes={2 * quarter}-", f"bytes={3 * quarter}-"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["ignores-ranges", "drops-and-changes", "broken", "claims-more", "wrong-range"])
 def test_difficult_servers_still_give_the_file(way: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bring(f"{server}/{way}", monkeypatch).read_bytes() == BODY
@@ -139,6 +140,7 @@ def test_another_process_goes_on_with_what_has_come(server: str, monkeypatch: py
     assert Server.ranges[-1] == f"bytes={half}-"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "told"),
     [

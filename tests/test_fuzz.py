@@ -22,6 +22,8 @@ from pati.recipe import Recipe
 from tests.support.bad_files import FILES, KINDS
 from tests.support.model_files import parts, signed
 
+pytestmark = pytest.mark.slow
+
 # The same inputs every time: new ones are for `make fuzz`.
 MANY = settings(max_examples=1500, derandomize=True, suppress_health_check=list(HealthCheck))
 LIMITS = decode.Limits(bytes=1_000_000, pixels=1_000_000)

@@ -12,6 +12,8 @@ from pati.models import included
 from tests.support.commands import pati as run
 from tests.support.photos import jpeg
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_is_small_and_names_no_place_of_ours() -> None:
     assert included.model().stat().st_size <= 10_000_000

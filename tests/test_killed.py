@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.kills import OPTIONS, epochs_done, pati, start, weights
 
+pytestmark = pytest.mark.slow
+
 
 def packs(cache: Path, pattern: str) -> list[Path]:
     return list(cache.glob(f"packs/{pattern}"))

@@ -31,6 +31,7 @@ def outcomes(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
     return logits, torch.randint(0, classes, (count,), generator=generator)
 
 
+@pytest.mark.slow
 @given(outcomes())
 def test_equal_to_scikit_learn(outcome: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, labels = outcome
@@ -174,6 +175,7 @@ def test_intervals_of_a_good_net_hold_its_balanced_accuracy() -> None:
     assert held / 300 > 0.9
 
 
+@pytest.mark.slow
 def test_bootstrapped_intervals_equal_a_slow_bootstrap() -> None:
     generator = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [120, 60, 20])

@@ -46,6 +46,7 @@ def net_of(
     return models.build(name, classes, options, seed=seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("built_for", [32, 224])
 def test_forward_at_several_sizes_and_in_parts(name: str, built_for: int) -> None:
@@ -79,6 +80,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
         assert parameter.grad.abs().sum() > 0, label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_seed_decides_the_weights_and_nothing_else(name: str) -> None:
     state = torch.get_rng_state()
@@ -89,6 +91,7 @@ def test_seed_decides_the_weights_and_nothing_else(name: str) -> None:
     assert any(not torch.equal(one, two) for one, two in zip(first.parameters(), other.parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
 def test_overfits_32_pictures(name: str) -> None:
     torch.manual_seed(0)
@@ -121,6 +124,7 @@ def passes(method: str) -> int:
 MANY_PASSES = [method for method in explainers if passes(method) > 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "method"),
     [(name, method) for method in explainers for name in (SMALLEST if method in MANY_PASSES else NAMES)],
@@ -138,6 +142,7 @@ def test_explainers_give_a_map_for_each_photo_and_class(name: str, method: str) 
     torch.testing.assert_close(maps[2:3], alone, atol=1e-7, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_width_and_dropout_reach_the_net(name: str) -> None:
     with torch.device("meta"):
@@ -198,6 +203,7 @@ def rounds_to(value: float, published: str) -> bool:
     return f"{value / {'': 1, 'M': 1e6, 'G': 1e9}[unit]:.{decimals}f}" == digits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFERENCES)
 def test_reference_models_are_as_large_as_published(name: str) -> None:
     reference = REFERENCES[name]
@@ -226,6 +232,7 @@ def test_cost_of_a_net_worked_out_by_hand() -> None:
     assert not any(parameter.is_meta for parameter in net.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_model_answers_the_same(name: str, tmp_path: Path) -> None:
     recipe = Recipe(model=name, width=0.25, dropout=0.1, drop_path=0.2, size=32)
@@ -239,6 +246,7 @@ def test_a_saved_model_answers_the_same(name: str, tmp_path: Path) -> None:
     assert str(made.net) == str(again.net)  # rates and all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("negative", [False, True])
 def test_a_folded_net_gives_the_same_logits(name: str, negative: bool) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent / "notebooks"
 NAMES = ("cats_vs_dogs.ipynb", "cats_vs_dogs.tr.ipynb")
 PHOTOS = 250  # of each class
@@ -40,7 +42,6 @@ def test_their_code_is_the_same_but_for_the_language() -> None:
     assert english != turkish
 
 
-@pytest.mark.slow
 def test_it_runs(photos: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Turkish one, whose words are the longer ones."""
     import nbformat

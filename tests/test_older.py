@@ -25,6 +25,8 @@ from pati.workflows.report import report_again
 from pati.workflows.score import score
 from pati.workflows.train import resume
 
+pytestmark = pytest.mark.slow
+
 MADE = Path(__file__).parent / "older" / "57cc724.zip"
 PLACE = "/tmp/old/made"  # where it lay
 

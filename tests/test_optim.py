@@ -297,6 +297,7 @@ def test_the_light_optimisers_step_and_resume_as_pytorchs_own(light: Any, whole:
     assert torch.equal(*ends)
 
 
+@pytest.mark.slow
 def test_no_optimiser_imports_pytorchs_compiler() -> None:
     code = """
 import sys, torch

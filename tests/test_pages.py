@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 PHONE, DESKTOP = 390, 1100  # px wide
 CSS = Path(writer.__file__).parent / "templates" / "base.html.jinja"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: pages are opened in it")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: pages are opened in it"),
+]
 
 
 @pytest.fixture(scope="module")

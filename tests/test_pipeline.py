@@ -38,7 +38,7 @@ from pati.workflows.score import score
 from pati.workflows.train import resume, train
 from tests.support.photos import draw, jpeg, write_shapes
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
 

@@ -46,6 +46,8 @@ from tests.support.model_files import edited
 from tests.support.photos import draw
 from tests.support.recipes import settled
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 (DOCUMENTED,) = re.findall(
     r'^```python\n("""my_nets.py.*?)^```', (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M | re.S

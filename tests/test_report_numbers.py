@@ -31,6 +31,8 @@ from pati.workflows.score import outside
 from pati.workflows.train import train
 from tests.support.photos import SHAPES, write_shapes
 
+pytestmark = pytest.mark.slow
+
 EN = WORDS["en"]
 
 

@@ -35,6 +35,8 @@ from pati.workflows.score import outside, score
 from pati.workflows.train import train
 from tests.support.photos import write_shapes
 
+pytestmark = pytest.mark.slow
+
 
 def noise(trained: Path, count: int) -> tuple[Classifier, Manifest, Pack]:
     """The run's classifier with so many validation photos of noise."""

@@ -142,6 +142,7 @@ def test_data_without_a_photo_that_can_be_read(tmp_path: Path) -> None:
         augmentation_preview.picture(tmp_path, Recipe())
 
 
+@pytest.mark.slow
 def test_command_line(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "shapes", per_class=2)
     out = tmp_path / "new" / "grid.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ def spread(entries: list[Entry]) -> list[Entry]:
     return with_split(join(entries, []), seed=3, validation=0.2, test=0.2, given=False)
 
 
+@pytest.mark.slow
 @given(entry_lists())
 def test_duplicates_and_groups_never_straddle(entries: list[Entry]) -> None:
     places: dict[str, set[str | None]] = {}
@@ -41,6 +43,7 @@ def test_duplicates_and_groups_never_straddle(entries: list[Entry]) -> None:
     assert all(len(where) == 1 for where in places.values())
 
 
+@pytest.mark.slow
 @given(entry_lists(), st.randoms())
 def test_order_does_not_matter(entries: list[Entry], random: object) -> None:
     expected = {entry.path: entry.split for entry in spread(entries)}

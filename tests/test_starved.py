@@ -24,7 +24,7 @@ from pati.workflows.train import resume, train
 from tests.support.kills import OPTIONS, epochs_done, pati, start, weights
 from tests.support.photos import write_shapes
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 LONG = ("--epochs", "60", *OPTIONS[2:])
 

@@ -25,6 +25,7 @@ from pati.training.budget import Pace
 from tests.support.trainings import CPU, RECIPE, TRAINING, VALIDATION, epochs, run, same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [1, 3, 6, 11])
 @pytest.mark.parametrize("averaging", [0.0, 0.1])
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -56,6 +57,7 @@ def test_mixed_photos_are_trained_on_and_resumed_exactly(tmp_path: Path) -> None
     assert same(whole, resumed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg11", "resnet18", "efficientnet-b0", "mobilenetv3-small", "convnext-atto"])
 def test_resume_is_bit_exact_in_every_family(tmp_path: Path, name: str) -> None:
     recipe = dataclasses.replace(RECIPE, model=name, epochs=2, drop_path=0.4)
@@ -132,6 +134,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path) -> N
     assert "learning_rate" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_budget_ends_the_run_on_time(tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=None, budget=60.0)
     _, told = run(tmp_path, recipe, seconds=3.0)

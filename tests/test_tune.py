@@ -51,6 +51,8 @@ from tests.support.commands import pati
 from tests.support.photos import write_shapes
 from tests.support.recipes import settled
 
+pytestmark = pytest.mark.slow
+
 QUICK = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, batch=16)
 OPTIONS = (
     "--epochs",
