@@ -257,6 +257,7 @@ def test_a_model_file_from_before_drop_path_is_read(trained: Path, tmp_path: Pat
         b"\xff" * 100,
         struct.pack("<Q", 10**18) + b"{}",
         b"\x02" + bytes(7) + b"{}",
+        *(struct.pack("<Q", len(text)) + text for text in (b"5", b"null", b"[]", b'"text"', b'{"__metadata__": 5}')),
     ],
 )
 def test_foreign_files_are_refused(tmp_path: Path, data: bytes) -> None:

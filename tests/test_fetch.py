@@ -208,5 +208,25 @@ def test_any_known_set_can_be_given(packed: bool, server: str, tmp_path: Path) -
     given = Path(shutil.make_archive(str(tmp_path / "mine"), "zip", tmp_path / "mine")) if packed else tmp_path / "mine"
     fetch.fetch("digits", given)
     assert len(find_source("digits").items) == 6
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "mine", other)
+    (other / "1" / "0.jpg").unlink()
+    fetch.fetch("digits", other)  # the last one given counts
+    assert len(find_source("digits").items) == 5
+    fetch.fetch("digits", given)
+    assert len(find_source("digits").items) == 6
     with pytest.raises(PatiError, match="no such file"):
         fetch.fetch("digits", tmp_path / "none.zip")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_set_in_the_cache_is_not_overwritten(packed: bool, server: str, tmp_path: Path) -> None:
+    assert len(find_source("digits").items) == 1797  # written there
+    given = tmp_path / "mine"
+    (given / "0").mkdir(parents=True)
+    (given / "0" / "0.jpg").write_bytes(jpeg(draw("circle", 0)))
+    if packed:
+        given = Path(shutil.make_archive(str(given), "zip", given))
+    with pytest.raises(PatiError, match="holds digits already"):
+        fetch.fetch("digits", given)
+    assert len(find_source("digits").items) == 1797

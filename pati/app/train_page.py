@@ -287,7 +287,8 @@ def _live(run: Run) -> None:
 def show_progress(found: Job) -> None:
     """What a process is doing, and how far it is."""
     progress = found.progress
-    share = progress["done"] / (progress["total"] or 1.0) if progress.get("total") else 0.0
+    total = progress.get("total")
+    share = progress["done"] / total if total else 0.0
     words = [t(f"stage_{progress.get('stage', 'begin')}")]
     if "folds" in progress:
         words.append(t("fold", number=progress["fold"], folds=progress["folds"]))

@@ -17,7 +17,7 @@ from pati.app.parts import classifier, percent, percent_sign, plain, reason, say
 from pati.errors import PatiError
 from pati.explain.cams import explainers
 from pati.inference.classifier import Classifier, Prediction, UnreadablePhoto
-from pati.inference.model_file import TestScores
+from pati.inference.model_file import ModelScores
 from pati.models import included
 from pati.report import figures
 from pati.terminal import predictions
@@ -99,7 +99,7 @@ def _named(model: Path) -> str:
 def _tell(model: Path, made: Classifier) -> None:
     """What the model is worth, in one line."""
     name = _named(model)
-    scores = made.facts.get("metrics", TestScores())
+    scores = made.facts.get("metrics", ModelScores())
     if "accuracy_interval" in scores:
         low, high = (percent(share) for share in scores["accuracy_interval"])
         values = {"accuracy": percent(scores["accuracy"]), "photos": scores["photos"], "low": low, "high": high}

@@ -30,7 +30,7 @@ from pati.evaluation.out_of_distribution import ODD, Scope
 from pati.explain.cams import explainer
 from pati.inference import model_file
 from pati.inference.forward import BATCH, batch_answers, batch_logits, batch_moments
-from pati.inference.model_file import Architecture, Facts, ModelFile, TestScores
+from pati.inference.model_file import Architecture, Facts, ModelFile, ModelScores
 from pati.models import Net, channels_last, folded, models
 from pati.recipe import SettledRecipe
 from pati.system import machine
@@ -296,13 +296,13 @@ class Classifier:
         )  # fmt: skip
 
 
-def told(scores: Scores) -> TestScores:
+def told(scores: Scores) -> ModelScores:
     """What a model file says of its scores: every registered metric, the interval of the accuracy, and the photos."""
     named = {name: metrics.value(scores, name) for name in metrics.metrics}
-    return cast(TestScores, {**named, "accuracy_interval": scores["accuracy_interval"], "photos": scores["photos"]})
+    return cast(ModelScores, {**named, "accuracy_interval": scores["accuracy_interval"], "photos": scores["photos"]})
 
 
-def facts(*, recipe: SettledRecipe, metrics: TestScores, manifest_hash: str, versions: dict[str, str]) -> Facts:
+def facts(*, recipe: SettledRecipe, metrics: ModelScores, manifest_hash: str, versions: dict[str, str]) -> Facts:
     """What a model file says of its making."""
     model: Architecture = {
         "name": recipe.model,

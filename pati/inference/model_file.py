@@ -47,7 +47,7 @@ class Architecture(TypedDict):
     plugin: NotRequired[str]
 
 
-class TestScores(TypedDict, total=False):
+class ModelScores(TypedDict, total=False):
     """Of the test photos; beside these, each other registered metric under its name."""
 
     accuracy: float
@@ -60,7 +60,7 @@ class Facts(TypedDict, total=False):
 
     model: Architecture
     recipe: RecipeDocument
-    metrics: TestScores
+    metrics: ModelScores
     manifest: str
     versions: dict[str, str]
 
@@ -190,7 +190,7 @@ def _header(path: Path) -> _Header:
         kind, version = document["kind"], document["format"]
     except OSError as error:
         raise PatiError(f"can't read the model {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise foreign from None
     if kind != KIND:
         raise foreign

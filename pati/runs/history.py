@@ -55,10 +55,10 @@ class Evenness:
 
 @dataclass(frozen=True)
 class Reading:
-    """How many files were read, how many of them `reused` what an earlier audit had found, and how long it took."""
+    """How many files were read in how many seconds; `reused`: an earlier audit's decoded photos were used again."""
 
     files: int
-    reused: int
+    reused: bool
     seconds: float
 
     def keep(self, run: Run) -> None:

@@ -195,10 +195,7 @@ class Run:
         for leftover in self._require_free():
             leftover.unlink(missing_ok=True)
         files.write_json(self.recipe, recipe.to_json())
-        files.write_json(
-            self.state,
-            {"format": FORMAT, "stage": RunStage.STARTED, "test_scored": 0, "versions": versions(), **facts},
-        )
+        self._write({"format": FORMAT, "stage": RunStage.STARTED, "test_scored": 0, "versions": versions(), **facts})
 
     def _require_free(self) -> list[Path]:
         """What an earlier start left here before it came to training; anything else is the user's and is an error."""

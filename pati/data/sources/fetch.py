@@ -59,6 +59,7 @@ def _from_file(name: str, given: Path) -> Path:
         return _link(name, given.resolve())
     if not is_archive(given) or not zipfile.is_zipfile(given):
         raise PatiError(f"--from {given} is not a zip file", "expected a folder, or the zip as its publisher gives it")
+    _unlink(name)  # a folder would be found first
     with given.open("rb") as source, files.atomic(_target(name)) as file:
         shutil.copyfileobj(source, file, 1 << 20)
     return _target(name)
@@ -79,8 +80,16 @@ def _from_kaggle(name: str, published: Download) -> Path | None:
 
 def _link(name: str, folder: Path) -> Path:
     """Remember a folder that lies elsewhere as the set's place."""
-    link = cache_folder() / "datasets" / name
+    link = _unlink(name)
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
     link.symlink_to(folder, target_is_directory=True)
+    return link
+
+
+def _unlink(name: str) -> Path:
+    """Forget the folder that was remembered. Raises `PatiError` for a real one: its photos may be a user's."""
+    link = cache_folder() / "datasets" / name
+    if link.is_dir() and not link.is_symlink():
+        raise PatiError(f"{link} holds {name} already", "move this folder away, then run the command again")
+    link.unlink(missing_ok=True)
     return link
