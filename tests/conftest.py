@@ -68,9 +68,9 @@ def photos() -> Callable[[str], Path]:
     return find
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def undrawn() -> Iterator[None]:
-    """See `commands.undrawn`."""
+    """See `commands.undrawn`; shared trainings, of a wider scope, have their figures."""
     with commands.undrawn():
         yield
 

@@ -18,7 +18,7 @@ from pati.cli import catalogue, program
 from tests.support.commands import pati, pati_process
 from tests.support.photos import draw, jpeg, write_shapes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 QUICK = ["--epochs", "1", "--size", "32", "--set", "growth=1", "width=0.25"]
 

@@ -35,6 +35,7 @@ from pati.workflows import compare
 from pati.workflows.compare import macro_f1_interval
 from pati.workflows.train import train
 from tests.support.commands import pati as run_command
+from tests.support.commands import undrawn
 from tests.support.photos import write_shapes
 
 pytestmark = pytest.mark.slow
@@ -74,7 +75,8 @@ def grown(count: int, wrong: range) -> Change:
 def second(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the same data with another seed and net."""
     recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, split_seed=1, seed=1, model="scratch")
-    return train(trained.parent / "shapes", recipe, out=tmp_path_factory.mktemp("second") / "other").run.folder
+    with undrawn():
+        return train(trained.parent / "shapes", recipe, out=tmp_path_factory.mktemp("second") / "other").run.folder
 
 
 def command(*arguments: object, width: int = 80) -> subprocess.CompletedProcess[str]:

@@ -73,6 +73,7 @@ def test_a_finished_run_of_one_that_knew_fewer_fields_is_read(older: Path) -> No
         resume(run.folder)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_stopped_run_goes_on_to_where_the_other_came(older: Path) -> None:
     stopped = Run.open(older / "stopped")
     assert stopped.stage is RunStage.TRAINING
@@ -87,6 +88,7 @@ def test_a_stopped_run_goes_on_to_where_the_other_came(older: Path) -> None:
     assert len(found["pairs"]) == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_scored_run_goes_on_though_its_plan_is_of_another_pati(older: Path) -> None:
     run = Run.open(older / "run")
     accuracy = run.read_metrics()["test"]["accuracy"]

@@ -21,6 +21,7 @@ from pati.workflows import clean
 from pati.workflows.report import report_again
 from pati.workflows.score import outside, score
 from tests.support.browser import CHROMIUM, QUIET, contrast
+from tests.support.commands import undrawn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -72,7 +73,8 @@ def pages(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     shutil.copytree(trained, run)
     dirty = shutil.copytree(trained.parent / "shapes", run.parent / "dirty")
     shutil.copy(dirty / "circle" / "10.jpg", dirty / "triangle" / "twin.jpg")
-    outside(run, trained.parent / "shapes")
+    with undrawn():
+        outside(run, trained.parent / "shapes")
     made, _ = report_again(run)
     scored = score(run, split="validation")
     cleaned = clean.clean(dirty, run, folds=2, listen=lambda event: None)

@@ -21,7 +21,7 @@ from pati.workflows.score import score
 from pati.workflows.train import train
 from tests.support.photos import draw, jpeg
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 SMALL = Recipe(epochs=1, size=32, width=0.25, batch=16)
 

@@ -46,7 +46,7 @@ from tests.support.model_files import edited
 from tests.support.photos import draw
 from tests.support.recipes import settled
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 ROOT = Path(__file__).parent.parent
 (DOCUMENTED,) = re.findall(

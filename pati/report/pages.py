@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import bisect
+import functools
 import json
 import re
 import shlex
@@ -409,6 +410,11 @@ def write_review(
 
 def _filled(template: str, *, markup: bool = True, **values: object) -> str:
     """A template of this package, as HTML with `markup`, with these values; each one also knows the words."""
+    return _templates(markup).get_template(template).render(**values)
+
+
+@functools.cache
+def _templates(markup: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pati.report", "templates"),
         autoescape=markup,
@@ -419,4 +425,4 @@ def _filled(template: str, *, markup: bool = True, **values: object) -> str:
     environment.filters |= {"careful": careful, "markdown": _markdown, "code": _code, "zip": zip}
     environment.filters["told"] = lambda text, language: printable(told(text, language))
     environment.globals |= {"words": WORDS, "languages": LANGUAGES, "dark_style": figures.DARK_STYLE}
-    return environment.get_template(template).render(**values)
+    return environment
