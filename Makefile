@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 # The photos used in demo and tests: a folder beside the checkout, if there is one.
 PATI_MIRROR ?= $(abspath $(wildcard ../shared/data))
 export PATI_MIRROR
+# Without bytecode, each of the hundreds of processes that tests start would compile pati anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check fix bench docs site fuzz clean
 
@@ -54,14 +56,18 @@ fuzz: $(VENV)/.installed-dev
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
-# torch is installed first and by itself: on Linux machines without a GPU its CPU build is enough.
-$(VENV)/.installed: pyproject.toml constraints.txt
+# What is installed: (1) what of pati, (2) pip's options.
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: pati needs Python 3.11 or newer; PYTHON=/path/to/python3 chooses one" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: Python's venv is missing; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
-	@touch $@
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(2) -e '$(1)'
+	@touch $(VENV)/.installed $@
+endef
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(call install,.,)
+
+# Modules are compiled when they are first used: pip would take over a minute to compile them all.
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	$(call install,.[dev],--no-compile)

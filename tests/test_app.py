@@ -29,6 +29,7 @@ from pati.app.settings import Settings
 from pati.app.words import WORDS
 from pati.errors import PatiError
 from pati.recipe import Recipe
+from pati.runs.run import Run
 from pati.workflows import clean
 from pati.workflows.train import train
 from tests.support.browser import CHROMIUM, QUIET
@@ -368,6 +369,7 @@ def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     visit.press(f"open-{run.name}")
     visit.see("Its state is kept")
     assert list((run / "checkpoints").iterdir())
+    Run(run).keep_elapsed(40.0)  # more of the minute would show nothing more
     visit.press("resume")
     visit.see("test photos right", timeout=100_000)
     frame = visit.page.frame_locator("iframe")

@@ -21,15 +21,8 @@ from tests.support.recipes import settled
 NAMES = list(models.models)
 
 
-def multiply_adds(name: str) -> int:
-    with torch.device("meta"):
-        return counting.cost_of(models.models[name](3, models.Options()), 64)[1]
-
-
-FAMILIES = dict.fromkeys(models.models[name].__module__ for name in NAMES)
-SMALLEST = [  # of each family's nets, the one that computes least
-    min((name for name in NAMES if models.models[name].__module__ == family), key=multiply_adds) for family in FAMILIES
-]
+# Each family's first net, which is its smallest.
+SMALLEST = list({models.models[name].__module__: name for name in reversed(NAMES)}.values())
 REFERENCES = json.loads((Path(__file__).parent.parent / "docs" / "references.json").read_text(encoding="utf-8"))
 
 
@@ -102,9 +95,13 @@ def test_overfits_32_pictures(name: str) -> None:
     for step in range(60):
         F.cross_entropy(net(images), labels).backward()
         optimizers.step(step / 60)
-    net.eval()
-    with torch.no_grad():
-        assert (net(images).argmax(1) == labels).all()
+        if step % 10 == 9:
+            with torch.no_grad():
+                known = (net.eval()(images).argmax(1) == labels).all()
+            if known:
+                return
+            net.train()
+    raise AssertionError("it has not learnt 32 pictures in 60 steps")
 
 
 def passes(method: str) -> int:
@@ -131,15 +128,15 @@ MANY_PASSES = [method for method in explainers if passes(method) > 2]
 )
 def test_explainers_give_a_map_for_each_photo_and_class(name: str, method: str) -> None:
     net = net_of(name).eval().double()
-    images = torch.randn(4, 3, 48, 48, generator=torch.Generator().manual_seed(0)).double()
-    maps = explainers[method](net, images, torch.tensor([0, 1, 2, 0]))
-    assert maps.shape[0] == 4
+    images = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0)).double()
+    maps = explainers[method](net, images, torch.tensor([0, 2]))
+    assert maps.shape[0] == 2
     assert maps.ndim == 3
     assert not maps.requires_grad
     assert torch.isfinite(maps).all()
     assert (maps >= 0).all()
-    alone = explainers[method](net, images[2:3], torch.tensor([2]))
-    torch.testing.assert_close(maps[2:3], alone, atol=1e-7, rtol=1e-6)
+    alone = explainers[method](net, images[1:], torch.tensor([2]))
+    torch.testing.assert_close(maps[1:], alone, atol=1e-7, rtol=1e-6)
 
 
 @pytest.mark.slow

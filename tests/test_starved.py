@@ -21,17 +21,20 @@ from pati.runs.run import Note, Run
 from pati.system import locks
 from pati.training import loop
 from pati.workflows.train import resume, train
+from tests.support.forks import Fork
 from tests.support.kills import OPTIONS, epochs_done, pati, start, weights
 from tests.support.photos import write_shapes
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
+MAIN = "from pati.cli import main; main()"
 LONG = ("--epochs", "60", *OPTIONS[2:])
+SHORTER = ("--epochs", "15", *OPTIONS[2:])
 
 
-def wait_until(reached: object, process: subprocess.Popen[bytes]) -> None:
+def wait_until(reached: Callable[[], bool], process: Fork) -> None:
     deadline = time.monotonic() + 120
-    while not reached():  # type: ignore[operator]
+    while not reached():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -57,7 +60,7 @@ def test_stopped_in_any_phase_and_resumed(
     wait_until(reached[phase], process)
     process.send_signal(number)
     sent = time.monotonic()
-    told = process.communicate(timeout=60)[1].decode()
+    told = process.communicate(timeout=60)[1]
     assert time.monotonic() - sent < 10
     assert process.returncode == 130
     assert f"pati train --resume {run}" in " ".join(told.split())
@@ -71,9 +74,7 @@ def test_a_stop_in_training_keeps_a_checkpoint_and_a_second_one_ends_at_once(
     undisturbed: tuple[Path, bytes], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pati", "train", str(undisturbed[0]), *LONG, "--out", str(run)], stderr=subprocess.PIPE
-    )
+    process = Fork(MAIN, "train", undisturbed[0], *SHORTER, "--out", run)
     wait_until(lambda: epochs_done(run) >= 2, process)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
@@ -122,9 +123,7 @@ def _stopping(train: object, stopped: object) -> object:
 
 def test_a_second_process_on_one_run_is_refused(undisturbed: tuple[Path, bytes], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pati", "train", str(undisturbed[0]), *LONG, "--out", str(run)], stderr=subprocess.PIPE
-    )
+    process = Fork(MAIN, "train", undisturbed[0], *LONG, "--out", run)
     try:
         wait_until(lambda: epochs_done(run) >= 1, process)
         for arguments in (("--resume", run), (undisturbed[0], *OPTIONS, "--out", run)):
@@ -207,13 +206,9 @@ def test_disk_full_while_training(
     run, ballast = disk / "run", disk / "more"
     ballast.mkdir()
     monkeypatch.setenv("PATI_CACHE", str(disk / "cache"))
-    starved = subprocess.run(
-        [sys.executable, "-c", FILLING, str(left), str(ballast), "train", str(data), *OPTIONS, "--out", str(run)],
-        capture_output=True,
-        text=True,
-    )
-    assert starved.returncode == 1, starved.stderr
-    told = " ".join(starved.stderr.split())
+    starved = Fork(FILLING, left, ballast, "train", data, *OPTIONS, "--out", run)
+    told = " ".join(starved.communicate()[1].split())
+    assert starved.returncode == 1, told
     assert "no room left on the disk" in told
     assert told.count("error:") == 1
     assert f"pati train --resume {run}" in told
@@ -362,9 +357,9 @@ def test_a_stopped_process_keeps_its_budget(tmp_path: Path) -> None:
             if phases and line.startswith(phases[0]):
                 phases.pop(0)
                 process.send_signal(signal.SIGSTOP)
-                time.sleep(6)
+                time.sleep(4)
                 process.send_signal(signal.SIGCONT)
     assert process.returncode == 0, told
     assert not phases
-    assert time.monotonic() - started - 18 == pytest.approx(25, abs=5)  # other tests run beside it
-    assert "was suspended for 18 s; that time does not count" in " ".join("".join(told).split())
+    assert time.monotonic() - started - 12 == pytest.approx(25, abs=5)  # other tests run beside it
+    assert "was suspended for 12 s; that time does not count" in " ".join("".join(told).split())

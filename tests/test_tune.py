@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import shutil
 import signal
@@ -48,6 +47,7 @@ from pati.workflows.tune_study import (
     space,
 )
 from tests.support.commands import pati
+from tests.support.forks import Fork
 from tests.support.photos import write_shapes
 from tests.support.recipes import settled
 
@@ -298,7 +298,8 @@ def test_a_budget_ends_the_search(
 # Stops -------------------------------------------------------------------------------
 
 SLOWED = """
-import sys, time
+import sys, time, warnings
+warnings.simplefilter("error")
 import pati.training.loop
 pati.training.loop.CHECKPOINT_SECONDS = 0.0
 step = pati.training.loop.Optimizers.step
@@ -311,12 +312,8 @@ main()
 """
 
 
-def start(data: Path, out: Path, trials: int, *options: str) -> subprocess.Popen[str]:
-    command = ["tune", data, *OPTIONS, "--trials", trials, "--out", out, *options]
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", SLOWED, *map(str, command)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def start(data: Path, out: Path, trials: int, *options: object) -> Fork:
+    return Fork(SLOWED, "tune", data, *OPTIONS, "--trials", trials, "--out", out, *options)
 
 
 PLUGIN = """
@@ -335,7 +332,7 @@ def test_a_search_goes_on_only_with_the_plugin_that_it_began_with(data: Path, tm
     plugin.write_text(PLUGIN)
 
     def told(trials: int, *options: object) -> str:
-        process = start(data, out, trials, "--model", "mine", *map(str, options))
+        process = start(data, out, trials, "--model", "mine", *options)
         return " ".join(process.communicate(timeout=300)[1].split())
 
     told(1, "--plugin", plugin)
@@ -355,7 +352,7 @@ def test_a_stop_loses_no_finished_trial(number: signal.Signals, data: Path, tmp_
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(process.pid, number)
+    process.send_signal(number)
     _, told = process.communicate(timeout=60)
     if number == signal.SIGINT:
         assert process.returncode == 130, told

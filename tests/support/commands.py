@@ -46,7 +46,7 @@ def pati(*arguments: object, stdin: str = "", cwd: Path | None = None) -> subpro
 @contextlib.contextmanager
 def undrawn() -> Iterator[None]:
     """Reports without figures inside: drawing them takes a third of a small training, and nobody looks at them."""
-    with mock.patch.object(figures, "_svg", lambda figure: "<svg></svg>"):
+    with mock.patch.object(figures, "_svg", return_value="<svg></svg>"):
         yield
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.support import commands
+from tests.support.forks import Fork
 
 # A checkpoint every step, and slow enough that each phase can be hit.
 RUNNER = """
@@ -43,12 +43,8 @@ def pati(*arguments: object) -> subprocess.CompletedProcess[str]:
         return commands.pati(*arguments)
 
 
-def start(phase: str, *arguments: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command(phase, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def command(phase: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-c", RUNNER, phase, *map(str, arguments)]
+def start(phase: str, *arguments: object) -> Fork:
+    return Fork(RUNNER, phase, *arguments)
 
 
 def epochs_done(run: Path) -> int:
