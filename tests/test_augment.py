@@ -44,6 +44,7 @@ def test_strengths_cover_every_augmentation() -> None:
     assert set(STRONG) == set(augmentations)
 
 
+@pytest.mark.slow
 def test_no_strength_is_the_identity() -> None:
     preprocess = Preprocess(size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
     torch.testing.assert_close(run(NOTHING, preprocess=preprocess), preprocess.normalise(batch()), atol=1e-4, rtol=0)

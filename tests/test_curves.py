@@ -91,6 +91,7 @@ def test_a_rare_class_is_not_drawn_photo_by_photo(monkeypatch: pytest.MonkeyPatc
     assert max(sizes) <= 2 * positive.sum() + 1
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_area_about_as_often_as_they_say() -> None:
     # Two normal distributions, one standard deviation apart: the area is the normal distribution function at 1/√2.
     held = 0

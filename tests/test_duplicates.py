@@ -73,6 +73,7 @@ def test_close_hashes_equal_a_double_loop() -> None:
     assert {(i, i + 30) for i in range(10)} | {(i, i + 40) for i in range(10)} <= expected
 
 
+@pytest.mark.slow
 def test_planted_copies_of_drawings_are_found_and_nothing_else() -> None:
     rng = random.Random(0)
     originals = [scene(number) for number in range(200)]

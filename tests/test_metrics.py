@@ -149,6 +149,7 @@ def test_equal_answers_are_not_taken_for_certain() -> None:
     assert low > 0.9
 
 
+@pytest.mark.slow
 def test_classes_of_few_photos_leave_an_interval_wide() -> None:
     """Of three photos all answered rightly by a net that gets one of five wrong."""
     generator, held, truth = np.random.default_rng(0), 0, (0.99 + 0.8 + 0.8) / 3

@@ -152,6 +152,7 @@ def test_width_and_dropout_reach_the_net(name: str) -> None:
 BRANCHED = ("pati-deep", "resnet", "efficientnet", "mobilenetv3", "convnext")  # nets with branches to leave out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_drop_path_grows_with_depth_and_reaches_every_family_with_branches(name: str) -> None:
     with torch.device("meta"):

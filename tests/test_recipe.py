@@ -34,6 +34,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
     return Recipe(**values)
 
 
+@pytest.mark.slow
 @given(recipes())
 def test_json_round_trip(recipe: Recipe) -> None:
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe

@@ -109,6 +109,7 @@ def test_the_picture_holds_the_tiles_as_they_are(tmp_path: Path) -> None:
     assert found[0][1] < found[1][1]
 
 
+@pytest.mark.slow
 def test_same_data_and_seed_same_picture(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "shapes", per_class=3)
     (data / "circle" / "0.jpg").write_bytes(b"broken")  # passed over, wherever the seed puts it

@@ -90,6 +90,7 @@ def test_every_mistake_that_the_page_can_show_is_translated(name: str) -> None:
     assert not lacking
 
 
+@pytest.mark.slow
 def test_only_what_the_library_says_is_translated() -> None:
     literal = set()
     for path in PATI.rglob("*.py"):
