@@ -1,7 +1,8 @@
 # demo   set up and train for about two minutes      test   everything, as CI does
-# check  lint, types, quick tests                    fix    format and mend lint
+# check  lint, types, quick tests                    fix    format and fix lint
 # bench  the figures in docs (hours; see bench/)     docs   write the generated parts of docs and notebooks anew
 # site   the docs as pages, in build/site
+# messages  bring the catalogues of translations up to date (see CONTRIBUTING)
 # fuzz   a million damaged photos, 200,000 model files (about half an hour)
 
 SHELL := /bin/bash
@@ -14,7 +15,7 @@ export PATI_MIRROR
 # Without bytecode, each of the hundreds of processes that tests start would compile pati anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check fix bench docs site fuzz clean
+.PHONY: demo test check fix bench docs messages site fuzz clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m pati.cli.demo
@@ -44,6 +45,9 @@ bench: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/python notebooks/write.py
+
+messages: $(VENV)/.installed-dev
+	$(BIN)/python tools/messages.py
 
 site: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -29,7 +29,7 @@ def against() -> dict[str, Any]:
     base = os.environ.get("BASE", BASE)
     rows = []
     with mock.patch.dict(os.environ, PATI_CACHE=str(CACHE)):  # so that neither commit reads what the other does not
-        for size in sorted({rung.size for rung in plan.RUNGS}):
+        for size in sorted({tier.size for tier in plan.TIERS}):
             pack.open_or_build(find_source("cats-vs-dogs"), Preprocess(size=size))
     with tempfile.TemporaryDirectory() as folder:
         old = Path(folder) / base

@@ -133,7 +133,7 @@ def included() -> dict[str, Any]:
     right = np.array([answer.label == entry.label for answer, entry in zip(answers, entries, strict=True)])
     answered = np.array([not answer.unsure for answer in answers])
     bins = calibration.reliability(np.array([answer.confidence for answer in answers]), right)
-    familiarity = np.array([answer.familiarity for answer in [*answers, *strange]])
+    familiarity = np.array([answer.ood_p_value for answer in [*answers, *strange]])
     told = curves.curve(familiarity, np.arange(len(familiarity)) < len(answers))
     assert told is not None
     return {
@@ -146,7 +146,7 @@ def included() -> dict[str, Any]:
         "clothing": len(strange),
         "roc_area": told.roc_area,
         "roc_interval": told.roc_interval,
-        "odd": float(np.mean([answer.odd for answer in strange])),
+        "odd": float(np.mean([answer.out_of_distribution for answer in strange])),
         "unsure": float(np.mean([answer.unsure for answer in strange])),
     }
 
@@ -172,9 +172,8 @@ def picture() -> None:
                     ImageDraw.Draw(photo).rectangle(row.box, outline=(255, 255, 255), width=max(2, width // 80))
                     tiles.append(np.asarray(photo.resize((SIDE, SIDE), Image.Resampling.LANCZOS)))
             blocks.append(tiles)
-    sheet = figures.tiles(
-        [(name, "") for name in ("photo", *SHOWN)], [[list(row) for row in zip(*blocks, strict=True)]], [""] * 4
-    )
+    labels, cells = [(name, "") for name in ("photo", *SHOWN)], [list(row) for row in zip(*blocks, strict=True)]
+    sheet = figures.tiles(labels, [cells], [""] * 4, language="en")
     whole = Image.open(io.BytesIO(sheet)).convert("RGB")
     scale = Image.open(io.BytesIO(figures.scale()))
     at = (whole.width - scale.width) // 2, whole.height - 2 * scale.height

@@ -32,24 +32,24 @@ def step_times() -> dict[str, Any]:
     machine.keep_blocks()
     precision = machine.faster_precision()
     probed = speed.of_training(None, precision, CPU)
-    rows = [tier(rung, batch, precision) for rung in plan.RUNGS for batch in BATCHES]
+    rows = [tier(tier, batch, precision) for tier in plan.TIERS for batch in BATCHES]
     return {"precision": precision, "speed": round(probed), "tiers": rows}
 
 
-def tier(rung: plan.Rung, batch: int, precision: str) -> dict[str, Any]:
+def tier(tier: plan.Tier, batch: int, precision: str) -> dict[str, Any]:
     """Seconds of single steps at each training size, and of one photo in a validation pass and in scoring."""
     recipe = settled(
         Recipe(
-            model=rung.model, epochs=1, size=rung.size, growth=rung.growth, width=rung.width, crop=rung.crop,
-            batch=batch, precision=precision, mirror=rung.mirror,
+            model=tier.model, epochs=1, size=tier.size, growth=tier.growth, width=tier.width, crop=tier.crop,
+            batch=batch, precision=precision, mirror=tier.mirror,
         ),
         photos=16_000,
     )  # fmt: skip
-    net = models.build(rung.model, 2, models.Options(width=rung.width))
-    preprocess = Preprocess(size=rung.size)
+    net = models.build(tier.model, 2, models.Options(width=tier.width))
+    preprocess = Preprocess(size=tier.size)
     count = max(300, batch)
     data = Samples(
-        torch.randint(0, 256, (count, rung.size, rung.size, 3), dtype=torch.uint8),
+        torch.randint(0, 256, (count, tier.size, tier.size, 3), dtype=torch.uint8),
         torch.arange(count),
         F.one_hot(torch.arange(count) % 2, 2).float(),
     )
@@ -73,11 +73,11 @@ def tier(rung: plan.Rung, batch: int, precision: str) -> dict[str, Any]:
             lambda size=size: forward.logits_of(net, data, preprocess, device=CPU, precision=precision, size=size),
             count,
         )
-    made = Classifier(net, preprocess, ["cat", "dog"], mirror=rung.mirror, facts={})
+    made = Classifier(net, preprocess, ["cat", "dog"], mirror=tier.mirror, facts={})
     return {
-        "model": rung.model,
-        "size": rung.size,
-        "width": rung.width,
+        "model": tier.model,
+        "size": tier.size,
+        "width": tier.width,
         "batch": batch,
         "steps": steps,
         "validation": passes,

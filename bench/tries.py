@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pati.data import loader, pack
-from pati.data.audit.judge import manifest
+from pati.data.audit.judge import build_manifest
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
@@ -129,7 +129,7 @@ def photos(size: int) -> tuple[Samples, Samples, Preprocess, int]:
     """What is trained on, what is scored, preprocessing, number of classes."""
     source, preprocess = find_source("cats-vs-dogs"), Preprocess(size=size)
     findings, packed, _ = pack.open_or_build(source, preprocess)
-    found = manifest(source, findings, Recipe())
+    found = build_manifest(source, findings, Recipe())
     training, scored = (loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation"))
     mean, std = loader.colour_statistics(training)
     held, kept = loader.order(5, 0, len(training)).split([HELD_OUT, len(training) - HELD_OUT])

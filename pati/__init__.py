@@ -1,4 +1,4 @@
-"""Train image classifiers from scratch, and say honestly what came out."""
+"""Train image classifiers from scratch, with an honest evaluation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
-# Loaded on first use: `import pati` must not import torch.
+# Imported on first use: `import pati` must not import torch.
 _HOMES = {
     "Classifier": "pati.inference.classifier",
     "Explanation": "pati.inference.classifier",

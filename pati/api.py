@@ -1,4 +1,4 @@
-"""The functions that Python users call: thin names over the workflows, which are imported when they are called."""
+"""The Python API: thin wrappers around the workflows, which are imported on the first call."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 def train(
     data: str | Path, recipe: Recipe | None = None, *, out: str | Path | None = None, progress: bool = False
 ) -> Classifier:
-    """Train a classifier from scratch on a folder, archive, CSV or known set.
+    """Train a classifier from scratch on a folder, archive, CSV file or known data set.
 
-    `out` is the run's folder (default: the next free one in runs/); the report lies there,
-    and the scores are in the classifier's `facts`. `progress` shows on stderr how far it is, as the command line does.
-    Raises `PatiError`.
+    `out` is the run folder (default: the next free one in runs/). It will contain the report; the scores are also in
+    the classifier's `facts`. `progress` shows progress on stderr, as on the command line. Raises `PatiError`.
     """
     from pati.events import silent
     from pati.recipe import Recipe
@@ -34,7 +33,7 @@ def train(
 
 
 def load(path: str | Path | None = None) -> Classifier:
-    """The classifier in a model file or a run's folder; without either, the one of cats and dogs that comes with pati.
+    """Load the classifier from a model file or a run folder; default: the cats-vs-dogs model included with pati.
 
     Runs no code from the file. Raises `PatiError`.
     """
@@ -45,7 +44,7 @@ def load(path: str | Path | None = None) -> Classifier:
 
 
 def compare(runs: Sequence[str | Path], *, paired: bool = True) -> Comparison:
-    """Scores and costs of finished runs, and which differences are more than chance; see `pati.workflows.compare`."""
+    """Scores and costs of finished runs, and which differences are significant; see `pati.workflows.compare`."""
     from pati.workflows import compare as comparing
 
     return comparing.compare(runs, paired=paired)

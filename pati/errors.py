@@ -8,32 +8,35 @@ from __future__ import annotations
 
 import errno
 
+from pati.locale.messages import N_, Message, as_is
+
 
 class PatiError(Exception):
-    """A mistake that the user can mend.
+    """A mistake that the user can fix.
 
-    `message` says what was expected and what came; `hint` says what to do next.
+    `message` says what was expected and what was found; `hint` says what to do next. A `str`, as a plugin may give, is
+    shown as it is in every language.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+    def __init__(self, message: Message | str, hint: Message | str | None = None) -> None:
+        super().__init__(message, hint)
+        self.message = as_is(message) if isinstance(message, str) else message
+        self.hint = as_is(hint) if isinstance(hint, str) else hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n{self.hint}" if self.hint else self.message
+        return f"{self.message}\n{self.hint}" if self.hint else str(self.message)
 
 
-def of_system(error: OSError, hint: str = "") -> PatiError:
+def of_system(error: OSError, hint: Message | None = None) -> PatiError:
     """What the operating system refused, such as a full disk or a folder without permission, as the user's to fix."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return PatiError(f"no room left on the disk: {error.filename or error}", hint)
+        return PatiError(N_("no space left on the disk: {file}", file=str(error.filename or error)), hint)
     told = (error.filename, error.strerror or error)
-    return PatiError(": ".join(str(part) for part in told if part), hint)
+    return PatiError(as_is(": ".join(str(part) for part in told if part)), hint)
 
 
 class Interrupted(PatiError):
-    """The user stopped the run; everything needed to go on is on disk."""
+    """The user stopped the run; everything needed to resume it is on disk."""
 
 
 class Diverged(PatiError):

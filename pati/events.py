@@ -1,7 +1,7 @@
-"""What a workflow tells while it is going on: one frozen dataclass an event.
+"""The events that workflows report while they run, one frozen dataclass per event.
 
-Listeners take an event apart with `match`, ending with `assert_never`, so that a forgotten one is a type error.
-Nothing that a workflow does depends on who listens.
+Listeners dispatch with `match` and end with `assert_never`, so that a forgotten event is a type error. Listeners cannot
+change what a workflow does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pati.locale.messages import Message
+
 if TYPE_CHECKING:
     from pati.data.manifest import Manifest
     from pati.recipe import Recipe, SettledRecipe
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """What is being done."""
+    """The current stage of a command."""
 
     AUDIT = "audit"
     SPLIT = "split"
@@ -32,7 +34,7 @@ class Stage(StrEnum):
 
 
 class Work(StrEnum):
-    """What is counted in an `Advanced`."""
+    """What an `Advanced` event counts."""
 
     READING = "reading"
     ROBUSTNESS = "robustness"
@@ -41,7 +43,7 @@ class Work(StrEnum):
 
 @dataclass(frozen=True)
 class RunOpened:
-    """A run begins or goes on. `outline`: what its budget will be spent on; `chosen`: the budget was not the user's."""
+    """A run starts or resumes. `outline`: the planned use of its budget; `chosen`: whether pati chose the budget."""
 
     folder: Path
     recipe: Recipe
@@ -52,7 +54,7 @@ class RunOpened:
 
 @dataclass(frozen=True)
 class StageBegan:
-    """A part of the command, of so many `photos` where they are counted."""
+    """A stage of the command begins; `photos`: how many it will process, where that is known."""
 
     stage: Stage
     photos: int | None = None
@@ -60,7 +62,7 @@ class StageBegan:
 
 @dataclass(frozen=True)
 class Advanced:
-    """So many photos are `done` of a `total`."""
+    """`done` of `total` photos have been processed."""
 
     done: int
     total: int
@@ -69,7 +71,7 @@ class Advanced:
 
 @dataclass(frozen=True)
 class DataRead:
-    """The manifest is made; `reused`: of photos that had been decoded before."""
+    """The manifest is ready; `reused`: the decoded photos came from the cache."""
 
     manifest: Manifest
     reused: bool
@@ -78,7 +80,7 @@ class DataRead:
 
 @dataclass(frozen=True)
 class ClassesCounted:
-    """How even the training photos' classes are, and the balancing method `advised` for that."""
+    """Class balance of the training photos, and the balancing method `advised` for it."""
 
     evenness: Evenness
     advised: str
@@ -86,7 +88,7 @@ class ClassesCounted:
 
 @dataclass(frozen=True)
 class Planned:
-    """Training can begin, with so many photos in each split."""
+    """Training can begin; with the number of photos in each split."""
 
     plan: Plan
     training: int
@@ -96,16 +98,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class TrainingBegan:
-    """From this step on; `passed_over`: checkpoints that could not be used, and why."""
+    """Training starts at this step. `passed_over`: why newer checkpoints were skipped."""
 
     step: int
     epoch: int
-    passed_over: tuple[str, ...]
+    passed_over: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """A step of training. `loss`: the mean of this epoch so far; `left`: seconds until the command ends."""
+    """One training step. `loss`: running mean over the current epoch; `left`: seconds until the command ends."""
 
     step: int
     epoch: int
@@ -119,7 +121,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch and its look at the validation photos."""
+    """An epoch and its validation are finished."""
 
     epoch: Epoch
 
@@ -128,24 +130,24 @@ class EpochDone:
 class Noted:
     """Something that a reader of the run should know."""
 
-    text: str
+    text: Message
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that may not be as the user thinks."""
+    """Something that may not be as the user expects."""
 
-    text: str
+    text: Message
 
 
 @dataclass(frozen=True)
 class AlreadyFinished:
-    """There is nothing left to do in this run."""
+    """The run is complete; there is nothing left to do."""
 
 
 @dataclass(frozen=True)
 class FoldBegan:
-    """One of several trainings, each on the photos of the other folds."""
+    """The training run of one cross-validation fold starts, on the photos of the other folds."""
 
     number: int
     folds: int
@@ -155,7 +157,10 @@ class FoldBegan:
 
 @dataclass(frozen=True)
 class SearchBegan:
-    """A search over these `fields`: for so many `trials` or a `budget` in seconds, judged by a metric, `score`."""
+    """A hyperparameter search over `fields` starts, limited by `trials` or by a `budget` in seconds.
+
+    `score` is the name of the metric that is maximised.
+    """
 
     folder: Path
     fields: tuple[str, ...]
@@ -169,7 +174,7 @@ class SearchBegan:
 
 @dataclass(frozen=True)
 class TrialAdvanced:
-    """A step of a trial's training."""
+    """One training step of a trial."""
 
     number: int
     progress: float
@@ -178,7 +183,7 @@ class TrialAdvanced:
 
 @dataclass(frozen=True)
 class TrialDone:
-    """A trial has ended; `done` of `trials` have, and the search ends in `left` seconds."""
+    """A trial has finished; `done` of `trials` have, and the search ends in `left` seconds."""
 
     trial: Trial
     score: str
@@ -197,4 +202,4 @@ Listen = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Listens to nothing."""
+    """Ignore the event."""

@@ -1,8 +1,8 @@
-"""`Recipe`: every choice that makes a run, in one frozen dataclass.
+"""`Recipe`: every choice that defines a run, in one frozen dataclass.
 
-A field's name, type, default, help and range stand here and nowhere else: the command
-line's `--set field=value`, the JSON file, the search and the docs all read them from here.
-Knows nothing of data, models or training.
+A field's name, type, default, help and range are declared here and nowhere else: the command line's `--set
+field=value`, the JSON file, the hyperparameter search and the docs all read them from here. Knows nothing of data,
+models or training.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from pathlib import Path
 from typing import Self, TypeVar, cast
 
 from pati.errors import PatiError
+from pati.locale.messages import N_, Message, either
 from pati.registry import Registry
 
 FORMAT = 1
 
 Value = str | float | bool | tuple[float, ...] | None
-"""Of a field."""
+"""The value of a recipe field."""
 RecipeDocument = dict[str, str | float | bool | list[float] | None]
 """A recipe as JSON."""
 T = TypeVar("T")
 
-presets: Registry[typing.Callable[[], Recipe]] = Registry("preset")
+presets: Registry[typing.Callable[[], Recipe]] = Registry(N_("preset"))
 
 
 def _choice(
@@ -45,12 +46,11 @@ def _choice(
     relative: bool = False,
     where: tuple[str, tuple[str, ...]] | None = None,
 ) -> T:
-    """A field with what is known of it.
+    """A dataclass field with its default, help and constraints.
 
-    `search` is where `pati tune` may look for a better value: two numbers are a range, anything else is a choice of
-    values. `log`: each tenfold of the range is as likely as another. `relative`: the range is in multiples of the
-    recipe's own value, for fields whose right size depends on other fields. `where`: another field and those of its
-    values with which this one does anything.
+    `search`: the search space of `pati tune`; two numbers are a range, anything else is a list of choices. `log`:
+    sample the range log-uniformly. `relative`: the range is in multiples of the recipe's own value, for fields whose
+    best value depends on other fields. `where`: another field, and the values of it for which this field has an effect.
     """
     metadata = {"help": help, "low": low, "high": high, "among": among, "where": where}
     return field(default=default, metadata=metadata | {"search": search, "log": log, "relative": relative})
@@ -58,55 +58,56 @@ def _choice(
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that is chosen for a run; `None` means: chosen from the data, and then written down."""
+    """All choices of a run. `None` means: chosen from the data, and then recorded."""
 
     model: str | None = _choice(
-        None, "architecture, see `pati list models`; the house net that suits the time if left out"
+        None, "architecture, see `pati list models`; default: the pati network that suits the time"
     )
     width: float | None = _choice(
         None,
-        "multiplier on the model's channel counts; suits the time there is if left out",
+        "multiplier on the model's channel counts; default: suits the time",
         low=0.125,
         high=8,
         search=(0.5, 2),
         log=True,
         relative=True,
     )
-    dropout: float = _choice(0.0, "share of features dropped before the last layer", low=0, high=0.95, search=(0, 0.6))
+    dropout: float = _choice(0.0, "dropout probability before the last layer", low=0, high=0.95, search=(0, 0.6))
     drop_path: float = _choice(
         0.0,
-        "chance that the deepest residual branch is left out in training, less in those before it; nothing in nets "
-        "without such branches",
+        "stochastic depth: probability of dropping the deepest residual branch in training, "
+        "rising linearly up to it; no effect in networks without residual branches",
         low=0,
         high=0.9,
         search=(0, 0.3),
     )
-    size: int | None = _choice(None, "side of the square that the net sees, in pixels", low=8, high=1024)
-    resize: str = _choice("stretch", "how a photo becomes a square", among=("stretch", "crop", "pad"))
+    size: int | None = _choice(None, "side of the square input image, in pixels", low=8, high=1024)
+    resize: str = _choice("stretch", "how a photo is resized to a square", among=("stretch", "crop", "pad"))
 
-    epochs: int | None = _choice(None, "passes over the training photos; excludes budget", low=1, high=100_000)
-    budget: float | None = _choice(None, "seconds for the whole command; excludes epochs", low=5, high=1e7)
-    batch: int | None = _choice(None, "photos in one step", low=2, high=8192, search=(16, 32, 64, 128, 256))
+    epochs: int | None = _choice(None, "passes over the training photos; not with budget", low=1, high=100_000)
+    budget: float | None = _choice(None, "seconds for the whole command; not with epochs", low=5, high=1e7)
+    batch: int | None = _choice(None, "batch size", low=2, high=8192, search=(16, 32, 64, 128, 256))
     precision: str | None = _choice(
         None,
-        "number format of training's convolutions: the faster one on the machine at hand if left out",
+        "number format of the convolutions in training; default: the faster one on this machine",
         among=("float32", "bfloat16"),
     )
     growth: tuple[float, ...] | None = _choice(
         None,
-        "training sizes as shares of size, each given an equal part; suits the time there is if left out",
+        "progressive resizing: training sizes as fractions of size, for equal parts of the run; "
+        "default: suits the time",
         low=0.1,
         high=1,
     )
 
     optimizer: str = _choice(
         "muon",
-        "muon: orthogonalised momentum for kernels, Nesterov SGD for the rest",
+        "muon: orthogonalised momentum for convolution kernels, Nesterov SGD for the rest",
         among=("muon", "sgd", "adamw"),
     )
     learning_rate: float | None = _choice(
         None,
-        "peak step of the kernels (muon) or of everything; suits the optimizer if left out",
+        "peak learning rate, with muon that of the kernels; default: suits the optimizer",
         low=1e-6,
         high=10,
         search=(0.15, 3),
@@ -114,15 +115,18 @@ class Recipe:
         relative=True,
     )
     vector_learning_rate: float = _choice(
-        0.02, "peak step of norms, biases and the last layer when the optimizer is muon", low=1e-6, high=10
+        0.02, "with muon, peak learning rate of norms, biases and the last layer", low=1e-6, high=10
     )
     momentum: float | None = _choice(
-        None, "momentum; first beta of adamw; suits the optimizer if left out", low=0, high=0.999, search=(0.4, 0.98)
+        None,
+        "momentum, or the first beta of adamw; default: suits the optimizer",
+        low=0,
+        high=0.999,
+        search=(0.4, 0.98),
     )
     weight_decay: float = _choice(
         0.0,
-        "decoupled: a step shrinks weights by this times the learning rate; never norms and biases, "
-        "nor muon's kernels, whose norm is fixed",
+        "decoupled weight decay; not applied to norms, biases and muon's kernels, whose norm is fixed",
         low=0,
         high=1,
         search=(1e-5, 0.1),
@@ -130,7 +134,7 @@ class Recipe:
     )
     l2: float = _choice(
         0.0,
-        "coupled penalty: this times the weight joins its gradient; never for norms and biases, nor muon's kernels",
+        "L2 penalty, added to the gradient; not applied to norms, biases and muon's kernels",
         low=0,
         high=1,
         search=(1e-5, 0.01),
@@ -138,48 +142,46 @@ class Recipe:
     )
     schedule: str = _choice(
         "one-cycle",
-        "one-cycle: the learning rate rises over warmup, then falls evenly to 0; cosine: falls as half a cosine; "
-        "linear: falls evenly from the start",
+        "learning rate schedule; one-cycle: linear warmup, then linear decay to 0; cosine: "
+        "warmup, then cosine decay; linear: linear decay without warmup",
         among=("one-cycle", "cosine", "linear"),
         search=("one-cycle", "cosine", "linear"),
     )
     warmup: float = _choice(
         0.2,
-        "share of the run in which the learning rate rises; not with schedule=linear",
+        "fraction of the run for learning rate warmup; not with schedule=linear",
         low=0,
         high=0.9,
         search=(0.02, 0.4),
     )
-    clip: float = _choice(0.0, "limit on the gradient's norm; 0 is none", low=0, high=1e6)
-    label_smoothing: float = _choice(
-        0.05, "probability spread over the other classes", low=0, high=0.9, search=(0, 0.2)
-    )
+    clip: float = _choice(0.0, "maximum gradient norm; 0: no clipping", low=0, high=1e6)
+    label_smoothing: float = _choice(0.05, "label smoothing", low=0, high=0.9, search=(0, 0.2))
     averaging: float = _choice(
         0.0,
-        "horizon of the weights' moving average as a share of the run; 0 is none",
+        "horizon of the exponential moving average of the weights, as a fraction of the run; 0: none",
         low=0,
         high=0.5,
         search=(0.0, 0.03, 0.1, 0.2),
     )
     patience: int = _choice(
         0,
-        "epochs without a lower validation loss, or a higher macro F1 if balanced, after which the run ends early; "
-        "0 is never",
+        "early stopping: epochs without a better validation loss (macro F1 if balanced); 0: never",
         low=0,
         high=100_000,
     )
 
     balance: str = _choice(
         "none",
-        "how rare classes are made to count; sampling: drawn more often; weights: weigh more in the loss; effective: "
-        "so by the effective number of photos; focal: what is answered surely counts less; logits: the answers expect "
-        "them less while training; augment: drawn more often and changed more; auto: what suits the ratio",
+        "class balancing; sampling: oversampling; weights: class weights in the loss; effective: "
+        "weights by the effective number of samples; focal: focal loss; logits: logit "
+        "adjustment; augment: oversampling with stronger augmentation; auto: suits the ratio",
         among=("none", "auto", "sampling", "weights", "effective", "focal", "logits", "augment"),
         search=("none", "sampling", "weights", "effective", "focal", "logits", "augment"),
     )
     balance_power: float = _choice(
         0.5,
-        "how far sampling, weights, logits and augment even the classes out: 0 not at all, 1 fully, more beyond",
+        "strength of sampling, weights, logits and augment: 0: none, 1: full balance, above 1: "
+        "rare classes count more than common ones",
         low=0,
         high=2,
         search=(0, 1.5),
@@ -187,7 +189,7 @@ class Recipe:
     )
     focal_gamma: float = _choice(
         2.0,
-        "how little sure answers count when balance is focal",
+        "gamma of the focal loss",
         low=0,
         high=10,
         search=(0.5, 5),
@@ -195,50 +197,54 @@ class Recipe:
     )
     effective_beta: float = _choice(
         0.999,
-        "how little another photo of a class adds when balance is effective: nearer 1, the more",
+        "beta of the effective number of samples",
         low=0,
         high=0.999999,
     )
 
-    flip: float | None = _choice(None, "chance of a horizontal flip", low=0, high=1)
+    flip: float | None = _choice(None, "probability of a horizontal flip", low=0, high=1)
     mirror: bool | None = _choice(
-        None, "answer by the average over a photo and its mirror image: better, and half as fast; true or false"
+        None,
+        "test-time augmentation: average the predictions for a photo and its mirror image; better, and half as fast",
     )
-    rotate: float | None = _choice(None, "largest turn either way, in degrees", low=0, high=180, search=(0, 20))
-    crop: float | None = _choice(None, "smallest area kept by a random resized crop", low=0.05, high=1, search=(0.3, 1))
-    shear: float = _choice(0.0, "largest slant sideways and upwards, in degrees", low=0, high=60, search=(0, 20))
-    translate: float = _choice(0.0, "largest move along each side, as a share of it", low=0, high=0.5, search=(0, 0.2))
-    zoom: float = _choice(0.0, "largest relative enlargement or shrinking", low=0, high=1, search=(0, 0.4))
-    brightness: float = _choice(0.15, "largest relative change of brightness", low=0, high=0.95, search=(0, 0.4))
-    contrast: float = _choice(0.0, "largest relative change of contrast", low=0, high=0.95, search=(0, 0.4))
-    saturation: float = _choice(0.0, "largest relative change of saturation", low=0, high=0.95, search=(0, 0.4))
-    hue: float = _choice(
-        0.0, "largest turn of the hue, as a share of the colour circle", low=0, high=0.5, search=(0, 0.1)
+    rotate: float | None = _choice(None, "maximum rotation either way, in degrees", low=0, high=180, search=(0, 20))
+    crop: float | None = _choice(None, "minimum area of a random resized crop", low=0.05, high=1, search=(0.3, 1))
+    shear: float = _choice(0.0, "maximum shear along each axis, in degrees", low=0, high=60, search=(0, 20))
+    translate: float = _choice(
+        0.0, "maximum translation along each side, as a fraction of it", low=0, high=0.5, search=(0, 0.2)
     )
+    zoom: float = _choice(0.0, "maximum relative zoom in or out", low=0, high=1, search=(0, 0.4))
+    brightness: float = _choice(0.15, "maximum relative change of brightness", low=0, high=0.95, search=(0, 0.4))
+    contrast: float = _choice(0.0, "maximum relative change of contrast", low=0, high=0.95, search=(0, 0.4))
+    saturation: float = _choice(0.0, "maximum relative change of saturation", low=0, high=0.95, search=(0, 0.4))
+    hue: float = _choice(0.0, "maximum hue shift, as a fraction of the colour circle", low=0, high=0.5, search=(0, 0.1))
     policy: str = _choice(
         "none",
-        "operations drawn for each photo: trivial: one of any strength; randaugment: several of one strength",
+        "augmentation policy; trivial: one random operation of random magnitude per photo; "
+        "randaugment: several of one magnitude",
         among=("none", "trivial", "randaugment"),
     )
-    policy_operations: int = _choice(2, "operations that randaugment draws for a photo", low=1, high=8)
-    policy_strength: float = _choice(0.3, "strength of randaugment's operations", low=0, high=1)
-    erase: float = _choice(0.0, "chance of covering a rectangle with the mean colour", low=0, high=1, search=(0, 0.5))
+    policy_operations: int = _choice(2, "number of operations per photo in randaugment", low=1, high=8)
+    policy_strength: float = _choice(0.3, "magnitude of the operations in randaugment", low=0, high=1)
+    erase: float = _choice(
+        0.0, "random erasing: probability of covering a rectangle with the mean colour", low=0, high=1, search=(0, 0.5)
+    )
     mixup: float = _choice(
         0.0,
-        "alpha of mixup, photos blended with others of the batch (1 is usual); 0 is none",
+        "alpha of mixup, which blends photos of a batch (usually 1); 0: none",
         low=0,
         high=10,
         search=(0, 1),
     )
     cutmix: float = _choice(
-        0.0, "alpha of cutmix, pieces of other photos pasted in (1 is usual); 0 is none", low=0, high=10, search=(0, 1)
+        0.0, "alpha of cutmix, which pastes patches of other photos (usually 1); 0: none", low=0, high=10, search=(0, 1)
     )
 
-    group_by: str | None = _choice(None, "CSV column whose equal values must stay in one split")
-    validation: float = _choice(0.1, "share of the data for validation", low=0.01, high=0.45)
-    test: float = _choice(0.1, "share of the data for the test", low=0.01, high=0.45)
-    split_seed: int = _choice(0, "seed of the split; apart from seed", low=0, high=2**31)
-    seed: int = _choice(0, "seed of weights, order and augmentation", low=0, high=2**31)
+    group_by: str | None = _choice(None, "CSV column of groups: photos with the same value stay in one split")
+    validation: float = _choice(0.1, "fraction of the data for validation", low=0.01, high=0.45)
+    test: float = _choice(0.1, "fraction of the data for testing", low=0.01, high=0.45)
+    split_seed: int = _choice(0, "seed of the split, independent of seed", low=0, high=2**31)
+    seed: int = _choice(0, "seed of weights, sampling order and augmentation", low=0, high=2**31)
 
     def __post_init__(self) -> None:
         wanted = _types(type(self).__name__)
@@ -247,70 +253,82 @@ class Recipe:
             object.__setattr__(self, item.name, value)
         if self.epochs is not None and self.budget is not None:
             raise PatiError(
-                f"a run has epochs ({self.epochs}) or a budget ({self.budget:g} s), not both",
-                "leave one of the two out",
+                N_(
+                    "both epochs ({epochs}) and a budget ({budget:g} s) are given",
+                    epochs=self.epochs,
+                    budget=self.budget,
+                ),
+                N_("give one of the two"),
             )
 
     def to_json(self) -> RecipeDocument:
-        """Plain values, `format` first; `from_json` gives back an equal recipe."""
+        """Plain values, `format` first; `from_json` restores an equal recipe."""
         values = vars(self)
         return {"format": FORMAT} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @classmethod
     def from_json(cls, document: object) -> Self:
-        """The recipe of a JSON document; raises `PatiError` for anything else."""
+        """The recipe in a JSON document. Raises `PatiError` for anything else."""
         if not isinstance(document, dict):
-            raise PatiError(f"a recipe is a JSON object, not a {type(document).__name__}")
+            raise PatiError(N_("expected a recipe as a JSON object, got a {type}", type=type(document).__name__))
         values = dict(document)
         version = values.pop("format", FORMAT)
         if version != FORMAT:
             raise PatiError(
-                f"this recipe has format {version!r}, this pati reads {FORMAT}",
-                "update pati, or write the recipe anew",
+                N_("this recipe has format {version}, this pati reads {format}", version=repr(version), format=FORMAT),
+                N_("update pati, or write the recipe again"),
             )
         for name in values:
             field_named(name)
         required = {item.name for item in dataclasses.fields(cls) if item.default is dataclasses.MISSING}
         if missing := sorted(required - values.keys()):
-            raise PatiError(f"the recipe lacks {', '.join(missing)}", "the run is of an older pati: train it again")
+            raise PatiError(
+                N_("the recipe has no {missing}", missing=missing),
+                N_("the run was made by an older version: train it again"),
+            )
         return cls(**values)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The recipe in a JSON file."""
+        """Read the recipe from a JSON file. Raises `PatiError`."""
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except OSError as error:
-            raise PatiError(f"can't read the recipe {path}: {error.strerror}") from error
+            raise PatiError(N_("can't read the recipe {path}: {reason}", path=path, reason=error.strerror)) from error
         except ValueError as error:
-            raise PatiError(f"{path} is not JSON: {error}", "a recipe is what a run's recipe.json holds") from error
+            raise PatiError(
+                N_("{path} is not valid JSON: {error}", path=path, error=error),
+                N_("expected a recipe such as a run's recipe.json"),
+            ) from error
 
     def changed(self, values: Mapping[str, Value]) -> Self:
-        """This recipe with other values in some fields, by their names."""
+        """A copy of this recipe with the given field values."""
         return type(self)(**vars(self) | dict(values))
 
     def updated(self, assignments: list[str]) -> Self:
-        """This recipe with `field=value` texts applied, as given to `--set`."""
+        """A copy of this recipe with `field=value` assignments applied, as given to `--set`."""
         changes: dict[str, Value] = {}
         for text in assignments:
             name, sign, value = text.partition("=")
             if not sign:
-                raise PatiError(f"--set wants field=value, got {text!r}", "for example --set dropout=0.3")
+                raise PatiError(
+                    N_("--set: expected field=value, got {text!r}", text=text), N_("for example: --set dropout=0.3")
+                )
             item = field_named(name.strip())
             changes[item.name] = value.strip() if value.strip() in item.metadata["among"] else _parse(value.strip())
         return self.changed(changes)
 
 
 def _known(name: str) -> Mapping[str, object]:
-    """What is known of the field of that name."""
+    """Metadata of the recipe field `name`."""
     return Recipe.__dataclass_fields__[name].metadata
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettledRecipe(Recipe):
-    """A recipe with everything that was left open chosen from data and machine: what nets are trained by.
+    """A recipe in which every open field has been chosen from the data and the machine; all training code takes this.
 
-    `epochs` or `budget` is None, as one of them paces the run.
+    Only `epochs` or `budget` may be None: the other one determines the length of the run.
     """
 
     model: str = field(metadata=_known("model"))
@@ -328,19 +346,19 @@ class SettledRecipe(Recipe):
 
 
 def field_named(name: str) -> dataclasses.Field[object]:
-    """The recipe's field `name`; an unknown name answers with the nearest ones."""
+    """The recipe field `name`. For an unknown name, raises `PatiError` with the closest matches."""
     known = {item.name: item for item in dataclasses.fields(Recipe)}
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     raise PatiError(
-        f"a recipe has no field {name!r}",
-        f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(known)}",
+        N_("a recipe has no field {name!r}", name=name),
+        N_("did you mean {names}?", names=either(near)) if near else N_("fields: {names}", names=list(known)),
     )
 
 
 def does_anything(name: str, recipe: Recipe) -> bool:
-    """Whether another value of the field `name` would make another run, by what the recipe says in other fields."""
+    """Whether changing the field `name` would change the run, given the other fields of `recipe`."""
     where = field_named(name).metadata["where"]
     return where is None or getattr(recipe, where[0]) in where[1]
 
@@ -355,13 +373,13 @@ def _parse(text: str) -> Value:
     return value
 
 
-@functools.cache  # working them out takes a hundred times longer than all else about a recipe
+@functools.cache  # resolving the hints takes a hundred times longer than the rest of creating a recipe
 def _types(kind: str) -> Mapping[str, object]:
     return typing.get_type_hints(globals()[kind])
 
 
 def _convert(item: dataclasses.Field[object], wanted: object, value: object) -> Value:
-    """`value` as the type `wanted` and inside the field's range, or a `PatiError` that says what was expected."""
+    """`value` converted to the type `wanted` and checked against the field's range. Raises `PatiError`."""
     options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     if value is None and type(None) in options:
         return None
@@ -369,17 +387,23 @@ def _convert(item: dataclasses.Field[object], wanted: object, value: object) -> 
     if typing.get_origin(kind) is tuple:
         values = value if isinstance(value, list | tuple) else (value,)
         if not values:
-            raise PatiError(f"{item.name} wants at least one number, got none")
+            raise PatiError(N_("{name}: expected at least one number, got none", name=item.name))
         return tuple(_number(item, part, float) for part in values)
     if kind is str:
         among = item.metadata["among"]
         if not isinstance(value, str) or (among and value not in among):
-            expected = " or ".join(among) if among else "a text"
-            raise PatiError(f"{item.name} wants {expected}, got {value!r}", item.metadata["help"])
+            expected = either(among) if among else N_("text")
+            raise PatiError(
+                N_("{name}: expected {expected}, got {value}", name=item.name, expected=expected, value=repr(value)),
+                Message(item.metadata["help"]),
+            )
         return value
     if kind is bool:
         if not isinstance(value, bool):
-            raise PatiError(f"{item.name} wants true or false, got {value!r}", item.metadata["help"])
+            raise PatiError(
+                N_("{name}: expected true or false, got {value}", name=item.name, value=repr(value)),
+                Message(item.metadata["help"]),
+            )
         return value
     return _number(item, value, kind)
 
@@ -390,26 +414,36 @@ def _number(item: dataclasses.Field[object], value: object, kind: type) -> float
         whole = float(value).is_integer()
         if (whole or kind is not int) and low <= value <= high:
             return int(value) if kind is int else float(value)
-    what = "a whole number" if kind is int else "a number"
-    raise PatiError(f"{item.name} wants {what} from {low:g} to {high:g}, got {value!r}", item.metadata["help"])
+    what = N_("an integer") if kind is int else N_("a number")
+    raise PatiError(
+        N_(
+            "{name}: expected {what} from {low:g} to {high:g}, got {value}",
+            name=item.name,
+            what=what,
+            low=low,
+            high=high,
+            value=repr(value),
+        ),
+        Message(item.metadata["help"]),
+    )
 
 
 @presets.register("house")
 def house() -> Recipe:
-    """The house net and the schedule that wins accuracy per minute on a small machine; the default.
+    """The default: pati's network and schedule, tuned for accuracy per minute on a small machine.
 
-    Cats-vs-dogs in 5 minutes on 2 cores with bfloat16 matrix units: 95.3 % of the test photos on a slow day, 96.7 % on
-    a quick one (three seeds each).
+    Cats-vs-dogs in 5 minutes on 2 cores with bfloat16 matrix units: 95.3 % test accuracy on a slow day, 96.7 % on a
+    fast one (three seeds each).
     """
     return Recipe()
 
 
 @presets.register("bootcamp")
 def bootcamp() -> Recipe:
-    """The bootcamp notebook's net and recipe: conv blocks, dropout, flip, rotation, colour jitter, Adam.
+    """The bootcamp notebook's network and recipe: conv blocks, dropout, flip, rotation, colour jitter, Adam.
 
-    Cats-vs-dogs with its default budget of 5 minutes on 2 cores with bfloat16 matrix units: five epochs, 84.9 % of the
-    test photos (one seed).
+    Cats-vs-dogs with its default budget of 5 minutes on 2 cores with bfloat16 matrix units: five epochs, 84.9 % test
+    accuracy (one seed).
     """
     return Recipe(
         model="scratch",

@@ -1,9 +1,8 @@
-"""Name -> function: the one extension mechanism.
+"""Registries, the one extension mechanism: each maps names to functions.
 
-Models, augmentations, explainers, metrics, datasets and presets are all listed in a
-`Registry`. An entry's summary is the first paragraph of its docstring, so `pati list` and
-the docs never say something else than the code. Entries that a user's file adds are
-remembered with that file's name.
+Models, augmentations, explainers, metrics, datasets and presets are all listed in a `Registry`. An entry's summary is
+the first paragraph of its docstring, so `pati list` and the docs always agree with the code. An entry that a plugin
+adds is stored with the plugin's file name.
 """
 
 from __future__ import annotations
@@ -18,22 +17,23 @@ from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from pati.errors import PatiError
+from pati.locale.messages import N_, Message, either
 
 T = TypeVar("T")  # the type of a registry's functions
 
 
 class Guard(Protocol):
-    """Wraps a plugin's function, so that its errors name the plugin."""
+    """Wraps a plugin's function so that its errors name the plugin."""
 
     def __call__(self, function: T, /) -> T:
-        """The function, wrapped."""
+        """Return the wrapped function."""
         ...
 
 
 class Listing(Protocol):
-    """What can be told of a registry, whatever kind of functions it holds."""
+    """The part of a registry's interface that does not depend on the type of its functions."""
 
-    kind: str
+    kind: Message
 
     def __iter__(self) -> Iterator[str]: ...
     def families(self) -> dict[str, str]: ...  # noqa: D102
@@ -44,9 +44,9 @@ class Listing(Protocol):
 
 
 class Registry(Generic[T]):
-    """A named collection of functions of one kind, in order of registration."""
+    """A named collection of functions of one type, in order of registration."""
 
-    def __init__(self, kind: str, package: str | None = None) -> None:
+    def __init__(self, kind: Message, package: str | None = None) -> None:
         """`kind` is the singular used in messages; `package` is scanned for entries on first use."""
         self.kind = kind
         self._package = package
@@ -56,18 +56,28 @@ class Registry(Generic[T]):
         self._plugins: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files a function under `name`. Raises `PatiError` if the name is taken."""
+        """Decorator that registers a function under `name`. Raises `PatiError` if the name is taken."""
 
         def keep(function: T) -> T:
-            # What is pati's own comes first, also where a plugin's import is the first to bring it in.
+            # pati's own entries come first, even if a plugin's import is what loads their module.
             plugin = None if function.__module__.startswith("pati.") else _plugin
             if plugin is not None:
                 self._load()
             if name in self._entries:
-                whose = f" by the plugin {self.plugin(name)}" if self.plugin(name) else ""
-                raise PatiError(f"the {self.kind} {name!r} is taken already{whose}", "choose another name")
+                taken = N_("the {kind} {name!r} already exists", kind=self.kind, name=name)
+                if self.plugin(name):
+                    taken = N_(
+                        "the {kind} {name!r} already exists: it comes from the plugin {plugin}",
+                        kind=self.kind,
+                        name=name,
+                        plugin=self.plugin(name),
+                    )
+                raise PatiError(taken, N_("choose another name"))
             if not inspect.getdoc(function):
-                raise PatiError(f"the {self.kind} {name!r} has no docstring", "its first paragraph is the summary")
+                raise PatiError(
+                    N_("the {kind} {name!r} has no docstring", kind=self.kind, name=name),
+                    N_("write one: its first paragraph is the summary"),
+                )
             self._entries[name] = function if plugin is None else plugin.guard(function)
             if plugin is not None:
                 self._plugins[name] = plugin.name
@@ -77,25 +87,34 @@ class Registry(Generic[T]):
         return keep
 
     def register_family(self, prefix: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
-        """Decorator that files a function under `prefix`: it makes the entry `prefix/NAME` of any NAME asked for.
+        """Decorator that registers a function under `prefix`; it resolves any name `prefix/NAME`.
 
-        For names that another library decides on; the function raises `PatiError` for those it does not have.
+        For names that another library defines. The function raises `PatiError` for names it does not know.
         """
 
         def keep(function: Callable[[str], T]) -> Callable[[str], T]:
             if _plugin is not None and not function.__module__.startswith("pati."):
-                raise PatiError(f"a plugin has no {self.kind} families", "register each name by itself")
+                raise PatiError(
+                    N_("a plugin cannot register a family of {kind} names", kind=self.kind),
+                    N_("register each name by itself"),
+                )
             if prefix in self._families:
-                raise PatiError(f"the {self.kind} family {prefix!r} is taken already", "choose another prefix")
+                raise PatiError(
+                    N_("the {kind} family {prefix!r} already exists", kind=self.kind, prefix=prefix),
+                    N_("choose another prefix"),
+                )
             if not inspect.getdoc(function):
-                raise PatiError(f"the {self.kind} family {prefix!r} has no docstring", "it begins with its summary")
+                raise PatiError(
+                    N_("the {kind} family {prefix!r} has no docstring", kind=self.kind, prefix=prefix),
+                    N_("write one: its first paragraph is the summary"),
+                )
             self._families[prefix] = function
             return function
 
         return keep
 
     def families(self) -> dict[str, str]:
-        """First paragraph of each family's docstring, by `prefix/NAME`."""
+        """First paragraph of each family's docstring, keyed by `prefix/NAME`."""
         self._load()
         return {
             f"{prefix}/NAME": _first_paragraph(inspect.getdoc(function) or "")
@@ -103,18 +122,18 @@ class Registry(Generic[T]):
         }
 
     def plugin(self, name: str) -> str | None:
-        """File name of the plugin that the entry `name` comes from; None for pati's own and unknown ones."""
+        """File name of the plugin that registered `name`; None for pati's own entries and for unknown names."""
         return self._plugins.get(name)
 
     def remove(self, name: str) -> None:
-        """Take a plugin's entry out again."""
+        """Remove an entry that a plugin registered."""
         del self._entries[name], self._plugins[name]
 
     def _load(self) -> None:
         if self._package is None:
             return
-        with self._loading:  # another thread waits until all entries are there
-            if self._package is None or self._busy:  # a module that is being imported may ask for an entry itself
+        with self._loading:  # other threads wait until all entries are registered
+            if self._package is None or self._busy:  # a module that is being imported may look up an entry itself
                 return
             self._busy = True
             try:
@@ -134,10 +153,9 @@ class Registry(Generic[T]):
             return self._families[prefix](member)
         names = [*self._entries, *self.families()]
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-        known = ", ".join(names)
         raise PatiError(
-            f"there is no {self.kind} {name!r}",
-            f"did you mean {' or '.join(near)}?" if near else f"known: {known}",
+            N_("there is no {kind} {name!r}", kind=self.kind, name=name),
+            N_("did you mean {names}?", names=either(near)) if near else N_("known: {names}", names=names),
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -166,16 +184,16 @@ def _first_paragraph(text: str) -> str:
 
 
 class Plugin:
-    """A plugin file and what it has registered."""
+    """A plugin file and the entries it registered."""
 
     def __init__(self, name: str, guard: Guard) -> None:
-        """`name` is the file's; `guard` wraps each of its functions."""
+        """`name` is the file name; `guard` wraps each function of the plugin."""
         self.name = name
         self.guard = guard
         self.entries: list[tuple[Listing, str]] = []
 
     def remove(self) -> None:
-        """Take the entries out of their registries again."""
+        """Remove the plugin's entries from their registries."""
         for registry, name in self.entries:
             registry.remove(name)
         self.entries.clear()
@@ -186,7 +204,7 @@ _plugin: Plugin | None = None
 
 @contextlib.contextmanager
 def entries_of(plugin: Plugin) -> Iterator[None]:
-    """While this is open, new entries are the plugin's; an error takes them out again."""
+    """While the context is open, new entries belong to `plugin`; if it exits with an error, they are removed."""
     global _plugin
     before, _plugin = _plugin, plugin
     try:

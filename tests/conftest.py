@@ -19,6 +19,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs so; the commands that tests start and stop would be deaf to Ctrl-C too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ["PATI_LANG"] = "en"  # whatever the machine speaks
+
 settings.register_profile("pati", deadline=None)  # a busy machine is slow at times
 settings.load_profile("pati")
 

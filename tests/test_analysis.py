@@ -33,8 +33,8 @@ def kept() -> Calibration:
 
 def test_calibration_section(kept: Calibration) -> None:
     logits, labels = answers(2)
-    familiarity = torch.rand(600, generator=torch.Generator().manual_seed(5), dtype=torch.float64) / 10
-    found = analysis.calibrated(kept, logits, labels, familiarity)
+    p_values = torch.rand(600, generator=torch.Generator().manual_seed(5), dtype=torch.float64) / 10
+    found = analysis.calibrated(kept, logits, labels, p_values)
     assert found["temperature"] == pytest.approx(HEAT, rel=0.1)
     for part, heat in (("before", 1.0), ("after", kept.temperature)):
         probabilities = (logits.double() / heat).softmax(1).numpy()
@@ -55,7 +55,7 @@ def test_calibration_section(kept: Calibration) -> None:
     assert found["risk_bound"] == wilson(0, 5000)[1] < found["risk"]
     assert found["after"]["error"] < found["before"]["error"] / 2
     confidence = (logits.double() / kept.temperature).softmax(1).max(1).values.numpy()
-    odd = familiarity.numpy() <= 0.01
+    odd = p_values.numpy() <= 0.01
     assert found["odd"] == odd.mean()
     assert 0.05 < odd.mean() < 0.2
     answered = (confidence >= kept.threshold()) & ~odd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import gc
 import json
@@ -9,25 +10,29 @@ import os
 import re
 import signal
 import socket
-import string
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
 import pati
-from pati.app import jobs
+import pati.app
+from pati.app import jobs, page, parts, train_page, work
 from pati.app.jobs import Order
 from pati.app.page import PAGES
 from pati.app.settings import Settings
-from pati.app.words import WORDS
+from pati.data import decode
 from pati.errors import PatiError
+from pati.events import Noted, Stage, Warned
+from pati.locale import catalogues
+from pati.locale.messages import N_, Message, as_is
 from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.workflows import clean
@@ -121,7 +126,7 @@ class Visit:
         self.page.goto(f"{self.address}/{where}")
         self.page.wait_for_selector("h1")
 
-    def see(self, text: str, timeout: int = SECONDS) -> None:
+    def see(self, text: str | re.Pattern[str], timeout: int = SECONDS) -> None:
         from playwright.sync_api import TimeoutError as TooLate
 
         try:
@@ -199,17 +204,17 @@ def chelsea(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_photo_is_answered_as_by_command_line_and_python(visit: Visit, chelsea: Path, tmp_path: Path) -> None:
     visit.go()
     visit.upload(chelsea)
-    visit.see("This is Cat.")
+    visit.see("Prediction: Cat")
     bars = visit.page.locator(".pati-bar")
     assert bars.count() == 2
     answer = pati.load().predict(chelsea)
     shown = dict(re.findall(r"(\w+)\s*([\d.]+) %", bars.first.inner_text() + "\n" + bars.last.inner_text()))
     for name, share in answer.probabilities.items():
         assert float(shown[name]) == pytest.approx(100 * share, abs=0.051)
-    overlay = visit.page.get_by_role("img", name="The photo under the map of reasons for Cat")
+    overlay = visit.page.get_by_role("img", name="The photo under the explanation map for Cat")
     assert overlay.evaluate("image => image.naturalWidth") > 100
     with visit.page.expect_download() as saved:
-        visit.page.get_by_role("button", name="Download the answers (CSV)").click()
+        visit.page.get_by_role("button", name="Download the predictions (CSV)").click()
     saved.value.save_as(tmp_path / "answers.csv")
     rows = list(csv.reader((tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()))
     printed = command("predict", chelsea, "--format", "csv").stdout.splitlines()
@@ -227,14 +232,14 @@ def test_a_photo_is_answered_as_by_command_line_and_python(visit: Visit, chelsea
 def test_other_methods_stages_and_classes(visit: Visit, chelsea: Path) -> None:
     visit.go()
     visit.upload(chelsea)
-    visit.see("Yellow is where the reasons for Cat lie.")
+    visit.see("Yellow regions contribute most to the class Cat.")
     visit.page.set_viewport_size({"width": 1100, "height": 1600})  # an open list closes when the page scrolls
-    visit.page.get_by_text("Where it looked", exact=True).click()
+    visit.page.get_by_text("Explanation options", exact=True).click()
     visit.page.wait_for_timeout(1000)
-    for label, option in (("Class to explain", "Dog"), ("Method", "layer-cam"), ("Stage of the net", "2")):
+    for label, option in (("Class to explain", "Dog"), ("Method", "layer-cam"), ("Stage of the network", "2")):
         visit.pick(label, option)
-    visit.see("for Dog")
-    visit.see("This is Cat.")  # what is answered stays
+    visit.see("to the class Dog")
+    visit.see("Prediction: Cat")  # what is answered stays
 
 
 @needs_chromium
@@ -244,7 +249,7 @@ def test_language_is_switched_and_remembered(visit: Visit, chelsea: Path) -> Non
     visit.choose("Türkçe")
     visit.see("Fotoğrafta ne var?")
     visit.upload(chelsea)
-    visit.see("Yanıt: Kedi.")
+    visit.see("Tahmin: Kedi")
     visit.page.wait_for_timeout(500)
     visit.page.reload()
     visit.see("Fotoğrafta ne var?")
@@ -254,10 +259,10 @@ def test_language_is_switched_and_remembered(visit: Visit, chelsea: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "data", "told"),
     [
-        ("<img src=x onerror=alert(1)>.jpg", b"\xff\xd8\xff" + bytes(300), "it is damaged"),
-        ("notes.jpg", b"just text", "no photo in a format that is known"),
+        ("<img src=x onerror=alert(1)>.jpg", b"\xff\xd8\xff" + bytes(300), "the file cannot be decoded"),
+        ("notes.jpg", b"just text", "not in one of the formats JPEG"),
         ("empty.png", b"", "the file is empty"),
-        ("bomb.png", None, "larger than this page takes"),
+        ("bomb.png", None, "larger than this page accepts"),
     ],
 )
 def test_a_bad_file_is_told_in_words(visit: Visit, tmp_path: Path, name: str, data: bytes | None, told: str) -> None:
@@ -269,7 +274,7 @@ def test_a_bad_file_is_told_in_words(visit: Visit, tmp_path: Path, name: str, da
     visit.go()
     visit.upload(bad)
     visit.see(told)
-    assert f"{name} can't be read" in visit.page.get_by_test_id("stAlert").inner_text()
+    assert f"{name} cannot be read" in visit.page.get_by_test_id("stAlert").inner_text()
     visit.choose("Türkçe")
     visit.see("okunamıyor")
 
@@ -288,11 +293,11 @@ def test_samples_are_the_runs_own_test_photos(visit: Visit) -> None:
     visit.go()
     visit.choose("Sample")
     visit.press("sample-0")
-    visit.see("This is Cat.")
+    visit.see("Prediction: Cat")
     visit.pick("Model", "first")
     visit.see("These are test photos of this run")
     visit.press("sample-1")
-    visit.see("The photo's label")
+    visit.see("True label")
 
 
 @needs_chromium
@@ -302,10 +307,10 @@ def test_a_hundred_photos_at_once(visit: Visit, served: Served, tmp_path: Path) 
     broken.write_bytes(b"\xff\xd8\xff" + bytes(300))
     visit.go()
     visit.upload(*photos, broken)
-    visit.see("1 can't be read", timeout=60_000)
-    told = visit.page.get_by_text("answered,").inner_text()
-    answered, unsure, unreadable = map(int, re.findall(r"\d+", told))
-    assert answered + unsure == 99
+    visit.see("1 unreadable", timeout=60_000)
+    told = visit.page.get_by_text("predicted,").inner_text()
+    predicted, unsure, unreadable = map(int, re.findall(r"\d+", told))
+    assert predicted + unsure == 99
     assert unreadable == 1
     visit.press("closer-3")
     visit.page.locator(".pati-bars").wait_for()
@@ -317,7 +322,7 @@ def test_uploads_from_elsewhere_are_refused(visit: Visit, chelsea: Path) -> None
     visit.go()
     with visit.page.expect_request(lambda request: request.method == "PUT") as sent:
         visit.upload(chelsea)
-    visit.see("This is Cat.")
+    visit.see("Prediction: Cat")
     asked = sent.value
     headers = asked.all_headers()
     assert "x-xsrftoken" in headers
@@ -335,14 +340,14 @@ def test_uploads_from_elsewhere_are_refused(visit: Visit, chelsea: Path) -> None
 def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     """One minute on a small folder: audit, start, see the curve move, reload, stop, go on, open the result."""
     visit.go("train")
-    visit.pick("Folder with one folder a class", "photos")
+    visit.pick("Folder with one folder per class", "photos")
     visit.press("audit")
-    visit.see("groups of duplicates")
-    visit.see("The same picture in two classes: 1")
-    visit.page.get_by_text("Files set aside, and why: 1").click()
-    visit.see("it is damaged")
+    visit.see("Groups of duplicates")
+    visit.see("Duplicates across classes: 1")
+    visit.page.get_by_text("Quarantined files: 1").click()
+    visit.see("the file cannot be decoded")
     visit.see(HOSTILE)
-    visit.page.get_by_role("slider", name="Minutes for everything").focus()
+    visit.page.get_by_role("slider", name="Time budget (minutes)").focus()
     visit.page.keyboard.press("ArrowLeft")
     visit.page.wait_for_timeout(1000)
     visit.press("begin")
@@ -356,36 +361,36 @@ def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     assert json.loads((run / "recipe.json").read_text())["budget"] == 60
     other = visit.page.context.new_page()
     other.goto(f"{served.address}/train")
-    other.get_by_text(f"{run.name} is being worked on").wait_for()
+    other.get_by_text(f"{run.name} is still running").wait_for()
     other.close()
-    with pytest.raises(PatiError, match="is being worked on"):
+    with pytest.raises(PatiError, match="is still running"):
         jobs.train(served.folder / "runs", str(served.folder / "clean"), Recipe(epochs=1))
     visit.page.reload()
     visit.page.locator(".st-key-stop button").wait_for()
     visit.press("stop")
-    visit.see("Its state is kept")
+    visit.see("The state of the run is saved")
     visit.press("run_new")  # it is found again where trainings begin
-    visit.page.get_by_text("Stopped or failed trainings: 1").click()
+    visit.page.get_by_text("Stopped or failed runs: 1").click()
     visit.press(f"open-{run.name}")
-    visit.see("Its state is kept")
+    visit.see("The state of the run is saved")
     assert list((run / "checkpoints").iterdir())
     Run(run).keep_elapsed(40.0)  # more of the minute would show nothing more
     visit.press("resume")
-    visit.see("test photos right", timeout=100_000)
+    visit.see("Done: accuracy", timeout=100_000)
     frame = visit.page.frame_locator("iframe")
     frame.get_by_text("Result on the test split").first.wait_for()
     assert json.loads((run / "run.json").read_text())["test_scored"] == 1
     visit.press("try_it")
-    visit.see(f"{run.name}: trained from scratch")
+    visit.see(f"{run.name}. Trained from scratch")
 
 
 @needs_chromium
 def test_what_lies_outside_is_not_read(visit: Visit, served: Served) -> None:
     visit.go("train")
-    field = visit.page.get_by_role("combobox", name="Folder with one folder a class")
+    field = visit.page.get_by_role("combobox", name="Folder with one folder per class")
     field.fill("../..")
     field.press("Enter")
-    visit.see("lies outside of")
+    visit.see("is outside")
 
 
 @needs_chromium
@@ -396,7 +401,7 @@ def test_what_the_library_says_is_in_the_visitors_language(visit: Visit, served:
     field = visit.page.get_by_role("combobox", name="Her sınıf için bir klasör")
     field.fill("alone")
     field.press("Enter")
-    visit.page.get_by_role("button", name="Fotoğraflara bak").click()
+    visit.page.get_by_role("button", name="Fotoğrafları denetle").click()
     visit.see("içinde tek sınıf var")
     visit.see("en az iki klasör beklenir")
 
@@ -418,14 +423,14 @@ def test_the_root_is_kept_to(tmp_path: Path) -> None:
 @needs_chromium
 def test_a_cell_of_the_confusion_matrix_opens_its_photos(visit: Visit) -> None:
     visit.go("results")
-    visit.pick("Training", "first")
+    visit.pick("Run", "first")
     cell = visit.page.locator(".st-key-cell-1-1 button:visible").first
     count = int(cell.inner_text())
     cell.click()
-    visit.see(f"circle answered as circle: {count} photos")
+    visit.see(re.compile(f"circle predicted as circle: {count} photos?"))
     photos = visit.page.locator(".stMain [class*='st-key-grid'] img")
     photos.first.wait_for()
-    visit.page.get_by_text("Show where it looked").click()
+    visit.page.get_by_text("Show explanation maps").click()
     visit.page.wait_for_timeout(1500)
     assert photos.count() == min(12, count)
     visit.see(HOSTILE)  # as text
@@ -448,17 +453,17 @@ def test_decisions_by_click_and_key(visit: Visit, served: Served) -> None:
 
     total = len(table.read_text(encoding="utf-8-sig").splitlines()) - 1
     visit.go("clean")
-    visit.pick("Training", "first")
-    visit.see("The same picture in two classes")
-    visit.see(f"0 of {total} decided")
+    visit.pick("Run", "first")
+    visit.see("Duplicate in another class")
+    visit.see(f"0 of {total} photos decided")
     visit.press("decide-keep")
-    visit.see(f"1 of {total} decided")
+    visit.see(f"1 of {total} photos decided")
     assert decided() == ["keep"]
     visit.key("d")
-    visit.see(f"2 of {total} decided")
+    visit.see(f"2 of {total} photos decided")
     assert sorted(decided()) == ["drop", "keep"]
     visit.key("u")
-    visit.see(f"1 of {total} decided")
+    visit.see(f"1 of {total} photos decided")
     assert decided() == ["keep"]
     put_off = [asked()]
     for _ in range(total - 1):  # those not decided, one after the other, and then the first one again
@@ -468,7 +473,7 @@ def test_decisions_by_click_and_key(visit: Visit, served: Served) -> None:
     assert put_off[-1] == put_off[0]
     assert len(set(put_off)) == total - 1
     visit.key("n")
-    visit.see(f"2 of {total} decided")
+    visit.see(f"2 of {total} photos decided")
     assert sorted(decided()) == ["keep", "relabel"]
 
 
@@ -479,19 +484,19 @@ def test_a_list_is_made_and_followed(visit: Visit, served: Served) -> None:
     recipe = Recipe(epochs=2, size=32, growth=(1.0,), width=0.25, split_seed=1)
     train(served.folder / "photos", recipe, out=runs / "second")
     visit.go("clean")
-    visit.pick("Training", "second")
+    visit.pick("Run", "second")
     visit.press("clean_list")
-    visit.page.get_by_text(re.compile(r"^0 of \d+ decided")).wait_for(timeout=60_000)
+    visit.page.get_by_text(re.compile(r"^0 of \d+ photos? decided")).wait_for(timeout=60_000)
     visit.press("decide-drop")
-    visit.page.get_by_text(re.compile(r"^1 of \d+ decided")).wait_for(timeout=SECONDS)
+    visit.page.get_by_text(re.compile(r"^1 of \d+ photos? decided")).wait_for(timeout=SECONDS)
     visit.press("clean_train")
-    visit.see("test photos right", timeout=60_000)
+    visit.see("Done: accuracy", timeout=60_000)
     made = re.search(r"run=([\w-]+)", visit.page.url)[1]  # type: ignore[index]
     assert (runs / made / "decisions.csv").read_text(encoding="utf-8-sig").count(",drop,") == 1
     visit.go("results")
-    visit.pick("Training", made)
+    visit.pick("Run", made)
     visit.pick("Compare with", "second")
-    visit.see("the comparison is less sure")
+    visit.see("the comparison is less powerful")
     (runs / "broken").mkdir()
     for name in ("metrics.json", "run.json", "model.safetensors"):
         (runs / "broken" / name).write_text("no JSON")
@@ -509,12 +514,12 @@ def test_a_list_is_made_and_followed(visit: Visit, served: Served) -> None:
     recipe = (runs / "second" / "recipe.json").read_bytes()
     (runs / "second" / "recipe.json").write_bytes(b"{")
     visit.go("results")
-    visit.see("recipe.json is not JSON")
+    visit.see("recipe.json is not valid JSON")
     visit.see(made)
     (runs / "second" / "recipe.json").write_bytes(recipe)
     (runs / made / "predictions.npz").write_bytes(b"no archive")
     visit.go("results")
-    visit.pick("Training", made)
+    visit.pick("Run", made)
     visit.see("predictions.npz is damaged")
 
 
@@ -543,7 +548,7 @@ def test_a_killed_process_is_stopped_and_goes_on(shapes: Path, tmp_path: Path) -
     recipe = Recipe(epochs=400, size=32, growth=(1.0,), width=0.5)
     run = jobs.train(runs, str(shapes), recipe)
     assert wait_for(run, "running").progress["process"] != os.getpid()
-    with pytest.raises(PatiError, match="is being worked on"):
+    with pytest.raises(PatiError, match="is still running"):
         jobs.train(runs, str(shapes), recipe)
     assert [path.name for path in runs.iterdir() if path.is_dir()] == [run.name]  # nothing is left of the second one
     deadline = time.monotonic() + 60
@@ -572,33 +577,58 @@ def test_a_mistake_is_told_by_the_job(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     run = jobs.train(tmp_path / "runs", str(tmp_path / "empty"), Recipe(epochs=1))
     found = wait_for(run, "failed")
-    assert "no photo found" in found.progress["error"]
+    assert found.error is not None
+    assert found.error.message.text == "no photos found in {root}"  # a message, to be translated
+    assert "one folder of photos per class" in str(found.error.hint)
 
 
 # Words --------------------------------------------------------------------------------
 
 
-def test_every_sentence_is_there_in_both_languages() -> None:
-    fields = string.Formatter()
-    english, turkish = WORDS["en"], WORDS["tr"]
-    assert english.keys() == turkish.keys()
-    for key in english:
-        asked, given = ({name for _, name, _, _ in fields.parse(words[key]) if name} for words in (english, turkish))
-        assert asked == given, key
+TITLES = {
+    "try": N_("What is in the photo?"),
+    "train": N_("Train your own classifier"),
+    "results": N_("Results"),
+    "clean": N_("Photos to review"),
+}
+
+
+def sentences() -> list[Message]:
+    """Every message that the page's code holds."""
+    found = []
+    for path in Path(pati.app.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("N_", "NC_"):
+                texts = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+                found.append(Message(texts[-1], context=texts[0] if node.func.id == "NC_" else None))
+    return found
+
+
+def test_every_text_of_the_page_is_a_message() -> None:
+    """What Streamlit shows is never a literal."""
+    shown = {"title", "subheader", "write", "caption", "info", "error", "warning", "success", "button", "toggle"}
+    for path in Path(pati.app.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in shown:
+                assert not any(isinstance(argument, ast.Constant) for argument in node.args[:1]), ast.unparse(node)
+    assert len(sentences()) > 100
 
 
 @needs_chromium
 @pytest.mark.parametrize("width", [390, 1100])
 @pytest.mark.parametrize("where", [name for name, _, _ in PAGES])
-def test_pages_fit_in_both_languages(visit: Visit, where: str, width: int) -> None:
+def test_pages_fit_in_every_language(visit: Visit, where: str, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 850})
     visit.go(where)
-    for name, other in (("Türkçe", "en"), ("English", "tr")):
-        visit.choose(name)
-        visit.see(WORDS["tr" if name == "Türkçe" else "en"][f"{where}_title"])
+    whole = [message for message in sentences() if len(message.text) > 25 and "{" not in message.text]
+    languages = catalogues.languages()
+    for language in [*languages[1:], languages[0]]:
+        visit.choose(page.name_of(language))
+        visit.see(TITLES[where].shown(language))
         main = visit.page.get_by_test_id("stMain")
         assert main.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
-        strange = [text for text in WORDS[other].values() if len(text) > 25 and "{" not in text]
+        own = {message.shown(language) for message in whole}
+        strange = {message.shown(other) for message in whole for other in languages} - own
         for _ in range(50):  # what stood there before goes piece by piece
             left = [text for text in strange if text in main.inner_text()]
             if not left:
@@ -607,13 +637,68 @@ def test_pages_fit_in_both_languages(visit: Visit, where: str, width: int) -> No
         assert not left
 
 
+@pytest.mark.parametrize(
+    ("cookie", "asked", "browser", "first"),
+    [
+        ("de", "tr", "en-US", "de"),
+        ("xx", "tr", "en-US", "tr"),
+        (None, None, "tr-TR", "tr"),
+        (None, None, "de", "de"),
+        (None, None, "fr-FR", "en"),
+        (None, "xx", None, "en"),
+    ],
+)
+def test_the_first_language(
+    monkeypatch: pytest.MonkeyPatch, cookie: str | None, asked: str | None, browser: str | None, first: str
+) -> None:
+    cookies = {page.COOKIE: cookie} if cookie else {}
+    monkeypatch.setattr(catalogues, "languages", lambda: ("en", "de", "tr"))
+    monkeypatch.setattr(page.st, "context", SimpleNamespace(cookies=cookies, locale=browser))
+    monkeypatch.setattr(page, "settings", lambda: Settings(Path(), Path(), Path(), asked))
+    assert page.first_language() == first
+
+
+def test_progress_is_told_in_messages(tmp_path: Path) -> None:
+    """What the process writes is translated when a visitor reads it, also what an older version wrote."""
+    run, job = tmp_path / "run", Run(tmp_path / "run").job
+    job.mkdir(parents=True)
+    progress = work.Progress(job / jobs.NAME)
+    told = N_("{name} is still running", name="a")
+    progress(Noted(told))
+    progress(Warned(as_is("100 %")))
+    progress.end("failed", PatiError(N_("the process did not start"), N_("details are in {path}", path=Path("b"))))
+    found = jobs.job(run)
+    assert found is not None
+    assert found.state == "failed"
+    assert found.error is not None
+    assert found.notes == [told, as_is("100 %")]
+    assert found.error.message == N_("the process did not start")
+    assert found.error.hint == N_("details are in {path}", path="b")
+    progress.end("failed", PatiError("no hint"))
+    old = {"ended": "failed", "notes": ["grouped by *x*"], "error": "no space left", "hint": ""}
+    (job / jobs.NAME).write_text(json.dumps(old), encoding="utf-8")
+    found = jobs.job(run)
+    assert found is not None
+    assert found.error is not None
+    assert (str(found.notes[0]), str(found.error.message), found.error.hint) == (
+        "grouped by *x*",
+        "no space left",
+        None,
+    )
+
+
+def test_every_stage_has_a_name() -> None:
+    assert {"begin", "train", *Stage} == train_page.STAGES.keys()
+    assert parts.REASONS.keys() == decode.REASONS.keys()
+
+
 def test_without_streamlit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from pati.app.launch import launch
 
     monkeypatch.setitem(sys.modules, "streamlit.web", None)
     with pytest.raises(PatiError, match="needs Streamlit") as told:
         launch(Settings.of(None, tmp_path), host="localhost", port=None, browser=False)
-    assert "pip install -e '.[app]'" in told.value.hint
+    assert "pip install -e '.[app]'" in str(told.value.hint)
 
 
 def test_garbage_is_not_looked_for_in_what_was_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -633,7 +718,7 @@ def test_garbage_is_not_looked_for_in_what_was_imported(monkeypatch: pytest.Monk
 
 
 def test_mistakes_at_the_start_are_told(tmp_path: Path) -> None:
-    assert "is not there" in command("app", tmp_path / "nothing", "--no-browser").stderr
+    assert "does not exist" in command("app", tmp_path / "nothing", "--no-browser").stderr
     assert "is not a folder" in command("app", "--root", tmp_path / "nothing", "--no-browser").stderr
     with socket.socket() as one:
         one.bind(("localhost", 0))

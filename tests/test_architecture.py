@@ -1,4 +1,4 @@
-"""Rooms import downwards and in no circle, and `import pati` is light."""
+"""Packages import downwards and in no circle, and `import pati` is light."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_imports_keep_the_contracts() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "broken"),
     [
-        ("evaluation/metrics.py", "from pati.report import figures", "Rooms import downwards"),
-        ("system/files.py", "from pati.data import decode", "Rooms import downwards"),
-        ("data/sources/source.py", "from pati.data.sources import tables", "No circles"),
-        ("training/budget.py", "def late():\n    from pati.training import loop", "No circles"),
+        ("evaluation/metrics.py", "from pati.report import figures", "Packages import downwards"),
+        ("system/files.py", "from pati.data import decode", "Packages import downwards"),
+        ("data/sources/source.py", "from pati.data.sources import tables", "No circular imports"),
+        ("training/budget.py", "def late():\n    from pati.training import loop", "No circular imports"),
     ],
 )
 def test_a_forbidden_import_breaks_them(checkout: Path, module: str, line: str, broken: str) -> None:

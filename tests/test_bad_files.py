@@ -69,7 +69,8 @@ def test_every_kind_has_its_outcome_in_audit_and_predict(name: str, zoo: Zoo) ->
     entries = {entry.path: entry for entry in zoo.found.entries}
     for path in zoo.written[name]:
         entry, prediction = entries[path], zoo.predictions[path]
-        assert entry.reason == prediction.error.split(":")[0] == kind.reason
+        assert entry.reason == prediction.reason == kind.reason
+        assert str(prediction.error or "").split(":")[0] == kind.reason
         assert entry.kept == (not kind.reason)
         assert not kind.flag or kind.flag in entry.flags
         assert bool(prediction.label) == entry.kept
@@ -137,11 +138,11 @@ def test_sixteen_bit_photos_look_as_with_eight(tmp_path: Path) -> None:
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from pati.data.audit.worker import Looker
+from pati.data.audit.worker import Inspector
 from pati.data.decode import Unreadable
 from pati.data.preprocess import Preprocess
 root, paths = Path(sys.argv[1]), sys.argv[2:]
-Looker(root, None).look(0, "good.jpg")  # Pillow imports its plugins late
+Inspector(root, None).inspect(0, "good.jpg")  # Pillow imports its plugins late
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for path in paths:
     try:
@@ -149,7 +150,7 @@ for path in paths:
         predicted = ""
     except Unreadable as error:
         predicted = error.reason
-    print(Looker(root, None).look(0, path).reason, predicted)
+    print(Inspector(root, None).inspect(0, path).reason, predicted)
 """
 
 

@@ -82,21 +82,21 @@ def test_adjustment_is_the_priors_logarithm() -> None:
 def test_strength_grows_from_1_to_2_with_rarity() -> None:
     found = of("augment", 100, 10, 1)
     assert found.strength[[0, 100, 110]].tolist() == pytest.approx([1, 1.5, 2])
-    assert found.chances is not None
-    assert found.chances[[0, 100, 110]].tolist() == pytest.approx([1, 10, 100])
+    assert found.sampling_weights is not None
+    assert found.sampling_weights[[0, 100, 110]].tolist() == pytest.approx([1, 10, 100])
 
 
 def test_partners_even_out_the_batch() -> None:
     batch = targets(6, 2)
-    chances = of("augment", 60, 20).partners(batch)
-    assert chances is not None
-    assert (chances @ batch.double()).tolist() == pytest.approx([1, 1])
+    sampling_weights = of("augment", 60, 20).partners(batch)
+    assert sampling_weights is not None
+    assert (sampling_weights @ batch.double()).tolist() == pytest.approx([1, 1])
     assert of("sampling", 60, 20).partners(batch) is None
 
 
 def drawn(epoch: int, *counts: int, power: float = 1.0) -> torch.Tensor:
-    chances = of("sampling", *counts, balance_power=power).chances
-    return order(7, epoch, sum(counts), chances)
+    sampling_weights = of("sampling", *counts, balance_power=power).sampling_weights
+    return order(7, epoch, sum(counts), sampling_weights)
 
 
 def test_sampling_by_power() -> None:
@@ -114,18 +114,18 @@ def test_sampling_by_power() -> None:
     st.integers(0, 50),
 )
 def test_resampling_rounds_every_expectation(counts: list[int], power: float, seed: int, epoch: int) -> None:
-    chances = of("sampling", *counts, balance_power=power).chances
-    assert chances is not None
+    sampling_weights = of("sampling", *counts, balance_power=power).sampling_weights
+    assert sampling_weights is not None
     photos = sum(counts)
-    keys = order(seed, epoch, photos, chances)
+    keys = order(seed, epoch, photos, sampling_weights)
     assert len(keys) == photos
     assert len(keys.unique()) == photos  # no appearance is that of another
     times = (keys % photos).bincount(minlength=photos)
-    expected = photos * chances / chances.sum()
+    expected = photos * sampling_weights / sampling_weights.sum()
     assert ((times - expected).abs() < 1 + 1e-6).all()
     for number, count in Counter((keys % photos).tolist()).items():
         assert sorted(keys[keys % photos == number].tolist()) == [number + time * photos for time in range(count)]
-    assert torch.equal(keys, order(seed, epoch, photos, chances))
+    assert torch.equal(keys, order(seed, epoch, photos, sampling_weights))
 
 
 def test_resampling_reaches_everyone_in_time() -> None:
@@ -140,7 +140,7 @@ def test_even_classes_are_left_as_they_are(method: str) -> None:
     found = of(method, 7, 7, 7, focal_gamma=0.0)
     same = of("none", 7, 7, 7)
     assert torch.equal(found.strength, same.strength)
-    assert torch.equal(order(0, 3, 21, found.chances), order(0, 3, 21))
+    assert torch.equal(order(0, 3, 21, found.sampling_weights), order(0, 3, 21))
     assert found.weights is None or found.weights.tolist() == [1, 1, 1]
     assert found.adjustment is None or found.adjustment.tolist() == [0, 0, 0]
     assert found.gamma == 0

@@ -50,7 +50,7 @@ def test_few_photos_all_answered_rightly_ask_for_no_boundless_confidence() -> No
 @given(st.integers(0, 10_000), st.integers(1, 120), st.integers(1, 20))
 def test_calibration_error_equals_the_textbook(seed: int, count: int, bins: int) -> None:
     logits, labels = outcomes(seed, count, 3, 2.0)
-    confidence, right = calibration.confidences(logits, labels, heat=1.3)
+    confidence, right = calibration.confidences(logits, labels, temperature=1.3)
     expected_confidence = (logits.double() / 1.3).softmax(1).max(1).values
     np.testing.assert_allclose(confidence, expected_confidence)
     np.testing.assert_array_equal(right, logits.argmax(1) == labels)
@@ -77,7 +77,7 @@ def test_the_error_falls_to_noise_at_the_right_temperature() -> None:
     logits, labels = outcomes(3, 20_000, 4, 2.0)
     error = {
         heat: calibration.calibration_error(
-            calibration.reliability(*calibration.confidences(logits, labels, heat=heat))
+            calibration.reliability(*calibration.confidences(logits, labels, temperature=heat))
         )
         for heat in (1.0, 2.0)
     }

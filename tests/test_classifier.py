@@ -95,10 +95,10 @@ def test_save_and_load_are_exact(trained: Path, photo: Path, tmp_path: Path) -> 
     assert again.facts == classifier.facts
     assert again.mirror == classifier.mirror
     assert again.calibration == classifier.calibration
-    assert again.scope is not None
-    assert classifier.scope is not None
-    for name, value in again.scope.tensors().items():
-        assert torch.equal(value, classifier.scope.tensors()[name])
+    assert again.detector is not None
+    assert classifier.detector is not None
+    for name, value in again.detector.tensors().items():
+        assert torch.equal(value, classifier.detector.tensors()[name])
     for name, value in classifier.net.state_dict().items():
         assert torch.equal(value, again.net.state_dict()[name])
     assert again.predict(photo) == classifier.predict(photo)
@@ -108,10 +108,10 @@ def test_save_and_load_are_exact(trained: Path, photo: Path, tmp_path: Path) -> 
 def test_probabilities_are_those_at_the_calibrated_temperature(trained: Path, photo: Path) -> None:
     classifier = pati.load(trained)
     assert classifier.calibration is not None
-    heat = classifier.calibration.temperature
-    assert heat != 1
+    temperature = classifier.calibration.temperature
+    assert temperature != 1
     pixels = classifier.preprocess(photo)[None]
-    expected = (classifier.logits(torch.tensor(pixels)).double() / heat).softmax(1)[0]
+    expected = (classifier.logits(torch.tensor(pixels)).double() / temperature).softmax(1)[0]
     np.testing.assert_allclose(probabilities(classifier.predict(photo)), expected)
 
 
@@ -130,7 +130,7 @@ def test_answers_below_the_risks_threshold_are_unsure(trained: Path, photo: Path
         answers = classifier.predict([photo, photo], risk=asked)
         assert [answer.unsure for answer in answers] == [unsure] * 2
         assert answers[0].label == classifier.predict(photo).label
-    with pytest.raises(PatiError, match="a risk of 1"):
+    with pytest.raises(PatiError, match="--risk is 1"):
         classifier.predict(photo, risk=1.0)
 
 
@@ -140,34 +140,34 @@ def test_a_model_without_calibration_is_read_and_says_what_it_lacks(trained: Pat
     assert not old.predict(photo).unsure
     expected = old.logits(torch.tensor(old.preprocess(photo)[None])).double().softmax(1)[0]
     np.testing.assert_allclose(probabilities(old.predict(photo)), expected)
-    with pytest.raises(PatiError, match="knows nothing of its risks"):
+    with pytest.raises(PatiError, match="this model has no calibration"):
         old.predict(photo, risk=0.1)
 
 
 def test_odd_photos_are_unsure(trained: Path, photo: Path) -> None:
     classifier = pati.load(trained)
-    assert classifier.scope is not None
+    assert classifier.detector is not None
     assert classifier.calibration is not None
     classifier.calibration = dataclasses.replace(classifier.calibration, thresholds=((0.0, 0.0),))
     count = 1000
     nearest, surest = torch.zeros(count), torch.full((count,), 1.1)
     farthest, least_sure = torch.full((count,), 1e9), torch.zeros(count)
     for distances, confidences, odd in ((nearest, surest, True), (farthest, least_sure, False)):
-        classifier.scope = dataclasses.replace(classifier.scope, distances=distances, confidences=confidences)
+        classifier.detector = dataclasses.replace(classifier.detector, distances=distances, confidences=confidences)
         answer = classifier.predict(photo)
-        assert (answer.odd, answer.unsure) == (odd, odd)
-        assert answer.familiarity == pytest.approx(1.0 if not odd else (1 + 2 * math.log(count + 1)) / (count + 1) ** 2)
+        assert (answer.out_of_distribution, answer.unsure) == (odd, odd)
+        assert answer.ood_p_value == pytest.approx(1.0 if not odd else (1 + 2 * math.log(count + 1)) / (count + 1) ** 2)
 
 
 def test_a_model_without_a_scope_is_read_and_finds_nothing_odd(trained: Path, photo: Path, tmp_path: Path) -> None:
     made = pati.load(trained)
-    made.scope = None
+    made.detector = None
     made.save(tmp_path / "old.safetensors")
     old = pati.load(tmp_path / "old.safetensors")
-    assert old.scope is None
+    assert old.detector is None
     answer, before = old.predict(photo), pati.load(trained).predict(photo)
-    assert (answer.odd, answer.label, answer.confidence) == (False, before.label, before.confidence)
-    assert math.isnan(answer.familiarity)
+    assert (answer.out_of_distribution, answer.label, answer.confidence) == (False, before.label, before.confidence)
+    assert math.isnan(answer.ood_p_value)
 
 
 def test_explanations(trained: Path, photo: Path) -> None:
@@ -198,24 +198,24 @@ def test_explanations(trained: Path, photo: Path) -> None:
         (lambda d, t: d.update(format=1), "format 1, this pati reads 2"),
         (lambda d, t: d.update(format="two"), "format 'two'"),
         (lambda d, t: d.update(kind="other"), "not a pati model"),
-        (lambda d, t: d.pop("classes"), "lacks 'classes'"),
-        (lambda d, t: d.pop("preprocess"), "lacks 'preprocess'"),
-        (lambda d, t: d.pop("model"), "lacks 'model'"),
-        (lambda d, t: d.update(classes=["a", "b"]), "expected F32 [2,"),
+        (lambda d, t: d.pop("classes"), "the header has no 'classes'"),
+        (lambda d, t: d.pop("preprocess"), "the header has no 'preprocess'"),
+        (lambda d, t: d.pop("model"), "the header has no 'model'"),
+        (lambda d, t: d.update(classes=["a", "b"]), "expected F32, [2,"),
         (lambda d, t: d["model"].update(name="vgg99"), "no model 'vgg99'"),
         (lambda d, t: d["model"].update(width=1e9), "can't be read"),
         (lambda d, t: d["model"].update(drop_path=1.0), "can't be read"),
         (lambda d, t: d["calibration"].update(temperature=0), "can't be read"),
         (lambda d, t: d["calibration"].update(thresholds=[[0.1, 2]]), "can't be read"),
         (lambda d, t: d["calibration"].update(thresholds=[0.1]), "can't be read"),
-        (lambda d, t: d["calibration"].pop("photos"), "lacks 'photos'"),
-        (lambda d, t: d["scope"].pop("features"), "lacks 'features'"),
+        (lambda d, t: d["calibration"].pop("photos"), "the header has no 'photos'"),
+        (lambda d, t: d["scope"].pop("features"), "the header has no 'features'"),
         (lambda d, t: d["scope"].update(features=10**12), "can't be read"),
         (lambda d, t: d["scope"].update(directions=0), "can't be read"),
         (lambda d, t: d["scope"].update(quantiles=d["scope"]["quantiles"] - 1), "scope.distances is F32"),
         (lambda d, t: d.pop("scope"), "unknown tensor 'scope."),
-        (lambda d, t: t.pop("scope.rest"), "lacks 'scope.rest'"),
-        (lambda d, t: t.pop(next(iter(t))), "lacks '"),
+        (lambda d, t: t.pop("scope.rest"), "has no tensor 'scope.rest'"),
+        (lambda d, t: t.pop(next(iter(t))), "has no tensor '"),
         (lambda d, t: t.update(extra=torch.zeros(2)), "unknown tensor 'extra'"),
         (lambda d, t: t.update({"head.3.bias": torch.zeros(7)}), "[7]"),
         (lambda d, t: t.update({"head.3.bias": torch.zeros(3).double()}), "F64"),
@@ -269,12 +269,12 @@ def test_foreign_files_are_refused(tmp_path: Path, data: bytes) -> None:
 def test_missing_and_cut_models(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(PatiError, match="can't read"):
         pati.load(tmp_path / "none.safetensors")
-    with pytest.raises(PatiError, match="holds no model"):
+    with pytest.raises(PatiError, match="contains no model"):
         pati.load(tmp_path)
     data = (trained / "model.safetensors").read_bytes()
     for wrong in (data[:-10], data + b"x"):
         (tmp_path / "m.safetensors").write_bytes(wrong)
-        with pytest.raises(PatiError, match="it is not whole"):
+        with pytest.raises(PatiError, match="it is incomplete"):
             pati.load(tmp_path / "m.safetensors")
 
 
@@ -336,7 +336,7 @@ def test_huge_files_are_not_read(trained: Path, tmp_path: Path) -> None:
     path.write_bytes((trained / "model.safetensors").read_bytes())
     os.truncate(path, 50_000_000_000)  # sparse
     started = time.monotonic()
-    with pytest.raises(PatiError, match="it is not whole"):
+    with pytest.raises(PatiError, match="it is incomplete"):
         pati.load(path)
     assert time.monotonic() - started < 1
     for name in ("m.pt", "folder"):
@@ -366,8 +366,11 @@ def test_single_bit_flips_are_found(trained: Path, tmp_path: Path) -> None:
 def test_model_file_is_plain_safetensors(trained: Path) -> None:
     data = io.BytesIO((trained / "model.safetensors").read_bytes()).getvalue()
     made = pati.load(trained)
-    assert made.scope is not None
-    assert set(safetensors.torch.load(data)) == {*made.net.state_dict(), *(f"scope.{n}" for n in made.scope.tensors())}
+    assert made.detector is not None
+    assert set(safetensors.torch.load(data)) == {
+        *made.net.state_dict(),
+        *(f"scope.{n}" for n in made.detector.tensors()),
+    }
 
 
 def test_on_another_device_is_a_copy(trained: Path) -> None:

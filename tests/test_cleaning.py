@@ -25,7 +25,8 @@ from pati.data.split import Unit, deal
 from pati.errors import Interrupted, PatiError
 from pati.events import Event, FoldBegan, TrainingBegan
 from pati.recipe import Recipe
-from pati.report.words import LANGUAGES, WORDS
+from pati.report import labels
+from pati.report.markup import m
 from pati.system import locks
 from pati.workflows import clean, fit
 from pati.workflows.check import check
@@ -100,7 +101,7 @@ def test_judges_have_not_trained_on_what_they_judge(
         return train(net, training, *args, **kwargs)
 
     monkeypatch.setattr(fit, "train_net", watched)
-    entries = ready.found.of_split("train")
+    entries = ready.manifest.of_split("train")
     cross = CrossFit(ready, tmp_path, 3, pace=None, listen=silent)
     held: list[int] = []
     for fold in range(3):
@@ -110,7 +111,7 @@ def test_judges_have_not_trained_on_what_they_judge(
         assert seen[fold] | set(ready.packed.of(mine).tolist()) == set(ready.packed.of(entries).tolist())
         assert answers.probabilities.shape == (len(mine), 3)
         assert np.allclose(answers.probabilities.sum(1), 1)
-        labels = ready.found.targets(mine)
+        labels = ready.manifest.targets(mine)
         assert answers.facts["agreement"] == pytest.approx((answers.probabilities.argmax(1) == labels).mean())
         held += answers.numbers.tolist()
         for _, members in units(entries):  # copies are together
@@ -121,16 +122,16 @@ def test_judges_have_not_trained_on_what_they_judge(
 
 def test_a_class_that_a_judge_has_not_seen_is_not_judged(ready: Prepared, tmp_path: Path) -> None:
     """All training photos but one of a class are taken away: the one left is in a fold that no net is taught by."""
-    entries = ready.found.of_split("train")
+    entries = ready.manifest.of_split("train")
     circles = [number for number, entry in enumerate(entries) if entry.label == "circle" and not entry.duplicate]
     kept = [number for number, entry in enumerate(entries) if entry.label != "circle" or number == circles[0]]
     left = {entries[number].path for number in kept}
     few = dataclasses.replace(
-        ready.found,
-        entries=tuple(e for e in ready.found.entries if e.split != "train" or e.path in left),
+        ready.manifest,
+        entries=tuple(e for e in ready.manifest.entries if e.split != "train" or e.path in left),
     )
     cross = CrossFit(
-        dataclasses.replace(ready, found=few, training=ready.training.take(torch.tensor(kept))),
+        dataclasses.replace(ready, manifest=few, training=ready.training.take(torch.tensor(kept))),
         tmp_path, 2, pace=None, listen=silent,
     )  # fmt: skip
     unknown = {}
@@ -219,7 +220,7 @@ def test_decisions_are_followed_and_kept(dirty: Path, copied: Path) -> None:
     entries = {entry.path: entry for entry in found.entries}
     assert entries["square/c1.jpg"].label == "circle"
     assert entries["square/c2.jpg"].reason == "dropped"
-    assert not any("not followed" in note for note in found.notes)
+    assert not any("not applied" in str(note) for note in found.notes)
     # A run that was trained with them goes on from there.
     again = train(dirty / "shapes", RECIPE, out=copied.parent / "second", decisions=table)
     suspected = {row["path"] for row in again.metrics["analysis"]["suspects"]["first"]}
@@ -282,17 +283,21 @@ def test_decisions_of_the_run_are_for_its_own_photos(dirty: Path, copied: Path, 
 
 def test_nothing_is_written_among_photos_or_over_the_run(dirty: Path, copied: Path) -> None:
     before = sorted(dirty.rglob("*"))
-    for out, told in ((dirty / "shapes", "among the photos"), (dirty / "shapes" / "new", "among"), (copied, "itself")):
+    for out, told in (
+        (dirty / "shapes", "inside the data folder"),
+        (dirty / "shapes" / "new", "inside"),
+        (copied, "itself"),
+    ):
         with pytest.raises(PatiError, match=told):
             clean.clean(dirty / "shapes", copied, out=out, listen=silent)
     assert sorted(dirty.rglob("*")) == before
 
 
 def test_more_folds_than_groups_are_told(ready: Prepared, tmp_path: Path) -> None:
-    few = dataclasses.replace(ready.found, entries=tuple(ready.found.of_split("train")[:7]))
+    few = dataclasses.replace(ready.manifest, entries=tuple(ready.manifest.of_split("train")[:7]))
     groups = len(units(few.kept))
     with pytest.raises(PatiError, match=f"{groups} groups that must stay together"):
-        CrossFit(dataclasses.replace(ready, found=few), tmp_path, groups + 1, pace=None, listen=silent)
+        CrossFit(dataclasses.replace(ready, manifest=few), tmp_path, groups + 1, pace=None, listen=silent)
 
 
 def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +312,7 @@ def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patched:
         patched.setattr(fit, "train_net", lambda *args, **kwargs: counted(*args, stop=True, **kwargs))
-        with pytest.raises(Interrupted, match="is kept"):
+        with pytest.raises(Interrupted, match="are saved"):
             clean.clean(dirty / "shapes", copied, folds=3, listen=silent)
     assert not (copied / "clean" / "decisions.csv").exists()
     begun: list[TrainingBegan] = []
@@ -351,9 +356,9 @@ def test_new_photos_are_judged_by_the_run(dirty: Path, copied: Path, tmp_path: P
 
 
 def test_keeps_a_budget_and_refuses_one_that_is_too_small(dirty: Path, copied: Path) -> None:
-    with pytest.raises(PatiError, match=r"leaves . s for each of 3 trainings") as caught:
+    with pytest.raises(PatiError, match=r"leaves . s for each of the 3 folds") as caught:
         clean.clean(dirty / "shapes", copied, folds=3, budget=2.0, listen=silent)
-    assert "--budget" in caught.value.hint
+    assert "--budget" in str(caught.value.hint)
     told: list[float | None] = []
     document = clean.clean(
         dirty / "shapes", copied, folds=2, budget=14.0,
@@ -367,10 +372,10 @@ def test_keeps_a_budget_and_refuses_one_that_is_too_small(dirty: Path, copied: P
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"folds": 1}, "--folds 1"),
-        ({"folds": 99}, "--folds 99"),
-        ({"budget": 60.0}, "--budget is the time for --folds"),
-        ({"folds": 3, "budget": math.nan}, "--budget is the time for --folds"),
+        ({"folds": 1}, "--folds is 1"),
+        ({"folds": 99}, "--folds is 99"),
+        ({"budget": 60.0}, "--budget limits the time of --folds"),
+        ({"folds": 3, "budget": math.nan}, "--budget limits the time of --folds"),
     ],
 )
 def test_wrong_choices_are_told(dirty: Path, arguments: dict[str, Any], told: str) -> None:
@@ -393,16 +398,17 @@ def test_the_page_shows_the_photos_and_holds_the_decisions(dirty: Path, copied: 
     assert not re.search(r"(src|href)=.https?:", page)
     header, lines = json.loads("[" + re.search(r"const header = (.*?);\n", page)[1].replace(", lines =", ",") + "]")  # type: ignore[index]
     assert [dict(zip(header, line, strict=True)) for line in lines] == list(rows.values())
-    for language in LANGUAGES:
-        for why in clean.REASONS:
-            assert WORDS[language][f"review_{why}_text"] in page
+    assert list(labels.REVIEW) == list(clean.REASONS)
+    for heading, text in labels.REVIEW.values():
+        assert f"<h2>{m(heading)} (" in page
+        assert f"<p>{m(text)}</p>" in page
 
 
 def test_from_the_command_line(dirty: Path, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["clean", str(dirty / "shapes"), str(copied)]
     cli.program(words, result_action="return_value")
     told = capsys.readouterr().out
-    assert "--folds 3 judges the training photos too" in told
+    assert "--folds 3 checks the training photos too" in " ".join(told.split())
     again = f"--recipe {copied / 'recipe.json'} --decisions {copied / 'clean' / 'decisions.csv'}"
     assert f"pati train {dirty / 'shapes'} {again}" in told
     cli.program([*words, "--folds", "2", "--json"], result_action="return_value")

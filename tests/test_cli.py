@@ -20,6 +20,7 @@ from tests.support.photos import draw, jpeg, write_shapes
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
+SHAPES = ["circle", "square", "triangle"]
 QUICK = ["--epochs", "1", "--size", "32", "--set", "growth=1", "width=0.25"]
 
 
@@ -50,34 +51,51 @@ def test_a_command_ends_without_a_search_for_garbage() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["train"], 1, "wants DATA"),
-        (["train", "/nowhere"], 1, "there is no file, folder or known set"),
+        (["train"], 1, "requires DATA"),
+        (["train", "/nowhere"], 1, "no file, folder or known data set"),
         (["train", "digits", "--model", "pti"], 1, "did you mean pati or pati-deep?"),
         (["train", "digits", "--set", "droput=1"], 1, "did you mean dropout"),
         (["train", "digits", "--budget", "soon"], 1, "90s, 5m or 1h"),
-        (["train", "digits", "--budget", "5m", "--epochs", "3"], 1, "not both"),
+        (["train", "digits", "--budget", "5m", "--epochs", "3"], 1, "both epochs (3) and a budget (300 s) are given"),
         (["train", "digits", "--size", "8", "--epochs", "1"], 1, "at least 16 px"),
         (["train", "digits", "--recipe", "hause"], 1, "did you mean house?"),
-        (["train", "--resume", "/nowhere"], 1, "not a run's folder"),
-        (["train", "digits", "--resume", "x"], 1, "leave the other options out"),
-        (["train", "--resume", "x", "--label-column", "y"], 1, "leave the other options out"),
+        (["train", "--resume", "/nowhere"], 1, "not the folder of a run"),
+        (["train", "digits", "--resume", "x"], 1, "omit the other options"),
+        (["train", "--resume", "x", "--label-column", "y"], 1, "omit the other options"),
         (["lr-find", "digits", "--out", "curve.svg"], 1, "the name of a PNG file"),
         (["lr-find", "digits", "--steps", "5"], 1, "20 or more, got 5"),
-        (["eval", "x", "--data", "y", "--split", "train"], 1, "give one of the two"),
-        (["eval", "x", "--label-column", "y"], 1, "has its columns already"),
-        (["predict", "/nowhere", "x.jpg"], 1, "expected a model file, a run's folder, or photos"),
+        (["eval", "x", "--data", "y", "--split", "train"], 1, "give one of them only"),
+        (["eval", "x", "--label-column", "y"], 1, "are known already"),
+        (["predict", "/nowhere", "x.jpg"], 1, "expected a model file, the folder of a run, or photos"),
         (["predict", "nowhere.safetensors", "x.jpg"], 1, "can't read the model"),
         (["predict", "nowhere.safetensors"], 1, "at least one photo"),
         (["predict"], 1, "at least one photo"),
         (["explain", "nowhere.safetensors"], 1, "at least one photo"),
-        (["fetch", "imagenet"], 1, "no dataset 'imagenet'"),
-        (["check", "digits", "--out", "/"], 1, "would overwrite something else"),
+        (["fetch", "imagenet"], 1, "no data set 'imagenet'"),
+        (["check", "digits", "--out", "/"], 1, "would overwrite another file"),
         (["train", "digits", "--group-by", "sender"], 1, "no columns to choose or group by"),
         (["show-augment", "digits", "--out", "x.jpg"], 1, "ends in .png"),
         (["show-augment", "digits", "--photos", "9"], 1, "from 1 to 8"),
-        (["list", "cars"], 2, ""),
-        (["nonsense"], 2, ""),
-        (["train", "digits", "--epochs", "many"], 2, ""),
+        (["list", "cars"], 2, "error: WHAT is 'cars', expected one of models, augmentations, metrics"),
+        (["list", "model"], 2, "hint: did you mean models?"),
+        (["list"], 2, "error: the argument WHAT is missing hint: see pati list --help"),
+        (["nonsense"], 2, "error: there is no command 'nonsense' hint: known: app, check,"),
+        (["trian"], 2, "hint: did you mean train?"),
+        (["-x"], 2, "error: unknown option -x hint: see pati --help"),
+        (["train", "digits", "--epoch", "3"], 2, "error: unknown option --epoch hint: did you mean --epochs?"),
+        (["train", "digits", "--langauge=tr"], 2, "error: unknown option --langauge hint: did you mean --lang?"),
+        (["train", "digits", "--epochs", "many"], 2, "error: --epochs is 'many', expected an integer"),
+        (["fetch", "digits", "--timeout", "long"], 2, "error: --timeout is 'long', expected a number"),
+        (["train", "digits", "--json=maybe"], 2, "error: --json takes no value, got 'maybe'"),
+        (["train", "digits", "--out"], 2, "error: --out requires a value hint: see pati train --help"),
+        (["train", "digits", "--seed", "1", "--seed", "2"], 2, "error: --seed is given more than once"),
+        (["check", "digits", "x", "y"], 2, "error: unexpected arguments: x, y hint: see pati check --help"),
+        (["predict", "x.jpg", "--lang"], 1, "error: --lang requires a value"),
+        (
+            ["train", "--lang", "xx"],
+            1,
+            "error: --lang is 'xx', which is not a known language hint: known languages: en (Engl",
+        ),
     ],
 )
 def test_mistakes_get_an_exit_code_and_words(arguments: list[str], code: int, told: str, tmp_path: Path) -> None:
@@ -150,14 +168,14 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
     done = pati("predict", tmp_path / "run", shapes / "circle", bad, "--format", "csv")
     rows = list(csv.reader(io.StringIO(done.stdout)))
     assert done.returncode == 0
-    assert rows[0] == ["path", "prediction", "unsure", "odd", "confidence", "circle", "square", "triangle", "error"]
+    assert rows[0] == ["path", "prediction", "unsure", "out_of_distribution", "confidence", *SHAPES, "error"]
     assert len(rows) == 32
     assert [Path(row[0]).stem for row in rows[1:31]] == [str(number) for number in range(30)]
     assert rows[31][0] == str(bad)
     assert rows[31][-1] == "empty"
     for row in rows[1:31]:
         assert {row[2], row[3]} <= {"yes", "no"}
-        assert row[2] == "yes" or row[3] == "no"  # an odd photo is answered as unsure
+        assert row[2] == "yes" or row[3] == "no"  # the model is unsure about what is out of distribution
         assert float(row[4]) == max(map(float, row[5:8]))
     for risk, share in (("0.99", "no"), ("2", "")):
         done = pati("predict", tmp_path / "run", shapes / "circle", "--format", "csv", "--risk", risk)
@@ -172,7 +190,7 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
 
     done = pati("predict", tmp_path / "run", bad)
     assert done.returncode == 1
-    assert "none of the 1 files" in done.stderr
+    assert "the file could not be read" in done.stderr
     assert "empty" in done.stdout
 
     done = pati(
@@ -198,7 +216,7 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
 
     done = pati("eval", tmp_path / "run", "--outside", shapes)
     assert done.returncode == 0, done.stderr
-    assert "90 photos of shapes" in done.stdout
+    assert "90 photos from shapes" in done.stdout
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["outside"]["shapes"]
     assert found["photos"] == 90
     assert found["roc_interval"][0] <= found["roc_area"] <= found["roc_interval"][1]

@@ -71,7 +71,7 @@ def test_the_control_learns_the_same_photos_with_shuffled_labels(
 
 def test_a_stop_is_heard(trained: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shuffled_labels, "stoppable", lambda: contextlib.nullcontext(lambda: True))
-    with pytest.raises(Interrupted, match="is not kept"):
+    with pytest.raises(Interrupted, match="is not saved"):
         compared(trained, photos, "grad-cam")
 
 
@@ -83,7 +83,7 @@ def test_from_the_command_line(trained: Path, photos: list[Path], capsys: pytest
     assert "trained on shuffled labels" in capsys.readouterr().out
     with pytest.raises(PatiError, match="is a part of --check"):
         cli.program([word for word in words if word != "--check"], result_action="return_value")
-    with pytest.raises(PatiError, match="not a run's folder"):
+    with pytest.raises(PatiError, match="is not the folder of a run"):
         cli.program([words[0], str(trained / "model.safetensors"), *words[2:]], result_action="return_value")
 
 

@@ -14,6 +14,7 @@ from pati import cli
 from pati.data import decisions
 from pati.data.manifest import Manifest
 from pati.errors import Interrupted, PatiError
+from pati.locale.messages import N_
 from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.workflows import train as training
@@ -58,15 +59,16 @@ def test_decisions_are_followed(shapes: Path, decided: Path) -> None:
     assert entries["circle/1.jpg"].split is None
     assert entries["circle/2.jpg"].label == "square"
     assert "relabelled" in entries["circle/2.jpg"].flags
-    assert entries["circle/2.jpg"].detail == "was circle"
+    assert entries["circle/2.jpg"].detail == N_("was {label}", label="circle")
     assert entries["circle/3.jpg"].flags == ("confirmed",)
     for untouched in ("circle/4.jpg", "circle/5.jpg"):
         assert entries[untouched] == {entry.path: entry for entry in plain.entries}[untouched]
     assert Counter(entry.label for entry in found.kept) == {"circle": 28, "square": 31, "triangle": 30}
     assert found.hash() != plain.hash()
-    assert any(note.startswith("photos left out by decisions: 1;") for note in found.notes)
-    assert "decisions that are not followed, for photos that are not there: 1" in found.notes
-    assert "decisions that are not followed, for photos that have changed since: 1" in found.notes
+    told = [note.shown("en") for note in found.notes]
+    assert any(text.startswith("1 photo was excluded by your decisions;") for text in told)
+    assert "1 decision is not applied: the photo does not exist" in told
+    assert "1 decision is not applied: the photo has changed since" in told
     assert {path: digest(path) for path in shapes.rglob("*.jpg")} == before
 
 
@@ -75,7 +77,7 @@ def test_a_changed_label_of_a_test_photo_is_said(shapes: Path, tmp_path: Path) -
     table = written(shapes, tmp_path / "decisions.csv", [(test.path, "relabel", "square")])
     found = check(shapes, QUICK, decisions=table)
     changed = [entry for entry in found.of_split("test") if "relabelled" in entry.flags]
-    assert any("not blind" in note for note in found.notes) == bool(changed)
+    assert any("no longer blind" in str(note) for note in found.notes) == bool(changed)
 
 
 def test_a_run_keeps_its_decisions(shapes: Path, decided: Path, tmp_path: Path) -> None:
@@ -109,9 +111,9 @@ def test_a_stopped_run_goes_on_with_its_decisions(
     ("text", "told"),
     [
         ("path,decision\na,keep\n", "no column 'sha256'"),
-        ("path,sha256,decision,new_label\na,b,delete,\n", "line 2: decision 'delete'"),
-        ("path,sha256,decision,new_label\na,b,relabel,Circle\n", "line 2: new_label 'Circle' is no class"),
-        ("path,sha256,decision,new_label\na,b,keep,\na,b,drop,\n", "line 3: another decision for a"),
+        ("path,sha256,decision,new_label\na,b,delete,\n", "line 2: unknown decision 'delete'"),
+        ("path,sha256,decision,new_label\na,b,relabel,Circle\n", "line 2: new_label 'Circle' is not a class"),
+        ("path,sha256,decision,new_label\na,b,keep,\na,b,drop,\n", "line 3: a already has another decision"),
         ("\xff", "can't read"),
     ],
 )

@@ -128,11 +128,11 @@ def test_a_box_that_the_net_does_not_see_is_counted(trained: Path, table: Path) 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("file,xmin,XMIN,ymin,xmax,ymax\na.jpg,1,1,2,3,4\n", "two columns 'xmin'"),
-        ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4\n./a.jpg,1,2,3,5\n", "line 3: .*a.jpg has a box already"),
+        ("file,xmin,XMIN,ymin,xmax,ymax\na.jpg,1,1,2,3,4\n", "two columns named 'xmin'"),
+        ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4\n./a.jpg,1,2,3,5\n", "line 3: .*a.jpg already has a box"),
         ("file,xmin,ymin,xmax\na.jpg,1,2,3\n", "no column 'ymax'"),
         ("box,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4\n", "no column 'path'"),
-        ("file,xmin,ymin,xmax,ymax\na.jpg,1,x,3,4\n", "line 2: a side of the box is no number"),
+        ("file,xmin,ymin,xmax,ymax\na.jpg,1,x,3,4\n", "line 2: a side of the box is not a number"),
         ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3,nan\n", "line 2: the box is empty"),
         ("file,xmin,ymin,xmax,ymax\na.jpg,3,2,3,4\n", "line 2: the box is empty"),
     ],
@@ -147,7 +147,7 @@ def test_wrong_tables_are_told(tmp_path: Path, text: str, told: str) -> None:
 def test_a_box_beyond_the_photo_is_told(trained: Path, table: Path, box: str) -> None:
     lines = table.read_text().splitlines()
     table.write_text("\n".join([*lines[:4], f"{lines[4].split(',')[0]},{box}", *lines[5:]]))
-    with pytest.raises(PatiError, match="line 5: the box reaches beyond the photo of 48×48 px"):
+    with pytest.raises(PatiError, match="line 5: the box exceeds the photo of 48×48 px"):
         explanation_tests.located(pati.load(trained), explanation_tests.boxes(table), ["grad-cam"])
 
 
@@ -165,20 +165,20 @@ def test_from_the_command_line(trained: Path, table: Path, capsys: pytest.Captur
     assert set(explainers) <= set(document["methods"])
     cli.program(["explain", str(trained), "--boxes", str(table), "--method", "grad-cam"], result_action="return_value")
     told = capsys.readouterr().out
-    assert "12 photos; the boxes hold" in told
-    assert "grad-cam against a blob in the middle: pointing" in told
+    assert "12 photos; the boxes cover" in told
+    assert "grad-cam against the centred Gaussian: pointing" in told
     shapes = str(table.parent / "shapes")
     cli.program(["explain", str(trained), shapes, "--check"], result_action="return_value")
     told = capsys.readouterr().out
-    assert "grad-cam on 12 photos: " in told
-    assert "insertion (high is good)" in told
+    assert "grad-cam, 12 photos:" in told
+    assert "insertion (higher is better)" in told
     assert "In short: " in told
-    with pytest.raises(PatiError, match="occlusion looks at pixels"):
+    with pytest.raises(PatiError, match="occlusion works on pixels"):
         cli.program(
             ["explain", str(trained), shapes, "--check", "--stage", "1", "--method", "occlusion"],
             result_action="return_value",
         )
-    with pytest.raises(PatiError, match="--check wants photos"):
+    with pytest.raises(PatiError, match="--check requires photos"):
         cli.program(["explain", str(trained), "--check"], result_action="return_value")
     with pytest.raises(PatiError, match="--class is for drawing"):
         cli.program(["explain", str(trained), shapes, "--check", "--class", "circle"], result_action="return_value")

@@ -141,7 +141,7 @@ def test_an_edge_detector_passed_off_as_a_map_is_found_out(
 ) -> None:
     net, images, classes = trained
     maps = checks.edges(net, images, classes)
-    forgotten = checks.forgetting(net, checks.edges, maps, images, classes)
+    forgotten = checks.parameter_randomisation(net, checks.edges, maps, images, classes)
     assert all((some > 0.999).all() for some in forgotten.values())
 
 
@@ -149,7 +149,7 @@ def test_grad_cam_forgets_with_the_net(trained: tuple[models.Net, torch.Tensor, 
     net, images, classes = trained
     before = [tensor.clone() for tensor in net.state_dict().values()]
     explain = explainers["grad-cam"]
-    forgotten = checks.forgetting(net, explain, explain(net, images, classes), images, classes)
+    forgotten = checks.parameter_randomisation(net, explain, explain(net, images, classes), images, classes)
     assert {what: some.shape for what, some in forgotten.items()} == dict.fromkeys(("head", "all"), (24, checks.DRAWS))
     assert forgotten["all"].nanmean() < 0.4
     draws = forgotten["all"].nanmean(0)
@@ -233,7 +233,7 @@ def test_a_net_whose_values_overflow_tells_nothing(trained: tuple[models.Net, to
             raise PatiError("the maps are not finite")
         return images.abs().mean(1)
 
-    found = checks.forgetting(net, maps, maps(net, images, classes), images, classes)
+    found = checks.parameter_randomisation(net, maps, maps(net, images, classes), images, classes)
     assert all(some.isnan().all() for some in found.values())
 
 

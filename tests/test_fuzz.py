@@ -9,6 +9,7 @@ import contextlib
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,8 @@ import pati
 from pati.data import decode
 from pati.data.manifest import Entry, Manifest, class_order, join, with_split
 from pati.errors import PatiError
+from pati.locale import catalogues
+from pati.locale.messages import N_, NP_, Message, as_is
 from pati.recipe import Recipe
 from tests.support.bad_files import FILES, KINDS
 from tests.support.model_files import parts, signed
@@ -115,7 +118,38 @@ def test_any_json_is_a_recipe_or_an_error(value: object) -> None:
         assert Recipe.from_json(Recipe.from_json(value).to_json()) == Recipe.from_json(value)
 
 
-names = st.text(st.characters(exclude_characters="\0/", codec=None), min_size=1, max_size=12)
+BYTES = "".join(map(chr, range(0xDC80, 0xDD00)))  # Python's names of those that are not text
+letters = st.characters(exclude_categories=["Cs"], include_characters=BYTES, exclude_characters="\0/")
+names = st.text(letters, min_size=1, max_size=12)
+values = names | st.integers() | st.floats(allow_nan=False) | st.lists(names) | st.builds(as_is, names)
+said = values.map(lambda value: N_("photos of {value!r}", value=value)) | st.builds(
+    lambda count, value: NP_("{n} photo of {value!r}", "{n} photos of {value!r}", n=count, value=value),
+    st.integers(), values,
+)  # fmt: skip
+TEXTS = ["{a} and {b}", "{a:percent} of {n:d}", "{n:duration} {{a}}", "{a!r} {b:+,.3f}", "{a.__class__} {b[0]} {:9}"]
+texts = st.sampled_from(TEXTS) | st.text(max_size=8)
+# Mostly of the right form, since other JSON is refused at once.
+documents = st.recursive(
+    json_values | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.fixed_dictionaries(
+        {"text": texts},
+        optional={
+            "arguments": st.dictionaries(st.sampled_from(["a", "b", "n"]), inner), "plural": texts, "context": texts,
+        },
+    ),
+)  # fmt: skip
+
+
+@settings(MANY, max_examples=500)
+@given(documents)
+def test_any_json_is_a_message_or_an_error(document: Any) -> None:
+    try:
+        found = Message.from_json(document)
+    except ValueError:
+        return
+    again = Message.from_json(json.loads(json.dumps(found.to_json())))
+    for language in catalogues.languages():
+        assert found.shown(language) == again.shown(language)
 
 
 @st.composite
@@ -133,11 +167,11 @@ def manifests(draw: st.DrawFn) -> Manifest:
             group=draw(st.none() | names),
         )
         if draw(st.booleans())
-        else Entry(path=path, label=draw(names), status="quarantined", reason="empty", detail=draw(st.text()))
+        else Entry(path=path, label=draw(names), status="quarantined", reason="empty", detail=draw(said))
         for path in paths
     ]
     placed = with_split(join(entries, []), seed=draw(st.integers(0, 99)), validation=0.2, test=0.2, given=False)
-    return Manifest("name", "/root", class_order(placed), tuple(placed), {"seed": 1}, draw(st.tuples(st.text())))
+    return Manifest("name", "/root", class_order(placed), tuple(placed), {"seed": 1}, draw(st.tuples(said)))
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:

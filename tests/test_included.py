@@ -33,10 +33,10 @@ def test_it_answers_where_no_model_is_named(tmp_path: Path) -> None:
     photo.write_bytes(jpeg(Image.fromarray(chelsea)))
     done = run("predict", photo, "--format", "csv")
     assert done.returncode == 0
-    assert "cats-vs-dogs, which comes with pati" in done.stderr
+    assert "model: cats-vs-dogs, included in pati" in done.stderr
     named = run("predict", included.model(), photo, "--format", "csv")
     assert named.stdout == done.stdout
-    assert "comes with pati" not in named.stderr
+    assert "included in pati" not in named.stderr
     answer = pati.load().predict(photo)
     assert answer.label == "Cat"
     assert f"{answer.probabilities['Cat']:.6f}" in done.stdout
@@ -51,4 +51,4 @@ def test_a_mistyped_model_is_not_answered_for(verb: str, tmp_path: Path) -> None
     photo.touch()
     done = run(verb, "runs/photos-7", photo)
     assert done.returncode == 1
-    assert "error: runs/photos-7 is not there" in done.stderr
+    assert "error: runs/photos-7 does not exist" in done.stderr

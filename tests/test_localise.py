@@ -111,6 +111,6 @@ def test_the_peak_of_coarse_noise_is_in_the_box_as_often_as_the_box_has_area() -
         return torch.ones(len(images), 4, 4)
 
     found = localise.localised(net, {"coarse": coarse}, images, classes, boxes)
-    with pytest.raises(PatiError, match="'even' is called as a map that knows no net"):
+    with pytest.raises(PatiError, match="'even' is reserved for a baseline map"):
         localise.localised(net, {"even": coarse}, images, classes, boxes)
     assert found["random"]["pointing"].mean().item() == pytest.approx(0.25, abs=0.06)

@@ -70,7 +70,7 @@ def test_a_file_system_without_locks_is_an_error(code: int, tmp_path: Path, monk
     (tmp_path / "run").mkdir()
     with pytest.raises(PatiError, match="no locks here") as caught, Run(tmp_path / "run").alone():
         pytest.fail("worked on unguarded")
-    assert "local disk" in caught.value.hint
+    assert "local disk" in str(caught.value.hint)
     (tmp_path / "lock").touch()
     with pytest.raises(PatiError, match="no locks here"):
         locks.is_locked(tmp_path / "lock")

@@ -44,7 +44,7 @@ def test_the_rule_by_hand() -> None:
     assert lr_find.suggested(rates, [2.0, 1.5, 1.11, 1.0, 9.0]) == 1.0
     assert lr_find.suggested([0.001, 0.012345], [2.0, 1.0]) == 0.012
     for flat in ([2.0, 2.0], [2.0, 3.0], []):
-        with pytest.raises(PatiError, match="does not fall"):
+        with pytest.raises(PatiError, match="does not decrease"):
             lr_find.suggested(rates[: len(flat)], flat)
 
 
@@ -66,7 +66,7 @@ def test_it_stops_where_the_net_diverges() -> None:
     wild = Preprocess(size=32, std=(1e-40, 1e-40, 1e-40))  # divides the pixels into infinities
     recipe = settled(Recipe(size=32, batch=16, width=0.25))
     net = models.build("scratch", 3, models.Options(width=0.25))
-    with pytest.raises(PatiError, match="does not fall"):
+    with pytest.raises(PatiError, match="does not decrease"):
         lr_find.search(net, TRAINING, wild, recipe, device=CPU)
 
 

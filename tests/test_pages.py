@@ -15,11 +15,14 @@ import pytest
 from PIL import Image
 
 from pati.data import decisions
+from pati.locale import catalogues
+from pati.locale.catalogues import languages
+from pati.locale.messages import N_, Message
 from pati.report import pages as writer
-from pati.report.words import LANGUAGES, WORDS
 from pati.workflows import clean
 from pati.workflows.report import report_again
 from pati.workflows.score import outside, score
+from tests.support import accented
 from tests.support.browser import CHROMIUM, QUIET, contrast
 from tests.support.commands import undrawn
 
@@ -85,7 +88,7 @@ def pages(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_pages_ask_for_nothing_and_fit(browser: Browser, pages: dict[str, Path], name: str, width: int) -> None:
     found = opened(browser, pages[name], width=width)
-    for language in LANGUAGES:
+    for language in languages():
         found.page.evaluate("language => show(language)", language)
         assert found.page.evaluate("document.documentElement.scrollWidth") <= width
     outside = [url for url in found.requests if not url.startswith("data:")]
@@ -98,28 +101,81 @@ def test_pages_ask_for_nothing_and_fit(browser: Browser, pages: dict[str, Path],
 def test_each_language_is_complete(browser: Browser, pages: dict[str, Path], name: str) -> None:
     page = opened(browser, pages[name]).page
     texts = {}
-    for language in LANGUAGES:
+    for language in languages():
         assert page.evaluate("document.documentElement.lang") == language
-        texts[language] = page.inner_text("body")
+        texts[language] = plain(page.inner_text("body"))
         assert page.locator("h2:visible").count() > 2
         for heading in page.locator("h1, h2:visible, th:visible").all_inner_texts():
+            assert heading.strip()
             assert "undefined" not in heading
         page.click("#switch")
-    assert page.evaluate("document.documentElement.lang") == LANGUAGES[0]  # it has gone round
-    for language in LANGUAGES:
-        (other,) = (words for each, words in WORDS.items() if each != language)
-        own = WORDS[language].values()
-        for sentence in other.values():
-            if len(sentence) > 40 and sentence not in own:
-                assert sentence not in texts[language]
-    assert page.locator("img:not([alt]), [role=img]:not([aria-label])").count() == 0
+    assert page.evaluate("document.documentElement.lang") == languages()[0]  # it has gone round
+    sentences = [message for message in template_sentences() if message.shown("en") != message.shown("tr")]
+    told = [message for message in sentences if plain(message.shown("en")) in texts["en"]]
+    assert len(told) >= 2
+    for message in told:  # each stands in the other language's place, and nowhere else
+        assert plain(message.shown("en")) not in texts["tr"]
+        assert plain(message.shown("tr")) in texts["tr"]
+        assert plain(message.shown("tr")) not in texts["en"]
+    assert page.locator("img:not([alt]), [role=img]:not([aria-labelledby])").count() == 0
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_a_figure_is_named_by_its_heading(browser: Browser, pages: dict[str, Path], language: str) -> None:
+    page = opened(browser, pages["report"]).page
+    page.evaluate("language => show(language)", language)
+    names = page.locator("[role=img]:visible").evaluate_all(
+        "figures => figures.map(figure => document.getElementById(figure.getAttribute('aria-labelledby')).innerText)"
+    )
+    matrix = N_("Confusion matrix").shown(language)
+    assert names[:2] == [matrix, matrix]
+    assert page.get_by_role("img", name=matrix, exact=True).count() == 2
+    assert "" not in names
+    assert len(set(names)) == len(names) - 1
+
+
+def plain(text: str) -> str:
+    return " ".join(text.replace("`", "").split())
+
+
+def template_sentences() -> list[Message]:
+    """The templates' sentences without anything that is filled in."""
+    found = []
+    for path in CSS.parent.glob("*.html.jinja"):
+        found += re.findall(r't\("([^"{}]{40,})"\)', path.read_text(encoding="utf-8"))
+    return [N_(text) for text in found]
+
+
+def test_a_third_language_can_be_chosen(browser: Browser, trained: Path, tmp_path: Path) -> None:
+    """Each of three shows its own words alone."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    shutil.copytree(catalogues.FOLDER / "tr", tmp_path / "locale" / "tr")
+    with accented.spoken(tmp_path / "locale"), undrawn():
+        path = report_again(run, language="tr", thorough=False)[0].report
+        codes = languages()
+        headings = {code: N_("Confusion matrix").shown(code) for code in codes}
+    assert codes == ("en", "tr", accented.CODE)
+    page = opened(browser, path).page
+    assert page.evaluate("document.documentElement.lang") == "tr"
+    assert page.input_value("#switch") == "tr"
+    for code in (*codes, "tr"):
+        page.select_option("#switch", code)
+        assert page.evaluate("document.documentElement.lang") == code
+        assert page.inner_text("#confusion") == headings[code]
+        shown = page.locator("[lang]:visible").evaluate_all("parts => parts.map(part => part.lang)")
+        assert set(shown) == {code}
+    page.goto(f"{path.as_uri()}#{accented.CODE}")
+    page.reload()
+    assert page.inner_text("#confusion") == headings[accented.CODE]
+    assert page.input_value("#switch") == accented.CODE
 
 
 def test_the_language_can_be_asked_for(browser: Browser, pages: dict[str, Path]) -> None:
     page = browser.new_page()
     page.goto(pages["report"].as_uri() + "#tr")
     assert page.evaluate("document.documentElement.lang") == "tr"
-    assert page.locator("h2:visible").first.inner_text() == WORDS["tr"]["result"]
+    assert page.locator("h2:visible").first.inner_text() == N_("Result on the test split").shown("tr")
 
 
 def test_dark_is_dark(browser: Browser, pages: dict[str, Path]) -> None:
@@ -203,8 +259,8 @@ def test_tables_say_what_they_hold(browser: Browser, pages: dict[str, Path]) -> 
     assert page.locator("table").count() >= 5
     assert page.locator("table:not(:has(caption))").count() == 0
     assert page.locator("th:not([scope])").count() == 0
-    for key in ("calibration", "unsure"):  # what the figure shows, for those who can't see it
-        section = page.locator("section", has=page.locator("h2", has_text=WORDS["en"][key]))
+    for name in ("calibration", "unsure"):  # what the figure shows, for those who can't see it
+        section = page.locator("section", has=page.locator(f"h2#{name}"))
         assert section.locator("details table").count() == 1
 
 

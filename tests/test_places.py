@@ -55,7 +55,9 @@ def test_a_changed_zip_is_read_anew_and_named(zipped: Path, shapes: Path, tmp_pa
     for path in (tmp_path / "other" / "shapes" / "circle").iterdir():
         path.write_bytes(jpeg(draw("circle", int(path.stem) + 1000)))
     shutil.make_archive(str(zipped.with_suffix("")), "zip", tmp_path / "other", "shapes")
-    with pytest.raises(PatiError, match=r"changed or are gone since the run, for example .*shapes\.zip/shapes/circle"):
+    with pytest.raises(
+        PatiError, match=r"changed or disappeared since the run, for example .*shapes\.zip/shapes/circle"
+    ):
         score(tmp_path / "run")
     assert train(zipped, SMALL, out=tmp_path / "again").run.rows("read")[0]["reused"] is False
 

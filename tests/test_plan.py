@@ -80,10 +80,10 @@ def test_more_time_never_buys_less(photos: int, natural: int) -> None:
 
 
 def test_no_pooling_of_the_house_net_leaves_out_an_edge() -> None:
-    for rung in plan.RUNGS:
-        recipe = settle(Recipe(budget=60, size=rung.size, growth=rung.growth))
+    for tier in plan.TIERS:
+        recipe = settle(Recipe(budget=60, size=tier.size, growth=tier.growth))
         made = plan.make(recipe, photos=900, validation=90, minimum_size=16, budget=Budget(40.0), speed=1500.0)
-        assert all(size % 16 == 0 for size in (rung.size, *made.sizes))
+        assert all(size % 16 == 0 for size in (tier.size, *made.sizes))
 
 
 def test_a_slower_machine_and_more_photos_buy_less() -> None:

@@ -27,7 +27,7 @@ from sklearn import metrics as reference
 import pati
 from pati.data.manifest import Manifest
 from pati.recipe import Recipe
-from pati.report.words import WORDS
+from pati.report import labels
 from pati.workflows import measure
 from pati.workflows.report import report_again
 from pati.workflows.score import outside
@@ -36,8 +36,6 @@ from tests.support.commands import undrawn
 from tests.support.photos import SHAPES, write_shapes
 
 pytestmark = pytest.mark.slow
-
-EN = WORDS["en"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Told:
 
 
 def text(markup: str) -> str:
-    plain = re.sub(r"<span lang=\"tr\">.*?</span>", "", markup, flags=re.S)
+    plain = re.sub(r'<span[^>]* lang="(?!en")[^"]*">.*?</span>', "", markup, flags=re.S)
     plain = re.sub(r"</?(span|code)[^>]*>", "", plain)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", plain)).split())
 
@@ -125,7 +123,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Told:
         page = report_again(run)[0].report.read_text(encoding="utf-8")
     sections = {}
     for part in re.findall(r"<section>(.*?)</section>", page, re.S):
-        heading = re.search(r"<h2>(.*?)</h2>", part, re.S)
+        heading = re.search(r"<h2[^>]*>(.*?)</h2>", part, re.S)
         if heading:
             sections[text(heading[1])] = part
     made = pati.load(run)
@@ -137,27 +135,27 @@ def told(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Told:
 
 
 def test_scores(told: Told) -> None:
-    shown = text(told.sections[EN["result"]])
+    shown = text(told.sections["Result on the test split"])
     answers = told.logits.argmax(1)
     hits, count = int((answers == told.labels).sum()), len(told.labels)
-    assert f"{EN['accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
-    assert f"{EN['macro_f1']} {reference.f1_score(told.labels, answers, average='macro'):.3f}" in shown
-    assert f"{EN['balanced_accuracy']}: {percent(reference.balanced_accuracy_score(told.labels, answers))}" in shown
+    assert f"Accuracy {percent(hits / count)} 95 % CI: {wilson(hits, count)}" in shown
+    assert f"Macro F1 {reference.f1_score(told.labels, answers, average='macro'):.3f}" in shown
+    assert f"Balanced accuracy: {percent(reference.balanced_accuracy_score(told.labels, answers))}" in shown
     probabilities = softmax(told.logits.astype(float), axis=1)
-    found = re.search(rf"{EN['log_loss']}: ([\d.]+) \(([^)]+)\)", shown)
+    found = re.search(r"Log loss: ([\d.]+) \(([^)]+)\)", shown)
     assert found
     assert found[1] == f"{reference.log_loss(told.labels, probabilities):.3f}"
     losses, generator = -np.log(probabilities[np.arange(count), told.labels]), np.random.default_rng(2)
     means = [generator.choice(losses, count).mean() for _ in range(2000)]
     assert span(found[2]) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)
-    assert f"{EN['photos']} {count}" in shown
+    assert f"Photos {count}" in shown
 
 
 def test_each_class(told: Told) -> None:
     answers = told.logits.argmax(1)
     table = reference.precision_recall_fscore_support(told.labels, answers, zero_division=0)
     for name, precision, recall, f1, support in zip(told.classes, *table, strict=True):
-        (row,) = [row for row in told.rows(EN["result"]) if row[0] == name]
+        (row,) = [row for row in told.rows("Result on the test split") if row[0] == name]
         assert [cell.split()[0] for cell in row[1:4]] == [f"{value:.3f}" for value in (precision, recall, f1)]
         assert row[4] == str(support)
         low, high = row[2].split()[1].split("–")
@@ -167,7 +165,7 @@ def test_each_class(told: Told) -> None:
 
 def test_confusion_matrix(told: Told) -> None:
     counts = reference.confusion_matrix(told.labels, told.logits.argmax(1))
-    drawings = re.findall(r"<div lang=\"en\" role=\"img\".*?</svg>", told.sections[EN["confusion"]], re.S)
+    drawings = re.findall(r"<div lang=\"en\" role=\"img\".*?</svg>", told.sections["Confusion matrix"], re.S)
     shares = counts / counts.sum(1, keepdims=True)
     for drawing, cells in zip(
         drawings, ([str(n) for n in counts[counts > 0]], [f"{100 * s:.1f}" for s in shares[counts > 0]]), strict=True
@@ -178,8 +176,8 @@ def test_confusion_matrix(told: Told) -> None:
 
 def test_calibration(told: Told) -> None:
     labels = told.labels
-    rows = {row[0]: row[1:] for row in told.rows(EN["calibration"])}
-    for name, heat in (("calibration_before", 1.0), ("calibration_after", told.temperature)):
+    rows = {row[0]: row[1:] for row in told.rows("Calibration")}
+    for name, heat in (("Before temperature scaling", 1.0), ("After temperature scaling", told.temperature)):
         probabilities = softmax(told.logits.astype(np.float64) / heat, axis=1)
         confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
         order, error = sorted(range(len(labels)), key=lambda number: (confidence[number], number)), 0.0
@@ -190,7 +188,7 @@ def test_calibration(told: Told) -> None:
             inside = order[start : start + len(order) // bins + (number < larger)]
             start += len(inside)
             error += abs(sum(confidence[i] for i in inside) - sum(right[i] for i in inside)) / len(order)
-        cells = [cell.split() for cell in rows[EN[name]]]
+        cells = [cell.split() for cell in rows[name]]
         assert [cell[0] for cell in cells[:2]] == [f"{heat:.2f}", f"{error:.3f}"]
         assert cells[3][0] == f"{reference.log_loss(labels, probabilities):.3f}"
         losses = -np.log(probabilities[np.arange(len(labels)), labels])
@@ -216,7 +214,8 @@ def test_calibration(told: Told) -> None:
         expected = (0 if chance else max(0, 2 * error - high), max(error, 2 * error - low, off))
         assert span(cells[1][1]) == pytest.approx(expected, abs=0.012)
     photos = len(told.validation_labels)
-    assert f"{EN['calibration_text']} {photos}." in text(told.sections[EN["calibration"]])
+    fitted = f"The temperature was fitted on {photos} validation photos of the run."
+    assert fitted in text(told.sections["Calibration"])
 
 
 def test_temperature_has_the_least_loss_on_validation_photos(told: Told) -> None:
@@ -230,7 +229,7 @@ def test_temperature_has_the_least_loss_on_validation_photos(told: Told) -> None
 
 
 def test_when_it_is_unsure(told: Told) -> None:
-    shown = text(told.sections[EN["unsure"]])
+    shown = text(told.sections["Abstention (“unsure”)"])
     validation = softmax(told.validation_logits.astype(np.float64) / told.temperature, axis=1)
     sure, right = validation.max(1), validation.argmax(1) == told.validation_labels
     threshold = min((value for value in sure if (~right[sure >= value]).mean() <= 0.01), default=2.0)
@@ -238,21 +237,24 @@ def test_when_it_is_unsure(told: Told) -> None:
     odd = told.familiarity <= 0.01
     answered = (confidence >= threshold) & ~odd
     hits, count = int((told.probabilities.argmax(1) == told.labels)[answered].sum()), int(answered.sum())
-    assert f"{EN['threshold']} {percent(threshold) if threshold <= 1 else '–'}" in shown
+    assert f"Threshold {percent(threshold) if threshold <= 1 else '–'}" in shown
     photos = len(told.validation_labels)
     bound = binomtest(0, photos).proportion_ci(method="wilson").high  # 60 photos can't show 1 %
-    assert f"{EN['unsure_few']} {photos}. {EN['unsure_bound']} {percent(bound)}." in shown
-    assert (EN["odd_text"] in shown, EN["odd_few"] in shown) == (True, False)
-    assert f"{EN['odd']}: {percent(odd.mean())}" in shown
-    assert f"{percent(count / len(answered))} {EN['interval']}: {wilson(count, len(answered))}" in shown
+    few = f"The threshold was chosen on only {photos} validation photos: even with no wrong prediction among so few, "
+    assert f"{few}the share of wrong predictions may be as high as {percent(bound)}." in shown
+    assert "at most 1.0 % of the other predictions are wrong" in shown
+    assert "Out-of-distribution photos are marked unsure too" in shown
+    assert "Out-of-distribution photos cannot be detected" not in shown
+    assert f"Out-of-distribution: {percent(odd.mean())}" in shown
+    assert f"{percent(count / len(answered))} 95 % CI: {wilson(count, len(answered))}" in shown
     if count:
-        assert f"{EN['answered_accuracy']} {percent(hits / count)} {EN['interval']}: {wilson(hits, count)}" in shown
-    assert (EN["unsure_none"] in shown) == (threshold > 1)
-    assert (EN["unsure_all"] in shown) == (threshold <= 1 and not count)
+        assert f"Selective accuracy {percent(hits / count)} 95 % CI: {wilson(hits, count)}" in shown
+    assert ("No threshold achieves this" in shown) == (threshold > 1)
+    assert ("No photo here is both" in shown) == (threshold <= 1 and not count)
 
 
 def test_areas_under_curves(told: Told) -> None:
-    rows = {row[0]: row[1:] for row in told.rows(EN["curves_title"])}
+    rows = {row[0]: row[1:] for row in told.rows("ROC and precision-recall")}
     raw = softmax(told.logits.astype(np.float64), axis=1)
     for number, name in enumerate(told.classes):
         own = told.labels == number
@@ -274,9 +276,9 @@ def test_slices(told: Told) -> None:
         brightness.append(np.asarray(photo, np.float64) @ np.array([0.299, 0.587, 0.114]) / 255)
     means = np.array([values.mean() for values in brightness])
     rows, name = [], ""
-    for row in told.rows(EN["slices"])[1:]:
+    for row in told.rows("Accuracy by slice")[1:]:
         name = row[0] if len(row) != 5 else name  # it spans the rows of its parts
-        rows += [row[-5:]] if name == EN["slice_brightness"] else []
+        rows += [row[-5:]] if name == "Brightness (0 to 1)" else []
     assert sum(int(row[1]) for row in rows) == len(entries)
     for number, row in enumerate(rows):
         # Their bounds are rounded to two digits: count the photos by rank.
@@ -289,10 +291,10 @@ def test_slices(told: Told) -> None:
         rest = np.setdiff1d(np.arange(len(entries)), inside)
         difference = right[inside].mean() - right[rest].mean()
         low, high = newcombe(right[inside].sum(), len(inside), right[rest].sum(), len(rest))
-        same = f" {EN['no_difference']}" * bool(low <= 0 <= high)
+        same = " not significant" * bool(low <= 0 <= high)
         assert row[4] == f"{percent(difference)} {percents(low, high)}{same}"
-    (size,) = [row for row in told.rows(EN["slices"]) if row[0] == EN["slice_size"]]
-    assert size[1] == EN["slices_same"]
+    (size,) = [row for row in told.rows("Accuracy by slice") if row[0] == "Size (side in px)"]
+    assert size[1] == "the same for all photos"
 
 
 def test_suspected_labels(told: Told) -> None:
@@ -301,36 +303,37 @@ def test_suspected_labels(told: Told) -> None:
         from cleanlab.filter import find_label_issues
 
         logits = np.concatenate([told.validation_logits, told.logits]).astype(np.float64)
-        labels = np.concatenate([told.validation_labels, told.labels])
+        given = np.concatenate([told.validation_labels, told.labels])
         probabilities = softmax(logits / told.temperature, axis=1)
         order = find_label_issues(
-            labels, probabilities, filter_by="confident_learning", return_indices_ranked_by="self_confidence", n_jobs=1
+            given, probabilities, filter_by="confident_learning", return_indices_ranked_by="self_confidence", n_jobs=1
         )
     entries = [*told.found.of_split("validation"), *told.found.of_split("test")]
-    shown = re.findall(r"<figcaption>.*?</figcaption>", told.sections[EN["suspects"]], re.S)
+    shown = re.findall(r"<figcaption>.*?</figcaption>", told.sections["Likely label errors"], re.S)
     assert len(shown) == len(order)
-    section = text(told.sections[EN["suspects"]])
-    assert EN["suspects_unseen"] in section
-    assert EN["suspects_leaked"] not in section
-    assert EN["suspects_decided"] not in section
+    section = text(told.sections["Likely label errors"])
+    assert "None of these photos was used for training." in section
+    assert "of the photos examined" not in section
+    assert "because a person has decided" not in section
+    assert f"{len(order)} likely label errors among {len(entries)} photos." in section
     for caption, number in zip(shown, order, strict=True):
         assert entries[number].path in text(caption)
-        assert (
-            f"{EN['label']}: {told.classes[labels[number]]} {percent(probabilities[number, labels[number]])}"
-            in text(caption)
-        )
+        label, share = told.classes[given[number]], percent(probabilities[number, given[number]])
+        assert f"label: {label} ({share})" in text(caption)
 
 
 def test_photos_from_elsewhere(told: Told) -> None:
-    row = told.rows(EN["outside"])[1]
+    row = told.rows("Out-of-distribution photos")[1]
     answers = pati.load(told.run).predict(sorted((told.run.parent / "strange").rglob("*.jpg")))
-    strange = np.array([answer.familiarity for answer in answers])
+    strange = np.array([answer.ood_p_value for answer in answers])
     area = reference.roc_auc_score(
         np.r_[np.ones(len(strange)), np.zeros(len(told.familiarity))], -np.r_[strange, told.familiarity]
     )
     odd, unsure = (strange <= 0.01).sum(), sum(answer.unsure for answer in answers)
     assert row[:2] == ["strange", str(len(strange))]
-    assert EN["outside_auroc"] in text(told.sections[EN["outside"]])
+    assert "the former has the higher out-of-distribution score; 50 % is chance" in text(
+        told.sections["Out-of-distribution photos"]
+    )
     assert row[2].startswith(percent(area))
     assert row[3:] == [f"{percent(n / len(strange))} {wilson(n, len(strange))}" for n in (odd, unsure)]
 
@@ -338,24 +341,24 @@ def test_photos_from_elsewhere(told: Told) -> None:
 def test_damaged_photos_and_explanations_are_those_kept(told: Told) -> None:
     kept = json.loads((told.run / "metrics.json").read_text())["analysis"]
     validation = told.validation_logits.argmax(1) == told.validation_labels
-    rows = {row[0]: row[1:] for row in told.rows(EN["robustness"]) if row[0]}
+    rows = {row[0]: row[1:] for row in told.rows("Robustness to corruptions") if row[0]}
     assert kept["robustness"]["photos"] == len(validation)
-    assert rows[EN["undamaged"]][1:3] == [percent(validation.mean()), wilson(validation.sum(), len(validation))]
-    told_rows = [row for row in told.rows(EN["robustness"])[1:] if row[0] != EN["undamaged"]]
+    assert rows["none"][1:3] == [percent(validation.mean()), wilson(validation.sum(), len(validation))]
+    told_rows = [row for row in told.rows("Robustness to corruptions")[1:] if row[0] != "none"]
     kept_rows = [row for kind in kept["robustness"]["kinds"].values() for row in kind]
     for shown, row in zip(told_rows, kept_rows, strict=True):
         low, high = row["lost_interval"]
-        same = f" {EN['no_difference']}" * (low <= 0 <= high)
+        same = " not significant" * (low <= 0 <= high)
         assert shown[-1] == f"{percent(validation.mean() - row['accuracy'])} {percents(low, high)}{same}"
-    rows = {row[0]: row[1:] for row in told.rows(EN["believable"])}
+    rows = {row[0]: row[1:] for row in told.rows("Sanity checks of the explanations")}
     assert set(kept["explanations"]["measures"]) == {"insertion", "deletion", "road"}
     for name, found in kept["explanations"]["measures"].items():
-        assert rows[EN[f"measure_{name}"]][0] == f"{found['method']['mean']:.3f}"
+        assert rows[labels.MEASURES[name].shown("en")][0] == f"{found['method']['mean']:.3f}"
 
 
 def test_counts_of_the_data(told: Told) -> None:
-    rows = {row[0]: row[1:] for row in told.rows(EN["data"])}
+    rows = {row[0]: row[1:] for row in told.rows("Data")}
     for name in told.classes:
         assert sum(map(int, rows[name])) == 100
-    shown = text(told.sections[EN["data"]])
-    assert shown.startswith(f"{EN['data']} 300 {EN['data_text']}: 300.")
+    shown = text(told.sections["Data"])
+    assert shown.startswith("Data 300 files found, 300 used.")

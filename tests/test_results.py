@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 import re
 import shutil
@@ -21,12 +20,13 @@ from pati.data.pack import Pack
 from pati.errors import PatiError
 from pati.evaluation import analysis
 from pati.evaluation.calibration import Calibration
+from pati.evaluation.out_of_distribution import FEWEST
 from pati.inference.classifier import Classifier
+from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.report import pages
+from pati.report.markup import interval, m, share, t, tp
 from pati.report.pages import GROUPS, pick_examples
-from pati.report.told import told
-from pati.report.words import LANGUAGES, WORDS
 from pati.runs.history import epochs
 from pati.runs.run import Run
 from pati.workflows import measure
@@ -36,6 +36,38 @@ from pati.workflows.train import train
 from tests.support.photos import write_shapes
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
+
+# Sentences that stand on a page only where they are true: what `t` makes of them is in every language.
+DEPENDENT = t(
+    "All confidence intervals here assume independent photos. Some of these photos are alike, so the true intervals "
+    "are wider."
+)
+UNSEEN = t("None of these photos was used for training.")
+AUROC = t(
+    "AUROC is the area under the ROC curve: how often, of an out-of-distribution photo and a test photo, the former "
+    "has the higher out-of-distribution score; 50 % is chance. It holds for such photos only: others may be harder to "
+    "detect."
+)
+NOT_OUTSIDE = t(
+    "The detection of out-of-distribution photos, that is, of photos unlike the training photos, has not been "
+    "measured. To measure it:"
+)
+
+
+def scored_again(times: int) -> str:
+    return tp(
+        "The test split has been scored {n} time. Choosing by its score makes the score optimistic.",
+        "The test split has been scored {n} times. Choosing by its score makes the score optimistic.",
+        times,
+    )
+
+
+def trained_on(photos: int) -> str:
+    return tp(
+        "{n} of these photos was trained on (the same file), which makes the score optimistic.",
+        "{n} of these photos were trained on (the same files), which makes the score optimistic.",
+        photos,
+    )
 
 
 def noise(trained: Path, count: int) -> tuple[Classifier, Manifest, Pack]:
@@ -144,11 +176,30 @@ def test_the_model_card_holds_the_reports_figures(trained: Path, tmp_path: Path)
     card = (run / "model-card.md").read_text(encoding="utf-8")
     low, high = document["test"]["accuracy_interval"]
     accuracy = document["test"]["accuracy"]
-    assert f"| accuracy | {100 * accuracy:.1f} % | {100 * low:.1f} % – {100 * high:.1f} % |" in card
+    assert f"| Accuracy | {100 * accuracy:.1f} % | {100 * low:.1f} % – {100 * high:.1f} % |" in card
     for part in ("circle, square, triangle", document["manifest"], "scored once", "180 photos of shapes"):
         assert part in card
     assert "None" not in card
     assert "{" not in card
+
+
+def test_the_model_card_is_in_the_reports_language(trained: Path, tmp_path: Path) -> None:
+    """With the same numbers, in that language's notation."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    outside(run, trained.parent / "shapes")
+    english = (report_again(run, language="en", thorough=False)[0]).card.read_text(encoding="utf-8")
+    _, document = report_again(run, language="tr", thorough=False)
+    card = (run / "model-card.md").read_text(encoding="utf-8")
+    accuracy, ends = document["test"]["accuracy"], document["test"]["accuracy_interval"]
+    assert f"| Doğruluk | %{100 * accuracy:.1f}".replace(".", ",") in card
+    assert interval(ends, "tr") in card
+    assert len(card.splitlines()) == len(english.splitlines())
+    for one, other in zip(english.splitlines(), card.splitlines(), strict=True):
+        if one and not re.fullmatch(r"# run|\| ROC.*|[|-]+", one):
+            assert one != other
+        digits = [sorted(re.findall(r"\d+", line)) for line in (one, other)]
+        assert digits[0] == digits[1]
 
 
 def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
@@ -164,6 +215,11 @@ def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
     recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25, test=0.45)
     with_groups = train(tmp_path / "photos.csv", dataclasses.replace(recipe, group_by="sender"), out=tmp_path / "a").run
     plain = train(shapes, recipe, out=tmp_path / "b").run
+    photos_come = "The photos come in {n} group.", "The photos come in {n} groups."
+    are_copies = (
+        "{n} photo is an exact or near duplicate of another one.",
+        "{n} photos are exact or near duplicates of others.",
+    )
     for run, grouped in ((with_groups, True), (plain, False)):
         lines = [json.loads(line) for line in run.manifest.read_text().splitlines()[1:]]
         test = [Path(line["path"]) for line in lines if line["split"] == "test"]
@@ -171,19 +227,14 @@ def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
         groups = {(path.parent.name, int(path.stem.split("-")[-1]) // 3) for path in test}
         assert copies  # or the split has changed
         page, card = run.report.read_text(encoding="utf-8"), run.card.read_text(encoding="utf-8")
-        for language in LANGUAGES:
-            words = WORDS[language]
-            assert words["dependent"] in page
-            assert (words["dependent_groups"] in page) == grouped
-        counts = [len(groups)] * grouped + [copies]
-        told = re.search(rf"{re.escape(WORDS['en']['dependent'])}.*?</p>", page)
-        assert told
-        assert [int(count) for count in re.findall(r": (\d+)", told[0])] == counts
-        assert f"hold {copies} copies" in card
-        assert (f"come in {len(groups)} groups, and hold" in card) == grouped
+        expected = [DEPENDENT, *([tp(*photos_come, len(groups))] if grouped else []), tp(*are_copies, copies)]
+        assert f"<p>{' '.join(expected)}</p>" in page
+        sentence = NP_(*are_copies, copies).shown("en")
+        assert f"wider. {NP_(*photos_come, len(groups)).shown('en')} {sentence}" in card or not grouped
+        assert f"wider. {sentence}" in card or grouped
         scored = Path(score(run.folder)["report"]).read_text(encoding="utf-8")
-        assert told[0] in scored
-    assert WORDS["en"]["dependent"] not in Path(
+        assert f"<p>{' '.join(expected)}</p>" in scored
+    assert DEPENDENT not in Path(
         score(plain.folder, data=write_shapes(tmp_path / "new", per_class=4, first=700))["report"]
     ).read_text(encoding="utf-8")
 
@@ -191,9 +242,9 @@ def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("photos", "thresholds", "told", "card"),
     [
-        (20, ((0.2, 0.5),), {"unsure_few", "odd_few", "unsure_none"}, ("in every case", "16.1 %")),
-        (60, ((0.0, 1.0),), {"unsure_few", "odd_text", "unsure_all"}, ("is below 100.0 %, or where", "6.0 %")),
-        (5000, ((0.0, 0.4),), {"odd_text"}, ("is below 40.0 %, or where",)),
+        (20, ((0.2, 0.5),), {"few", "no scope", "none"}, ("Every prediction is marked *unsure*", "16.1 %")),
+        (60, ((0.0, 1.0),), {"few", "scope", "all"}, ("is below 100.0 %, or where", "6.0 %")),
+        (5000, ((0.0, 0.4),), {"scope"}, ("is below 40.0 %, or where",)),
     ],
 )
 def test_what_few_validation_photos_cannot_show_is_told(
@@ -209,15 +260,35 @@ def test_what_few_validation_photos_cannot_show_is_told(
     made = pati.load(run)
     made.calibration = Calibration(1.0, thresholds, photos)
     made.save(run / "model.safetensors")
-    page = html.unescape(report_again(run, thorough=False)[0].report.read_text(encoding="utf-8"))
-    keys = ("unsure_few", "odd_few", "odd_text", "unsure_none", "unsure_all")
-    for language in LANGUAGES:
-        assert {key for key in keys if WORDS[language][key] in page} == told
-    text = (run / "model-card.md").read_text(encoding="utf-8")
+    report, document = report_again(run, thorough=False)
+    page, text = report.report.read_text(encoding="utf-8"), report.card.read_text(encoding="utf-8")
+    few = NP_(
+        "The threshold was chosen on only {n} validation photo: even with no wrong prediction among so few, the share "
+        "of wrong predictions may be as high as {bound:percent}.",
+        "The threshold was chosen on only {n} validation photos: even with no wrong prediction among so few, the share "
+        "of wrong predictions may be as high as {bound:percent}.",
+        photos, bound=document["analysis"]["calibration"]["risk_bound"],
+    )  # fmt: skip
+    no_scope = NP_(
+        "Out-of-distribution photos cannot be detected: that takes at least {n} validation photo.",
+        "Out-of-distribution photos cannot be detected: that takes at least {n} validation photos.",
+        FEWEST,
+    )
+    sentences = {
+        "few": few,
+        "no scope": no_scope,
+        "scope": N_(
+            "Out-of-distribution photos are marked unsure too: those more unlike the training photos than 99 % of the "
+            "validation photos are, by the features in the network's stages and by the confidence."
+        ),
+        "none": N_("No threshold achieves this on the validation photos: every prediction is marked unsure."),
+        "all": N_("No photo here is both predicted with enough confidence and in distribution: all are marked unsure."),
+    }
+    assert {name for name, sentence in sentences.items() if m(sentence) in page} == told
     for part in card:
         assert part in text
-    assert ("too few to call a photo odd" in text) == ("odd_few" in told)
-    assert ("share of wrong answers may be as high as" in text) == ("unsure_few" in told)
+    for name in ("few", "no scope"):
+        assert (sentences[name].shown("en") in text) == (name in told)
 
 
 def test_any_name_is_itself_in_markdown() -> None:
@@ -234,24 +305,37 @@ def test_copies_in_training_are_told_and_nothing_else_is_claimed(tmp_path: Path,
         shutil.copy(data / "train" / "circle" / f"{number}.jpg", data / part / "circle" / f"copy-{number}.jpg")
     run = train(data, Recipe(epochs=1, size=32, growth=(1.0,), width=0.25), out=tmp_path / "run").run
     page, card = run.report.read_text(encoding="utf-8"), run.card.read_text(encoding="utf-8")
-    assert f'{WORDS["en"]["leaked"]}</span><span lang="tr">{WORDS["tr"]["leaked"]}</span> 2</p>' in page
-    assert f'{WORDS["en"]["suspects_leaked"]}</span><span lang="tr">{WORDS["tr"]["suspects_leaked"]}</span> 3.' in page
-    assert WORDS["en"]["suspects_unseen"] not in page
-    assert "Of 2 test photos a copy" in card
+    leaked = NP_(
+        "{n} test photo has a duplicate, or another photo of its group, in the training split, which makes the score "
+        "optimistic.",
+        "{n} test photos have a duplicate, or another photo of their group, in the training split, which makes the "
+        "score optimistic.",
+        2,
+    )
+    assert m(leaked) in page
+    assert leaked.shown("en") in card
+    assert (
+        tp(
+            "{n} of the photos examined has a duplicate, or another photo of its group, in the training split: the "
+            "model may only repeat the label it was trained with.",
+            "{n} of the photos examined have a duplicate, or another photo of their group, in the training split: the "
+            "model may only repeat the labels it was trained with.",
+            3,
+        )
+        in page
+    )
+    assert UNSEEN not in page
 
 
 def test_showing_something_else_is_told_at_once(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    for text, expected in (
-        ((run / "report.html"), WORDS["en"]["outside_none"]),
-        (run / "model-card.md", "not been measured"),
-    ):
+    for text, expected in (((run / "report.html"), NOT_OUTSIDE), (run / "model-card.md", "not been measured")):
         assert expected in text.read_text(encoding="utf-8")
     outside(run, write_shapes(tmp_path / "strange", per_class=4, first=900))
     page, card = ((run / name).read_text(encoding="utf-8") for name in ("report.html", "model-card.md"))
-    assert WORDS["en"]["outside_none"] not in page
-    assert WORDS["en"]["outside_auroc"] in page
+    assert NOT_OUTSIDE not in page
+    assert AUROC in page
     assert "Of 12 photos of strange" in card
     assert "not been measured" not in card
 
@@ -267,18 +351,20 @@ def test_the_gallery_shows_the_answers_that_were_given(trained: Path, tmp_path: 
     made = pati.load(run)
     assert made.calibration is not None
     heat = made.calibration.temperature
-    share = f"{100 / (1 + 2 * np.exp(-1 / heat)):.1f}"
+    confidence = f"{100 / (1 + 2 * np.exp(-1 / heat)):.1f}"
     page = report_again(run, thorough=False)[0].report.read_text(encoding="utf-8")
-    captions = re.findall(r"<figcaption><span class=\"bad\">.*?</figcaption>", page.split(WORDS["en"]["examples"])[-1])
-    assert len(captions) == 12  # six surest mistakes, six least sure; none is right
+    captions = re.findall(r"<figcaption><span class=\"bad\">.*?</figcaption>", page.split(t("Grad-CAM examples"))[-1])
+    assert len(captions) == 12  # six most confident mistakes, six least confident ones; none is right
     classes = made.classes
     for caption in captions:
-        answer = re.search(r"</span>: (\w+) <span lang=\"en\">([\d.]+)", caption)
-        truth = re.search(r"gerçek</span>: (\w+)", caption)
-        assert answer
-        assert truth
-        assert answer[2] == share
-        assert classes.index(answer[1]) == (classes.index(truth[1]) + 1) % 3
+        for language, pattern in (
+            ("en", r"predicted: (\w+) \(([\d.]+)\xa0%\), true class: (\w+)"),
+            ("tr", r"tahmin: (\w+) \(%([\d,]+)\), gerçek sınıf: (\w+)"),
+        ):
+            found = re.search(rf'<span lang="{language}">{pattern}</span>', caption)
+            assert found
+            assert found[2].replace(",", ".") == confidence
+            assert classes.index(found[1]) == (classes.index(found[3]) + 1) % 3
 
 
 def test_a_report_of_an_older_run_has_all_that_its_answers_tell(trained: Path, tmp_path: Path) -> None:
@@ -294,12 +380,13 @@ def test_a_report_of_an_older_run_has_all_that_its_answers_tell(trained: Path, t
 
 
 def test_slices_of_some_photos_are_told(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert WORDS["en"]["slices_some"] not in (trained / "report.html").read_text(encoding="utf-8")
+    some = "Measured on {n} evenly spaced photo of {all}.", "Measured on {n} evenly spaced photos of {all}."
+    assert "evenly spaced" not in (trained / "report.html").read_text(encoding="utf-8")
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     monkeypatch.setattr(analysis, "MOST_SLICED", 9)
-    page = report_again(run, thorough=False)[0].report.read_text(encoding="utf-8")
-    assert f'{WORDS["en"]["slices_some"]}</span><span lang="tr">{WORDS["tr"]["slices_some"]}</span> 9.' in page
+    made, document = report_again(run, thorough=False)
+    assert tp(*some, 9, all=document["test"]["photos"]) in made.report.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.2])
@@ -313,15 +400,15 @@ def test_the_card_calls_damage_harmful_only_where_that_can_be_told(trained: Path
     (run / "metrics.json").write_text(json.dumps(document))
     made, _ = report_again(run, thorough=False)
     card, page = made.card.read_text(encoding="utf-8"), made.report.read_text(encoding="utf-8")
-    assert ("Damaged photos are answered worse" in card) == (loss > 0)
-    assert ("can't be told from 50 validation photos" in card) == (loss == 0)
-    section = page.split(WORDS["en"]["robustness_text"])[1].split("</table>")[0]
-    assert section.count(WORDS["en"]["no_difference"]) == len(analysis.DAMAGES) - (loss > 0)
+    assert ("Corrupted photos are predicted less accurately" in card) == (loss > 0)
+    assert ("cannot be determined from 50 validation photos" in card) == (loss == 0)
+    section = page.split(f"{t('Robustness to corruptions')}</h2>")[1].split("</table>")[0]
+    assert section.count(t("not significant")) == len(analysis.DAMAGES) - (loss > 0)
 
 
 def test_nothing_is_said_of_photos_that_are_not_alike(trained: Path) -> None:
     assert Manifest.read(trained / "manifest.jsonl").dependent("test") == {}
-    assert WORDS["en"]["dependent"] not in (trained / "report.html").read_text(encoding="utf-8")
+    assert DEPENDENT not in (trained / "report.html").read_text(encoding="utf-8")
     assert "independent" not in (trained / "model-card.md").read_text(encoding="utf-8")
 
 
@@ -329,11 +416,12 @@ def test_a_second_scoring_is_told_in_the_report(trained: Path, tmp_path: Path) -
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     page, metrics = (run / "report.html").read_text(), (run / "metrics.json").read_bytes()
-    assert "scored more than once" not in page
+    assert scored_again(1) not in page
     document = score(run)
     assert document["test_scored"] == 2
     for written in (run / "report.html", run / "eval" / "test.html"):
-        assert "scored more than once" in written.read_text()
+        assert scored_again(2) in written.read_text(encoding="utf-8")
+    assert "has been scored 2 times" in (run / "model-card.md").read_text(encoding="utf-8")
     assert (run / "metrics.json").read_bytes() == metrics
     assert document["accuracy"] == json.loads(metrics)["test"]["accuracy"]
     assert document["report"] == str(run / "eval" / "test.html")
@@ -349,8 +437,8 @@ def test_another_set_gets_a_report_too(trained: Path, tmp_path: Path) -> None:
     assert "test_scored" not in document
     assert (run / "report.html").read_bytes() == before
     page = Path(document["report"]).read_text(encoding="utf-8")
-    assert f"{100 * document['accuracy']:.1f}&nbsp;%" in page
-    assert "trained on (the same files)" not in page
+    assert share(document["accuracy"]) in page
+    assert "trained on (the same file" not in page
     assert not re.search(r"(src|href)=.https?:", page)
 
 
@@ -359,7 +447,7 @@ def test_photos_that_were_trained_on_are_told(trained: Path, tmp_path: Path) -> 
     shutil.copytree(trained, run)
     document = score(run, data=trained.parent / "shapes")
     assert document["trained_on"] == len(Manifest.read(run / "manifest.jsonl").of_split("train"))
-    assert "trained on (the same files)" in Path(document["report"]).read_text(encoding="utf-8")
+    assert trained_on(document["trained_on"]) in Path(document["report"]).read_text(encoding="utf-8")
 
 
 def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
@@ -376,11 +464,20 @@ def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
         shutil.copy(Path(found.root) / entry.path, data / entry.label / name)
     cli.program(["eval", str(run), "--data", str(data)], result_action="return_value")
     told = " ".join(capsys.readouterr().err.split())
-    assert "3 of these are the run's test photos: this test split has now been scored 2 times" in told
+    assert "3 of these photos are test photos of the run: this test split has now been scored 2 times" in told
     (page,) = [one.read_text(encoding="utf-8") for one in (run / "eval").glob("data-new-*.html")]
-    assert f"{WORDS['en']['scores_tested_on']}</span>" in page
+    assert (
+        tp(
+            "{n} of these photos is a test photo of the run (the same file), so this counts as a scoring of the test "
+            "split.",
+            "{n} of these photos are test photos of the run (the same files), so this counts as a scoring of the test "
+            "split.",
+            3,
+        )
+        in page
+    )
     for told_in in (page, (run / "report.html").read_text(encoding="utf-8")):
-        assert f"{WORDS['en']['scored_again']}</span>" in told_in
+        assert scored_again(2) in told_in
     elsewhere = write_shapes(tmp_path / "elsewhere" / "new", per_class=2, first=700)
     assert score(run, data=elsewhere)["report"] != first["report"]  # of one name, but another set
     score(run)
@@ -459,30 +556,39 @@ def test_every_file_that_is_odd_or_set_aside_is_named(
     tiny = [dataclasses.replace(entry, status="flagged", flags=("tiny",)) for entry in found.entries]
     tiny[7] = dataclasses.replace(tiny[7], flags=("tiny", "in-two-classes"))
     broken = [Entry(f"circle/{name}.bad", "circle", "quarantined", reason=name) for name in REASONS]
-    note = "3 files beside the class folders have no class and are left out"
+    note = NP_(
+        "{n} file beside the class folders has no class and is ignored",
+        "{n} files beside the class folders have no class and are ignored",
+        3,
+    )
     changed = dataclasses.replace(found, entries=(*tiny, *broken), notes=(note,))
     document = run.read_metrics()
     document["analysis"]["suspects"]["first"] = []
 
     def lists() -> list[str]:
-        drawing = pages.draw(document, epochs(run), [])
-        pages.write(run, changed, Recipe(), document, epochs(run), drawing, [])
-        page = html.unescape(run.report.read_text(encoding="utf-8"))
-        return re.findall(r"<details.*?</details>", page, re.S)
+        drawing = pages.draw(document, epochs(run), [], language="en")
+        pages.write(run, changed, Recipe(), document, epochs(run), drawing, [], language="en")
+        return re.findall(r"<details.*?</details>", run.report.read_text(encoding="utf-8"), re.S)
+
+    def more(count: int) -> str:
+        return tp(
+            "{n} more is in manifest.jsonl, beside this page.",
+            "{n} more are in manifest.jsonl, beside this page.",
+            count,
+        )
 
     monkeypatch.setattr(pages, "MOST_LISTED", len(broken))
     aside, odd = lists()[-5:-3]
-    assert all(f"{name}.bad" in aside and told(REASONS[name], "tr") in aside for name in REASONS)
-    assert WORDS["en"]["more"].format(1) not in aside
+    assert all(f"{name}.bad" in aside and m(text) in aside for name, text in REASONS.items())
+    assert more(1) not in aside
     names = re.findall(r'<th scope="row" class="path">(.*?)</th>', odd)
     assert names == [tiny[7].path, *(entry.path for entry in tiny if entry is not tiny[7])][: len(broken)]
-    assert f"</span>: {len(tiny)}</summary>" in odd
-    for language in ("en", "tr"):
-        assert WORDS[language]["more"].format(len(tiny) - len(broken)) in odd
-        assert told(note, language) in run.report.read_text(encoding="utf-8")
-        assert all(told(FLAGS[flag], language) in odd for flag in ("tiny", "in-two-classes"))
+    assert f"<summary>{t('Flagged but used ({number})', number=len(tiny))}</summary>" in odd
+    assert more(len(tiny) - len(broken)) in odd
+    assert m(note) in run.report.read_text(encoding="utf-8")
+    assert all(m(FLAGS[flag]) in odd for flag in ("tiny", "in-two-classes"))
     monkeypatch.setattr(pages, "MOST_LISTED", len(broken) - 1)
-    assert WORDS["en"]["more"].format(1) in lists()[-5]
+    assert more(1) in lists()[-5]
 
 
 def test_a_share_below_zero_has_its_sign_first(trained: Path, tmp_path: Path) -> None:
@@ -499,7 +605,9 @@ def test_a_share_below_zero_has_its_sign_first(trained: Path, tmp_path: Path) ->
     }
     whole = {"accuracy": 0.9, "interval": [0.85, 0.92]}
     document["analysis"]["robustness"] = {"photos": 500, "undamaged": whole, "kinds": {"blur": [better] * 3}}
-    drawing = pages.draw(document, epochs(run), [])
-    pages.write(run, Manifest.read(run.manifest), Recipe(), document, epochs(run), drawing, [])
+    drawing = pages.draw(document, epochs(run), [], language="en")
+    pages.write(run, Manifest.read(run.manifest), Recipe(), document, epochs(run), drawing, [], language="en")
     page = run.report.read_text(encoding="utf-8")
-    assert '<span lang="en">-3.6&nbsp;%</span><span lang="tr">-%3,6</span>' in page
+    assert '<span lang="en">-3.6\xa0%</span><span lang="tr">-%3,6</span>' in page
+    ends = '<span class="shares" lang="{}">{}</span>'
+    assert ends.format("en", "-5.0\xa0%\xa0– 1.0\xa0%") + ends.format("tr", "-%5,0\xa0– %1,0") in page

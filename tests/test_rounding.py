@@ -6,7 +6,9 @@ import pytest
 
 from pati.app import parts
 from pati.inference.classifier import Prediction
-from pati.system.rounding import careful, whole_percent
+from pati.locale import formats
+from pati.locale.formats import careful
+from pati.locale.messages import as_is
 from pati.terminal import predictions
 
 
@@ -24,7 +26,7 @@ def test_rounding_makes_nothing_perfect(value: float, told: tuple[str, str]) -> 
 
 def test_no_answer_is_sure(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Prediction("a.jpg", "cat", share, {"cat": share, "dog": 1 - share}) for share in (0.99996, 0.9994, 0.5)] + [
-        Prediction("b.jpg", "", float("nan"), {}, error="is empty")
+        Prediction("b.jpg", "", float("nan"), {}, error=as_is("is empty"))
     ]
     predictions.table(rows, ["cat", "dog"])
     shown = capsys.readouterr().out.splitlines()
@@ -33,8 +35,11 @@ def test_no_answer_is_sure(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_page_and_the_pictures_round_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert whole_percent(0.996) == "> 99 %"
-    assert whole_percent(0.5) == "50 %"
-    for language, told in (("en", ["> 99.9", "99.9", "100.0", "< 0.1"]), ("tr", ["> 99,9", "99,9", "100,0", "< 0,1"])):
+    assert formats.percent(0.996, "en", 0) == "> 99 %"
+    assert formats.percent(0.5, "en", 0) == "50 %"
+    for language, told in (
+        ("en", ["> 99.9 %", "99.9 %", "100.0 %", "< 0.1 %"]),
+        ("tr", ["> %99,9", "%99,9", "%100,0", "< %0,1"]),
+    ):
         monkeypatch.setattr(parts, "language", lambda language=language: language)
         assert [parts.percent(share) for share in (0.9996, 0.9994, 1.0, 0.0004)] == told

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chi2
 
 from pati.evaluation import out_of_distribution
-from pati.evaluation.out_of_distribution import Scope
+from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.inference.forward import batch_answers, batch_logits
 from pati.models import Options, folded, models
 
@@ -21,9 +21,9 @@ def drawn(count: int, *, features: int = 40, seed: int = 0, shift: float = 0.0) 
 
 
 @pytest.fixture(scope="module")
-def made() -> Scope:
+def made() -> OutOfDistributionDetector:
     sure = torch.rand(800, generator=torch.Generator().manual_seed(3))
-    return Scope.of(drawn(3000), drawn(800, seed=1), sure)
+    return OutOfDistributionDetector.of(drawn(3000), drawn(800, seed=1), sure)
 
 
 def test_moments_are_the_channels_own() -> None:
@@ -33,7 +33,7 @@ def test_moments_are_the_channels_own() -> None:
     np.testing.assert_allclose(out_of_distribution.moments(values).numpy(), expected, rtol=1e-5)
 
 
-def test_distance_equals_the_whole_covariances(made: Scope) -> None:
+def test_distance_equals_the_whole_covariances(made: OutOfDistributionDetector) -> None:
     """With directions for all but one feature, it is the Mahalanobis distance by the inverse of the covariance."""
     training, photos = drawn(3000).double().numpy(), drawn(50, seed=4).double().numpy()
 
@@ -48,42 +48,44 @@ def test_distance_equals_the_whole_covariances(made: Scope) -> None:
     np.testing.assert_allclose(made.distance(torch.from_numpy(photos).float()), expected, rtol=0.02)
 
 
-def test_familiarity_is_fishers_share(made: Scope) -> None:
+def test_familiarity_is_fishers_share(made: OutOfDistributionDetector) -> None:
     photos, sure = drawn(50, seed=4), torch.rand(50, generator=torch.Generator().manual_seed(5))
     distances = made.distance(drawn(800, seed=1)).numpy()
     confidences = torch.rand(800, generator=torch.Generator().manual_seed(3)).numpy()
-    found = made.familiarity(photos, sure).numpy()
+    found = made.p_values(photos, sure).numpy()
     for share, distance, confidence in zip(found, made.distance(photos).numpy(), sure.numpy(), strict=True):
         farther = (1 + (distances >= distance).sum()) / 801
         less_sure = (1 + (confidences <= confidence).sum()) / 801
         assert share == pytest.approx(chi2.sf(-2 * np.log(farther * less_sure), 4), rel=1e-6)
 
 
-def test_usual_photos_are_odd_as_seldom_as_is_said(made: Scope) -> None:
+def test_usual_photos_are_odd_as_seldom_as_is_said(made: OutOfDistributionDetector) -> None:
     sure = torch.rand(4000, generator=torch.Generator().manual_seed(7))
-    shares = made.familiarity(drawn(4000, seed=8), sure)
+    shares = made.p_values(drawn(4000, seed=8), sure)
     for level in (0.01, 0.1, 0.5):
         assert (shares <= level).double().mean().item() == pytest.approx(level, abs=0.5 * level)
 
 
-def test_strange_and_unsure_photos_are_odd(made: Scope) -> None:
+def test_strange_and_unsure_photos_are_odd(made: OutOfDistributionDetector) -> None:
     sure = torch.full((200,), 0.9)
-    assert (made.familiarity(drawn(200, seed=9, shift=2.0), sure) <= out_of_distribution.ODD).all()
+    assert (made.p_values(drawn(200, seed=9, shift=2.0), sure) <= out_of_distribution.LEVEL).all()
     usual = drawn(200, seed=9)
-    assert made.familiarity(usual, torch.full((200,), 1e-4)).mean() < made.familiarity(usual, sure).mean() / 5
+    assert made.p_values(usual, torch.full((200,), 1e-4)).mean() < made.p_values(usual, sure).mean() / 5
 
 
 def test_by_fewer_photos_none_can_be_odd() -> None:
     oddest = drawn(1, seed=9, shift=100.0)
     for count in (out_of_distribution.FEWEST - 1, out_of_distribution.FEWEST):
-        found = Scope.of(drawn(100), drawn(count, seed=1), torch.linspace(0.5, 1, count))
-        odd = bool(found.familiarity(oddest, torch.zeros(1)) <= out_of_distribution.ODD)
+        found = OutOfDistributionDetector.of(drawn(100), drawn(count, seed=1), torch.linspace(0.5, 1, count))
+        odd = bool(found.p_values(oddest, torch.zeros(1)) <= out_of_distribution.LEVEL)
         assert odd == (count == out_of_distribution.FEWEST)
 
 
-def test_the_same_photos_make_the_same_scope(made: Scope) -> None:
+def test_the_same_photos_make_the_same_scope(made: OutOfDistributionDetector) -> None:
     before = torch.random.get_rng_state()
-    again = Scope.of(drawn(3000), drawn(800, seed=1), torch.rand(800, generator=torch.Generator().manual_seed(3)))
+    again = OutOfDistributionDetector.of(
+        drawn(3000), drawn(800, seed=1), torch.rand(800, generator=torch.Generator().manual_seed(3))
+    )
     assert torch.equal(before, torch.random.get_rng_state())
     for name, value in again.tensors().items():
         assert torch.equal(value, made.tensors()[name]), name
@@ -91,17 +93,19 @@ def test_the_same_photos_make_the_same_scope(made: Scope) -> None:
 
 @pytest.mark.parametrize("count", [3, 20, 1500])
 def test_few_photos_and_many_features(count: int) -> None:
-    found = Scope.of(drawn(count, features=200), drawn(12, features=200, seed=1), torch.rand(12))
-    assert {name: tuple(value.shape) for name, value in found.tensors().items()} == Scope.shapes(**found.sizes())
-    shares = found.familiarity(drawn(30, features=200, seed=2), torch.rand(30))
+    found = OutOfDistributionDetector.of(drawn(count, features=200), drawn(12, features=200, seed=1), torch.rand(12))
+    assert {name: tuple(value.shape) for name, value in found.tensors().items()} == OutOfDistributionDetector.shapes(
+        **found.sizes()
+    )
+    shares = found.p_values(drawn(30, features=200, seed=2), torch.rand(30))
     assert ((shares > 0) & (shares <= 1)).all()
 
 
 def test_a_dead_channel_is_no_matter() -> None:
     training = drawn(200)
     training[:, 3] = 0
-    found = Scope.of(training, training, torch.rand(200))
-    assert found.familiarity(training, torch.rand(200)).isfinite().all()
+    found = OutOfDistributionDetector.of(training, training, torch.rand(200))
+    assert found.p_values(training, torch.rand(200)).isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["pati", "resnet18", "mobilenetv3-small", "convnext-atto", "vgg11"])

@@ -79,11 +79,11 @@ def test_half_of_the_other_photo_is_mixed_in() -> None:
 
 
 def test_the_last_row_is_what_the_recipe_does() -> None:
-    for tile in shown(NOTHING)["recipe all that it does,"]:
+    for tile in shown(NOTHING)["recipe all augmentations,"]:
         assert change(tile) < 0.5
-    tiles = shown(dataclasses.replace(NOTHING, brightness=0.5))["recipe all that it does,"]
+    tiles = shown(dataclasses.replace(NOTHING, brightness=0.5))["recipe all augmentations,"]
     assert len({round(change(tile), 2) for tile in tiles}) == len(tiles)
-    only_mixed = shown(dataclasses.replace(NOTHING, mixup=10.0))["recipe all that it does,"]
+    only_mixed = shown(dataclasses.replace(NOTHING, mixup=10.0))["recipe all augmentations,"]
     for tile in only_mixed:
         assert tile is not None
         away = (tile.astype(float) - PHOTO.numpy()) / np.where(OTHER == PHOTO, 1, OTHER.double() - PHOTO.double())
@@ -94,7 +94,9 @@ def test_the_last_row_is_what_the_recipe_does() -> None:
 
 def test_the_picture_holds_the_tiles_as_they_are(tmp_path: Path) -> None:
     tile = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    data = figures.tiles([("first", "a=1"), ("last", "")], [[[tile, None], [None, tile]]], ["one", "two"])
+    data = figures.tiles(
+        [("first", "a=1"), ("last", "")], [[[tile, None], [None, tile]]], ["one", "two"], language="en"
+    )
     with Image.open(io.BytesIO(data)) as image:
         pixels = np.asarray(image.convert("RGB"))
     large = tile.repeat(2, 0).repeat(2, 1)

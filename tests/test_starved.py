@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from pati.errors import PatiError
 from pati.events import Event, StepDone, TrainingBegan
+from pati.locale.messages import N_, Message
 from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.runs.run import Note, Run
@@ -273,7 +275,7 @@ def stopped_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes: Path) -
     return tmp_path / "run"
 
 
-def resumed(run: Path) -> tuple[int, list[str]]:
+def resumed(run: Path) -> tuple[int, list[Message]]:
     """The step from which the run goes on, and what it says of checkpoints."""
     told: list[TrainingBegan] = []
     resume(run, listen=lambda event: told.append(event) if isinstance(event, TrainingBegan) else None)
@@ -310,11 +312,16 @@ def test_a_checkpoint_that_does_not_fit_is_passed_over(harm: str, stopped_run: P
             data = data.replace(written, b'"format":"9"')
             path.write_bytes(data + hashlib.sha256(data).digest())
         path.replace(newest)
-    words = {"foreign": "belongs to another run", "newer": "made by another version", "unreadable": "can't be read"}
+    words = {
+        "foreign": N_("the checkpoint {name} belongs to another run", name=newest.name),
+        "newer": N_("the checkpoint {name} was written by another version of pati", name=newest.name),
+        "unreadable": N_(
+            "can't read the checkpoint {name}: {reason}", name=newest.name, reason=os.strerror(errno.ENOENT)
+        ),
+    }
     step, told = resumed(stopped_run)
     assert step == int(before.stem.split("-")[1])
-    assert told == [f"{newest.name} {told[0].removeprefix(newest.name).strip()}"]
-    assert words.get(harm, "is damaged") in told[0]
+    assert told == [words.get(harm, N_("the checkpoint {name} is damaged", name=newest.name))]
 
 
 def test_with_no_sound_checkpoint_training_begins_anew_and_says_so(stopped_run: Path) -> None:
@@ -322,7 +329,7 @@ def test_with_no_sound_checkpoint_training_begins_anew_and_says_so(stopped_run: 
         path.write_bytes(path.read_bytes()[:-5])
     done = pati("train", "--resume", stopped_run)
     assert done.returncode == 0, done.stderr
-    assert "training begins anew" in " ".join(done.stderr.split())
+    assert "training starts from the beginning" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("change", ["gone", "edited", "added"])
@@ -335,9 +342,9 @@ def test_photos_that_changed_between_start_and_resume(change: str, stopped_run: 
         photo.write_bytes((shapes / "square" / "5.jpg").read_bytes())
     else:
         (shapes / "circle" / "new.jpg").write_bytes(data + b"x")
-    with pytest.raises(PatiError, match="the data changed since this run began") as caught:
+    with pytest.raises(PatiError, match="the data has changed since this run was started") as caught:
         resume(stopped_run)
-    assert ("circle/new.jpg" if change == "added" else "circle/3.jpg") in caught.value.message
+    assert ("circle/new.jpg" if change == "added" else "circle/3.jpg") in str(caught.value.message)
     photo.write_bytes(data)
     (shapes / "circle" / "new.jpg").unlink(missing_ok=True)
     assert resumed(stopped_run)[0] > 0

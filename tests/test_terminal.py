@@ -59,14 +59,14 @@ def test_epochs_show_macro_f1_where_classes_are_uneven(by_class: bool, capsys: p
     assert "valid % 70.0" in line
 
 
-def test_the_first_line_says_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_lines_say_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     watch = Watch()
     recipe = settled(Recipe(model="pati", size=112, budget=300.0))
     outline = Outline(reading=12.4, training=250.0, after=37.6, passes=14.2)
     watch(RunOpened(Path("runs/x-1"), recipe, photos=244, outline=outline, chosen=True))
     assert " ".join(capsys.readouterr().err.split()) == (
-        "run: runs/x-1: pati at 112 px, a budget of 5 min for 244 photos (--budget changes it), seed 0; about 12 s to "
-        "start and read, 4.2 min of training, 14 passes over the photos, and 38 s to score and report"
+        "run: runs/x-1: pati at 112 px, time budget 5 min (chosen for 244 photos; --budget changes it), seed 0 "
+        "plan: about 12 s to start and read, 4.2 min of training (passes over the photos: 14), 38 s to score and report"
     )
     watch(RunOpened(Path("runs/x-1"), settled(Recipe(model="pati", size=112, epochs=3)), photos=244))
     assert capsys.readouterr().err.strip() == "run: runs/x-1: pati at 112 px, 3 epochs, seed 0"

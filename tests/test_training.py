@@ -18,6 +18,7 @@ from pati.errors import Interrupted, PatiError
 from pati.evaluation.metrics import macro_f1
 from pati.events import EpochDone, StepDone, TrainingBegan
 from pati.inference.forward import logits_of
+from pati.locale.messages import N_
 from pati.runs import checkpoint
 from pati.system.threads import Threads
 from pati.training import loop, plan
@@ -94,7 +95,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest
     newest.write_bytes(damaged)
     resumed, told = run(tmp_path / "cut")
     assert isinstance(told[0], TrainingBegan)
-    assert told[0].passed_over == (f"{newest.name} is damaged",)
+    assert told[0].passed_over == (N_("the checkpoint {name} is damaged", name=newest.name),)
     assert same(whole, resumed)
 
 
@@ -131,7 +132,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path) -> N
     endless = Preprocess(size=32, std=(1e-40, 1e-40, 1e-40))  # divides the pixels into infinities
     with pytest.raises(PatiError, match="loss became nan") as caught:
         run(tmp_path, preprocess=endless)
-    assert "learning_rate" in caught.value.hint
+    assert "learning_rate" in str(caught.value.hint)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""*Clean*: photos that a person should look at, one at a time; decisions go into a file that training follows."""
+"""*Clean*: photos to review, one at a time; decisions go into a file that training follows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pathlib import Path
 import streamlit as st
 
 from pati.app import jobs, parts
-from pati.app.gallery import photo_of, readable_root
+from pati.app.gallery import GONE, photo_of, readable_root
 from pati.app.jobs import Order
-from pati.app.parts import percent, plain, say_photo, settings, t
-from pati.app.train_page import MINUTES, show_progress
+from pati.app.parts import plain, settings, t
+from pati.app.train_page import BUDGET, MINUTES, SURVIVES, show_progress
 from pati.data.decisions import ACTIONS
 from pati.data.manifest import Manifest
 from pati.errors import PatiError
+from pati.locale.formats import printable
+from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.runs.run import Run
@@ -22,6 +24,15 @@ from pati.system import files
 from pati.workflows import clean
 
 FOLDS = 3
+INTRODUCTION = N_(
+    "Likely label errors, duplicates across classes, and out-of-distribution photos (unlike the training photos). Your "
+    "photos stay unchanged: your decisions go into a list that the next run follows."
+)
+WHY = {
+    "two-classes": N_("Duplicate in another class"),
+    "label": N_("Likely label error"),
+    "odd": N_("Out of distribution: unlike the training photos"),
+}
 # Streamlit keeps C and R for itself.
 KEYS = {"keep": "k", "drop": "d", "relabel": "n", "later": "l", "undo": "u"}
 COPIES = 4  # shown of the same picture
@@ -29,23 +40,23 @@ COPIES = 4  # shown of the same picture
 
 def page() -> None:
     """The page."""
-    st.title(t("clean_title"))
-    st.write(t("clean_text"))
+    st.title(t(N_("Photos to review")))
+    st.write(t(INTRODUCTION))
     runs = {run.folder.name: run for run in parts.finished(settings().runs)}
     if not runs:
-        st.info(plain(t("results_none", runs=settings().runs)))
+        parts.say_none(settings().runs)
         return
-    run = runs[st.selectbox(t("run"), list(runs), key="clean_run")]
+    run = runs[st.selectbox(t(N_("Run")), list(runs), key="clean_run")]
     found = jobs.job(run.folder, cleaning=True)
     if found is not None and found.state == "running":
         _live(run)
         return
-    if found is not None and found.state == "failed":
-        parts.show_error(PatiError(found.progress.get("error", ""), found.progress.get("hint", "")))
+    if found is not None and found.state == "failed" and found.error is not None:
+        parts.show_error(found.error)
     table = run.folder / "clean" / "decisions.csv"
     if table.exists():
         _decide(run, table)
-        with st.expander(t("clean_again")):
+        with st.expander(t(N_("Create a new list"))):
             _make_list(run)
     else:
         _make_list(run)
@@ -55,10 +66,11 @@ def page() -> None:
 
 
 def _make_list(run: Run) -> None:
-    st.caption(t("clean_list_text"))
-    folds = st.toggle(t("clean_folds"), key="clean_folds")
-    minutes = st.select_slider(t("budget"), MINUTES, value=10, key="clean_minutes") if folds else None
-    if not st.button(t("clean_list"), key="clean_list", type="primary"):
+    st.caption(t(N_("The model checks the labels of the photos it was not trained on.")))
+    label = N_("Check the training photos too, by {folds}-fold cross-validation", folds=FOLDS)
+    folds = st.toggle(t(label), key="clean_folds")
+    minutes = st.select_slider(t(BUDGET), MINUTES, value=10, key="clean_minutes") if folds else None
+    if not st.button(t(N_("Create the list")), key="clean_list", type="primary"):
         return
     data = run.read_state()["data"]
     order = Order(
@@ -79,9 +91,9 @@ def _live(run: Run) -> None:
         st.rerun()
         return
     show_progress(found)
-    if st.button(t("stop"), key="clean_stop"):
+    if st.button(t(N_("Stop and save progress")), key="clean_stop"):
         jobs.stop(run.folder, cleaning=True)
-    st.caption(t("survives"))
+    st.caption(t(SURVIVES))
 
 
 # Deciding -----------------------------------------------------------------------------
@@ -94,22 +106,23 @@ def _decide(run: Run, table: Path) -> None:
     made: list[str] = st.session_state.setdefault(f"decided in {run.folder}", [])
     open_ = [row for row in rows if not row["decision"]]
     decided = len(rows) - len(open_)
-    st.progress(decided / max(1, len(rows)), t("clean_decided", decided=decided, total=len(rows)))
+    told = NP_("{decided} of {n} photo decided", "{decided} of {n} photos decided", n=len(rows), decided=decided)
+    st.progress(decided / max(1, len(rows)), t(told))
     # Those put off come last, in the order in which they were.
     open_.sort(key=lambda row: later.index(row["path"]) + 1 if row["path"] in later else 0)
     if open_:
         _ask(table, open_[0], found, later, made)
     else:
-        st.success(t("clean_done"))
+        st.success(t(N_("You have decided on every photo in the list.")))
     with st.container(horizontal=True, vertical_alignment="center"):
-        undo = st.button(t("clean_undo"), key="undo", shortcut=KEYS["undo"], disabled=not made)
-        if decided and st.button(t("clean_train"), key="clean_train", type="primary"):
+        undo = st.button(t(N_("Undo the last decision")), key="undo", shortcut=KEYS["undo"], disabled=not made)
+        if decided and st.button(t(N_("Train again with these decisions")), key="clean_train", type="primary"):
             _train(run, table)
     if undo and _written(table, made[-1], ""):
         made.pop()
         st.rerun()
-    st.caption(t("clean_keys"))
-    st.caption(plain(t("clean_file", path=table)))
+    st.caption(t(N_("Shortcuts: K keep, D drop, N new label, L later, U undo")))
+    st.caption(plain(t(N_("Your decisions are saved in {path}", path=table))))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -118,7 +131,7 @@ def _manifest(path: str, changed: int) -> Manifest:
 
 
 def _written(table: Path, path: str, action: str, label: str = "") -> bool:
-    """Whether the decision could be written down; shows why not."""
+    """Whether the decision could be saved; shows why not."""
     try:
         clean.decide(table, path, action, label)
     except PatiError as error:
@@ -128,28 +141,29 @@ def _written(table: Path, path: str, action: str, label: str = "") -> bool:
 
 
 def _ask(table: Path, row: dict[str, str], found: Manifest, later: list[str], made: list[str]) -> None:
-    """One photo, what speaks against its label, and the choices; `later` and `made`: photos put off, and decided."""
+    """One photo, why it is listed, and the choices; `later` and `made`: photos put off, and decided."""
     entries = {entry.path: entry for entry in found.entries}
     entry = entries.get(row["path"])
     left, right = st.columns([3, 2], gap="large")
     root = readable_root(found, settings())
     with left:
         _show(root, {row["path"]: ""}, 420)
-        st.caption(plain(say_photo(row["path"])))
+        st.caption(plain(printable(row["path"])))
     with right:
         why = row["why"].split()[0] if row["why"] else "label"
-        parts.heading(t(f"clean_why_{why}"), t("clean_label", label=say_photo(row["label"])))
+        parts.heading(WHY[why], N_("Label: {label}", label=row["label"]))
         if row["answer"] and row["answer"] != row["label"]:
-            st.write(plain(t("clean_answer", answer=say_photo(row["answer"]))))
+            st.write(plain(t(N_("Predicted class: {label}", label=row["answer"]))))
         if row["label_probability"]:
-            st.write(plain(t("clean_probability", share=percent(float(row["label_probability"])))))
+            share = float(row["label_probability"])
+            st.write(plain(t(N_("Probability of the label: {share:percent}", share=share))))
         # Above the copies: pictures come late, and would move the buttons away under a pointer.
         action, label = _choices(row, found.classes)
         copies = [other for other in found.kept if entry and other.duplicate and other.duplicate == entry.duplicate]
         copies = [other for other in copies if other.path != row["path"]][:COPIES]
         if copies:
-            st.write(t("clean_copies"))
-            _show(root, {other.path: f"{say_photo(other.label)} · {say_photo(other.path)}" for other in copies}, 160)
+            st.write(t(N_("Its duplicates:")))
+            _show(root, {other.path: printable(f"{other.label} · {other.path}") for other in copies}, 160)
     if action == "later":
         later[:] = [path for path in later if path != row["path"]] + [row["path"]]
         st.rerun()
@@ -165,9 +179,9 @@ def _show(root: Path | None, photos: dict[str, str], side: int) -> None:
         pixels = None if data is None else parts.pixels_of(data)
         with column:
             if pixels is None:
-                st.info(t("gallery_gone"))
+                st.info(t(GONE))
             else:
-                parts.picture(figures.at_most(pixels, 2 * side), say_photo(path), side)
+                parts.picture(figures.at_most(pixels, 2 * side), printable(path), side)
             if caption:
                 st.caption(plain(caption))
 
@@ -179,20 +193,20 @@ def _choices(row: dict[str, str], classes: Sequence[str]) -> tuple[str, str]:
     label = suggested
     if len(others) > 1:
         label = st.selectbox(
-            t("clean_relabel"), others, index=others.index(suggested), key=f"new {row['path']}", format_func=say_photo
+            t(N_("New label")), others, index=others.index(suggested), key=f"new {row['path']}", format_func=printable
         )
     words = {
-        "keep": t("clean_keep"),
-        "drop": t("clean_drop"),
-        "relabel": f"{t('clean_relabel')}: {say_photo(label)}",
-        "later": t("clean_later"),
+        "keep": N_("Keep"),
+        "drop": N_("Drop"),
+        "relabel": N_("New label: {label}", label=label),
+        "later": N_("Later"),
     }
     with st.container(horizontal=True):
         # A photo's buttons are its own: a key held too long must not decide the next one unseen.
         pressed = [
             action
             for action in (*ACTIONS, "later")
-            if st.button(plain(words[action]), key=f"decide-{action} {row['path']}", shortcut=KEYS[action])
+            if st.button(plain(t(words[action])), key=f"decide-{action} {row['path']}", shortcut=KEYS[action])
         ]
     action = pressed[0] if pressed else ""
     return action, label if action == "relabel" else ""

@@ -1,4 +1,4 @@
-"""Photos of a run with the answers that it gave for them, and where it looked."""
+"""Photos of a run with their labels, predictions and explanation maps."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import streamlit as st
 import torch
 
 from pati.app import parts
-from pati.app.parts import classifier, percent, plain, say_photo, t
+from pati.app.parts import classifier, percent, plain, t
 from pati.app.settings import Settings
 from pati.data import decode
 from pati.data.manifest import Entry, Manifest
 from pati.data.sources import storage
+from pati.locale.formats import printable
+from pati.locale.messages import N_
 from pati.report import figures
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 
 SIDE = 200  # px
+GONE = N_("The photos of this run have been moved or deleted, or are outside the folders that this page may read.")
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A run's test photos and answers: `probabilities` `(N, K)` calibrated, `labels` and `answers` `(N,)`.
+    """A run's test photos and predictions: `probabilities` `(N, K)` calibrated, `labels` and `answers` `(N,)`.
 
     `root`: where the photos lie, or None where the page may not look or they are gone.
     """
@@ -37,7 +40,7 @@ class Tested:
 
     @property
     def answers(self) -> torch.Tensor:
-        """The class answered for each."""
+        """The class predicted for each."""
         return self.probabilities.argmax(1)
 
     def read(self, number: int) -> bytes | None:
@@ -77,20 +80,20 @@ def _tested(folder: str, changed: int, readable: Settings) -> Tested:
 
 
 def tested(folder: Path, readable: Settings) -> Tested:
-    """The run's test photos as it answered them."""
+    """The run's test photos with its predictions."""
     return _tested(str(folder), (folder / "predictions.npz").stat().st_mtime_ns, readable)
 
 
 def show(run: Run, found: Tested, numbers: Sequence[int], *, overlays: bool, key: str, page: int = 12) -> None:
-    """Photos by their numbers, `page` at a time, with truth and answer; `overlays`: under the map of the answer."""
+    """Photos by their numbers, `page` at a time, with label and prediction; `overlays`: with its explanation map."""
     if not len(numbers):
-        st.caption(t("gallery_none"))
+        st.caption(t(N_("No photos.")))
         return
     if found.root is None:
-        st.info(t("gallery_gone"))
+        st.info(t(GONE))
         return
     pages = -(-len(numbers) // page)
-    first = page * (st.number_input(t("page"), 1, pages, key=f"{key}-page") - 1) if pages > 1 else 0
+    first = page * (st.number_input(t(N_("Page")), 1, pages, key=f"{key}-page") - 1) if pages > 1 else 0
     some = list(numbers)[first : first + page]
     with st.container(key=f"grid-{key}"):
         for row in range(0, len(some), 4):
@@ -104,17 +107,16 @@ def _photo(run: Run, found: Tested, number: int, *, overlays: bool) -> None:
     label = found.classes[answer] if overlays else None
     picture = _picture(str(run.model), run.model.stat().st_mtime_ns, str(found.root), entry.path, entry.sha256, label)
     if picture is None:
-        st.caption(t("gallery_gone"))
+        st.caption(t(GONE))
         return
-    st.image(picture, alt=say_photo(entry.path), width="stretch")
-    truth, said = (say_photo(found.classes[index]) for index in (int(found.labels[number]), answer))
-    share = percent(float(found.probabilities[number, answer]))
-    st.caption(plain(t("truth_answer", truth=truth, answer=said, share=share)))
+    st.image(picture, alt=printable(entry.path), width="stretch")
+    truth, predicted = (printable(found.classes[index]) for index in (int(found.labels[number]), answer))
+    st.caption(plain(f"{truth} → {predicted} {percent(float(found.probabilities[number, answer]))}"))
 
 
 @st.cache_data(max_entries=300, show_spinner=False)
 def _picture(model: str, changed: int, root: str, path: str, sha256: str, label: str | None) -> bytes | None:
-    """A small JPEG; with a `label`, under the map of reasons for it. `changed` and `sha256` are for the cache."""
+    """A small JPEG; with a `label`, under the explanation map for it. `changed` and `sha256` are for the cache."""
     data = photo_of(Path(root), path)
     pixels = None if data is None else parts.pixels_of(data)
     if data is None or pixels is None:

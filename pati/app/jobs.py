@@ -1,8 +1,8 @@
-"""Trainings and cleanings started from the page: each a process of its own, which outlives the page and its server.
+"""Training runs and cleanings started from the page: each a process that outlives the page and its server.
 
-What the process is doing stands in the folder `job` of what it works on (`progress.json`, `output.txt`); it holds a
-lock there while it lives, so that any page, also one opened later, can tell. One at a time in a folder of runs: two
-would halve each other, and neither would keep its budget.
+The process writes its progress to the folder `job` of what it works on (`progress.json`, `output.txt`) and holds a
+lock there while it lives, so that every page, also one opened later, can tell. Only one runs at a time per folder of
+runs: two would slow each other down, and neither would keep its budget.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TypedDict, cast
 from pati import plugins
 from pati.data.sources.archives import stem
 from pati.errors import PatiError
+from pati.locale.messages import N_, Message, MessageDocument
 from pati.recipe import Recipe, RecipeDocument
 from pati.runs.run import Run, claimed
 from pati.system import files, locks
@@ -46,16 +47,17 @@ class Order:
 
     @property
     def job(self) -> Path:
-        """The folder in which the process tells how far it is."""
+        """The folder in which the process writes its progress."""
         return job_folder(Path(self.folder), cleaning=self.action == "clean")
 
 
 class Progress(TypedDict, total=False):
-    """How far a process is: `done` of the `total` of a `stage`; `left`: seconds; how it `ended`, if it has, and why."""
+    """The progress of a process: `done` of the `total` of a `stage`; `left`: seconds; how it `ended`, if it has, and
+    why. Sentences are messages, so that each visitor reads them in their own language."""
 
     process: int
     stage: str
-    notes: list[str]
+    notes: list[MessageDocument]
     done: float
     total: float | None
     left: float
@@ -63,15 +65,15 @@ class Progress(TypedDict, total=False):
     fold: int
     folds: int
     ended: str
-    error: str
-    hint: str
+    error: MessageDocument
+    hint: MessageDocument
 
 
 @dataclass(frozen=True)
 class Job:
-    """How a run is getting on. `state`: running, stopped (can be gone on with), done, or failed.
+    """The job of a run. `state`: running, stopped (can be resumed), done, or failed.
 
-    `progress`: the newest thing the process said of itself. `cleaning`: of the run's photos.
+    `progress`: the newest that the process has written. `cleaning`: of the run's photos.
     """
 
     folder: Path
@@ -79,9 +81,22 @@ class Job:
     progress: Progress
     cleaning: bool = False
 
+    @property
+    def notes(self) -> list[Message]:
+        """What a reader of the run should know."""
+        return [Message.from_json(note) for note in self.progress.get("notes", [])]
+
+    @property
+    def error(self) -> PatiError | None:
+        """Why it failed."""
+        if "error" not in self.progress:
+            return None
+        hint = self.progress.get("hint")
+        return PatiError(Message.from_json(self.progress["error"]), Message.from_json(hint) if hint else None)
+
 
 def job_folder(run: Path, *, cleaning: bool = False) -> Path:
-    """Where the process tells of itself that trains the run, or looks through its photos."""
+    """Where the process that trains the run, or checks its photos, writes its progress."""
     return run / "clean" / "job" if cleaning else Run(run).job
 
 
@@ -107,7 +122,7 @@ def job(run: Path, *, cleaning: bool = False) -> Job | None:
 
 
 def running(runs: Path) -> Job | None:
-    """The job that is at work in a folder of runs."""
+    """The job that is running in a folder of runs."""
     for path in [*runs.glob(f"*/job/{NAME}"), *runs.glob(f"*/clean/job/{NAME}")]:
         if _alive(path.parent):
             cleaning = path.parents[1].name == "clean"
@@ -116,19 +131,19 @@ def running(runs: Path) -> Job | None:
 
 
 def unfinished(runs: Path) -> list[Job]:
-    """Trainings that the page started and that wait to be gone on with, or failed; the newest first."""
+    """Runs that the page started and that can be resumed, or failed; the newest first."""
     marks = sorted(runs.glob(f"*/job/{NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = [one for path in marks if (one := job(path.parents[1])) is not None]
     return [one for one in found if one.state in ("stopped", "failed")]
 
 
 def begin(order: Order, runs: Path) -> None:
-    """Start the process and see it begin. Raises `PatiError` while another one is at work."""
+    """Start the process and see it begin. Raises `PatiError` while another one is running."""
     runs.mkdir(parents=True, exist_ok=True)
-    with locks.locked(runs / ".begin.lock", "another training is being started", wait=True):
+    with locks.locked(runs / ".begin.lock", N_("another run is being started"), wait=True):
         other = running(runs)
         if other is not None:
-            raise PatiError(f"{other.folder.name} is being worked on", "wait for it, or stop it")
+            raise PatiError(N_("{name} is still running", name=other.folder.name), N_("wait until it ends, or stop it"))
         order.job.mkdir(parents=True, exist_ok=True)
         files.write_json(order.job / NAME, {"stage": "begin"})
         with (order.job / "output.txt").open("wb") as output:
@@ -143,7 +158,9 @@ def begin(order: Order, runs: Path) -> None:
             time.sleep(0.05)
         if not _alive(order.job) and "ended" not in files.read_json(order.job / NAME):
             process.kill()
-            raise PatiError("the process did not begin", f"what it said stands in {order.job / 'output.txt'}")
+            raise PatiError(
+                N_("the process did not start"), N_("its output is in {path}", path=order.job / "output.txt")
+            )
 
 
 def train(
@@ -154,7 +171,7 @@ def train(
     columns: dict[str, str | None] | None = None,
     decisions: Path | None = None,
 ) -> Path:
-    """Begin a training; returns its run's folder, which is new. Raises `PatiError`."""
+    """Start a training run; returns its folder, which is new. Raises `PatiError`."""
     folder = claimed(runs, stem(Path(data).name))
     order = Order(
         "train",

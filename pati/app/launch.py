@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pati.app.settings import Settings
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 PORTS = range(8501, 8521)  # tried in this order where none is asked for
 
@@ -17,13 +18,17 @@ def launch(settings: Settings, *, host: str, port: int | None, browser: bool) ->
     try:
         from streamlit.web import bootstrap
     except ImportError:
-        raise PatiError("the page needs Streamlit", "in pati's checkout: pip install -e '.[app]'") from None
+        raise PatiError(
+            N_("the page needs Streamlit"), N_("install it in pati's checkout: pip install -e '.[app]'")
+        ) from None
     from pati.app.parts import UPLOAD_MB
     from pati.app.style import THEME
 
     port = port or next((free for free in PORTS if _free(host, free)), PORTS[0])
     if not _free(host, port):
-        raise PatiError(f"port {port} of {host} is taken", "name another one with --port")
+        raise PatiError(
+            N_("port {port} on {host} is in use", port=port, host=host), N_("choose another one with --port")
+        )
     options = {
         "server.address": host,
         "server.port": port,

@@ -8,9 +8,10 @@ from pathlib import Path
 import streamlit as st
 
 from pati.app import clean_page, parts, results_page, style, train_page, try_page
-from pati.app.parts import language, settings, t
-from pati.app.words import NAMES
+from pati.app.parts import TABS, language, settings, t
 from pati.errors import PatiError, of_system
+from pati.locale import catalogues
+from pati.locale.messages import N_, NC_
 
 ICON = Path(__file__).parent / "paw.png"
 PAGES = (
@@ -23,10 +24,14 @@ COOKIE = "pati_language"
 
 
 def first_language() -> str:
-    """That of the last visit, or that asked for at the start, or the browser's."""
-    before = st.context.cookies.get(COOKIE)
-    asked = before if before in NAMES else settings().language
-    return asked or ("tr" if (st.context.locale or "").startswith("tr") else "en")
+    """That of the last visit, or that asked for at the start, or the browser's, or English."""
+    asked = (st.context.cookies.get(COOKIE), settings().language, catalogues.known(st.context.locale or ""))
+    return next((code for code in asked if code in catalogues.languages()), catalogues.SOURCE)
+
+
+def name_of(code: str) -> str:
+    """A language's own name."""
+    return NC_("name of the language", "English").shown(code)
 
 
 def remember() -> None:
@@ -41,7 +46,7 @@ def main() -> None:
     st.session_state.setdefault("language", first_language())
     style.apply()
     pages = st.session_state["pages"] = {
-        name: st.Page(show, title=t(name), icon=f":material/{icon}:", url_path=name, default=name == "try")
+        name: st.Page(show, title=t(TABS[name]), icon=f":material/{icon}:", url_path=name, default=name == "try")
         for name, show, icon in PAGES
     }
     chosen = st.navigation(list(pages.values()), position="hidden")
@@ -50,11 +55,11 @@ def main() -> None:
         for one in pages.values():
             st.page_link(one)
         st.segmented_control(
-            t("language"),
-            list(NAMES),
+            t(N_("Language")),
+            catalogues.languages(),
             key="language",
             required=True,
-            format_func=NAMES.__getitem__,
+            format_func=name_of,
             label_visibility="collapsed",
         )
     remember()
@@ -62,7 +67,7 @@ def main() -> None:
         chosen.run()
     except PatiError as error:  # a run that is damaged
         parts.show_error(error)
-    except OSError as error:  # or that was deleted while it was looked at
+    except OSError as error:  # or that was deleted meanwhile
         parts.show_error(of_system(error))
 
 

@@ -1,4 +1,4 @@
-"""What the pages share: the visitor's language, models kept in memory, and pieces that are shown on several pages."""
+"""What the pages share: the visitor's language, models kept in memory, and elements that several pages show."""
 
 from __future__ import annotations
 
@@ -18,19 +18,32 @@ from PIL import Image
 from streamlit.navigation.page import StreamlitPage
 
 from pati.app.settings import Settings
-from pati.app.words import WORDS
 from pati.data import decode
 from pati.data.decode import Unreadable
 from pati.errors import PatiError
 from pati.inference.classifier import Classifier, Explanation, Prediction
+from pati.locale import formats
+from pati.locale.messages import N_, NC_, Message, as_is
 from pati.report import figures
-from pati.report.told import told
 from pati.runs.run import Run, RunStage
-from pati.system.rounding import careful
 
 UPLOAD_MB = 50  # of one file
 SHOWN = 768  # px, the longer side of a photo as it is shown
 MODELS = 4  # kept in memory
+
+TABS = {
+    "try": NC_("tab", "Try"),
+    "train": NC_("tab", "Train"),
+    "results": NC_("tab", "Results"),
+    "clean": NC_("tab", "Clean"),
+}
+# Classes of the included model; those of others are shown as they are.
+CLASSES = {"Cat": NC_("class", "Cat"), "Dog": NC_("class", "Dog")}
+# Why a photo can't be used; a visitor has no options to set.
+REASONS = decode.REASONS | {
+    "too-large": N_("the file is larger than this page accepts"),
+    "dropped": N_("excluded by your decision"),
+}
 
 
 def settings() -> Settings:
@@ -46,21 +59,19 @@ def language() -> str:
     return str(st.session_state["language"])
 
 
-def t(key: str, **values: object) -> str:
-    """The sentence of that name in the visitor's language. Not marked up: names of files and classes are plain text."""
-    return WORDS[language()][key].format(**values)
+def t(message: Message) -> str:
+    """A message in the visitor's language. Not escaped: it may hold names of files and classes, see `plain`."""
+    return message.shown(language())
 
 
 def number(value: float, digits: int = 1) -> str:
-    """With the language's decimal mark."""
-    text = f"{value:,.{digits}f}"
-    return text.translate(str.maketrans(",.", ".,")) if language() == "tr" else text
+    """A number with the marks of the visitor's language."""
+    return formats.marked(f"{value:,.{digits}f}", language())
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """A share as the number of per cents, where rounding makes nothing perfect."""
-    sign, value = careful(share, 100, digits)
-    return sign + (value.replace(".", ",") if language() == "tr" else value)
+def percent(share: float) -> str:
+    """A share as a percentage in the visitor's language, where rounding makes nothing perfect."""
+    return formats.percent(share, language())
 
 
 def plain(text: str) -> str:
@@ -69,19 +80,14 @@ def plain(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|~<>:$&" else letter for letter in text)
 
 
-def say_photo(name: str) -> str:
-    """A file's name as a person may read it: control characters and broken letters replaced."""
-    return "".join(letter if letter.isprintable() else "�" for letter in name)
+def class_named(name: str) -> Message:
+    """A class's name, which is translated for the classes of the included model."""
+    return CLASSES.get(name, as_is(name))
 
 
-def say_class(name: str) -> str:
-    """A class's name in an answer: in the visitor's language for those of the included model, others as they are."""
-    return WORDS[language()].get(f"class_{name}", say_photo(name))
-
-
-def say(text: str) -> str:
-    """A sentence of the library in the visitor's language."""
-    return say_photo(told(text, language()))
+def reason(code: str) -> Message:
+    """Why a photo can't be used; `code`: a key of `REASONS`."""
+    return REASONS.get(code, as_is(code))
 
 
 # Models -------------------------------------------------------------------------------
@@ -129,11 +135,6 @@ def picture(pixels: NDArray[np.uint8], alt: str, width: int | None = None) -> No
     st.image(pixels, output_format="JPEG", alt=alt, width=width or min(pixels.shape[1], SHOWN))
 
 
-def reason(code: str) -> str:
-    """Why a photo can't be read, in words; `code`: as in `decode.REASONS`, maybe with details after a colon."""
-    return t(f"reason_{code.split(':')[0]}")
-
-
 def pixels_of(place_bytes: bytes) -> NDArray[np.uint8] | None:
     """Decoded for show; None for what can't be."""
     try:
@@ -142,24 +143,20 @@ def pixels_of(place_bytes: bytes) -> NDArray[np.uint8] | None:
         return None
 
 
-# Answers ------------------------------------------------------------------------------
+# Predictions --------------------------------------------------------------------------
 
 
 def bars(answer: Prediction, most: int = 8) -> None:
-    """A bar for the probability of each class, the likeliest first."""
+    """A bar for the probability of each class, the most likely first."""
     ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:most]
     rows = "".join(
-        f'<div class="pati-bar"><span>{html.escape(say_class(name))}</span>'
+        f'<div class="pati-bar"><span>{html.escape(t(class_named(name)))}</span>'
         f'<span class="pati-track"><i style="width:{100 * share:.2f}%"></i></span>'
-        f"<b>{percent_sign(share)}</b></div>"
+        f"<b>{percent(share)}</b></div>"
         for name, share in ranked
     )
-    st.html(f'<div class="pati-bars" role="list" aria-label="{html.escape(t("probabilities"))}">{rows}</div>')
-
-
-def percent_sign(share: float, digits: int = 1) -> str:
-    """As each language writes it: 98.4 % or %98,4."""
-    return f"%{percent(share, digits)}" if language() == "tr" else f"{percent(share, digits)} %"
+    label = html.escape(t(N_("Calibrated probabilities")))
+    st.html(f'<div class="pati-bars" role="list" aria-label="{label}">{rows}</div>')
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[int] = ()) -> None:
@@ -175,15 +172,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Seq
     st.html(f'<div class="pati-scroll"><table class="pati-table"><tr>{top}</tr>{lines}</table></div>')
 
 
-def heading(head: str, small: str) -> None:
-    """A result in large letters, what belongs to it below."""
-    st.html(f'<div class="pati-verdict">{html.escape(head)}<small>{html.escape(small)}</small></div>')
+def heading(head: Message, *small: Message) -> None:
+    """A result in large letters, with lines below it."""
+    lines = "".join(f"<small>{html.escape(t(line))}</small>" for line in small)
+    st.html(f'<div class="pati-verdict">{html.escape(t(head))}{lines}</div>')
 
 
 def report(run: Run) -> None:
     """The run's report, in the visitor's language."""
     text = run.report.read_text(encoding="utf-8")
-    first = re.compile(r'<html lang="\w+" data-lang="\w+">')
+    first = re.compile(r'<html lang="[\w-]+" data-lang="[\w-]+">')
     text = first.sub(f'<html lang="{language()}" data-lang="{language()}">', text, count=1)
     # As a data URL it has an origin of its own: a report that somebody sent can't reach into the page.
     st.iframe(f"data:text/html;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}", height=900)
@@ -195,7 +193,12 @@ def page_named(name: str) -> StreamlitPage:
     return found
 
 
+def say_none(runs: Path) -> None:
+    """That no run has finished yet."""
+    st.info(plain(t(N_("No finished runs in {runs} yet.", runs=runs))))
+
+
 def show_error(error: PatiError) -> None:
     """What was wrong, and what to do."""
-    hint = f"\n\n{plain(t('hint', hint=say(error.hint)))}" if error.hint else ""
-    st.error(plain(say(error.message)) + hint)
+    paragraphs = [error.message, *([N_("Hint: {hint}", hint=error.hint)] if error.hint else [])]
+    st.error("\n\n".join(plain(t(paragraph)) for paragraph in paragraphs))

@@ -1,4 +1,4 @@
-"""*Results*: finished trainings, side by side, and the photos behind their figures."""
+"""*Results*: finished runs, side by side, and the photos behind their scores."""
 
 from __future__ import annotations
 
@@ -7,24 +7,36 @@ import torch
 
 from pati.app import gallery, parts
 from pati.app.gallery import Tested, tested
-from pati.app.parts import number, percent, percent_sign, plain, say_photo, settings, t
+from pati.app.parts import number, percent, plain, settings, t
 from pati.errors import PatiError
 from pati.evaluation.metrics import further
+from pati.locale import formats
+from pati.locale.formats import printable
+from pati.locale.messages import N_, NP_, Message, as_is
 from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.workflows import compare
 
 MOST_CELLS = 8  # classes whose confusion matrix is shown as a whole; of more, the most frequent confusions
 MOST_PAIRS = 12
-GALLERIES = ("mistakes", "unsure", "cell")
+TRUE, PREDICTED = N_("True class"), N_("Predicted class")
+HEAD = (
+    N_("Run"), N_("Test accuracy"), N_("95 % CI"), N_("Macro F1"), N_("Test photos"), N_("Minutes"),
+    N_("Model"), N_("Size (px)"),
+)  # fmt: skip
+GALLERIES = {
+    "mistakes": N_("Most confident mistakes"),
+    "unsure": N_("Least confident predictions"),
+    "cell": N_("Selected cell"),
+}
 
 
 def page() -> None:
     """The page."""
-    st.title(t("results_title"))
+    st.title(t(N_("Results")))
     runs = {run.folder.name: run for run in parts.finished(settings().runs)}
     if not runs:
-        st.info(plain(t("results_none", runs=settings().runs)))
+        parts.say_none(settings().runs)
         return
     runs = _table(runs)
     if not runs:
@@ -33,9 +45,12 @@ def page() -> None:
     names = list(runs)
     if st.session_state.get("results_run") not in names:
         st.session_state["results_run"] = names[0]
-    name = left.selectbox(t("run"), names, key="results_run")
+    name = left.selectbox(t(N_("Run")), names, key="results_run")
     others = right.multiselect(
-        t("compare"), [other for other in names if other != name], key="results_others", placeholder=t("ui_pick")
+        t(N_("Compare with")),
+        [other for other in names if other != name],
+        key="results_others",
+        placeholder=t(N_("Choose runs")),
     )
     if others:
         _comparison([runs[name], *(runs[other] for other in others)])
@@ -44,7 +59,7 @@ def page() -> None:
 
 def _table(runs: dict[str, Run]) -> dict[str, Run]:
     """Shows a row for each run, and an error for one whose scores are damaged; returns the others."""
-    head = [t(key) for key in ("run", "test_accuracy", "interval", "macro_f1", "photos", "minutes", "net", "size")]
+    head = [t(label) for label in HEAD]
     rows, others = {}, {}
     for name, run in runs.items():
         try:
@@ -65,10 +80,10 @@ def _row(run: Run) -> tuple[list[object], dict[str, float | None]]:
     document, recipe = run.read_metrics(), Recipe.read(run.recipe)
     with run.reading_scores():
         scores = document["test"]
-        low, high = (percent(share) for share in scores["accuracy_interval"])
+        low, high = (formats.hundredths(share, parts.language()) for share in scores["accuracy_interval"])
         row = [
             run.folder.name,
-            percent_sign(scores["accuracy"]),
+            percent(scores["accuracy"]),
             f"{low}–{high}",
             number(scores["macro_f1"], 3),
             scores["photos"],
@@ -80,14 +95,14 @@ def _row(run: Run) -> tuple[list[object], dict[str, float | None]]:
 
 
 def _comparison(runs: list[Run]) -> None:
-    st.subheader(t("compare_title"))
+    st.subheader(t(N_("Comparison")))
     folders = [run.folder for run in runs]
     try:
         try:
             found = compare.compare(folders)
-        except PatiError:  # other photos, as after cleaning: they can still be compared, less surely
+        except PatiError:  # other photos, as after cleaning: an unpaired test is less powerful
             found = compare.compare(folders, paired=False)
-            st.caption(t("compare_unpaired"))
+            st.caption(t(N_("These runs differ in their photos or split, so the comparison is less powerful.")))
     except PatiError as error:
         parts.show_error(error)
         return
@@ -95,35 +110,42 @@ def _comparison(runs: list[Run]) -> None:
     for pair in found["pairs"]:
         better = pair["first"] if pair["difference"] > 0 else pair["second"]
         low, high = (number(100 * share) for share in pair["interval"])
-        verdict = t("verdict_yes", better=better) if pair["p"] < compare.ALPHA else t("verdict_no")
+        verdict = _verdict(better if pair["p"] < compare.ALPHA else None)
         if found["by_class"] and found["paired"]:
             gain, (least, most) = pair["macro_f1_difference"], pair["macro_f1_interval"]
             better = pair["first"] if gain > 0 else pair["second"]
-            by_f1 = t("verdict_no") if least <= 0 <= most else t("verdict_yes", better=better)
-            verdict += f"; {t('compare_by_f1', verdict=by_f1)}"
+            by_f1 = _verdict(None if least <= 0 <= most else better)
+            verdict = N_("{verdict}; by macro F1: {by_f1}", verdict=verdict, by_f1=by_f1)
         rows.append(
             [
-                t("compare_pair", first=pair["first"], second=pair["second"]),
+                t(N_("{first} vs {second}", first=pair["first"], second=pair["second"])),
                 f"{number(100 * pair['difference'])} ({low} … {high})",
                 number(pair["p"], 3) if pair["p"] >= 0.001 else f"< {number(0.001, 3)}",
-                verdict,
+                t(verdict),
             ]
         )
-    parts.table([t("run"), t("compare_difference"), "p", t("compare_verdict")], rows, numbers=(2,))
+    head = (N_("Runs"), N_("Difference (percentage points)"), as_is("p"), N_("Significant?"))
+    parts.table([t(label) for label in head], rows, numbers=(2,))
+
+
+def _verdict(better: str | None) -> Message:
+    if better is None:
+        return N_("no significant difference")
+    return N_("yes: {better} is better", better=better)
 
 
 def _one(run: Run) -> None:
     found = tested(run.folder, settings())
-    st.subheader(t("confusion"))
+    st.subheader(t(N_("Confusion matrix")))
     counts = torch.zeros(len(found.classes), len(found.classes), dtype=torch.int64)
     counts.index_put_((found.labels, found.answers), torch.ones(len(found.labels), dtype=torch.int64), accumulate=True)
     if len(found.classes) <= MOST_CELLS:
         _matrix(run, found, counts)
     else:
         _pairs(run, found, counts)
-    st.subheader(t("gallery"))
+    st.subheader(t(N_("Gallery")))
     cell = _cell(run)
-    kinds = GALLERIES if cell else GALLERIES[:2]
+    kinds = [kind for kind in GALLERIES if cell or kind != "cell"]
     wanted = st.session_state.pop("gallery_wanted", None)
     if wanted in kinds:
         st.session_state["gallery"] = wanted
@@ -131,23 +153,29 @@ def _one(run: Run) -> None:
         st.session_state["gallery"] = kinds[0]
     with st.container(horizontal=True, vertical_alignment="center"):
         kind = st.segmented_control(
-            t("gallery"), kinds, key="gallery", required=True, label_visibility="collapsed",
-            format_func=lambda kind: t(f"gallery_{kind}"),
+            t(N_("Gallery")), kinds, key="gallery", required=True, label_visibility="collapsed",
+            format_func=lambda kind: t(GALLERIES[kind]),
         )  # fmt: skip
-        overlays = st.toggle(t("overlays"), key="overlays")
+        overlays = st.toggle(t(N_("Show explanation maps")), key="overlays")
     if kind == "cell" and cell:
         true, answer = cell
-        names = {"true": say_photo(found.classes[true]), "answer": say_photo(found.classes[answer])}
-        st.write(plain(t("cell", count=int(counts[true, answer]), **names)))
+        told = NP_(
+            "{true} predicted as {predicted}: {n} photo",
+            "{true} predicted as {predicted}: {n} photos",
+            n=int(counts[true, answer]),
+            true=found.classes[true],
+            predicted=found.classes[answer],
+        )
+        st.write(plain(t(told)))
     numbers = _numbers(found, kind or kinds[0], cell)
     gallery.show(run, found, numbers, overlays=overlays, key=f"{run.folder.name}-{kind}-{cell}")
-    st.subheader(t("report"))
+    st.subheader(t(N_("Report")))
     with st.container(horizontal=True):
         st.download_button(
-            t("report_download"), run.report.read_bytes, file_name=f"{run.folder.name}.html", mime="text/html",
+            t(N_("Download the report")), run.report.read_bytes, file_name=f"{run.folder.name}.html", mime="text/html",
             on_click="ignore",
         )  # fmt: skip
-    if st.toggle(t("report_show"), key="report_show"):
+    if st.toggle(t(N_("Show the full report")), key="report_show"):
         parts.report(run)
 
 
@@ -166,14 +194,14 @@ def _press(run: Run, true: int, answer: int) -> None:
 
 
 def _matrix(run: Run, found: Tested, counts: torch.Tensor) -> None:
-    st.caption(t("confusion_text"))
-    names = [say_photo(name) for name in found.classes]
+    st.caption(t(N_("Rows: the true class; columns: the predicted class. Select a number to see its photos.")))
+    names = [printable(name) for name in found.classes]
     share = counts / counts.sum(1, keepdim=True).clamp_min(1)
     _colour(
         {f"cell-{row}-{column}": float(share[row, column]) for row in range(len(names)) for column in range(len(names))}
     )
     with st.container(key="matrix"):
-        for row, name in enumerate([t("confusion_answer"), *names], start=-1):
+        for row, name in enumerate([t(PREDICTED), *names], start=-1):
             head, *cells = st.columns([1.6] + [1] * len(names), wrap=False, vertical_alignment="center", gap="small")
             if row < 0:
                 for cell, column_name in zip(cells, names, strict=True):
@@ -184,7 +212,7 @@ def _matrix(run: Run, found: Tested, counts: torch.Tensor) -> None:
                 cell.button(
                     str(int(counts[row, column])),
                     key=f"cell-{row}-{column}",
-                    help=plain(t("cell_help", true=name, answer=names[column])),
+                    help=plain(t(N_("{true} predicted as {predicted}", true=name, predicted=names[column]))),
                     on_click=_press,
                     args=(run, row, column),
                     width="stretch",
@@ -206,18 +234,18 @@ def _pairs(run: Run, found: Tested, counts: torch.Tensor) -> None:
     wrong = counts.clone().fill_diagonal_(0).flatten()
     order = wrong.argsort(descending=True, stable=True)[:MOST_PAIRS].tolist()
     some = [divmod(index, len(found.classes)) for index in order if wrong[index]]
-    st.caption(t("confusion_pairs") if some else t("confusion_none"))
+    st.caption(t(N_("Most frequent confusions") if some else N_("No confusions: every prediction is correct.")))
     with st.container(horizontal=True):
         for true, answer in some:
-            text = f"{say_photo(found.classes[true])} → {say_photo(found.classes[answer])}: {int(counts[true, answer])}"
-            st.button(plain(text), key=f"cell-{true}-{answer}", on_click=_press, args=(run, true, answer))
+            text = f"{found.classes[true]} → {found.classes[answer]}: {int(counts[true, answer])}"
+            st.button(plain(printable(text)), key=f"cell-{true}-{answer}", on_click=_press, args=(run, true, answer))
     left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")
     numbers = range(len(found.classes))
     true, answer = (
-        place.selectbox(t(key), numbers, key=key, format_func=lambda index: say_photo(found.classes[index]))
-        for place, key in ((left, "confusion_true"), (right, "confusion_answer"))
+        place.selectbox(t(label), numbers, key=key, format_func=lambda index: printable(found.classes[index]))
+        for place, key, label in ((left, "confusion_true", TRUE), (right, "confusion_answer", PREDICTED))
     )
-    button.button(t("ui_pick"), key="cell-chosen", on_click=_press, args=(run, true, answer))
+    button.button(t(N_("Show photos")), key="cell-chosen", on_click=_press, args=(run, true, answer))
 
 
 def _numbers(found: Tested, kind: str, cell: tuple[int, int] | None) -> list[int]:

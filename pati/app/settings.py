@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pati.errors import PatiError
+from pati.locale.messages import N_
 from pati.models import included
 from pati.system.files import cache_folder
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`model`: the one that answers first; `runs`: where trainings lie; `root`: what the page may read.
+    """`model`: the one shown first; `runs`: the folder of runs; `root`: what the page may read.
 
-    `language`: None means the browser's. All paths are absolute.
+    `language`: one of `catalogues.languages()`; None means the browser's. All paths are absolute.
     """
 
     model: Path
@@ -29,19 +30,25 @@ class Settings:
         model, runs = included.model(), Path("runs")
         if where is not None:
             if not where.exists():
-                raise PatiError(f"{where} is not there", "expected a model file, a run's folder, or a folder of runs")
+                raise PatiError(
+                    N_("{path} does not exist", path=where),
+                    N_("expected a model file, the folder of a run, or a folder of runs"),
+                )
             if where.is_file() or any(
                 (where / name).exists() for name in ("recipe.json", "run.json", "model.safetensors")
             ):
                 model = where / "model.safetensors" if where.is_dir() else where
                 runs = where.parent if where.is_dir() else runs
                 if not model.is_file():
-                    raise PatiError(f"{where} holds no model", f"go on with it first: pati train --resume {where}")
+                    raise PatiError(
+                        N_("{path} contains no model", path=where),
+                        N_("resume the run first: pati train --resume {path}", path=where),
+                    )
             else:
                 runs = where
         root = root or Path()
         if not root.is_dir():
-            raise PatiError(f"--root {root} is not a folder", "name the folder that holds the photos")
+            raise PatiError(N_("--root {root} is not a folder", root=root), N_("choose the folder with the photos"))
         return cls(model.resolve(), runs.resolve(), root.resolve(), language)
 
     def may_read(self, path: Path) -> bool:

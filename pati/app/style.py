@@ -1,10 +1,13 @@
-"""How the page looks beyond Streamlit's theme, and the words of Streamlit's own widgets in the visitor's language."""
+"""How the page looks beyond Streamlit's theme, and the labels of Streamlit's own widgets in the visitor's language."""
 
 from __future__ import annotations
+
+import json
 
 import streamlit as st
 
 from pati.app.parts import UPLOAD_MB, t
+from pati.locale.messages import N_
 
 # One blue as in the reports; each theme its own shade, for contrast.
 THEME = {
@@ -49,19 +52,21 @@ header[data-testid="stHeader"] { background: none; }
 
 def apply() -> None:
     """Write the page's style."""
-    st.html(_STYLE + _words())
+    st.html(_STYLE + _labels())
 
 
-def _words() -> str:
-    """Streamlit has no words of its own for its widgets but English ones: they are covered by ours."""
-    upload, limit = (
-        '[data-testid="stFileUploaderDropzone"] button p',
-        ('[data-testid="stFileUploaderDropzoneInstructions"] span'),
-    )
+def _labels() -> str:
+    """Streamlit has its widgets' labels in English only: ours cover them."""
+    upload = '[data-testid="stFileUploaderDropzone"] button p'
+    limit = '[data-testid="stFileUploaderDropzoneInstructions"] span'
     shot = '[data-testid="stCameraInputButton"]'
-    again = f'[data-testid="stCameraInput"]:has(img) {shot}'
-    words = {upload: "ui_upload", limit: "ui_limit", shot: "ui_shot", again: "ui_again"}
+    labels = {
+        upload: N_("Choose photos"),
+        limit: N_("or drop them here (up to {size} MB each)", size=UPLOAD_MB),
+        shot: N_("Take photo"),
+        f'[data-testid="stCameraInput"]:has(img) {shot}': N_("Take another photo"),
+    }
     rules = f"{upload}, {limit}, {shot} {{ font-size: 0 !important; }}"
-    for place, key in words.items():
-        rules += f' {place}::after {{ content: "{t(key, size=UPLOAD_MB)}"; font-size: 1rem; }}'
+    for place, label in labels.items():
+        rules += f" {place}::after {{ content: {json.dumps(t(label), ensure_ascii=False)}; font-size: 1rem; }}"
     return f"<style>{rules}</style>"

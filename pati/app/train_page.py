@@ -1,4 +1,4 @@
-"""*Train*: photos, their audit, a budget; then the training as it goes, and its report."""
+"""*Train*: photos, their audit, a budget; then the progress of the run, and its report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pati import models
 from pati.app import jobs, parts
 from pati.app.gallery import photo_of, readable_root
 from pati.app.jobs import Job, Order
-from pati.app.parts import percent, plain, reason, say, say_photo, settings, t
+from pati.app.parts import TABS, plain, reason, settings, t
 from pati.data.decode import is_photo_name
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.sources.archives import is_archive
@@ -22,9 +22,10 @@ from pati.data.sources.known_sets import datasets, downloads, locate
 from pati.data.split import SPLITS
 from pati.errors import PatiError
 from pati.events import Advanced, Event
+from pati.locale.formats import printable
+from pati.locale.messages import N_, NC_, NP_
 from pati.recipe import Recipe
-from pati.report import figures
-from pati.report.words import WORDS as REPORT
+from pati.report import figures, labels
 from pati.runs.history import epochs, leads_by_class
 from pati.runs.run import Run, RunStage
 from pati.workflows.check import check
@@ -34,25 +35,49 @@ DEEPEST = 3  # folders below the root are offered; others can be typed
 MOST_OFFERED = 200
 _PEN = threading.Lock()  # matplotlib's settings are one for all visitors
 MOST_UNFINISHED = 20
-SHOWN_ROWS = 100  # of files set aside
+SHOWN_ROWS = 100  # of quarantined files
 SHOWN_NOTES = 5
 SHOWN_GROUPS = 12  # of duplicates
+
+KINDS = {"known": N_("Known dataset"), "path": N_("Folder or archive")}
+BUDGET = N_("Time budget (minutes)")
+STATES = {
+    "running": NC_("run", "running"),
+    "stopped": NC_("run", "stopped"),
+    "done": NC_("run", "finished"),
+    "failed": NC_("run", "failed"),
+}
+STAGES = {  # what is being done; the names of `events.Stage`, and two of the page's own
+    "begin": N_("Starting"),
+    "audit": N_("Reading the photos"),
+    "split": N_("Splitting the data"),
+    "train": NC_("stage", "Training"),
+    "score": N_("Scoring the test photos (once)"),
+    "report": N_("Writing the report"),
+    "look": N_("Checking the labels"),
+    "control": N_("Training on shuffled labels"),
+}
+SURVIVES = N_("You can close this page: the work continues in the background, and this page shows it when you return.")
 
 
 def page() -> None:
     """The page; with `?run=NAME` that run's."""
-    st.title(t("train_title"))
+    st.title(t(N_("Train your own classifier")))
     name = st.query_params.get("run")
     run = Run(settings().runs / name) if name and name in os.listdir(settings().runs) else None
     if run is not None:
         _watch(run)
         return
-    st.write(t("train_text"))
+    st.write(t(N_("From scratch, on your photos, on this machine. Your files are read, never changed.")))
     other = jobs.running(settings().runs)
     if other is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(plain(t("begin_busy", name=other.folder.name)))
-            if st.button(t("watch"), key="watch"):
+            busy = N_(
+                "{name} is still running. Only one run can be active at a time, as two would slow each other down.",
+                name=other.folder.name,
+            )
+            st.info(plain(t(busy)))
+            if st.button(t(N_("Show progress")), key="watch"):
                 if other.cleaning:
                     st.session_state["clean_run"] = other.folder.name
                     st.switch_page(parts.page_named("clean"))
@@ -67,18 +92,18 @@ def page() -> None:
 
 
 def _offer_unfinished() -> None:
-    """Trainings that wait to be gone on with, or failed."""
+    """Runs that can be resumed, or failed."""
     waiting = jobs.unfinished(settings().runs)[:MOST_UNFINISHED]
     if waiting:
-        with st.expander(f"{t('unfinished')}: {len(waiting)}"):
+        with st.expander(t(N_("Stopped or failed runs: {count}", count=len(waiting)))):
             for found in waiting:
-                name = f"{found.folder.name} · {t(f'state_{found.state}')}"
+                name = f"{printable(found.folder.name)} · {t(STATES[found.state])}"
                 if st.button(plain(name), key=f"open-{found.folder.name}"):
                     _open(found.folder)
 
 
 def _open(folder: Path | None) -> None:
-    """Go to a training's view, or back."""
+    """Go to the view of a run, or back."""
     st.query_params.clear()
     if folder is not None:
         st.query_params["run"] = folder.name
@@ -89,31 +114,40 @@ def _open(folder: Path | None) -> None:
 
 
 def _choose_data() -> str | None:
-    kinds = ("known", "path")
     kind = st.segmented_control(
-        t("data_kind"),
-        kinds,
+        t(N_("Data")),
+        list(KINDS),
         key="data_kind",
         default="path",
         required=True,
-        format_func=lambda kind: t(f"data_{kind}"),
+        format_func=lambda kind: t(KINDS[kind]),
     )
     if kind == "known":
-        # Others would first have to be fetched.
+        # Others would have to be downloaded first.
         known = [name for name in datasets if name not in downloads or locate(name) is not None]
-        return st.selectbox(t("data_set"), known, key="data_set")
+        return st.selectbox(t(N_("Dataset")), known, key="data_set")
     root = settings().root
     typed = st.selectbox(
-        t("data_where"), _offered(root), index=None, key="data_where", accept_new_options=True, placeholder=str(root)
+        t(N_("Folder with one folder per class, an archive of it, or a CSV")),
+        _offered(root),
+        index=None,
+        key="data_where",
+        accept_new_options=True,
+        placeholder=str(root),
     )
     if not typed:
         return None
     path = (root / str(typed)).resolve()
     if not settings().may_read(path):
-        st.error(plain(t("data_outside", path=typed, root=root)))
+        outside = N_(
+            "{path} is outside {root}, the only folder this page may read. To change this, start the page with --root.",
+            path=typed,
+            root=root,
+        )
+        st.error(plain(t(outside)))
         return None
     if not path.exists():
-        st.error(plain(t("data_gone", path=path)))
+        st.error(plain(t(N_("{path} does not exist", path=path))))
         return None
     return str(path)
 
@@ -149,12 +183,13 @@ def _audit(data: str) -> Manifest | None:
     """The audit of the data: made when asked for, kept until other data is chosen."""
     kept: tuple[str, Manifest] | None = st.session_state.get("audited")
     fresh = kept is not None and kept[0] == data
-    if st.button(t("audit"), key="audit", type="secondary" if fresh else "primary"):
+    if st.button(t(N_("Check the photos")), key="audit", type="secondary" if fresh else "primary"):
         bar = st.progress(0.0)
 
         def listen(event: Event) -> None:
             if isinstance(event, Advanced) and event.total:
-                bar.progress(event.done / event.total, t("auditing", done=event.done, total=event.total))
+                told = NP_("Reading {done} of {n} file", "Reading {done} of {n} files", n=event.total, done=event.done)
+                bar.progress(event.done / event.total, t(told))
 
         try:
             kept = st.session_state["audited"] = (data, check(data, Recipe(), listen=listen))
@@ -173,32 +208,35 @@ def _show_audit(found: Manifest) -> None:
     aside = [entry for entry in found.entries if not entry.kept]
     groups = found.duplicate_groups()
     crossing = [group for group in groups if len({entry.label for entry in group}) > 1]
-    counted: dict[str, Sequence[object]] = {
-        "kept": found.kept,
-        "quarantined": aside,
-        "duplicates": groups,
-        "crossing": crossing,
-    }
+    counted = (
+        (N_("Photos kept"), len(found.kept)),
+        (N_("Files quarantined"), len(aside)),
+        (N_("Groups of duplicates"), len(groups)),
+        (N_("Groups across classes"), len(crossing)),
+    )
     with st.container(key="grid-audit"):
-        for column, (key, ones) in zip(st.columns(4), counted.items(), strict=True):
-            column.metric(t(f"audit_{key}"), parts.number(len(ones), 0))
+        for column, (label, count) in zip(st.columns(4), counted, strict=True):
+            column.metric(t(label), parts.number(count, 0))
     for note in found.notes[:SHOWN_NOTES]:
-        st.caption(plain(say(note)))
-    if len(found.notes) > SHOWN_NOTES:
-        st.caption(t("audit_more", count=len(found.notes) - SHOWN_NOTES))
-    with st.expander(t("audit_classes"), expanded=len(found.classes) <= 20):
+        st.caption(plain(t(note)))
+    _more(found.notes, SHOWN_NOTES)
+    with st.expander(t(N_("Classes and splits")), expanded=len(found.classes) <= 20):
         counts = Counter((entry.label, entry.split) for entry in found.kept)
-        rows = [[say_photo(name), *(counts[name, split] for split in SPLITS)] for name in found.classes]
-        parts.table([t("audit_class"), *(t(f"split_{split}") for split in SPLITS)], rows, numbers=(1, 2, 3))
+        rows = [[printable(name), *(counts[name, split] for split in SPLITS)] for name in found.classes]
+        head = (N_("Class"), *(labels.SPLITS[split] for split in SPLITS))
+        parts.table([t(label) for label in head], rows, numbers=(1, 2, 3))
     if aside:
-        with st.expander(f"{t('audit_why')}: {len(aside)}"):
-            shown = [[say_photo(entry.path), reason(entry.reason)] for entry in aside[:SHOWN_ROWS]]
-            parts.table([t("audit_file"), t("audit_reason")], shown)
-            if len(aside) > SHOWN_ROWS:
-                st.caption(t("audit_more", count=len(aside) - SHOWN_ROWS))
+        with st.expander(t(N_("Quarantined files: {count}", count=len(aside)))):
+            shown = [[printable(entry.path), t(reason(entry.reason))] for entry in aside[:SHOWN_ROWS]]
+            parts.table([t(N_("File")), t(N_("Reason"))], shown)
+            _more(aside, SHOWN_ROWS)
     if crossing:
-        with st.expander(f"{t('audit_suspicious')}: {len(crossing)}", expanded=True):
-            st.caption(t("audit_suspicious_text"))
+        with st.expander(t(N_("Duplicates across classes: {count}", count=len(crossing))), expanded=True):
+            told = N_(
+                "At least one label in each group is wrong. After training, the {tab} page helps you decide.",
+                tab=TABS["clean"],
+            )
+            st.caption(t(told))
             root = readable_root(found, settings())
             for group in crossing[:SHOWN_GROUPS]:
                 for column, entry in zip(st.columns(4, wrap=False), group, strict=False):
@@ -206,26 +244,35 @@ def _show_audit(found: Manifest) -> None:
                     pixels = None if data is None else parts.pixels_of(data)
                     with column:
                         if pixels is not None:
-                            st.image(figures.thumbnail(figures.at_most(pixels, 320), 160), alt=say_photo(entry.path))
-                        st.caption(plain(f"{say_photo(entry.label)} · {say_photo(entry.path)}"))
-            if len(crossing) > SHOWN_GROUPS:
-                st.caption(t("audit_more", count=len(crossing) - SHOWN_GROUPS))
+                            st.image(figures.thumbnail(figures.at_most(pixels, 320), 160), alt=printable(entry.path))
+                        st.caption(plain(printable(f"{entry.label} · {entry.path}")))
+            _more(crossing, SHOWN_GROUPS)
+
+
+def _more(ones: Sequence[object], shown: int) -> None:
+    """How many are not shown, if any."""
+    if len(ones) > shown:
+        st.caption(t(N_("and {count} more", count=len(ones) - shown)))
 
 
 def _begin(data: str, found: Manifest, *, busy: bool) -> None:
     try:
         require_trainable(found)
     except PatiError as error:
-        parts.show_error(PatiError(t("audit_unfit", error=say(error.message)), error.hint))
+        parts.show_error(PatiError(N_("Cannot train on these photos: {error}", error=error.message), error.hint))
         return
-    st.subheader(t("choices"))
+    st.subheader(t(N_("Options")))
     left, right = st.columns(2)
-    minutes = left.select_slider(t("budget"), MINUTES, value=2, key="minutes", help=t("budget_text"))
+    covers = N_("Covers everything: reading the photos, training, scoring and the report.")
+    minutes = left.select_slider(t(BUDGET), MINUTES, value=2, key="minutes", help=t(covers))
     names = [None, *models.models]
     model = right.selectbox(
-        t("train_model"), names, key="train_model", format_func=lambda name: name or t("train_model_auto")
+        t(N_("Network")),
+        names,
+        key="train_model",
+        format_func=lambda name: name or t(N_("automatic, to fit the budget")),
     )
-    if st.button(t("begin"), key="begin", type="primary", disabled=busy):
+    if st.button(t(N_("Start training")), key="begin", type="primary", disabled=busy):
         try:
             folder = jobs.train(settings().runs, data, Recipe(budget=60.0 * minutes, model=model))
         except PatiError as error:
@@ -234,7 +281,7 @@ def _begin(data: str, found: Manifest, *, busy: bool) -> None:
             _open(folder)
 
 
-# The training as it goes --------------------------------------------------------------
+# The run as it goes -------------------------------------------------------------------
 
 
 def _watch(run: Run) -> None:
@@ -247,14 +294,14 @@ def _watch(run: Run) -> None:
     if state == "done":
         _result(run)
     else:
-        if state == "failed" and found is not None:
-            st.error(plain(t("failed_text", error=say(found.progress.get("error", "")))))
-            if found.progress.get("hint"):
-                st.caption(plain(t("hint", hint=say(found.progress["hint"]))))
+        if state == "failed" and found is not None and found.error is not None:
+            parts.show_error(PatiError(N_("The run failed: {error}", error=found.error.message), found.error.hint))
+        elif run.recipe.exists():
+            st.warning(t(N_("Stopped. The state of the run is saved, so you can resume it.")))
         else:
-            st.warning(t("stopped_text" if run.recipe.exists() else "stopped_early"))
+            st.warning(t(N_("Stopped before training started.")))
         _curves(run)
-        if run.recipe.exists() and st.button(t("resume"), key="resume", type="primary"):
+        if run.recipe.exists() and st.button(t(N_("Resume")), key="resume", type="primary"):
             st.session_state.pop("stopping", None)
             try:
                 jobs.begin(Order("resume", str(run.folder)), settings().runs)
@@ -262,41 +309,41 @@ def _watch(run: Run) -> None:
                 parts.show_error(error)
             else:
                 st.rerun()
-    if st.button(t("run_new"), key="run_new"):
+    if st.button(t(N_("Train another model")), key="run_new"):
         _open(None)
 
 
 @st.fragment(run_every=1.0)
 def _live(run: Run) -> None:
-    """The newest word of the process, again every second."""
+    """The progress of the process, again every second."""
     found = jobs.job(run.folder)
     if found is None or found.state != "running":
         st.rerun()
         return
     show_progress(found)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button(t("stop"), key="stop"):
+        if st.button(t(N_("Stop and save progress")), key="stop"):
             jobs.stop(run.folder)
             st.session_state["stopping"] = run.folder.name
         if st.session_state.get("stopping") == run.folder.name:
-            st.caption(t("stopping"))
+            st.caption(t(N_("Stopping after the current step.")))
     _curves(run)
-    st.caption(t("survives"))
+    st.caption(t(SURVIVES))
 
 
 def show_progress(found: Job) -> None:
-    """What a process is doing, and how far it is."""
+    """What a process is doing, and its progress."""
     progress = found.progress
     total = progress.get("total")
     share = progress["done"] / total if total else 0.0
-    words = [t(f"stage_{progress.get('stage', 'begin')}")]
+    told = [STAGES[progress.get("stage", "begin")]]
     if "folds" in progress:
-        words.append(t("fold", number=progress["fold"], folds=progress["folds"]))
+        told.append(N_("fold {number} of {folds}", number=progress["fold"], folds=progress["folds"]))
     if progress.get("stage") == "train" and "left" in progress:
-        words += [t("epoch_now", epoch=progress["epoch"]), t("left", time=clock(progress["left"]))]
-    st.progress(min(1.0, share), " · ".join(words))
-    for note in progress.get("notes", [])[-3:]:
-        st.caption(plain(say(note)))
+        told += [N_("epoch {epoch}", epoch=progress["epoch"]), N_("{time} left", time=clock(progress["left"]))]
+    st.progress(min(1.0, share), " · ".join(map(t, told)))
+    for note in found.notes[-3:]:
+        st.caption(plain(t(note)))
 
 
 def clock(seconds: float) -> str:
@@ -307,19 +354,20 @@ def clock(seconds: float) -> str:
 def _curves(run: Run) -> None:
     done = epochs(run)
     if not done:
-        st.caption(t("no_curve"))
+        st.caption(t(N_("The curves appear after the first epoch.")))
         return
     by_class = leads_by_class(run)
     with st.container(key="curves"):
         begun = run.recipe.stat().st_mtime_ns
-        st.image(_drawn(str(run.folder), begun, len(done), parts.language(), by_class=by_class), alt=t("curves"))
+        drawn = _drawn(str(run.folder), begun, len(done), parts.language(), by_class=by_class)
+        st.image(drawn, alt=t(N_("Loss, accuracy, learning rate and photos/s after each epoch")))
 
 
 @st.cache_data(max_entries=50, show_spinner=False)
 def _drawn(folder: str, begun: int, count: int, language: str, *, by_class: bool) -> str:
     """The curves as SVG: drawn again only when there is another epoch, as drawing takes time from the training."""
     with _PEN:
-        drawn = figures.curves(epochs(Run(Path(folder)))[:count], REPORT[language], by_class=by_class)
+        drawn = figures.curves(epochs(Run(Path(folder)))[:count], language, by_class=by_class)
     return drawn.replace("<defs>", f"<style>{figures.DARK_STYLE}</style><defs>", 1)
 
 
@@ -327,15 +375,21 @@ def _result(run: Run) -> None:
     document = run.read_metrics()
     with run.reading_scores():
         scores = document["test"]
-        low, high = (percent(share) for share in scores["accuracy_interval"])
-        values = {"accuracy": percent(scores["accuracy"]), "photos": scores["photos"], "low": low, "high": high}
-    st.success(t("result_ready", **values))
+        low, high = scores["accuracy_interval"]
+        told = NP_(
+            "Done: accuracy {accuracy:percent} on {n} test photo (95 % CI "
+            "{low:hundredths}–{high:hundredths} %).",
+            "Done: accuracy {accuracy:percent} on {n} test photos (95 % CI "
+            "{low:hundredths}–{high:hundredths} %).",
+            n=scores["photos"], accuracy=scores["accuracy"], low=low, high=high,
+        )  # fmt: skip
+    st.success(plain(t(told)))
     with st.container(horizontal=True):
-        if st.button(t("try_it"), key="try_it", type="primary"):
+        if st.button(t(N_("Try the model")), key="try_it", type="primary"):
             st.session_state["try_model"] = str(run.model)
             st.switch_page(parts.page_named("try"))
         st.download_button(
-            t("report_download"),
+            t(N_("Download the report")),
             run.report.read_bytes,
             file_name=f"{run.folder.name}.html",
             mime="text/html",

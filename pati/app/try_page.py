@@ -1,4 +1,4 @@
-"""*Try*: photos in, answers out, with where the net looked."""
+"""*Try*: photos in, predictions out, with explanation maps."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ import streamlit as st
 
 from pati.app import parts
 from pati.app.gallery import Tested, tested
-from pati.app.parts import classifier, percent, percent_sign, plain, reason, say, say_class, say_photo, settings, t
+from pati.app.parts import class_named, classifier, plain, reason, settings, t
 from pati.errors import PatiError
 from pati.explain.cams import explainers
 from pati.inference.classifier import Classifier, Prediction, UnreadablePhoto
 from pati.inference.model_file import ModelScores
+from pati.locale.formats import printable
+from pati.locale.messages import N_, NP_, Message, as_is
 from pati.models import included
 from pati.report import figures
 from pati.terminal import predictions
 
-SOURCES = ("upload", "camera", "sample")
+INTRODUCTION = N_(
+    "Add a photo to see the model's prediction, its confidence and where it looked. Nothing leaves this machine."
+)
+SOURCES = {"upload": N_("Upload"), "camera": N_("Camera"), "sample": N_("Sample")}
+UNSURE = N_("Unsure")
+INCLUDED = N_("Cats and dogs (included in pati)")
 PAGE = 24  # photos shown at once
 SAMPLES = 8  # test photos to pick from
 # Names of the widgets that ask for an explanation, and what stands in them at first.
@@ -47,18 +54,18 @@ class Given:
 
 def page() -> None:
     """The page."""
-    st.title(t("try_title"))
-    st.write(t("try_text"))
+    st.title(t(N_("What is in the photo?")))
+    st.write(t(INTRODUCTION))
     model = _choose_model()
     made = classifier(model)
     _tell(model, made)
     how = st.segmented_control(
-        t("source"),
-        SOURCES,
+        t(N_("Photo")),
+        list(SOURCES),
         key="source",
-        default=SOURCES[0],
+        default="upload",
         required=True,
-        format_func=lambda name: t(f"source_{name}"),
+        format_func=lambda name: t(SOURCES[name]),
         label_visibility="collapsed",
     )
     given = {"upload": _uploaded, "camera": _taken, "sample": _sampled}[how](model, made)
@@ -76,8 +83,8 @@ def _choose_model() -> Path:
     """The one chosen: that of the start, the included one, or a finished run's."""
     runs = {run.model: run.folder.name for run in parts.finished(settings().runs)}
     first = settings().model
-    names = {first: _named(first), **runs}
-    names |= {included.model(): t("model_included")}
+    names = {first: t(_named(first)), **runs}
+    names |= {included.model(): t(INCLUDED)}
     options = list(names)
     wanted = st.session_state.pop("try_model", None)  # set by another page
     if wanted is not None and Path(wanted) in names:
@@ -86,48 +93,59 @@ def _choose_model() -> Path:
         st.session_state["model"] = options[0]
     if len(options) == 1:
         return options[0]
-    return st.selectbox(t("model"), options, key="model", format_func=names.__getitem__)
+    return st.selectbox(t(N_("Model")), options, key="model", format_func=names.__getitem__)
 
 
-def _named(model: Path) -> str:
+def _named(model: Path) -> Message:
     """The included model's name, a run's, or a file's."""
     if model == included.model():
-        return t("model_included")
-    return model.parent.name if model.name == "model.safetensors" else model.stem
+        return INCLUDED
+    return as_is(model.parent.name if model.name == "model.safetensors" else model.stem)
 
 
 def _tell(model: Path, made: Classifier) -> None:
-    """What the model is worth, in one line."""
+    """The model's test accuracy, in one line."""
     name = _named(model)
     scores = made.facts.get("metrics", ModelScores())
     if "accuracy_interval" in scores:
-        low, high = (percent(share) for share in scores["accuracy_interval"])
-        values = {"accuracy": percent(scores["accuracy"]), "photos": scores["photos"], "low": low, "high": high}
-        text = t("model_facts", name=name, **values)
+        low, high = scores["accuracy_interval"]
+        told = NP_(
+            "{name}. Trained from scratch; accuracy {accuracy:percent} on {n} test photo (95 % CI "
+            "{low:hundredths}–{high:hundredths} %).",
+            "{name}. Trained from scratch; accuracy {accuracy:percent} on {n} test photos (95 % CI "
+            "{low:hundredths}–{high:hundredths} %).",
+            n=scores["photos"], name=name, accuracy=scores["accuracy"], low=low, high=high,
+        )  # fmt: skip
     else:
-        text = t("model_plain", name=name, classes=", ".join(map(say_class, made.classes[:20])))
-    st.caption(plain(text))
+        told = N_("{name}. Classes: {classes}", name=name, classes=list(map(class_named, made.classes[:20])))
+    st.caption(plain(t(told)))
 
 
 # Photos -------------------------------------------------------------------------------
 
 
 def _uploaded(model: Path, made: Classifier) -> list[Given]:
-    found = st.file_uploader(t("upload"), accept_multiple_files=True, key="upload")
+    found = st.file_uploader(
+        t(N_("Photos (JPEG, PNG, WebP, GIF, BMP, TIFF)")), accept_multiple_files=True, key="upload"
+    )
     return [Given(file.file_id, file.name, file.getvalue()) for file in found]
 
 
 def _taken(model: Path, made: Classifier) -> list[Given]:
-    shot = st.camera_input(t("camera"), key="camera")
+    shot = st.camera_input(t(N_("Take a photo")), key="camera")
     return [Given(shot.file_id, shot.name, shot.getvalue())] if shot else []
 
 
 def _sampled(model: Path, made: Classifier) -> list[Given]:
     samples = list(_samples(model))
     if not samples:
-        st.info(t("sample_none"))
+        st.info(t(N_("No sample photos: the test photos of this run have been moved or deleted.")))
         return []
-    st.caption(t("sample_test" if samples[0].truth else "sample_text"))
+    if samples[0].truth:
+        told = N_("These are test photos of this run: the model was not trained on them.")
+    else:
+        told = N_("The model knows cats and dogs only. For anything else it should be unsure, but it is not always.")
+    st.caption(t(told))
     chosen = st.session_state.get("sample")
     for row in range(0, len(samples), 4):
         for number, (column, photo) in enumerate(
@@ -137,7 +155,7 @@ def _sampled(model: Path, made: Classifier) -> list[Given]:
                 pixels = parts.pixels_of(photo.data)
                 if pixels is not None:
                     parts.picture(figures.at_most(pixels, 180), photo.name)
-                if st.button(t("ui_pick"), key=f"sample-{number}", width="stretch"):
+                if st.button(t(N_("Choose")), key=f"sample-{number}", width="stretch"):
                     chosen = st.session_state["sample"] = photo.key
     return [photo for photo in samples if photo.key == chosen]
 
@@ -156,8 +174,9 @@ def _samples(model: Path) -> Iterator[Given]:
         return
     library = importlib.util.find_spec("skimage")
     folder = Path(next(iter(library.submodule_search_locations or ()), "")) / "data" if library else Path()
-    # All are in the public domain (CC0); the model should call the last two unsure, and does so for one of them.
-    for name, file in (("sample_cat", "chelsea.png"), ("sample_rocket", "rocket.jpg"), ("sample_coffee", "coffee.png")):
+    # All are in the public domain (CC0); the model should be unsure of the last two, and is of one of them.
+    photos = {"chelsea.png": N_("a cat"), "rocket.jpg": N_("a rocket"), "coffee.png": N_("a cup of coffee")}
+    for file, name in photos.items():
         if (folder / file).is_file():
             yield Given(file, t(name), (folder / file).read_bytes())
 
@@ -171,7 +190,7 @@ def _tested(model: Path) -> Tested | None:
 
 def _one(model: Path, made: Classifier, photo: Given) -> None:
     stages = range(len(made.net.stages), 0, -1)
-    # The answer is worked out before anything is shown: a browser that draws meanwhile takes the processor from it.
+    # The prediction is computed before anything is shown: a browser that draws meanwhile takes the processor from it.
     # What is asked of the explanation below is known from the last time.
     asked = {name: st.session_state.get(name, value) for name, value in ASKED.items()}
     stage = None if asked["why_stage"] in (None, stages[0]) else asked["why_stage"]
@@ -184,28 +203,32 @@ def _one(model: Path, made: Classifier, photo: Given) -> None:
         )
         picture = parts.overlaid(explanation, asked["opacity"])
     except UnreadablePhoto as error:
-        st.error(plain(t("unreadable", name=say_photo(photo.name), reason=reason(error.reason))))
+        _say_unreadable(photo, error.reason)
         return
-    except PatiError as error:  # a net or a method of one's own that don't fit
-        st.error(plain(t("why_none", error=say(error.message))))
+    except PatiError as error:  # a model or a method of one's own that don't fit
+        st.error(plain(t(N_("This model cannot be explained with this method: {error}", error=error.message))))
         answer = made.predict(photo.data)
         verdict(made, answer, photo.truth)
         parts.bars(answer)
         _ask(made, stages)
         _download_answers([(photo, answer)], made, key="csv-one")
         return
-    answer, label = explanation.prediction, say_class(explanation.label)
+    answer, label = explanation.prediction, class_named(explanation.label)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        parts.picture(picture, t("alt_overlay", label=label))
-        st.caption(plain(t("why_empty" if explanation.even else "why_text", label=label)))
+        parts.picture(picture, t(N_("The photo under the explanation map for {label}", label=label)))
+        if explanation.even:
+            told = N_("The map for {label} is uniform: it does not highlight any region.", label=label)
+        else:
+            told = N_("Yellow regions contribute most to the class {label}.", label=label)
+        st.caption(plain(t(told)))
     with right:
         verdict(made, answer, photo.truth)
         parts.bars(answer)
         _ask(made, stages)
         with st.container(horizontal=True):
             st.download_button(
-                t("download_overlay"),
+                t(N_("Download the overlay")),
                 lambda: parts.png(picture),
                 file_name="pati-overlay.png",
                 mime="image/png",
@@ -215,33 +238,48 @@ def _one(model: Path, made: Classifier, photo: Given) -> None:
 
 
 def _ask(made: Classifier, stages: Sequence[int]) -> None:
-    """What to explain and how: class, method, stage, and the overlay's strength."""
-    with st.expander(t("why")):
-        st.slider(t("why_opacity"), 0.0, 1.0, OPACITY, 0.05, key="opacity")
+    """What to explain and how: class, method, stage, and the map's opacity."""
+    with st.expander(t(N_("Explanation options"))):
+        st.slider(t(N_("Opacity of the map")), 0.0, 1.0, OPACITY, 0.05, key="opacity")
         st.selectbox(
-            t("why_class"), [None, *made.classes], key="why_class",
-            format_func=lambda name: t("why_answer") if name is None else say_class(name),
+            t(N_("Class to explain")), [None, *made.classes], key="why_class",
+            format_func=lambda name: t(N_("the predicted class") if name is None else class_named(name)),
         )  # fmt: skip
-        st.selectbox(t("why_method"), list(explainers), key="why_method")
+        st.selectbox(t(N_("Method")), list(explainers), key="why_method")
         st.selectbox(
-            t("why_stage"), list(stages), key="why_stage",
-            format_func=lambda number: t("why_stage_last", number=number) if number == stages[0] else str(number),
+            t(N_("Stage of the network")), list(stages), key="why_stage",
+            format_func=lambda number: t(N_("{number} (last)", number=number)) if number == stages[0] else str(number),
         )  # fmt: skip
 
 
 def verdict(made: Classifier, answer: Prediction, truth: str = "") -> None:
-    """The answer in words: a class, or that it is unsure and why."""
-    label, share = say_class(answer.label), percent(answer.confidence)
-    if answer.unsure:
-        head = t("answer_unsure")
-        classes = ", ".join(map(say_class, made.classes[:10]))
-        threshold = percent(made.calibration.threshold()) if made.calibration else "0"
-        key = "answer_unsure_odd" if answer.odd else "answer_unsure_doubt"
-        small = t(key, label=label, share=share, classes=classes, threshold=threshold)
+    """The prediction in words: a class, or that the model is unsure and why."""
+    label, share = class_named(answer.label), answer.confidence
+    if not answer.unsure:
+        head, why = N_("Prediction: {label}", label=label), N_("Confidence: {share:percent}", share=share)
+    elif answer.out_of_distribution:
+        head = UNSURE
+        why = N_(
+            "The photo is out of distribution: unlike the training photos. The model knows only {classes}; its most "
+            "likely class is {label} ({share:percent}).",
+            classes=list(map(class_named, made.classes[:10])),
+            label=label,
+            share=share,
+        )
     else:
-        head, small = t("answer_is", label=label), t("answer_surely", share=share)
-    more = f" {t('answer_truth', label=say_class(truth))}" if truth else ""
-    parts.heading(head, small + more)
+        head = UNSURE
+        why = N_(
+            "The most likely class is {label}, but its confidence of {share:percent} is below the threshold of "
+            "{threshold:percent}.",
+            label=label,
+            share=share,
+            threshold=made.calibration.threshold() if made.calibration else 0.0,
+        )
+    parts.heading(head, why, *([N_("True label: {label}", label=class_named(truth))] if truth else []))
+
+
+def _say_unreadable(photo: Given, code: str) -> None:
+    st.error(plain(t(N_("{name} cannot be read: {reason}", name=photo.name, reason=reason(code)))))
 
 
 # Many photos --------------------------------------------------------------------------
@@ -249,11 +287,17 @@ def verdict(made: Classifier, answer: Prediction, truth: str = "") -> None:
 
 def _many(model: Path, made: Classifier, given: list[Given]) -> None:
     answers = _answered(model, made, given)
-    counts = Counter("unreadable" if row.error else "unsure" if row.unsure else "answered" for row in answers)
-    st.write(t("many", **{name: counts[name] for name in ("answered", "unsure", "unreadable")}))
+    counts = Counter("unreadable" if row.error else "unsure" if row.unsure else "predicted" for row in answers)
+    told = N_(
+        "{predicted} predicted, {unsure} unsure, {unreadable} unreadable",
+        predicted=counts["predicted"],
+        unsure=counts["unsure"],
+        unreadable=counts["unreadable"],
+    )
+    st.write(t(told))
     _download_answers(list(zip(given, answers, strict=True)), made, key="csv-many")
     pages = -(-len(given) // PAGE)
-    at = PAGE * (st.number_input(t("page"), 1, pages, key="many_page") - 1) if pages > 1 else 0
+    at = PAGE * (st.number_input(t(N_("Page")), 1, pages, key="many_page") - 1) if pages > 1 else 0
     with st.container(key="grid-many"):
         for start in range(at, min(at + PAGE, len(given)), 4):
             row = range(start, min(start + 4, at + PAGE, len(given)))
@@ -268,19 +312,22 @@ def _many(model: Path, made: Classifier, given: list[Given]) -> None:
 
 
 def _small(photo: Given, answer: Prediction, number: int) -> None:
-    name = say_photo(photo.name)
     if answer.error:
-        st.error(plain(t("unreadable", name=name, reason=reason(answer.error))))
+        _say_unreadable(photo, answer.reason)
         return
-    st.image(_thumbnail(photo), alt=name, width="stretch")
-    doubt = f"{t('answer_unsure')}: " if answer.unsure else ""
-    st.caption(plain(f"{doubt}{say_class(answer.label)} {percent_sign(answer.confidence)} · {name}"))
-    if st.button(t("look"), key=f"closer-{number}", width="stretch"):
+    st.image(_thumbnail(photo), alt=printable(photo.name), width="stretch")
+    label, share = class_named(answer.label), answer.confidence
+    if answer.unsure:
+        told = N_("Unsure: {label} {share:percent} · {name}", label=label, share=share, name=photo.name)
+    else:
+        told = N_("{label} {share:percent} · {name}", label=label, share=share, name=photo.name)
+    st.caption(plain(t(told)))
+    if st.button(t(N_("Details")), key=f"closer-{number}", width="stretch"):
         st.session_state["closer"] = photo.key
 
 
 def _answered(model: Path, made: Classifier, given: list[Given]) -> list[Prediction]:
-    """Answers for all, those of earlier clicks kept; shows how far it is."""
+    """Predictions for all, those of earlier clicks kept; shows the progress."""
     kept: dict[tuple[str, str], Prediction] = st.session_state.setdefault("answers", {})
     keys = [(f"{model} {made.facts.get('manifest')}", photo.key) for photo in given]
     new = [photo for photo, key in zip(given, keys, strict=True) if key not in kept]
@@ -289,7 +336,10 @@ def _answered(model: Path, made: Classifier, given: list[Given]) -> list[Predict
         stream = made.predict_stream(photo.data for photo in new)
         for done, (photo, answer) in enumerate(zip(new, stream, strict=True), start=1):
             kept[(keys[0][0], photo.key)] = answer
-            shown.progress(done / len(new), t("looking", done=done, total=len(new)))
+            shown.progress(
+                done / len(new),
+                t(NP_("Classifying {done} of {n} photo", "Classifying {done} of {n} photos", n=len(new), done=done)),
+            )
         shown.empty()
     return [kept[key] for key in keys]
 
@@ -315,10 +365,15 @@ def _forget_others(keys: set[str]) -> None:
 def _download_answers(rows: list[tuple[Given, Prediction]], made: Classifier, *, key: str) -> None:
     def text() -> str:
         to = io.StringIO()
-        named = [Prediction(**{**vars(answer), "path": say_photo(photo.name)}) for photo, answer in rows]
+        named = [Prediction(**{**vars(answer), "path": printable(photo.name)}) for photo, answer in rows]
         predictions.comma_separated(named, made.classes, to)
         return to.getvalue()
 
     st.download_button(
-        t("download_csv"), text, file_name="pati-answers.csv", mime="text/csv", on_click="ignore", key=key
+        t(N_("Download the predictions (CSV)")),
+        text,
+        file_name="pati-answers.csv",
+        mime="text/csv",
+        on_click="ignore",
+        key=key,
     )

@@ -1,4 +1,4 @@
-"""The process behind the page's trainings: `python -m pati.app.work ORDER`, see `jobs`."""
+"""The process behind the page's runs: `python -m pati.app.work ORDER`, see `jobs`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from pati.app import jobs  # noqa: E402
 from pati.app.jobs import NAME, Order  # noqa: E402
 from pati.errors import Interrupted, PatiError, of_system  # noqa: E402
 from pati.events import Advanced, EpochDone, Event, FoldBegan, Noted, Planned, StageBegan, StepDone, Warned  # noqa: E402
+from pati.locale.messages import N_, as_is  # noqa: E402
 from pati.system import files, locks  # noqa: E402
 
 SECONDS = 0.5  # between two notes of progress
 
 
 class Progress:
-    """Listens to a workflow and keeps its newest word in a file, for the page to read."""
+    """Listens to a workflow and keeps its progress in a file, for the page to read."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._last = path, 0.0
@@ -39,7 +40,7 @@ class Progress:
             case FoldBegan():
                 self._facts |= {"stage": "train", "fold": event.number, "folds": event.folds}
             case Noted() | Warned():
-                self._facts["notes"].append(event.text)
+                self._facts["notes"].append(event.text.to_json())
             case Advanced():
                 self._facts |= {"done": event.done, "total": event.total}
             case StepDone():
@@ -52,7 +53,9 @@ class Progress:
         """`how`: done, stopped or failed."""
         self._facts["ended"] = how
         if error is not None:
-            self._facts |= {"error": error.message, "hint": error.hint}
+            self._facts["error"] = error.message.to_json()
+            if error.hint is not None:
+                self._facts["hint"] = error.hint.to_json()
         self._write()
 
     def _write(self) -> None:
@@ -61,8 +64,8 @@ class Progress:
 
 
 def main(order: Order) -> None:
-    """Do what is ordered, telling how far it is."""
-    with locks.locked(order.job / ".lock", "held", wait=True):
+    """Do what is ordered, writing its progress."""
+    with locks.locked(order.job / ".lock", as_is(""), wait=True):
         progress = Progress(order.job / NAME)
         signal.signal(signal.SIGTERM, _interrupt)
         try:
@@ -74,8 +77,8 @@ def main(order: Order) -> None:
         except OSError as error:
             progress.end("failed", of_system(error))
         except Exception as error:
-            told = f"the whole story stands in {order.job / 'output.txt'}"
-            progress.end("failed", PatiError(f"{type(error).__name__}: {error}", told))
+            told = as_is(f"{type(error).__name__}: {error}")
+            progress.end("failed", PatiError(told, N_("details are in {path}", path=order.job / "output.txt")))
             raise
         else:
             progress.end("done")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pati.cli.entry import program
+from pati.locale import catalogues
 
 
 @program.command(name="app")
@@ -16,28 +16,25 @@ def app_(
     host: str = "localhost",
     port: int | None = None,
     root: Path | None = None,
-    lang: Literal["en", "tr"] | None = None,
     browser: bool = True,
 ) -> None:
-    """Open a page in the browser: try a model, train one, look at results, clean the photos.
+    """Open a page in the browser: try a model, train one, inspect results, clean the data.
 
     Parameters
     ----------
     where
-        A model file or a run's folder to try first, or a folder of runs. If left out: the model of cats and dogs that
-        comes with pati, and runs/.
+        A model file or the folder of a run to open first, or a folder of runs. Default: the included model of cats and
+        dogs, and runs/.
     host
-        The address to listen on; others than this machine's let everybody in who can reach it.
+        The address to listen on. Any other than the default lets everyone in who can reach it.
     port
-        The port; the first free one from 8501 on if left out.
+        The port. Default: the first free one from 8501.
     root
-        The folder below which photos may be chosen; where you are if left out.
-    lang
-        The language shown first; the browser's if left out. The page has a switch.
+        The folder below which photos may be chosen. Default: the current folder.
     browser
-        Open it.
+        Open the browser.
     """
     from pati.app.launch import launch
     from pati.app.settings import Settings
 
-    launch(Settings.of(where, root, lang), host=host, port=port, browser=browser)
+    launch(Settings.of(where, root, catalogues.asked()), host=host, port=port, browser=browser)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from pati.locale.catalogues import SOURCE
+from pati.locale.messages import N_, Message
 from pati.recipe import Recipe, presets
 from pati.registry import Listing
 
@@ -26,16 +28,21 @@ def registries() -> dict[str, Listing]:
     }
 
 
-def rows(what: str) -> list[tuple[str, str]]:
+def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
     """Name and one-line summary of each entry of a catalogue; `fields` are the recipe's."""
     if what == "fields":
-        return [(item.name, f"{item.metadata['help']} [{item.default}]") for item in dataclasses.fields(Recipe)]
+        return [
+            (item.name, f"{Message(item.metadata['help']).shown(language)} [{item.default}]")
+            for item in dataclasses.fields(Recipe)
+        ]
     registry = registries()[what]
     found = []
     for name in registry:
         text = registry.summary(name)
         if what == "presets":  # cost and expected score stand in the docstring's other lines
             text = " ".join(registry.docstring(name).split())
-        plugin = registry.plugin(name)
-        found.append((name, f"{text} (plugin {plugin})" if plugin else text))
-    return found + list(registry.families().items())
+        summary, plugin = Message(text), registry.plugin(name)
+        if plugin:
+            summary = N_("{summary} (plugin {plugin})", summary=summary, plugin=plugin)
+        found.append((name, summary.shown(language)))
+    return found + [(name, Message(text).shown(language)) for name, text in registry.families().items()]

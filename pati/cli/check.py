@@ -7,6 +7,7 @@ from pathlib import Path
 from pati.cli.entry import program
 from pati.cli.options import Json, TableOptions, print_json, watching
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 
 @program.command
@@ -20,18 +21,19 @@ def check(
     json: Json = False,
     table: TableOptions = TableOptions(),
 ) -> None:
-    """Audit a data set: bad files, duplicates, classes, sizes, and the split. Changes nothing in it.
+    """Audit a data set: unusable files, duplicates, classes, sizes and the split. The photos are not changed.
 
     Parameters
     ----------
     data
-        Folder of class folders, pre-split folder, archive, CSV, or known name.
+        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a known data set.
     out
-        Where to write the manifest, one line a file.
+        Where to write the manifest, one line per file.
     group_by
-        CSV column whose equal values must stay in one split.
+        CSV column of groups: photos with the same value stay in one split.
     decisions
-        A CSV of photos to keep, drop or relabel: columns path, sha256 (as in the manifest), decision, new_label.
+        A CSV of decisions to keep, drop or relabel photos: columns path, sha256 (as in the manifest), decision,
+        new_label.
     """
     from pati.data.manifest import is_manifest
     from pati.recipe import Recipe
@@ -40,7 +42,7 @@ def check(
     from pati.workflows import check as workflow
 
     if (out.exists() and not is_manifest(out)) or (out.parent / "run.json").exists():
-        raise PatiError(f"--out {out} would overwrite something else", "name another file")
+        raise PatiError(N_("--out {out} would overwrite another file", out=out), N_("choose another name"))
     with watching() as listen:
         recipe, columns = Recipe(group_by=group_by), table.columns()
         found = workflow.check(data, recipe, columns=columns, decisions=decisions, listen=listen)
@@ -49,4 +51,4 @@ def check(
         print_json(check_document(found))
     else:
         show_check(found, console(stderr=False))
-        say(f"manifest: {out}")
+        say(N_("manifest: {path}", path=out))

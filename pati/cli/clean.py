@@ -1,4 +1,4 @@
-"""`pati clean`: list photos whose labels are to be looked at."""
+"""`pati clean`: list photos to review."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ def clean(
     json: Json = False,
     table: TableOptions = TableOptions(),
 ) -> None:
-    """List photos to look at: labels that are likely wrong, pictures in two classes, odd ones. Touches none of them.
+    """List photos to review: likely label errors, duplicates across classes and photos unlike the training photos.
 
-    A table and a page to decide in; `pati train --decisions` follows.
+    It writes a table and a page to decide in; `pati train --decisions` follows the decisions. The photos are not
+    changed.
 
     Parameters
     ----------
     data
-        The run's data, or other photos of its classes.
+        The data of the run, or other photos of its classes.
     run
-        A run's folder. Its net judges the photos that it has not trained on.
+        The folder of a run. Its model checks the labels of the photos it was not trained on.
     folds
-        Judge the training photos too, by so many trainings, each on the others: 3 is usual.
+        Check the labels of the training photos too, by cross-validation with this many folds; 3 is usual.
     budget
-        Time for the whole command with --folds, such as 15m; without it each training takes as long as the run's.
+        Time for the whole command with --folds, such as 15m. Default: each fold trains for as long as the run did.
     out
-        Folder for table and page; clean in the run's folder if left out. Decisions in it are kept.
+        Folder for the table and the page; decisions in it are kept. Default: clean in the folder of the run.
     """
     from pati.terminal.tables import show_clean
     from pati.workflows import clean as cleaning

@@ -10,40 +10,45 @@ from cyclopts import Parameter
 from pati.cli.entry import program
 from pati.cli.options import Json, print_json
 from pati.errors import PatiError
+from pati.locale import catalogues
+from pati.locale.messages import N_
 
 
 @program.command
 def compare(
     *runs: Path, out: Path | None = None, unpaired: Annotated[bool, Parameter(negative="")] = False, json: Json = False
 ) -> None:
-    """Compare finished runs: scores, costs, and which differences are more than chance.
+    """Compare finished runs: scores, costs, and which differences are significant.
 
     Parameters
     ----------
     runs
         Folders of two or more finished runs on the same data and split.
     out
-        Where to draw accuracies and training times; its name ends in .png or .svg.
+        Where to save a plot of accuracies and training times; the name ends in .png or .svg.
     unpaired
-        Compare runs on different data too, without pairing their answers photo by photo: less sure.
+        Compare runs on different data too, without pairing their predictions photo by photo: a less powerful test.
     """
     from pati.report import figures
     from pati.system.files import write_bytes
-    from pati.terminal.console import console, say
+    from pati.terminal.console import console, note, say
     from pati.terminal.tables import show_comparison
     from pati.workflows import compare as comparing
 
     kind = out.suffix.lower().removeprefix(".") if out else ""
     if out and kind not in ("png", "svg"):
-        raise PatiError(f"--out wants a name that ends in .png or .svg, got {out}", "for example --out compare.png")
+        raise PatiError(N_("--out {out} must end in .png or .svg", out=out), N_("for example: --out compare.png"))
     document = comparing.compare(runs, paired=not unpaired)
     if out:
-        write_bytes(out, figures.comparison(document["runs"], by_class=document["by_class"], format=kind))
+        drawn = figures.comparison(
+            document["runs"], by_class=document["by_class"], format=kind, language=catalogues.current()
+        )
+        write_bytes(out, drawn)
     if json:
         print_json(document)
         return
-    show_comparison(document, console(stderr=False))
-    for note in comparing.notes(document):
-        say(f"note: {note}")
+    show_comparison(document, [comparing.verdict(pair) for pair in document["pairs"]], console(stderr=False))
+    for text in comparing.notes(document):
+        say(note(text))
     if out:
-        say(f"figure: {out}")
+        say(N_("figure: {path}", path=out))

@@ -9,6 +9,8 @@ from pati.cli.start import STARTED
 from pati.data.sources.fetch import fetch
 from pati.data.sources.known_sets import locate
 from pati.errors import Interrupted, PatiError
+from pati.locale import catalogues
+from pati.locale.messages import N_, Message
 from pati.recipe import Recipe
 
 BUDGET = 120.0
@@ -18,11 +20,12 @@ def choose() -> str:
     """cats-vs-dogs if it is here or can be fetched at once; else the digits that are built in."""
     if locate("cats-vs-dogs"):
         return "cats-vs-dogs"
-    print("cats-vs-dogs is not on this machine; trying the network …", file=sys.stderr)
+    print(N_("cats-vs-dogs is not on this machine; trying to download it …"), file=sys.stderr)
     try:
         fetch("cats-vs-dogs", timeout=5.0, attempts=1)
     except PatiError as error:
-        print(f"{error.message}\nthe demo uses the built-in digits instead", file=sys.stderr)
+        print(error.message, file=sys.stderr)
+        print(N_("the demo uses the built-in digits instead"), file=sys.stderr)
         return "digits"
     return "cats-vs-dogs"
 
@@ -31,9 +34,10 @@ def main() -> None:
     """Train, print the result table, where things lie, and the next commands."""
     from pati.terminal.console import fail
     from pati.terminal.progress import Watch
-    from pati.terminal.tables import show_result
+    from pati.terminal.tables import show_result, tell_pairs
     from pati.workflows.train import train
 
+    catalogues.follow_system()
     name = choose()
     budget = BUDGET if name == "cats-vs-dogs" else BUDGET / 2
     watch = Watch()
@@ -48,12 +52,16 @@ def main() -> None:
     pati = Path(sys.executable).parent / "pati"
     here = Path.cwd()
     shown = pati.relative_to(here) if pati.is_relative_to(here) else pati
-    print(
-        f"next:     {shown} train {name} --budget 5m     a better model\n"
-        f"          {shown} check {name}                 what is in the data\n"
-        f"          {shown} train YOUR/PHOTOS            one folder a class\n"
-        f"          {shown} --help"
-    )
+    photos = N_("YOUR/PHOTOS")
+    commands: list[tuple[str, Message]] = [
+        (f"{shown} train {name} --budget 5m", N_("a better model")),
+        (f"{shown} check {name}", N_("what is in the data")),
+        (f"{shown} train {photos}", N_("one folder per class")),
+        (f"{shown} --help", N_("all commands")),
+    ]
+    width = max(len(command) for command, _ in commands)
+    lines = [f"{command:{width}}  {what}" for command, what in commands]
+    tell_pairs([(N_("next:"), lines[0]), *((None, line) for line in lines[1:])])
 
 
 if __name__ == "__main__":

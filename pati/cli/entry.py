@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import atexit
 import gc
+import itertools
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
+from pati.cli.help import EVERYWHERE, Formatter
 from pati.errors import Interrupted, PatiError, of_system
+from pati.locale import catalogues
+from pati.locale.messages import N_, NC_
 from pati.system import machine
 from pati.system.version import VERSION
+
+ABOUT = N_("Train image classifiers from scratch on the machine you have, and say honestly what came out.")
 
 program = App(
     name="pati",
     version=VERSION,
-    help="Train image classifiers from scratch on the machine you have, and say honestly what came out.",
+    help=ABOUT.text,
+    help_formatter=Formatter(),
+    print_error=False,
+    exit_on_error=False,  # see `main`
 )
-program.meta.group_parameters = Group("Options of every verb")
+program.meta.group_parameters = Group(EVERYWHERE.text)
 
 
 def main() -> None:
@@ -30,7 +39,13 @@ def main() -> None:
     machine.keep_blocks()
     atexit.register(gc.freeze)  # or else Python looks through all of torch for garbage before it ends: 0.7 s
     try:
-        program.meta(plugins_first(sys.argv[1:]))
+        program.meta(plugins_first(_choose_language(sys.argv[1:])))
+    except CycloptsError as error:
+        from pati.cli.mistakes import told
+        from pati.terminal.console import fail
+
+        fail(told(error, program))
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -47,13 +62,17 @@ def main() -> None:
 def launch(
     *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     plugin: Annotated[list[Path] | None, Parameter(negative="")] = None,
+    lang: Annotated[str | None, Parameter(metavar="CODE")] = None,
 ) -> None:
     """Load the plugins, then do what the words say.
 
     Parameters
     ----------
     plugin
-        A Python file with models or the like of your own, any number of times. It is run: name only files you trust.
+        A Python file that registers models or the like; can be given several times. It is executed: only use files you
+        trust.
+    lang
+        The language of help, messages and reports, such as en or tr. Default: that of PATI_LANG, or of the system.
     """
     if plugin:
         from pati.plugins import load_plugin
@@ -65,16 +84,49 @@ def launch(
 
 def plugins_first(words: list[str]) -> list[str]:
     """The words with each `--plugin FILE` before the verb: `predict` would take them for names of photos."""
+    first, rest = _apart(words, "--plugin")
+    return [*first, *rest]
+
+
+def _choose_language(words: list[str]) -> list[str]:
+    """Set the language of this process by `--lang`, `PATI_LANG` or the system's; the words without `--lang`."""
+    catalogues.choose(None)
+    catalogues.follow_system()
+    named = os.environ.get(catalogues.VARIABLE)
+    if named and catalogues.known(named) is None:
+        raise _unknown_language(catalogues.VARIABLE, named)
+    first, rest = _apart(words, "--lang")
+    if "--lang" in itertools.takewhile("--".__ne__, rest):
+        raise PatiError(N_("{option} requires a value", option="--lang"))
+    if first:
+        name = first[-1].removeprefix("--lang=")
+        if catalogues.known(name) is None:
+            raise _unknown_language("--lang", name)
+        catalogues.choose(catalogues.known(name))
+    return rest
+
+
+def _unknown_language(where: str, name: str) -> PatiError:
+    own = NC_("name of the language", "English")
+    names = [f"{code} ({own.shown(code)})" for code in catalogues.languages()]
+    return PatiError(
+        N_("{where} is {name!r}, which is not a known language", where=where, name=name),
+        N_("known languages: {names}", names=names),
+    )
+
+
+def _apart(words: list[str], option: str) -> tuple[list[str], list[str]]:
+    """An option's words, wherever they stand before a `--`, and the others."""
     end = words.index("--") if "--" in words else len(words)
-    first: list[str] = []
+    own: list[str] = []
     rest: list[str] = []
     at = 0
     while at < end:
-        length = 2 if words[at] == "--plugin" and at + 1 < end else 1
-        named = length == 2 or words[at].startswith("--plugin=")
-        (first if named else rest).extend(words[at : at + length])
+        length = 2 if words[at] == option and at + 1 < end else 1
+        named = length == 2 or words[at].startswith(f"{option}=")
+        (own if named else rest).extend(words[at : at + length])
         at += length
-    return [*first, *rest, *words[end:]]
+    return own, [*rest, *words[end:]]
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""`pati eval`: score a trained net again, or elsewhere."""
+"""`pati eval`: score a model again, or on other data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 from pati.cli.entry import program
 from pati.cli.options import Json, TableOptions, print_json, watching
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 
 @program.command(name="eval")
@@ -21,28 +22,28 @@ def evaluate(
     json: Json = False,
     table: TableOptions = TableOptions(),
 ) -> None:
-    """Score a run's model on one of its splits, or on another labelled set, with a report in the run's folder.
+    """Score a run's model on one of its splits or on other labelled data; the report goes to the folder of the run.
 
     Parameters
     ----------
     run
-        A run's folder.
+        The folder of a run.
     split
-        Which of the run's splits, test if left out; scoring that one again is counted and said.
+        The split of the run. Default: test; how often that was scored is counted and reported.
     data
-        Another folder, archive, CSV or known name with the same classes; test photos of the run among them count as a
-        scoring of the test split.
+        Another folder, archive, CSV or known data set with the same classes. If test photos of the run are among its
+        photos, this counts as a scoring of the test split.
     outside
-        A folder, archive or known name of photos of something else: how well are they told from the test photos?
-        The run keeps the figures, and its report shows them.
+        A folder, an archive or a known data set of photos of something else (out of distribution): how well are they
+        told from the test photos? The result is saved in the run and shown in its report.
     """
     from pati.terminal.console import console, say
-    from pati.terminal.tables import show_outside, show_scores
+    from pati.terminal.tables import show_caveats, show_outside, show_scores
     from pati.workflows import score as workflow
 
     if outside is not None:
         if (split, data, table) != (None, None, TableOptions()):
-            raise PatiError("--outside shows the model photos of something else", "leave the other options out")
+            raise PatiError(N_("--outside cannot be combined with other options"), N_("omit the other options"))
         with watching() as listen:
             found = workflow.outside(run, outside, listen=listen)
         if json:
@@ -51,24 +52,17 @@ def evaluate(
             show_outside(found)
         return
     if data is not None and split is not None:
-        raise PatiError("--split is of the run's own data, --data is another set", "give one of the two")
+        raise PatiError(N_("--split is for the data of the run, --data is for other data"), N_("give one of them only"))
     if data is None and table != TableOptions():
-        raise PatiError("the run's own data has its columns already", "leave them out, or name another set with --data")
+        raise PatiError(
+            N_("the columns of the run's own data are known already"), N_("omit them, or give other data with --data")
+        )
     with watching() as listen:
         document = workflow.score(run, split=split or "test", data=data, columns=table.columns(), listen=listen)
     if json:
         print_json(document)
         return
     show_scores(document, document["balance"], console(stderr=False))
-    if document["unreadable"]:
-        say(f"note: {document['unreadable']} files could not be read and are not counted")
-    if document.get("test_scored", 1) > 1:
-        some = f"{document['test_photos']} of these are the run's test photos: " * (data is not None)
-        say(
-            f"note: {some}this test split has now been scored {document['test_scored']} times; "
-            "choices made by its score make the score too good"
-        )
-    if document["trained_on"]:
-        say(f"warning: {document['trained_on']} of these photos were trained on, so the score is too good")
+    show_caveats(document)
     if "report" in document:
-        say(f"report: {document['report']}")
+        say(N_("report: {path}", path=document["report"]))

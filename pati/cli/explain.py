@@ -1,4 +1,4 @@
-"""`pati explain`: draw explanations, or put them to the test."""
+"""`pati explain`: draw explanations, or evaluate the method."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from cyclopts import Parameter
 from pati.cli.entry import program
 from pati.cli.options import Json, model_or_included, print_json, watching
 from pati.errors import PatiError
+from pati.locale import catalogues
+from pati.locale.formats import printable
+from pati.locale.messages import N_
 
 
 @program.command
@@ -25,38 +28,41 @@ def explain(
     boxes: Path | None = None,
     json: Json = False,
 ) -> None:
-    """Draw where the model found its reasons: photo, map, overlay and probabilities as a PNG each.
+    """Explain predictions: photo, map, overlay and probabilities as one PNG per photo.
 
-    Or, with --check or --boxes, put such maps to the test.
+    Or, with --check or --boxes, evaluate the explanation method.
 
     Parameters
     ----------
     paths
-        A model file or a run's folder, then photos to explain: files, folders (searched through), or patterns. Without
-        a model, the one of cats and dogs that comes with pati answers.
+        A model file or the folder of a run, then photos to explain: files, folders (searched recursively) or patterns.
+        Without a model, the included model of cats and dogs is used.
     label
-        The class to explain; the predicted one if left out.
+        The class to explain. Default: the predicted one.
     method
-        A name from `pati list explainers`; grad-cam if left out, and with --boxes all of them.
+        A name from `pati list explainers`. Default: grad-cam; with --boxes, all of them.
     stage
-        The net's stage to look at, from 1 on; the last one if left out. Not for methods that look at pixels, such as
+        The stage of the network to explain, from 1. Default: the last one. Not for methods that work on pixels, such as
         occlusion.
     out
-        Folder for the pictures; beside where you are if left out.
+        Folder for the pictures. Default: the current folder.
     check
-        Draw nothing: check on these photos and folders (100 photos at most) whether the maps depend on what the net has
-        learnt, and whether they point at what its answer rests on better than maps that know no net.
+        Draw nothing: check on these photos and folders (100 photos at most) whether the maps depend on what the network
+        has learnt, and whether they show what the prediction is based on better than baselines without a network.
     shuffled_labels
-        With --check, for a run's folder: also train a net of the run's recipe on its photos with the labels shuffled,
-        for as long as the run, and check whether the maps differ from that net's.
+        With --check, for the folder of a run: also train a network with the run's recipe on its photos with shuffled
+        labels, for as long as the run, and check whether the maps differ from the maps of that network.
     boxes
-        Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in them?
+        Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in the boxes?
     """
     from pati.cli.inputs import model_first
     from pati.explain.cams import looks_at_stages
 
     if stage is not None and method is not None and not looks_at_stages(method):
-        raise PatiError(f"{method} looks at pixels, at no stage", "leave out --stage, or choose another --method")
+        raise PatiError(
+            N_("{method} works on pixels, not on a stage", method=method),
+            N_("omit --stage, or choose another --method"),
+        )
     model, words = model_first([*map(str, paths)])
     if check or boxes is not None:
         others: dict[str, object] = {"class": label, "out": out}
@@ -65,23 +71,22 @@ def explain(
         )
         return
     if shuffled_labels:
-        raise PatiError("--shuffled-labels is a part of --check", "give both")
+        raise PatiError(N_("--shuffled-labels is a part of --check"), N_("give both options"))
     if json:
-        raise PatiError("--json is for --check and --boxes", "leave it out: pictures are drawn as PNGs")
+        raise PatiError(N_("--json is for --check and --boxes"), N_("omit it: pictures are saved as PNG files"))
     from pati.cli.inputs import expand
     from pati.inference.classifier import Classifier, Refused, UnreadablePhoto
     from pati.report import figures
-    from pati.system.files import printable, write_bytes
-    from pati.system.rounding import percent
-    from pati.terminal.console import fail, say
+    from pati.system.files import write_bytes
+    from pati.terminal.console import fail, note, percent, say
 
     if not words:
-        raise PatiError("pati explain wants at least one photo", "for example: pati explain cat.jpg")
+        raise PatiError(N_("pati explain requires at least one photo"), N_("for example: pati explain cat.jpg"))
     classifier = Classifier.load(model_or_included(model))
     written: set[Path] = set()
     for item in expand(words, []):
         if isinstance(item, Refused):
-            fail(UnreadablePhoto(item.path, item.reason))
+            fail(UnreadablePhoto(item.path, item.error.reason, item.error.message))
             continue
         photo = Path(item)
         try:
@@ -93,13 +98,21 @@ def explain(
         while target in written:  # cat/1.jpg and dog/1.jpg
             target = target.with_name(f"{photo.parent.name}-{target.name}")
         written.add(target)
-        write_bytes(target, figures.explanation_page(explanation))
+        write_bytes(target, figures.explanation_page(explanation, language=catalogues.current()))
         if explanation.even:
-            say(f"note: the map of {photo} for {explanation.label} is even all over: it points nowhere")
-        answer = explanation.prediction
-        print(f"{target}  {printable(answer.label)} {percent(answer.confidence)}")
+            say(
+                note(
+                    N_(
+                        "the map of {photo} for {label} is uniform: it does not highlight any region",
+                        photo=photo,
+                        label=explanation.label,
+                    )
+                )
+            )
+        predicted = explanation.prediction
+        print(f"{target}  {printable(predicted.label)} {percent(predicted.confidence)}")
     if not written:
-        raise PatiError("none of the photos could be read", "the lines above say why")
+        raise PatiError(N_("none of the photos could be read"), N_("the lines above say why"))
 
 
 def _test_explanations(
@@ -124,19 +137,19 @@ def _test_explanations(
     from pati.workflows import shuffled_labels as workflow
 
     if check and boxes is not None:
-        raise PatiError("--check looks at photos, --boxes at a CSV of them", "give one of the two")
+        raise PatiError(N_("--check is for photos, --boxes is for a CSV of photos"), N_("give one of them only"))
     if shuffled_labels and not check:
-        raise PatiError("--shuffled-labels is a part of --check", "give both")
+        raise PatiError(N_("--shuffled-labels is a part of --check"), N_("give both options"))
     given = [name for name, value in others.items() if value is not None]
     if given:
-        raise PatiError(f"--{given[0]} is for drawing, --check and --boxes draw nothing", "leave it out")
+        raise PatiError(N_("--{given} is for drawing; --check and --boxes draw nothing", given=given[0]), N_("omit it"))
     model = model_or_included(model)
-    classifier = Classifier.load(model).on(machine.device())  # thousands of answers
+    classifier = Classifier.load(model).on(machine.device())  # thousands of predictions
     if boxes is not None:
         if words:
-            raise PatiError("--boxes names the photos itself", "leave the others out")
+            raise PatiError(N_("the CSV of --boxes already names the photos"), N_("omit the other photos"))
         methods = [method] if method else list(explainers)
-        with bar("explaining", unit="photos") as progress:
+        with bar(N_("explaining"), unit="photos") as progress:
             located = explanation_tests.located(
                 classifier, explanation_tests.boxes(boxes), methods, stage=stage, progress=progress
             )
@@ -145,12 +158,14 @@ def _test_explanations(
     named = list(expand(words, []))
     found = [Path(item) for item in named if isinstance(item, str)]
     if not found:
-        raise PatiError("--check wants photos, or folders of them", "for example: pati explain photos/ --check")
+        raise PatiError(
+            N_("--check requires photos, or folders of photos"), N_("for example: pati explain photos/ --check")
+        )
     used, control = method or "grad-cam", None
     if shuffled_labels:
         with watching() as listen:
             control = workflow.shuffled_labels(model, found, used, stage=stage, listen=listen)
-    with bar("checking", unit="photos") as progress:
+    with bar(N_("checking"), unit="photos") as progress:
         checked = explanation_tests.checked(classifier, found, used, stage=stage, progress=progress)
     checked["unreadable"] += len(named) - len(found)
     if control is not None:

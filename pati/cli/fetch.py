@@ -8,13 +8,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from pati.cli.entry import program
+from pati.locale.messages import N_
 
 
 @program.command
 def fetch(
     name: str, /, *, from_: Annotated[Path | None, Parameter(name="--from")] = None, timeout: float = 30.0
 ) -> None:
-    """Bring a known set to this machine, and print where it lies.
+    """Download a known data set, and print where it is.
 
     Parameters
     ----------
@@ -23,11 +24,11 @@ def fetch(
     from_
         A zip file or folder that you downloaded yourself.
     timeout
-        Seconds to wait for the network to answer.
+        Seconds to wait for an answer from the network.
     """
     from pati.data.sources.fetch import fetch as bring
     from pati.terminal.console import bar
 
-    with bar("downloading", unit="bytes") as progress:
+    with bar(N_("downloading"), unit="bytes") as progress:
         path = bring(name, from_, timeout=timeout, progress=progress)
     print(path)

@@ -12,6 +12,7 @@ from pati.data.sources.source import natural
 from pati.data.sources.storage import inside
 from pati.errors import PatiError
 from pati.inference.classifier import Refused
+from pati.locale.messages import N_
 
 
 def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -28,7 +29,9 @@ def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     ):
         return Path(first), rest
     if not (first.startswith("-") or os.path.lexists(first) or glob.has_magic(first) or is_photo_name(first)):
-        raise PatiError(f"{first} is not there", "expected a model file, a run's folder, or photos")
+        raise PatiError(
+            N_("{path} does not exist", path=first), N_("expected a model file, the folder of a run, or photos")
+        )
     return None, [*words]
 
 
@@ -56,7 +59,7 @@ def _files(folder: str, root: str | None = None) -> Iterator[str | Refused]:
         for entry in sorted(entries, key=lambda entry: natural(entry.name)):
             if entry.is_dir(follow_symlinks=False):
                 if is_photo_name(entry.name):
-                    yield Refused(entry.path, "not-a-file: a folder")
+                    yield Refused(entry.path, Unreadable("not-a-file", N_("a folder")))
                 if not entry.name.startswith((".", "__MACOSX")):
                     yield from _files(entry.path, root)
             elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (".csv", ".tsv", ".txt"):
@@ -64,4 +67,4 @@ def _files(folder: str, root: str | None = None) -> Iterator[str | Refused]:
                     inside(Path(root), os.path.relpath(entry.path, root))
                     yield entry.path
                 except Unreadable as error:
-                    yield Refused(entry.path, str(error))
+                    yield Refused(entry.path, error)

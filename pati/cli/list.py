@@ -6,6 +6,7 @@ from typing import Literal
 
 from pati.cli.entry import program
 from pati.cli.options import Json, print_json
+from pati.locale import catalogues
 
 
 @program.command(name="list")
@@ -15,12 +16,12 @@ def list_(
     *,
     json: Json = False,
 ) -> None:
-    """List what there is to choose from.
+    """List what can be chosen: models, augmentations, metrics and so on.
 
     Parameters
     ----------
     what
-        The catalogue; fields are those that --set takes.
+        What to list; fields are the recipe fields that --set takes.
     """
     from rich.table import Table
     from rich.text import Text
@@ -28,11 +29,10 @@ def list_(
     from pati.cli import catalogue
     from pati.terminal.console import console
 
-    rows = catalogue.rows(what)
     if json:
-        print_json([{"name": name, "summary": summary} for name, summary in rows])
+        print_json([{"name": name, "summary": summary} for name, summary in catalogue.rows(what)])
         return
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, summary in rows:
+    for name, summary in catalogue.rows(what, catalogues.current()):
         table.add_row(name, Text(summary))
     console(stderr=False).print(table)

@@ -8,6 +8,8 @@ from pathlib import Path
 from pati.cli.entry import program
 from pati.cli.options import Json, RecipeOptions, TableOptions, print_json, watching
 from pati.errors import PatiError
+from pati.locale import catalogues
+from pati.locale.messages import N_, NP_
 
 
 @program.command(name="lr-find")
@@ -21,16 +23,16 @@ def lr_find(
     options: RecipeOptions = RecipeOptions(),
     table: TableOptions = TableOptions(),
 ) -> None:
-    """Find a learning rate: train a fresh net for some steps at rising rates, and draw its loss.
+    """Find a learning rate: train a new network for some steps at rising rates, and plot the loss.
 
     Parameters
     ----------
     data
-        Folder of class folders, pre-split folder, archive, CSV, or known name.
+        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a known data set.
     out
-        Where to draw the curve, a PNG file.
+        Where to save the plot, a PNG file.
     steps
-        Steps of training, 20 or more.
+        Number of training steps, 20 or more.
     """
     from pati.report import figures
     from pati.system import files
@@ -39,18 +41,29 @@ def lr_find(
     from pati.workflows.prepare import prepare
 
     if out.suffix.lower() != ".png" or out.is_dir():
-        raise PatiError(f"--out wants the name of a PNG file, got {out}", "for example --out lr-find.png")
+        raise PatiError(N_("--out {out} is not the name of a PNG file", out=out), N_("for example: --out lr-find.png"))
     with watching() as listen:
         ready = prepare(data, options.chosen(), columns=table.columns(), listen=listen)
-    with bar("trying rates", unit="steps") as progress:
+    with bar(N_("learning rates"), unit="steps") as progress:
         found = search(
             ready.net(), ready.training, ready.preprocess, ready.recipe,
             device=ready.device, steps=steps, progress=progress,
         )  # fmt: skip
-    files.write_bytes(out, figures.learning_rates(found.rates, found.losses, found.smoothed, found.suggestion))
+    drawn = figures.learning_rates(
+        found.rates, found.losses, found.smoothed, found.suggestion, language=catalogues.current()
+    )
+    files.write_bytes(out, drawn)
     if json:
         choices = {name: getattr(ready.recipe, name) for name in ("model", "size", "batch", "optimizer")}
         print_json({"learning_rate": found.suggestion, **choices, **dataclasses.asdict(found), "picture": str(out)})
         return
-    say(f"the loss over the learning rate of {ready.recipe.optimizer}, {len(found.rates)} steps: {out}")
+    say(
+        NP_(
+            "loss against the learning rate of {optimizer}, {n} step: {path}",
+            "loss against the learning rate of {optimizer}, {n} steps: {path}",
+            n=len(found.rates),
+            optimizer=ready.recipe.optimizer,
+            path=out,
+        )
+    )
     print(f"--set learning_rate={found.suggestion:g}")

@@ -12,26 +12,35 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 if TYPE_CHECKING:
     from pati.data.sources.source import Columns
     from pati.recipe import Recipe, Value
     from pati.terminal.progress import Watch
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help=N_("Print one JSON document.").text)]
 Assignments = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
-    """Columns of the CSV that names the photos or lies with them."""
+    """Columns of the CSV that names the photos or lies with them.
 
-    path_column: Annotated[
-        str | None, Parameter(help="CSV column with the photos' paths, if not found by its name.")
-    ] = None
-    label_column: Annotated[str | None, Parameter(help="CSV column with the classes.")] = None
-    split_column: Annotated[str | None, Parameter(help="CSV column with train, validation or test.")] = None
+    Parameters
+    ----------
+    path_column
+        CSV column with the paths of the photos, if it is not found by its name.
+    label_column
+        CSV column with the classes.
+    split_column
+        CSV column with train, validation or test.
+    """
+
+    path_column: str | None = None
+    label_column: str | None = None
+    split_column: str | None = None
 
     def columns(self) -> Columns:
         """As `find_source` takes them."""
@@ -43,24 +52,24 @@ class TableOptions:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
-    """A recipe to start from, and what is to be other than there.
+    """A recipe to start from, and changes to it.
 
     Parameters
     ----------
     model
         A name from `pati list models`.
     size
-        Side of the square that the net sees, in pixels.
+        Side of the square input image, in pixels.
     seed
-        Seed of weights, order and augmentation. The split has its own: --set split_seed=N.
+        Seed of weights, sampling order and augmentation. The split has its own: --set split_seed=N.
     group_by
-        CSV column whose equal values must stay in one split.
+        CSV column of groups: photos with the same value stay in one split.
     balance
-        How rare classes are made to count: auto, or a method of the recipe's field `balance`.
+        Class balancing: auto, or a method of the recipe field `balance`.
     recipe
-        The recipe to start from: a JSON file as a run's recipe.json, or a name from `pati list presets`.
+        The recipe to start from: a JSON file such as the recipe.json of a run, or a name from `pati list presets`.
     set_
-        field=value of the recipe, any number of them.
+        Recipe fields to change, as field=value, any number of them.
     """
 
     model: str | None = None
@@ -98,16 +107,18 @@ def seconds(text: str | None, option: str = "--budget") -> float | None:
     try:
         return float(number) * units[unit.lower()]
     except ValueError:
-        raise PatiError(f"{option} wants a time such as 90s, 5m or 1h, got {text!r}") from None
+        raise PatiError(
+            N_("{option} is {text!r}, expected a time such as 90s, 5m or 1h", option=option, text=text)
+        ) from None
 
 
 def model_or_included(model: Path | None) -> Path:
-    """The model to answer with: the included one, and saying so, where none was named."""
+    """The model to predict with: the included one, and saying so, where none was named."""
     from pati.models import included
     from pati.terminal.console import say
 
     if model is None:
-        say(f"model: {included.NAME}, which comes with pati")
+        say(N_("model: {name}, included in pati", name=included.NAME))
     return model or included.model()
 
 

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from pati.cli.entry import program
 from pati.cli.options import model_or_included
 from pati.errors import PatiError
+from pati.locale.messages import N_, NP_
 
 if TYPE_CHECKING:
     from pati.inference.classifier import Prediction
@@ -23,19 +24,19 @@ def predict(
     risk: float | None = None,
     format: Literal["table", "json", "csv"] = "table",
 ) -> None:
-    """Classify photos: one row for every input, in order; a row says why where a file can't be read.
+    """Classify photos: one row per input, in order; where a file cannot be read, its row says why.
 
-    Answers that are not sure enough are marked: by a question mark in the table.
+    Photos that the model is unsure about are marked: with a question mark in the table.
 
     Parameters
     ----------
     paths
-        A model file or a run's folder, then files, folders (searched through), patterns such as "*.jpg", or - for a
-        list on stdin. Without a model, the one of cats and dogs that comes with pati answers.
+        A model file or the folder of a run, then files, folders (searched recursively), patterns such as "*.jpg", or -
+        for a list on stdin. Without a model, the included model of cats and dogs is used.
     risk
-        The share of wrong answers that is put up with, by the validation photos; 0.01 if left out. The rest is unsure.
+        The error rate to accept, estimated on the validation photos. Default: 0.01. The model is unsure about the rest.
     format
-        table, json (an array, one object a line), or csv.
+        table, json (an array, one object per line) or csv.
     """
     from pati.cli.inputs import expand, model_first
     from pati.inference.classifier import Classifier
@@ -43,21 +44,28 @@ def predict(
 
     model, photos = model_first(paths)
     if not photos:
-        raise PatiError("pati predict wants at least one photo", "for example: pati predict cat.jpg")
+        raise PatiError(N_("pati predict requires at least one photo"), N_("for example: pati predict cat.jpg"))
     for path in photos:  # a lone hyphen is stdin, any other one is a mistyped option
         if path.startswith("-") and path != "-" and not Path(path).exists():
-            raise PatiError(f"unknown option {path}", "see pati predict --help; a file of that name is ./" + path)
+            raise PatiError(
+                N_("unknown option {option}", option=path),
+                N_("see pati predict --help; if it is a file, write ./{path}", path=path),
+            )
     classifier = Classifier.load(model_or_included(model))
     write = predictions.writers[format]
     failed = [0, 0]
 
-    def counted(answers: Iterable[Prediction]) -> Iterator[Prediction]:
-        for prediction in answers:
+    def counted(found: Iterable[Prediction]) -> Iterator[Prediction]:
+        for prediction in found:
             failed[bool(prediction.error)] += 1
             yield prediction
 
     write(counted(classifier.predict_stream(expand(photos, sys.stdin), risk=risk)), classifier.classes)
     readable, unreadable = failed
     if not readable:
-        what = f"none of the {unreadable} files could be read" if unreadable else "no file was found"
-        raise PatiError(what, "each row says why" if unreadable else "look at the paths")
+        if not unreadable:
+            raise PatiError(N_("no file was found"), N_("check the paths"))
+        raise PatiError(
+            NP_("the file could not be read", "none of the {n} files could be read", n=unreadable),
+            N_("each row says why"),
+        )

@@ -1,29 +1,27 @@
-"""`pati report`: write a run's report anew."""
+"""`pati report`: write a run's report again."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pati.cli.entry import program
 from pati.cli.options import Json, print_json, watching
+from pati.locale import catalogues
 
 
 @program.command(name="report")
-def report_(run: Path, /, *, lang: Literal["en", "tr"] | None = None, json: Json = False) -> None:
-    """Write a run's report anew, more thoroughly measured than in training. Its photos must be where they were.
+def report_(run: Path, /, *, json: Json = False) -> None:
+    """Write a run's report again, measured more thoroughly than in training. Its photos must still be in place.
 
     Parameters
     ----------
     run
-        A run's folder.
-    lang
-        The language shown first, that of before if left out; the page has a switch.
+        The folder of a run.
     """
     from pati.workflows.report import report_again
 
     with watching() as listen:
-        made, document = report_again(run, language=lang, listen=listen)
+        made, document = report_again(run, language=catalogues.asked(), listen=listen)
     if json:
         print_json(document)
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pati.cli.entry import program
 from pati.cli.options import Assignments, TableOptions, recipe_named
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 
 @program.command
@@ -20,23 +21,23 @@ def show_augment(
     photos: int = 1,
     table: TableOptions = TableOptions(),
 ) -> None:
-    """Draw what augmentation does: each kind at rising strengths, and all that a recipe does, as a PNG.
+    """Show what augmentation does: each kind at rising strength, and everything a recipe does, as a PNG.
 
     Parameters
     ----------
     data
-        Folder of class folders, pre-split folder, archive, CSV, or known name.
+        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a known data set.
     out
-        Where to write the picture.
+        Where to save the picture.
     recipe
-        A JSON file as a run's recipe.json, or a name from `pati list presets`.
+        A JSON file such as the recipe.json of a run, or a name from `pati list presets`.
     set_
-        field=value of the recipe, any number of them; another seed shows other photos.
+        Recipe fields to change, as field=value, any number of them; another seed shows other photos.
     photos
-        How many photos stand side by side.
+        Number of photos side by side.
     """
     if out.suffix.lower() != ".png":
-        raise PatiError(f"--out {out} would not be known as a picture", "give it a name that ends in .png")
+        raise PatiError(N_("--out {out} is not the name of a PNG file", out=out), N_("choose a name that ends in .png"))
     from pati.system.files import write_bytes
     from pati.workflows import augmentation_preview
 

@@ -1,4 +1,4 @@
-"""`pati train`: train a net, score it once, write the report."""
+"""`pati train`: train a model, score it once, write the report."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pati.cli.entry import program
 from pati.cli.options import Json, RecipeOptions, TableOptions, print_json, seconds, watching
 from pati.cli.start import STARTED
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 
 @program.command
@@ -29,17 +30,17 @@ def train(
     Parameters
     ----------
     data
-        Folder of class folders, pre-split folder, archive, CSV, or known name.
+        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a known data set.
     budget
-        Time for the whole command, such as 90s, 5m or 1h. Without it and --epochs, one that suits the data.
+        Time for the whole command, such as 90s, 5m or 1h. Default, without --epochs: one that suits the data.
     epochs
-        Passes over the training photos, in place of a budget; such runs resume bit-exactly.
+        Passes over the training photos, instead of a budget; such runs resume bit-exactly.
     out
-        The run's folder; the next free one in runs/ if left out.
+        The folder of the run. Default: the next free one in runs/.
     decisions
-        A CSV of photos to keep, drop or relabel, as for `pati check`; the photos themselves stay as they are.
+        A CSV of decisions to keep, drop or relabel photos, as for `pati check`; the photos themselves are not changed.
     resume
-        A run's folder: go on where it stopped. Takes no other choices.
+        The folder of a run to resume. It takes no other options.
     """
     from pati.terminal.tables import show_result
     from pati.workflows import train as workflow
@@ -47,13 +48,14 @@ def train(
     if resume is not None:
         given = any(choice is not None for choice in (data, budget, epochs, out, decisions))
         if given or options != RecipeOptions() or table != TableOptions():
-            raise PatiError("--resume goes on with the run's own data and recipe", "leave the other options out")
+            raise PatiError(N_("--resume uses the run's own data and recipe"), N_("omit the other options"))
         with watching() as listen:
             result = workflow.resume(resume, started=STARTED, listen=listen)
     else:
         if data is None:
             raise PatiError(
-                "pati train wants DATA: a folder, archive, CSV or known name", "for example: pati train photos/"
+                N_("pati train requires DATA: a folder, an archive, a CSV or a known data set"),
+                N_("for example: pati train photos/"),
             )
         chosen = options.chosen(epochs=epochs, budget=seconds(budget))
         with watching() as listen:

@@ -11,6 +11,7 @@ from pati.cli.entry import program
 from pati.cli.options import Json, RecipeOptions, TableOptions, print_json, seconds, watching
 from pati.cli.start import STARTED
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 
 @program.command
@@ -28,27 +29,27 @@ def tune(
     options: RecipeOptions = RecipeOptions(),
     table: TableOptions = TableOptions(),
 ) -> None:
-    """Search for better values of a recipe's fields, judged by the validation photos; the test photos wait.
+    """Search for better hyperparameters, scored on the validation photos; the test photos are not used.
 
-    The same command goes on after any stop, and works beside itself in several processes.
+    The same command resumes after any interruption, and can run in several processes at once.
 
     Parameters
     ----------
     data
-        Folder of class folders, pre-split folder, archive, CSV, or known name. May be left out with an --out to go on
-        with.
+        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a known data
+        set. Not needed to resume the search in --out.
     trials
-        How many trials are to be finished, by all processes and starts together.
+        Number of trials to finish, counted over all processes and restarts.
     budget
-        Time for this command, such as 30m or 2h, in place of --trials. The first trial is finished in any case.
+        Time for this command, such as 30m or 2h, instead of --trials. The first trial is always finished.
     epochs
         Passes over the training photos in each trial.
     trial_budget
-        Time for each trial, such as 60s, in place of --epochs. Without both, one that suits the data.
+        Time for each trial, such as 60s, instead of --epochs. Default, without --epochs: one that suits the data.
     out
-        The search's folder; tune/NAME if left out. One that holds this search already is gone on with.
+        The folder of the search; a search that is already in it is resumed. Default: tune/NAME.
     search
-        Fields of the recipe to search, any number of them; the usual ones if left out.
+        Recipe fields to search, any number of them. Default: the usual ones.
     """
     from pati.terminal.tables import show_search
     from pati.workflows import tune as search_for
@@ -57,12 +58,13 @@ def tune(
     if data is None:
         if out is None:
             raise PatiError(
-                "pati tune wants DATA, or --out with a search to go on with", "pati tune photos/ --trials 20"
+                N_("pati tune requires DATA, or --out with a search to resume"),
+                N_("for example: pati tune photos/ --trials 20"),
             )
         given = any(choice is not None for choice in (epochs, trial_budget, search))
         if given or options != RecipeOptions() or table != TableOptions():
             raise PatiError(
-                "a search goes on with its own data and recipe", "leave the other options out, or name DATA"
+                N_("a search resumes with its own data and recipe"), N_("omit the other options, or give DATA")
             )
         with watching() as listen:
             document = search_for.resume(out, trials=trials, budget=limit, started=STARTED, listen=listen)

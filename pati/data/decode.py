@@ -1,11 +1,10 @@
-"""Bytes of a photo -> RGB pixels, or a stable reason why not.
+"""Decode the bytes of a photo to RGB pixels, or reject it with a stable reason.
 
-The only place that decodes. Training, `predict`, the report and the page all come through
-here, so a photo has the same pixels everywhere. Knows nothing of sizes a net wants.
+The only module that decodes. Training, `predict`, the report and the web app all use it, so a photo has the same pixels
+everywhere. Knows nothing of the size that a network expects.
 
-JPEGs go through simplejpeg (libjpeg-turbo; its strict mode sees damage that others hide);
-its pixels equal Pillow's, which decodes everything else. Only the formats named in
-`FORMATS` are ever tried.
+JPEGs are decoded by simplejpeg (libjpeg-turbo), whose strict mode detects damage that other decoders hide; its pixels
+equal Pillow's. Pillow decodes everything else. Only the formats in `FORMATS` are ever tried.
 """
 
 from __future__ import annotations
@@ -37,59 +36,63 @@ from PIL import (  # noqa: F401  (importing a plugin is what makes its format kn
 )
 
 from pati.errors import PatiError
+from pati.locale.messages import N_, Message, as_is
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG includes MPO, Pillow's name for several in one
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # JPEG includes MPO, Pillow's name for multi-picture files
+NO_MEMORY = N_("not enough memory")
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 
+# Why a file is quarantined, and what to do about it.
 REASONS = {
-    "empty": "the file has no bytes; copy it again from where it came",
-    "system-file": "written by an operating system (Thumbs.db, .DS_Store, ._name), not a photo",
-    "not-a-file": "a folder, link, pipe or device where a photo was expected",
-    "unreadable": "the file could not be read: it is gone, or its permissions forbid it",
-    "too-large": "over a limit on bytes, pixels or work; if you trust it, raise the limit (docs/robustness.md)",
-    "unsupported": f"not one of the formats {', '.join(FORMATS)}; convert it",
-    "truncated": "the file ends too early; copy it again from where it came",
-    "damaged": "the file can't be decoded; copy it again from where it came",
-    "dropped": "left out by a decision of yours (--decisions)",
+    "empty": N_("the file is empty; copy it again from the original"),
+    "system-file": N_("written by an operating system (Thumbs.db, .DS_Store, ._name), not a photo"),
+    "not-a-file": N_("a folder, link, pipe or device where a photo was expected"),
+    "unreadable": N_("the file cannot be read: it does not exist, or its permissions do not allow it"),
+    "too-large": N_("over a limit on bytes, pixels or decoding time; if you trust it, raise it (docs/robustness.md)"),
+    "unsupported": N_("not in one of the formats {formats}; convert it", formats=FORMATS),
+    "truncated": N_("the file is truncated; copy it again from the original"),
+    "damaged": N_("the file cannot be decoded; copy it again from the original"),
+    "dropped": N_("excluded by your decision (--decisions)"),
 }
+# What is unusual about a file that is used nevertheless.
 FLAGS = {
-    "corrupt-data": "decodes, but the decoder met corrupt data",
-    "trailing-bytes": "bytes after the photo's end",
-    "no-end": "the photo is whole, but the file lacks its end mark",
-    "zero-tail": "ends in zeros: an unfinished copy, part of the photo is grey",
-    "animated": "several pictures in one file; the first is used",
-    "tiny": "a side under 16 px",
-    "narrow": "one side over 8 times the other",
-    "solid": "one colour all over",
-    "duplicate": "the same picture as another file, or nearly",
-    "in-two-classes": "its copies are in more than one class",
-    "relabelled": "has the class of a decision of yours (--decisions), not its folder's",
-    "confirmed": "you decided to keep it as it is (--decisions)",
+    "corrupt-data": N_("decoded, but the decoder found corrupt data"),
+    "trailing-bytes": N_("has extra bytes after the end of the image"),
+    "no-end": N_("the image is complete, but the end marker is missing"),
+    "zero-tail": N_("ends in zeros: an incomplete copy, part of the photo is grey"),
+    "animated": N_("holds several frames; only the first is used"),
+    "tiny": N_("one side is under 16 px"),
+    "narrow": N_("one side is more than 8 times the other"),
+    "solid": N_("a single colour all over"),
+    "duplicate": N_("an exact or near duplicate of another file"),
+    "in-two-classes": N_("its duplicates are in more than one class"),
+    "relabelled": N_("has the class of your decision (--decisions), not that of its folder"),
+    "confirmed": N_("kept as it is by your decision (--decisions)"),
 }
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused before it is decoded; `$PATI_MAX_BYTES` and so on raise it.
+    """Limits that are checked before decoding; `$PATI_MAX_BYTES` and so on override them.
 
-    `bytes` of the file; `pixels` of the picture, three quarters of them if it is a progressive JPEG, which takes
-    nine bytes of memory a pixel in place of seven; `scans`: passes over the whole picture that a progressive JPEG
-    may ask for, as long as the largest picture would bear ten; `seconds` that the audit gives a file.
+    `bytes`: file size. `pixels`: image size; three quarters of it for progressive JPEGs, which take nine bytes of
+    memory per pixel instead of seven. `scans`: passes over the whole image that a progressive JPEG may use, and only as
+    many as cost no more than ten passes over the largest allowed image. `seconds`: decoding time per file in the audit.
     """
 
     bytes: int = 64_000_000
-    pixels: int = 52_000_000  # photos of 50 megapixels pass
+    pixels: int = 52_000_000  # 50-megapixel photos pass
     scans: int = 100
     seconds: int = 20
 
     @property
     def memory(self) -> int:
-        """Bytes that decoding a photo within the limits can take, above those of an idle process."""
+        """Bytes that decoding a photo within the limits can take, on top of an idle process."""
         return 8 * self.pixels + 2 * self.bytes
 
     @classmethod
     def of_user(cls) -> Limits:
-        """The defaults, or what the environment says; raises `PatiError` for anything but a number."""
+        """The defaults, overridden by environment variables; raises `PatiError` unless they are positive integers."""
         names = [field.name for field in fields(cls)]
         return cls(**{name: _chosen(f"PATI_MAX_{name.upper()}", getattr(cls, name)) for name in names})
 
@@ -98,7 +101,10 @@ def _chosen(variable: str, default: int) -> int:
     text = os.environ.get(variable) or str(default)
     digits = text.replace("_", "")
     if not digits.isdecimal() or int(digits) < 1:
-        raise PatiError(f"{variable} is {text!r}, expected a whole number", f"the default is {default:_}")
+        raise PatiError(
+            N_("{variable} is {text!r}, expected a positive integer", variable=variable, text=text),
+            N_("the default is {default:,}", default=default),
+        )
     return int(digits)
 
 
@@ -107,64 +113,79 @@ def limits_now() -> Limits:
     """The limits of this process, read once."""
     limits = Limits.of_user()
     if limits.pixels > (Image.MAX_IMAGE_PIXELS or limits.pixels):
-        Image.MAX_IMAGE_PIXELS = limits.pixels  # Pillow has a limit of its own; the user has raised it
+        Image.MAX_IMAGE_PIXELS = limits.pixels  # the user raised our limit above Pillow's own
     return limits
 
 
 _BAND = 4_000_000  # pixels converted at a time
 
-# pati says itself what is wrong with a file, and has its own limit on pixels.
+# pati reports problems with files itself, and has its own limit on pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Unreadable(Exception):
-    """A photo that can't be used; `reason` is a key of `REASONS`, `detail` what was seen."""
+    """A photo that can't be used. `reason`: a key of `REASONS`; `detail`: what was found."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
+    def __init__(self, reason: str, detail: Message | None = None) -> None:
+        super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+    @property
+    def message(self) -> Message:
+        """The reason, then the detail."""
+        if self.detail is None:
+            return as_is(self.reason)
+        return N_("{reason}: {detail}", reason=self.reason, detail=self.detail)
+
+    def __str__(self) -> str:
+        return str(self.message)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """RGB `uint8 (H, W, 3)` after the EXIF turn, and what is odd about the file (keys of `FLAGS`)."""
+    """RGB `uint8 (H, W, 3)` with the EXIF orientation applied, and what is unusual about the file (keys of `FLAGS`)."""
 
     pixels: NDArray[np.uint8]
     flags: tuple[str, ...]
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file name is one that operating systems leave behind."""
+    """Whether the file name is one that operating systems leave behind, such as Thumbs.db."""
     return name.startswith("._") or name.lower() in ("thumbs.db", ".ds_store", "desktop.ini", ".directory")
 
 
 def is_photo_name(name: str) -> bool:
-    """Whether a file name ends like a photo's; what is inside decides all the same."""
+    """Whether the file name has a photo's extension; only the content decides how it is decoded."""
     return name.lower().endswith((".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
 
 
+def over_bytes(size: int, limit: int) -> Message:
+    """The detail message for a file that is too large."""
+    return N_("{size:,} bytes, the limit is {limit:,}", size=size, limit=limit)
+
+
 def read(path: Path, limits: Limits | None = None) -> bytes:
-    """A regular file's bytes. Raises `Unreadable`; never follows a pipe or device, so never hangs."""
+    """Read a regular file. Raises `Unreadable`; never reads from a pipe or device, so it can't block."""
     limits = limits or limits_now()
     if is_system_file(path.name):
         raise Unreadable("system-file")
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to must not wait.
+        # O_NONBLOCK: opening a pipe without a writer must not block.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb") as file:
             facts = os.fstat(file.fileno())
             if not stat.S_ISREG(facts.st_mode):
                 raise Unreadable("not-a-file")
             if facts.st_size > limits.bytes:
-                raise Unreadable("too-large", f"{facts.st_size:,} bytes, the limit is {limits.bytes:,}")
+                raise Unreadable("too-large", over_bytes(facts.st_size, limits.bytes))
             return file.read(limits.bytes + 1)
     except IsADirectoryError:
         raise Unreadable("not-a-file") from None
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ENXIO:  # a socket
             raise Unreadable("not-a-file") from None
-        raise Unreadable("unreadable", getattr(error, "strerror", None) or str(error)) from None
+        raise Unreadable("unreadable", as_is(getattr(error, "strerror", None) or str(error))) from None
 
 
 def decode(data: bytes, limits: Limits | None = None) -> Decoded:
@@ -173,7 +194,7 @@ def decode(data: bytes, limits: Limits | None = None) -> Decoded:
     if not data:
         raise Unreadable("empty")
     if len(data) > limits.bytes:
-        raise Unreadable("too-large", f"{len(data):,} bytes, the limit is {limits.bytes:,}")
+        raise Unreadable("too-large", over_bytes(len(data), limits.bytes))
     flags: list[str] = []
     if data[:3] == b"\xff\xd8\xff":
         pixels = _decode_jpeg(data, limits, flags)
@@ -192,8 +213,8 @@ def decode(data: bytes, limits: Limits | None = None) -> Decoded:
 def _decode_jpeg(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.uint8]:
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except (ValueError, KeyError):  # KeyError: no subsampling that it knows
-        # Also rare legal layouts that the header parser doesn't know: Pillow has the last word.
+    except (ValueError, KeyError):  # KeyError: an unknown chroma subsampling
+        # Includes rare but valid layouts that the header parser doesn't support: leave the decision to Pillow.
         return _decode_with_pillow(data, limits, flags)
     if space in ("CMYK", "YCCK"):
         return _decode_with_pillow(data, limits, flags)
@@ -212,7 +233,7 @@ def _decode_jpeg(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.ui
         try:
             pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False)
         except ValueError as fatal:
-            raise Unreadable("damaged", str(fatal)) from None
+            raise Unreadable("damaged", as_is(str(fatal))) from None
     if not data.endswith(b"\xff\xd9") and "zero-tail" not in flags:
         flags.append("trailing-bytes")
     turn = 1
@@ -220,22 +241,32 @@ def _decode_jpeg(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.ui
         try:
             with _open(data) as image:
                 turn = _orientation(image)
-        except Unreadable:  # a header that only Pillow dislikes: the pixels are here already
+        except Unreadable:  # a header that only Pillow rejects: the pixels are already decoded
             pass
     return _turned(pixels, turn)
 
 
 def _check_scans(data: bytes, width: int, height: int, limits: Limits) -> None:
-    """A progressive JPEG takes more memory, and each of its scans is a pass over the whole picture.
+    """Check the limits for progressive JPEGs: they take more memory, and each scan is a pass over the whole image.
 
-    The marks sought can't be inside a scan, where FF is followed by 00 or a restart mark; one in a thumbnail
-    makes this stricter only.
+    The markers can't occur inside a scan, where FF is followed by 00 or a restart marker; a marker inside an embedded
+    thumbnail only makes the check stricter.
     """
     pixels, scans = width * height, data.count(b"\xff\xda")
     if b"\xff\xc2" in data and pixels > limits.pixels * 3 // 4:
-        raise Unreadable("too-large", f"{width}×{height} pixels, progressive; the limit is {limits.pixels * 3 // 4:,}")
+        limit = limits.pixels * 3 // 4
+        detail = N_(
+            "{width}×{height} pixels, progressive; the limit is {limit:,}", width=width, height=height, limit=limit
+        )
+        raise Unreadable("too-large", detail)
     if scans > limits.scans or scans * pixels > 10 * limits.pixels:
-        raise Unreadable("too-large", f"{scans} scans of {pixels:,} pixels, the limit is {limits.scans} scans")
+        detail = N_(
+            "{scans} scans of {pixels:,} pixels, the limit is {limit} scans",
+            scans=scans,
+            pixels=pixels,
+            limit=limits.scans,
+        )
+        raise Unreadable("too-large", detail)
 
 
 def _decode_with_pillow(data: bytes, limits: Limits, flags: list[str]) -> NDArray[np.uint8]:
@@ -257,16 +288,16 @@ def _decode_with_pillow(data: bytes, limits: Limits, flags: list[str]) -> NDArra
 
 
 def _check_chunks(data: bytes, flags: list[str]) -> None:
-    """Checksums of a PNG's chunks, which Pillow passes over where the pixels are."""
+    """Verify the checksums of a PNG's chunks; Pillow doesn't check those of the pixel data."""
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         body = memoryview(data)[at + 4 : at + 8 + length]
         at += 12 + length
         if at > len(data):
-            return  # cut: Pillow says so, if pixels are missing
+            return  # truncated: Pillow raises an error if pixels are missing
         if zlib.crc32(body) != struct.unpack_from(">I", data, at - 4)[0]:
-            raise Unreadable("damaged", f"the checksum of its {name!r} part is wrong")
+            raise Unreadable("damaged", N_("the checksum of the chunk {name} does not match", name=repr(name)))
         if name == b"IEND":
             if at < len(data):
                 flags.append("trailing-bytes")
@@ -275,7 +306,7 @@ def _check_chunks(data: bytes, flags: list[str]) -> None:
 
 
 def _check_directories(data: bytes) -> None:
-    """A TIFF's directories form a chain; one that comes back to itself is refused. Others are Pillow's to judge."""
+    """Reject a TIFF whose chain of directories forms a loop. Everything else is left to Pillow."""
     order = "<" if data[:2] == b"II" else ">"
     big = 0x2B in data[2:4]
     count_kind, offset_kind = (f"{order}Q", f"{order}Q") if big else (f"{order}H", f"{order}I")
@@ -284,11 +315,11 @@ def _check_directories(data: bytes) -> None:
         (at,) = struct.unpack_from(offset_kind, data, 8 if big else 4)
         while at:
             if at in seen or len(seen) > 10_000:
-                raise Unreadable("damaged", "its directories lead in a circle")
+                raise Unreadable("damaged", N_("its directories form a loop"))
             seen.add(at)
             (count,) = struct.unpack_from(count_kind, data, at)
             (at,) = struct.unpack_from(offset_kind, data, at + (8 + 20 * count if big else 2 + 12 * count))
-    except (struct.error, OverflowError):  # points beyond the file
+    except (struct.error, OverflowError):  # an offset beyond the end of the file
         return
 
 
@@ -298,29 +329,32 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         known = data[:3] == b"\xff\xd8\xff" or data[:8] == b"\x89PNG\r\n\x1a\n"
         raise Unreadable("damaged" if known else "unsupported") from None
-    except Exception as error:  # parsers of hostile files raise what they like
+    except Exception as error:  # parsers of hostile files can raise any exception
         raise _broken(error) from None
 
 
 def _broken(error: Exception) -> Unreadable:
     text = str(error)
     if isinstance(error, MemoryError | Image.DecompressionBombError) or "too large" in text:
-        return Unreadable("too-large", text or "not enough memory")
+        return Unreadable("too-large", as_is(text) if text else NO_MEMORY)
     cut = any(sign in text for sign in ("truncated", "Truncated", "end of file"))
-    return Unreadable("truncated" if cut else "damaged", f"{type(error).__name__}: {text}")
+    return Unreadable("truncated" if cut else "damaged", as_is(f"{type(error).__name__}: {text}"))
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
     if width < 1 or height < 1:
-        raise Unreadable("damaged", f"claims {width}×{height} pixels")
+        raise Unreadable("damaged", N_("claims {width}×{height} pixels", width=width, height=height))
     if width * height > limits.pixels:
-        raise Unreadable("too-large", f"{width}×{height} pixels, the limit is {limits.pixels:,} in all")
+        detail = N_(
+            "{width}×{height} pixels, the limit is {limit:,} in total", width=width, height=height, limit=limits.pixels
+        )
+        raise Unreadable("too-large", detail)
 
 
 def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
-    """RGB `uint8 (H, W, 3)` of a Pillow image of any mode: EXIF turn, 16 bit rescaled, composited.
+    """RGB `uint8 (H, W, 3)` of a Pillow image of any mode: EXIF orientation, 16 bit rescaled, transparency composited.
 
-    Raises `Unreadable`: Pillow decodes late, and its parsers of hostile files raise what they like.
+    Raises `Unreadable`: Pillow decodes lazily, and its parsers can raise any exception on hostile files.
     """
     try:
         return _turned(*_rgb(image))
@@ -335,7 +369,7 @@ def _rgb(image: Image.Image) -> tuple[NDArray[np.uint8], int]:
     rows = max(1, _BAND // width)
     if rows >= height:
         return _band_rgb(image), _orientation(image)
-    # Bands, so that a large photo is in memory once in each form, not once in each step.
+    # In bands, so that the intermediate steps don't each hold a copy of a large photo.
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
@@ -345,7 +379,7 @@ def _rgb(image: Image.Image) -> tuple[NDArray[np.uint8], int]:
 
 def _band_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I") or image.mode == "F":
-        # convert("RGB") clips 16-bit values at 255; bring them into 0..255 first.
+        # convert("RGB") clips 16-bit values at 255, so rescale them to 0..255 first.
         values = np.nan_to_num(np.asarray(image).astype(np.float32))
         if image.mode != "F":
             values /= 257.0
@@ -358,16 +392,16 @@ def _band_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none or it is broken."""
+    """EXIF orientation 1..8; 1 if it is missing or invalid."""
     try:
         value = image.getexif().get(0x0112, 1)
-    except Exception:  # broken EXIF must not cost the photo
+    except Exception:  # invalid EXIF data must not reject the photo
         return 1
     return value if value in range(1, 9) else 1
 
 
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """`pixels` as the camera was held; orientation as in the EXIF standard, tag 0x0112."""
+    """`pixels` rotated and flipped upright; `orientation` as in the EXIF standard, tag 0x0112."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -378,9 +412,9 @@ def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) that a file's header claims, without decoding; None if it has none."""
+    """(width, height) according to the file's header, without decoding; None if there is none."""
     try:
         with _open(data) as image:
             return image.size
-    except Unreadable:  # only a look ahead: the audit will name what is wrong
+    except Unreadable:  # the audit will report what is wrong
         return None

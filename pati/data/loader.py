@@ -1,7 +1,6 @@
-"""Batches out of a pack: gathers rows, never decodes.
+"""Batches from a pack: gathers rows, never decodes.
 
-Which photos make a batch follows from (seed, epoch, position) alone, so a run can stop and
-go on anywhere.
+The photos of a batch depend only on (seed, epoch, position), so a run can stop and resume at any step.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Samples:
-    """The photos of one split: `pixels[rows]` are theirs, `targets` `(N, K)` probabilities."""
+    """The photos of one split: rows `rows` of `pixels`, with `targets` `(N, K)`, probabilities."""
 
     pixels: torch.Tensor
     rows: torch.Tensor
@@ -30,7 +29,7 @@ class Samples:
         return len(self.rows)
 
     def on(self, device: torch.device) -> Samples:
-        """The same with pixels and targets in the memory of `device`, so that no batch has to travel."""
+        """A copy with pixels and targets in the memory of `device`, which avoids a transfer per batch."""
         pixels = self.pixels[self.rows].to(device)
         return Samples(pixels, torch.arange(len(self), device=device), self.targets.to(device))
 
@@ -40,56 +39,57 @@ class Samples:
         return self.pixels[self.rows[numbers]], self.targets[numbers]
 
     def some(self, count: int) -> Samples:
-        """Itself, or `count` of its samples drawn once and for all."""
+        """A fixed random subset of `count` samples; all of them if there are no more than that."""
         if count >= len(self):
             return self
         return self.take(order(0, 0, len(self))[:count].sort().values)
 
     def take(self, numbers: torch.Tensor) -> Samples:
-        """The samples `numbers` `(B,)` alone."""
+        """The subset of samples `numbers` `(B,)`."""
         numbers = numbers.to(self.rows.device)
         return Samples(self.pixels, self.rows[numbers], self.targets[numbers])
 
     def in_order(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """All samples once, in order."""
+        """Batches of all samples, once each, in order."""
         for start in range(0, len(self), batch):
             yield self.at(torch.arange(start, min(start + batch, len(self))))
 
 
 def samples(pack: Pack, manifest: Manifest, entries: Sequence[Entry]) -> Samples:
-    """The samples of some of a manifest's entries."""
+    """The samples of the given manifest entries."""
     labels = torch.tensor(manifest.targets(entries), dtype=torch.int64)
     targets = torch.nn.functional.one_hot(labels, len(manifest.classes)).float()
     return Samples(torch.from_numpy(np.asarray(pack.pixels)), torch.from_numpy(pack.of(entries)), targets)
 
 
-def order(seed: int, epoch: int, count: int, chances: torch.Tensor | None = None) -> torch.Tensor:
-    """Keys `int64 (count,)` of the samples in the order in which an epoch takes them: each one once, or by `chances`.
+def order(seed: int, epoch: int, count: int, sampling_weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Keys `int64 (count,)` of the samples in the order in which an epoch visits them.
 
-    A sample's key is its number, 0..count-1, plus `count` for every time that it has been drawn before in the epoch:
-    what is random about a photo is drawn by its key, so that no two of its appearances are the same. `chances`
-    `(count,)`, 0 or more: each sample is drawn as often as they say on average, in one epoch that number rounded up
-    or down.
+    Without `sampling_weights`, each sample occurs once. A sample's key is its number, 0..count-1, plus `count` for each
+    time it was already drawn in the epoch. Augmentation draws its random numbers by key, so repeated samples are
+    augmented differently. `sampling_weights` `(count,)`, 0 or more: expected number of draws in proportion; in one
+    epoch, that number is rounded up or down.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     shuffled = torch.randperm(count, generator=generator)
-    return shuffled if chances is None else _resampled(chances, generator)[shuffled]
+    return shuffled if sampling_weights is None else _resampled(sampling_weights, generator)[shuffled]
 
 
-_PARTS = 2**30  # of one appearance: whole numbers add up exactly
+_PARTS = 2**30  # fixed-point units per draw: integers add up exactly
 
 
-def _resampled(chances: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _resampled(sampling_weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Keys in order of the samples' numbers, by systematic resampling (Kitagawa, 1996).
 
-    The samples lie along a line, each as long as its chance; one is drawn at every whole number from a random start.
+    The samples are laid out along a line, each as long as its weight; a sample is drawn at every integer offset from a
+    random start.
     """
-    count = len(chances)
-    # Samples of the same chance lie beside each other, so that together they too are drawn as often as they should,
-    # and in random order, so that which of them meet in an epoch does not depend on their names.
+    count = len(sampling_weights)
+    # Samples of equal weight are adjacent, so that as a group, too, they are drawn as often as they should be. Their
+    # order is random, so that which of them occur in the same epoch does not depend on their names.
     line = torch.randperm(count, generator=generator)
-    line = line[chances[line].argsort(stable=True)]
-    sums = chances[line].double().cumsum(0)
+    line = line[sampling_weights[line].argsort(stable=True)]
+    sums = sampling_weights[line].double().cumsum(0)
     ends = (sums / sums[-1] * count * _PARTS).round().long()
     start = torch.randint(_PARTS, (1,), generator=generator)
     last = (ends + start) // _PARTS
@@ -100,7 +100,7 @@ def _resampled(chances: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 
 def colour_statistics(data: Samples, limit: int = 2000) -> tuple[RGB, RGB]:
-    """Mean and deviation of each channel, for values in 0..1, over up to `limit` evenly spaced samples."""
+    """Mean and standard deviation of each channel, for values in 0..1, over up to `limit` evenly spaced samples."""
     step = max(1, len(data) // limit)
     total, squares, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0
     for start in range(0, len(data), 256 * step):

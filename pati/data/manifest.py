@@ -1,4 +1,4 @@
-"""`Manifest`: what was found in the data, one row a file, and in which split each photo is.
+"""`Manifest`: the result of the audit, one row per file, with the split of each photo.
 
 Never deletes or moves a user's file. Knows nothing of pixels.
 """
@@ -17,6 +17,7 @@ from typing import TypedDict
 from pati.data import split
 from pati.data.sources.source import natural
 from pati.errors import PatiError
+from pati.locale.messages import N_, Message
 from pati.system import files
 
 FORMAT = 1
@@ -24,7 +25,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. `status` is kept, flagged (kept, but odd) or quarantined (not used, see `reason`)."""
+    """One file. `status` is kept, flagged (kept, but unusual) or quarantined (not used, see `reason`)."""
 
     path: str
     label: str
@@ -34,7 +35,7 @@ class Entry:
     width: int = 0
     height: int = 0
     reason: str = ""
-    detail: str = ""
+    detail: Message | None = None
     flags: tuple[str, ...] = ()
     group: str | None = None
     duplicate: str | None = None
@@ -47,7 +48,7 @@ class Entry:
 
 
 class SplitSettings(TypedDict, total=False):
-    """How the photos were split; `given`: by the user."""
+    """How the photos were split; `given`: the user provided the split."""
 
     seed: int
     validation: float
@@ -58,14 +59,14 @@ class SplitSettings(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Manifest:
-    """All files of a source in order of their paths, the class order, and the split's settings."""
+    """All files of a source in order of path, the class order, and the split settings."""
 
     source: str
     root: str
     classes: tuple[str, ...]
     entries: tuple[Entry, ...]
     split: SplitSettings
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     @property
     def kept(self) -> list[Entry]:
@@ -82,12 +83,12 @@ class Manifest:
         return [index[entry.label] for entry in entries]
 
     def shares(self) -> dict[str, float]:
-        """Share of the kept photos that each split truly got."""
+        """Actual fraction of the kept photos in each split."""
         counts = Counter(entry.split for entry in self.kept)
         return {name: counts[name] / max(1, len(self.kept)) for name in split.SPLITS}
 
     def hash(self) -> str:
-        """Hex digest of what decides a training: content, classes and splits; not where the files lie."""
+        """Hex digest of what determines training: content, classes and splits, but not the location of the files."""
         digest = hashlib.sha256(json.dumps([FORMAT, self.classes]).encode())
         for entry in self.entries:
             row = (entry.path, entry.sha256, entry.label, entry.status, entry.reason, entry.split)
@@ -95,7 +96,10 @@ class Manifest:
         return digest.hexdigest()
 
     def leaks(self) -> list[list[Entry]]:
-        """Duplicates, or photos of one user group, in more than one split: only where the user made the split."""
+        """Groups of duplicates, or of the user's `group` column, that span several splits.
+
+        Possible only where the user provided the split.
+        """
         members: dict[str, list[Entry]] = defaultdict(list)
         for entry in self.kept:
             if entry.group is not None:
@@ -104,21 +108,24 @@ class Manifest:
         return [group for group in together if len({entry.split for entry in group}) > 1]
 
     def leaked(self, *names: str) -> int:
-        """How many photos of these splits have a copy, or another of their user group, among the training photos."""
+        """Number of photos in these splits that share a duplicate or user group with a training photo."""
         groups = [group for group in self.leaks() if any(entry.split == "train" for entry in group)]
         return len({entry.path for group in groups for entry in group if entry.split in names})
 
     def dependent(self, name: str) -> dict[str, int]:
-        """How far photos of a split say the same: the `groups` of the user that they come in, where some hold several,
-        and the `copies` of others among them; only what there is."""
+        """Why the photos of a split are not independent, as counts.
+
+        `groups`: number of user groups, if some have several photos. `copies`: number of photos that duplicate another
+        one. Zero counts are left out.
+        """
         entries = self.of_split(name)
         sizes = Counter(entry.group for entry in entries if entry.group is not None)
         twins = Counter(entry.duplicate for entry in entries if entry.duplicate)
-        found = {
+        dependent = {
             "groups": len(sizes) if sizes.total() > len(sizes) else 0,
             "copies": twins.total() - len(twins),
         }
-        return {name: count for name, count in found.items() if count}
+        return {name: count for name, count in dependent.items() if count}
 
     def duplicate_groups(self) -> list[list[Entry]]:
         """Groups of exact and near duplicates, in order of their first photo."""
@@ -129,7 +136,7 @@ class Manifest:
         return list(groups.values())
 
     def write(self, path: Path) -> None:
-        """One JSON object a line: a header, then one entry each."""
+        """Write one JSON object per line: a header, then one line per entry."""
         header = {
             "kind": "pati-manifest",
             "format": FORMAT,
@@ -138,20 +145,20 @@ class Manifest:
             "root": self.root,
             "classes": self.classes,
             "split": self.split,
-            "notes": self.notes,
+            "notes": [note.to_json() for note in self.notes],
         }
-        # ASCII with escapes: file names need not be valid UTF-8.
+        # Escaped ASCII: file names need not be valid UTF-8.
         lines = [json.dumps(header), *(_to_line(entry) for entry in self.entries)]
         files.write_text(path, "\n".join(lines) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Inverse of `write`; raises `PatiError` where the file isn't what was written."""
+        """Inverse of `write`; raises `PatiError` if the file is damaged or was edited."""
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
             header = json.loads(lines[0])
             if header.get("kind") != "pati-manifest" or header.get("format") != FORMAT:
-                raise PatiError(f"{path} is not a manifest of format {FORMAT}")
+                raise PatiError(N_("{path} is not a manifest of format {format}", path=path, format=FORMAT))
             entries = tuple(_from_line(line) for line in lines[1:])
             manifest = cls(
                 header["source"],
@@ -159,20 +166,26 @@ class Manifest:
                 tuple(header["classes"]),
                 entries,
                 header["split"],
-                tuple(header["notes"]),
+                tuple(map(Message.from_json, header["notes"])),
             )
             unchanged = manifest.hash() == header["hash"]
         except OSError as error:
-            raise PatiError(f"can't read the manifest {path}: {error.strerror}") from None
+            raise PatiError(N_("can't read the manifest {path}: {reason}", path=path, reason=error.strerror)) from None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-            raise PatiError(f"the manifest {path} is broken: {error!r}", "make it anew with `pati check`") from None
+            raise PatiError(
+                N_("the manifest {path} is damaged: {error}", path=path, error=repr(error)),
+                N_("create it again with `pati check`"),
+            ) from None
         if not unchanged:
-            raise PatiError(f"the manifest {path} was changed by hand: its hash does not fit", "make it anew")
+            raise PatiError(
+                N_("the manifest {path} was edited: its hash does not match", path=path),
+                N_("create it again with `pati check`"),
+            )
         return manifest
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file begins as `Manifest.write` begins it."""
+    """Whether the file starts like one written by `Manifest.write`."""
     try:
         with path.open("rb") as file:
             return file.read(64).startswith(b'{"kind": "pati-manifest"')
@@ -184,18 +197,21 @@ _DEFAULTS = {item.name: item.default for item in dataclasses.fields(Entry)}
 
 
 def _to_line(entry: Entry) -> str:
-    # Not `asdict`: it copies deeply, and a hundred thousand photos wait for it.
+    # Not `asdict`: it makes deep copies, which is slow for a hundred thousand photos.
     values = ((name, getattr(entry, name), default) for name, default in _DEFAULTS.items())
-    return json.dumps({name: value for name, value, default in values if value != default})
+    return json.dumps({name: value for name, value, default in values if value != default}, default=Message.to_json)
 
 
 def _from_line(line: str) -> Entry:
     values = json.loads(line)
-    return Entry(**(values | {"flags": tuple(values.get("flags", ()))}))
+    detail = values.pop("detail", None)
+    return Entry(
+        **(values | {"flags": tuple(values.get("flags", ())), "detail": Message.from_json(detail) if detail else None})
+    )
 
 
 def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entry]:
-    """Entries with `duplicate` set: exact copies (equal sha256) and the near pairs given by index.
+    """Entries with `duplicate` set: exact copies (equal sha256) and the `near` pairs of indices.
 
     A group is named after its smallest sha256, so that the name doesn't depend on paths.
     """
@@ -232,7 +248,10 @@ def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entr
 
 
 def with_split(entries: Sequence[Entry], *, seed: int, validation: float, test: float, given: bool) -> list[Entry]:
-    """Entries with `split` set; `given` keeps the user's own and cuts what is missing from their train."""
+    """Entries with `split` set.
+
+    With `given`, the user's splits are kept, and missing ones are drawn from the user's training set.
+    """
     present = {entry.split for entry in entries if entry.kept} if given else set()
     open_entries = [entry for entry in entries if entry.kept and (not given or entry.split in (None, "train"))]
     found = units(open_entries)
@@ -242,14 +261,14 @@ def with_split(entries: Sequence[Entry], *, seed: int, validation: float, test: 
         return [dataclasses.replace(entry, split=entry.split or "train") for entry in entries]
     drawn = split.assign([unit for unit, _ in found], seed=seed, **shares)
     if given:
-        # Coverage may have moved units into a split that the user made: those stay in train.
+        # The rule that every class appears in every split may have moved units into the user's splits: undo that.
         drawn = {name: "train" if where in present else where for name, where in drawn.items()}
     place = {entry.path: drawn[unit.identity] for unit, members in found for entry in members}
     return [dataclasses.replace(entry, split=place.get(entry.path, entry.split)) for entry in entries]
 
 
 def units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:
-    """Photos that must stay together, and the entries of each: duplicate groups joined with user groups."""
+    """The units of photos that must stay together, each with its entries: duplicate groups merged with user groups."""
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:
@@ -285,47 +304,68 @@ def class_order(entries: Iterable[Entry]) -> tuple[str, ...]:
 
 
 def require_trainable(manifest: Manifest) -> None:
-    """Raise `PatiError` where no classifier can be trained or honestly tested."""
+    """Raise `PatiError` if a classifier can't be trained, or can't be tested reliably."""
     counts = Counter(entry.label for entry in manifest.kept)
     if not manifest.entries:
-        raise PatiError(f"no photo found in {manifest.root}", "expected one folder a class with photos in it, or a CSV")
+        raise PatiError(
+            N_("no photos found in {root}", root=manifest.root),
+            N_("expected one folder of photos per class, or a CSV"),
+        )
     if not counts:
         reasons = Counter(entry.reason for entry in manifest.entries).most_common(3)
         seen = ", ".join(f"{count} {reason}" for reason, count in reasons)
-        raise PatiError(f"none of the {len(manifest.entries)} files in {manifest.root} is a usable photo ({seen})")
+        raise PatiError(
+            N_(
+                "none of the {n} files in {root} is a usable photo ({reasons})",
+                n=len(manifest.entries),
+                root=manifest.root,
+                reasons=seen,
+            )
+        )
     lowered: dict[str, str] = {}
     for label in sorted({entry.label for entry in manifest.entries}):
         other = lowered.setdefault(label.casefold(), label)
         if other != label:
             raise PatiError(
-                f"two classes differ only in case: {other!r} and {label!r}",
-                "on many systems they are one folder: merge them, or rename one",
+                N_("two classes differ only in case: {other!r} and {label!r}", other=other, label=label),
+                N_("on many systems these are the same folder: merge them, or rename one"),
             )
     unnameable = [label for label in counts if not files.is_text(label)]
     if unnameable:
         raise PatiError(
-            f"the name of a class is not valid text: {unnameable[0]!a}",
-            "rename the folder; archives made on other systems often carry names in another encoding",
+            N_("a class name is not valid text: {name}", name=ascii(unnameable[0])),
+            N_("rename the folder; archives from other systems often use another encoding for names"),
         )
     if len(counts) == 1:
         raise PatiError(
-            f"only one class, {next(iter(counts))!r}, in {manifest.root}: there is nothing to tell apart",
-            "expected at least two folders, one a class",
+            N_(
+                "found only one class, {label!r}, in {root}",
+                label=next(iter(counts)),
+                root=manifest.root,
+            ),
+            N_("expected at least two folders, one per class"),
         )
     small = [label for label, count in counts.items() if count < 3]
     emptied = sorted({entry.label for entry in manifest.entries} - set(counts))
     if small or emptied:
         told = ", ".join(f"{label!r} ({counts[label]})" for label in [*small, *emptied][:5])
         raise PatiError(
-            f"every class needs at least 3 usable photos; these have fewer: {told}", "add photos, or take the class out"
+            N_("every class needs at least 3 usable photos; too few in: {classes}", classes=told),
+            N_("add photos, or remove the class"),
         )
     for name in split.SPLITS:
         have = {entry.label for entry in manifest.of_split(name)}
         if not have:
             raise PatiError(
-                f"no photo fell into {name}: too few units (duplicates and groups stay together)",
-                "add photos, or group by something finer",
+                N_(
+                    "the {name} split is empty: there are too few units (duplicates and groups stay together)",
+                    name=name,
+                ),
+                N_("add photos, or use smaller groups"),
             )
         missing = sorted(set(counts) - have)
         if name == "train" and missing:
-            raise PatiError(f"no training photo of {', '.join(missing[:5])}", "every class must appear in train")
+            raise PatiError(
+                N_("no training photos of {classes}", classes=missing[:5]),
+                N_("every class must appear in the train split"),
+            )

@@ -1,8 +1,8 @@
-"""`Pack`: the kept photos decoded once, `uint8 (N, size, size, 3)`, mapped from a file.
+"""`Pack`: the kept photos decoded once, a memory-mapped `uint8 (N, size, size, 3)` array.
 
-Made by the audit's one reading, kept in the cache, and reused only when its key fits: the
-ordered content hashes of all files, and everything that fixes the pixels. Knows nothing
-of labels or splits: rows are found by content.
+Written while the audit reads the files, stored in the cache, and reused only if its key matches: the ordered content
+hashes of all files, and everything that determines the pixels. Knows nothing of labels or splits: rows are looked up by
+content.
 """
 
 from __future__ import annotations
@@ -24,41 +24,44 @@ from numpy.typing import NDArray
 
 from pati.data import decode
 from pati.data.audit.pool import Progress, read_all
-from pati.data.audit.worker import Finding, Target, pack_findings, unpack_findings
+from pati.data.audit.worker import Inspection, Target, pack_inspections, unpack_inspections
 from pati.data.manifest import Entry
 from pati.data.preprocess import Preprocess
 from pati.data.sources import storage
 from pati.data.sources.source import Source
-from pati.data.sources.storage import Place
+from pati.data.sources.storage import Storage
 from pati.errors import PatiError
+from pati.locale.messages import N_
 from pati.system import files
 
 FORMAT = 1
-_PATIENCE = 10  # times that another process may be faster
+_PATIENCE = 10  # retries when another process fills the same slot first
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Pixels by content: `rows[sha256]` is a row of `pixels`."""
+    """Decoded photos by content hash: `rows[sha256]` is a row of `pixels`."""
 
     pixels: NDArray[np.uint8]
     rows: dict[str, int]
 
     def of(self, entries: Sequence[Entry]) -> NDArray[np.int64]:
-        """The row of each entry."""
+        """The row of each entry. Raises `PatiError` if a photo is not in the pack."""
         try:
             return np.array([self.rows[entry.sha256] for entry in entries], np.int64)
         except KeyError:
-            raise PatiError("the pack does not hold these photos", "the data changed: run the command again") from None
+            raise PatiError(
+                N_("the cache does not contain these photos"), N_("the data has changed: run the command again")
+            ) from None
 
 
 def open_or_build(
     source: Source, preprocess: Preprocess, progress: Progress | None = None
-) -> tuple[list[Finding], Pack, bool]:
-    """Findings of every file, their pack, and whether it was at hand already.
+) -> tuple[list[Inspection], Pack, bool]:
+    """Inspection results of all files, their pack, and whether it was already in the cache.
 
-    The slot in the cache belongs to the data's folder, the geometry and the decoders; what it holds is
-    trusted only if every file's content is still the same.
+    The cache slot depends on the data folder, the geometry and the decoder versions. Its contents are reused only if
+    the content of every file is unchanged. Raises `PatiError` if the cache can't be written.
     """
     decoders = [FORMAT, PIL.__version__, simplejpeg.__version__]
     geometry = json.dumps([decoders, str(source.root.resolve()), preprocess.geometry()], sort_keys=True)
@@ -68,39 +71,39 @@ def open_or_build(
         return (*known, True)
     try:
         with files.scratch_folder(slot) as temporary:
-            findings = _fill(temporary, source, preprocess, progress)
+            inspections = _fill(temporary, source, preprocess, progress)
             _put(temporary / "new", slot, temporary)
             files.sync_folder(slot.parent)
             pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
     except OSError as error:
         raise PatiError(
-            f"can't write the pack below {slot.parent}: {error.strerror or error}",
-            "make room, or set PATI_CACHE to a folder on a larger disk",
+            N_("can't write the cache in {folder}: {reason}", folder=slot.parent, reason=error.strerror or error),
+            N_("free some space, or set PATI_CACHE to a folder on a larger disk"),
         ) from error
-    return findings, Pack(pixels, _rows(findings)), False
+    return inspections, Pack(pixels, _rows(inspections)), False
 
 
-def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Progress | None) -> list[Finding]:
+def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Progress | None) -> list[Inspection]:
     new = temporary / "new"
     new.mkdir()
     shape = (len(source.items), preprocess.size, preprocess.size, 3)
-    # Room for all is claimed now: a full disk is an error here, not a crash in a mapped write.
+    # Space for all rows is allocated now: a full disk is an error here, not a crash in a memory-mapped write.
     pixels = np.lib.format.open_memmap(new / "pixels.npy", "w+", np.uint8, shape)
     _claim(new / "pixels.npy")
     del pixels
-    findings = read_all(source, Target(str(new / "pixels.npy"), preprocess), progress)
+    inspections = read_all(source, Target(str(new / "pixels.npy"), preprocess), progress)
     with (new / "pixels.npy").open("r+b") as file:
         os.fsync(file.fileno())  # the workers wrote through the page cache
-    rows, thumbs = pack_findings(findings)
+    rows, thumbs = pack_inspections(inspections)
     files.write_bytes(new / "thumbs.bin", thumbs)
     files.write_json(
-        new / "pack.json", {"format": FORMAT, "key": _key(source, [f.sha256 for f in findings]), "findings": rows}
+        new / "pack.json", {"format": FORMAT, "key": _key(source, [f.sha256 for f in inspections]), "findings": rows}
     )
-    return findings
+    return inspections
 
 
 def _put(new: Path, slot: Path, temporary: Path) -> None:
-    """Move a finished pack into its slot; what lies there has another key, or is another process's of this moment."""
+    """Move a finished pack into its slot, replacing a pack with another key or one that another process just wrote."""
     for attempt in itertools.count():
         with contextlib.suppress(FileNotFoundError):
             slot.rename(temporary / f"old-{attempt}")
@@ -118,8 +121,8 @@ def _claim(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _rows(findings: Sequence[Finding]) -> dict[str, int]:
-    return {finding.sha256: row for row, finding in enumerate(findings) if not finding.reason}
+def _rows(inspections: Sequence[Inspection]) -> dict[str, int]:
+    return {inspection.sha256: row for row, inspection in enumerate(inspections) if not inspection.reason}
 
 
 def _key(source: Source, hashes: Sequence[str]) -> str:
@@ -129,26 +132,26 @@ def _key(source: Source, hashes: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _open(slot: Path, source: Source) -> tuple[list[Finding], Pack] | None:
-    """The slot's findings and pack if they are of exactly these files."""
+def _open(slot: Path, source: Source) -> tuple[list[Inspection], Pack] | None:
+    """The slot's inspection results and pack if they match these files exactly; otherwise None."""
     try:
         document = json.loads((slot / "pack.json").read_text(encoding="utf-8"))
-        findings = unpack_findings(document["findings"], (slot / "thumbs.bin").read_bytes())
+        inspections = unpack_inspections(document["findings"], (slot / "thumbs.bin").read_bytes())
         pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
-        if document["format"] != FORMAT or len(findings) != len(source.items) or len(pixels) != len(findings):
+        if document["format"] != FORMAT or len(inspections) != len(source.items) or len(pixels) != len(inspections):
             return None
-        place = storage.at(source.root)
-        hashes = [hash_now(place, item.path) for item in source.items]
+        store = storage.at(source.root)
+        hashes = [hash_now(store, item.path) for item in source.items]
         if _key(source, hashes) != document["key"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return findings, Pack(pixels, _rows(findings))
+    return inspections, Pack(pixels, _rows(inspections))
 
 
-def hash_now(place: Place, relative: str) -> str:
-    """Of the file's content; nothing for one that can't be read, as in its finding."""
+def hash_now(store: Storage, relative: str) -> str:
+    """SHA-256 of the file's content; empty if the file can't be read, as in its inspection result."""
     try:
-        return hashlib.sha256(place.read(relative)).hexdigest()
+        return hashlib.sha256(store.read(relative)).hexdigest()
     except decode.Unreadable:
         return ""

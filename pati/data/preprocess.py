@@ -1,7 +1,7 @@
-"""The only way from a photo to the tensor that a net sees.
+"""Preprocessing: the only path from a photo to the tensor that a network receives.
 
-`Preprocess` travels inside the model file; training, command line, Python, report and page
-all call it. Knows nothing of nets or classes.
+`Preprocess` is stored in the model file. Training, command line, Python API, report and web app all use it. Knows
+nothing of networks or classes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from PIL import Image
 
 from pati.data import decode
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 if TYPE_CHECKING:
     import torch
@@ -37,11 +38,11 @@ class PreprocessDocument(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """Decode, turn, RGB, resize to a square, normalise.
+    """Decode, apply the EXIF orientation, convert to RGB, resize to a square, normalise.
 
-    `resize` is stretch (whole photo, proportions given up), crop (middle square) or pad
-    (whole photo on grey). The filter is Pillow's bilinear, which widens with the reduction
-    and so averages all source pixels. `mean` and `std` are per channel, for values in 0..1.
+    `resize` is stretch (whole photo, aspect ratio not preserved), crop (central square) or pad (whole photo on grey).
+    The filter is Pillow's bilinear one, whose support grows with the reduction, so it averages all source pixels.
+    `mean` and `std` are per channel, for values in 0..1.
     """
 
     size: int
@@ -52,8 +53,7 @@ class Preprocess:
     def photo(self, photo: Photo) -> NDArray[np.uint8]:
         """RGB pixels `uint8 (H, W, 3)` at the photo's own size.
 
-        Takes a path, encoded bytes, a Pillow image, or an array `uint8 (H, W[, 1|3|4])`.
-        Raises `decode.Unreadable`.
+        Takes a path, encoded bytes, a Pillow image, or an array `uint8 (H, W[, 1|3|4])`. Raises `decode.Unreadable`.
         """
         if isinstance(photo, bytes):
             return decode.decode(photo).pixels
@@ -64,13 +64,13 @@ class Preprocess:
         return decode.decode(decode.read(Path(photo))).pixels
 
     def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """`uint8 (H, W, 3)` of any size -> `uint8 (size, size, 3)`."""
+        """Resize `uint8 (H, W, 3)` of any size to `uint8 (size, size, 3)`."""
         if pixels.shape[:2] == (self.size, self.size):
             return pixels
         return self.fit_image(Image.fromarray(pixels))
 
     def fit_image(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The same for decoded pixels that are a Pillow image in mode RGB already."""
+        """Like `fit`, for a Pillow image in mode RGB."""
         width, height = image.size
         target = (self.size, self.size)
         if self.resize == "stretch" or height == width:
@@ -88,9 +88,9 @@ class Preprocess:
         return np.asarray(canvas)
 
     def place(self, width: int, height: int, box: tuple[float, float, float, float]) -> tuple[float, ...]:
-        """A box (left, top, right, bottom) in the pixels of a photo of this size -> in those of the fitted square.
+        """Map a box (left, top, right, bottom) from the pixels of a photo of this size to those of the resized square.
 
-        It may reach beyond the square where the photo is cropped.
+        With `crop`, the result may extend beyond the square.
         """
         if self.resize == "stretch" or height == width:
             across, down, left, top = self.size / width, self.size / height, 0.0, 0.0
@@ -106,9 +106,10 @@ class Preprocess:
         return (x1 * across + left, y1 * down + top, x2 * across + left, y2 * down + top)
 
     def covered(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """What of a photo of this size the fitted square shows: left, top, right and bottom as shares of its sides.
+        """The part of a photo of this size that the resized square shows.
 
-        The inverse of `place`: less than the photo where it is cropped, more where it is padded.
+        Left, top, right and bottom as fractions of the photo's sides. Inverse of `place`: with `crop` it is smaller
+        than the photo, with `pad` larger.
         """
         left, top, right, bottom = self.place(width, height, (0, 0, width, height))
         across, down = right - left, bottom - top
@@ -119,19 +120,19 @@ class Preprocess:
         return self.fit(self.photo(photo))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """`uint8 (N, H, W, 3)` -> `float32 (N, 3, H, W)` in channels-last memory, about mean 0, deviation 1."""
+        """`uint8 (N, H, W, 3)` -> `float32 (N, 3, H, W)`, channels-last, with mean about 0 and deviation about 1."""
         scale, shift = (values.to(pixels.device) for values in self.normalisation())
-        return (pixels.float() * (scale / 255) + shift).permute(0, 3, 1, 2)  # NHWC -> NCHW, memory stays
+        return (pixels.float() * (scale / 255) + shift).permute(0, 3, 1, 2)  # NHWC -> NCHW, a view
 
     def normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scale and shift `(3,)` that turn values in 0..1 into the net's."""
+        """Scale and shift `(3,)` that normalise values in 0..1."""
         import torch
 
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return 1 / std, -mean / std
 
     def geometry(self) -> dict[str, int | str]:
-        """What fixes the pixels of a pack; mean and std act later."""
+        """The settings that determine the pixels of a pack; mean and std are applied later."""
         return {"size": self.size, "resize": self.resize, "filter": "bilinear"}
 
     def to_json(self) -> PreprocessDocument:
@@ -140,7 +141,7 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, values: PreprocessDocument) -> Preprocess:
-        """Inverse of `to_json`, of any JSON that a file holds; raises `PatiError` for anything else."""
+        """Inverse of `to_json`. Accepts any JSON value; raises `PatiError` unless it is valid."""
         try:
             result = cls(
                 size=int(values["size"]),
@@ -149,7 +150,7 @@ class Preprocess:
                 std=_three(values["std"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise PatiError(f"the model's preprocessing can't be read: {error!r}") from None
+            raise PatiError(N_("the model's preprocessing can't be read: {error}", error=repr(error))) from None
         finite = all(map(math.isfinite, (*result.mean, *result.std)))
         if (
             not finite
@@ -157,18 +158,18 @@ class Preprocess:
             or min(result.std) <= 0
             or result.resize not in ("stretch", "crop", "pad")
         ):
-            raise PatiError(f"the model's preprocessing is out of range: {values}")
+            raise PatiError(N_("the model's preprocessing is out of range: {values}", values=values))
         return result
 
 
 def shrunk(pixels: torch.Tensor, size: int) -> torch.Tensor:
-    """Packed pixels `uint8 (N, H, H, 3)` brought down to `size` where they are larger, filtered as in `Preprocess`."""
+    """Packed pixels `uint8 (N, H, H, 3)`, downscaled to `size` if larger, with the filter of `Preprocess`."""
     from torch.nn.functional import interpolate
 
     if pixels.shape[1] <= size:
         return pixels
-    images = pixels.permute(0, 3, 1, 2)  # NHWC -> NCHW, memory stays
-    if pixels.is_cuda:  # there only for floating point
+    images = pixels.permute(0, 3, 1, 2)  # NHWC -> NCHW, a view
+    if pixels.is_cuda:  # CUDA interpolates floating point only
         images = interpolate(images.float(), (size, size), mode="bilinear", antialias=True).round().to(pixels.dtype)
     else:
         images = interpolate(images, (size, size), mode="bilinear", antialias=True)
@@ -183,12 +184,16 @@ def _three(values: Iterable[float]) -> tuple[float, float, float]:
 def _from_array(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if array.dtype != np.uint8 or array.size == 0:
         raise PatiError(
-            f"a photo as an array is uint8 and not empty, got {array.dtype} {array.shape}",
-            "values run from 0 to 255, height first",
+            N_(
+                "expected a photo as a non-empty uint8 array, got {dtype} {shape}",
+                dtype=array.dtype,
+                shape=str(array.shape),
+            ),
+            N_("values from 0 to 255, in the order (height, width, channels)"),
         )
     if array.ndim == 3 and array.shape[2] == 3:
         return np.ascontiguousarray(array)
     if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4)):
         squeezed = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
         return decode.from_pillow(Image.fromarray(np.ascontiguousarray(squeezed)))
-    raise PatiError(f"a photo as an array is (H, W), (H, W, 3) or (H, W, 4), got {array.shape}")
+    raise PatiError(N_("expected a photo of shape (H, W), (H, W, 3) or (H, W, 4), got {shape}", shape=str(array.shape)))

@@ -1,15 +1,14 @@
-"""Which photos train, which validate, which test: fixed by content, never by order or chance.
+"""Assign photos to train, validation and test, by content and never by order.
 
-A unit is a set of photos that must stay together: duplicates joined with the user's groups.
-Each unit's split follows from a hash of the split seed and the unit's own identity, so
-adding a file moves only the units that it joins. Two rules act on top:
+A unit is a set of photos that must stay together: duplicates merged with the user's groups. Each unit's split follows
+from a hash of the split seed and the unit's own identity, so adding a file moves only the units that it joins. Two
+rules apply on top:
 
-- a unit of more than 5 % of the data goes to train, where it can't sway a score;
-- a class with at least three units appears in every split. Where chance leaves a class out
-  of one, the smallest suitable unit is moved there. Only such small classes can see a unit
-  move when files are added.
+- a unit with more than 5 % of the data goes to train, where it can't dominate a score;
+- a class with at least three units appears in every split. If the hashes leave it out of one, the smallest suitable
+  unit is moved there. Adding files can move units only in such small classes.
 
-Knows nothing of files or pictures.
+Knows nothing of files or pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LARGE = 0.05
 
 @dataclass(frozen=True)
 class Unit:
-    """Photos that must not straddle: a stable identity, and how many photos of which class."""
+    """Photos that must stay in one split: a stable identity, and the number of photos per class."""
 
     identity: str
     labels: tuple[tuple[str, int], ...]
@@ -37,7 +36,7 @@ class Unit:
 
 
 def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) -> dict[str, str]:
-    """Unit identity -> split. `validation` and `test` are shares in 0..1."""
+    """Unit identity -> split. `validation` and `test` are fractions in 0..1."""
     total = sum(unit.size for unit in units)
     large = {unit.identity for unit in units if unit.size > max(1.0, LARGE * total)}
     position = {unit.identity: _position(seed, unit.identity) for unit in units}
@@ -51,9 +50,10 @@ def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) 
 
 
 def deal(units: Sequence[Unit], folds: int, *, seed: int) -> dict[str, int]:
-    """Unit identity -> its fold, 0..folds-1, about equally many units of each class in every one.
+    """Unit identity -> fold in 0..folds-1, stratified by class.
 
-    The units of a class, by the label of most of a unit's photos, are dealt out in turn, in an order drawn by hashes.
+    A unit's class is the label of most of its photos. The units of each class are dealt to the folds in turn, in an
+    order determined by hashes.
     """
     mostly: dict[str, list[str]] = defaultdict(list)
     for unit in units:
@@ -93,7 +93,7 @@ def _cover_classes(units: Sequence[Unit], result: dict[str, str], large: set[str
                 for unit in holding[label]
                 if all(
                     present[other, result[unit.identity]] > 1
-                    # a class too small to be everywhere may lose a place, but not in train
+                    # a class too small for all splits may be removed from one, but not from train
                     or (len(holding[other]) < len(SPLITS) and result[unit.identity] != "train")
                     for other, _ in unit.labels
                 )

@@ -1,1 +1,1 @@
-"""What answers are worth: scores, their intervals, calibration, and what lies outside of what was trained on."""
+"""Evaluate predictions: metrics and their intervals, calibration, and out-of-distribution detection."""

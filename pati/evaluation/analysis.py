@@ -1,6 +1,6 @@
-"""What a result is worth beyond its scores, as plain values for metrics.json and the report.
+"""Evaluation beyond the scores, as plain values for metrics.json and the report.
 
-Answers that were given once are measured again and again here; no photo of the test split is scored anew.
+Everything is computed from the predictions made once; no photo of the test split is scored again.
 """
 
 from __future__ import annotations
@@ -29,34 +29,35 @@ from pati.evaluation.documents import (
     Suspects,
 )
 from pati.evaluation.intervals import log_loss_interval, mean_interval, wilson
-from pati.evaluation.out_of_distribution import FEWEST, ODD
+from pati.evaluation.out_of_distribution import FEWEST, LEVEL
 
-POINTS = 200  # of a curve: more can't be seen
-MOST_CURVES = 60  # classes: with more, each has too few photos to draw
+POINTS = 200  # per curve: more would not be visible
+MOST_CURVES = 60  # classes: with more, each would have too few photos for a curve
 MOST_SUSPECTS = 24
 DECIDED = {"confirmed", "relabelled"}  # flags of photos whose label a person has decided on
-MOST_SLICED = 5000  # photos: their pixels are read once more
+MOST_SLICED = 5000  # photos, as their pixels are read again
 
 
 def of_answers(
-    kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, familiarity: torch.Tensor, classes: Sequence[str]
+    kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, p_values: torch.Tensor, classes: Sequence[str]
 ) -> Analysis:
-    """What the test split's answers tell by themselves."""
-    return {"calibration": calibrated(kept, logits, labels, familiarity), "curves": curves_of(logits, labels, classes)}
+    """The analysis that needs only the predictions on the test split."""
+    return {"calibration": calibrated(kept, logits, labels, p_values), "curves": curves_of(logits, labels, classes)}
 
 
 def calibrated(
-    kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, familiarity: torch.Tensor
+    kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, p_values: torch.Tensor
 ) -> CalibrationResult:
-    """How far confidence can be believed, before and after the temperature, and what is answered at which risk.
+    """Calibration before and after temperature scaling, and coverage and accuracy at the default risk.
 
-    Answered are photos that are sure enough and not odd (see `scope`); `threshold` is None where no one keeps the risk
-    on the validation photos. `risk_bound`: what the share of wrong answers may be even if none of so many validation
-    photos is wrong; `odd_needs`: how many of them it takes to call a photo odd.
+    Photos count as answered if their confidence reaches the threshold and they are not out-of-distribution (p-value
+    above `LEVEL`). `threshold` is None if no threshold keeps the risk on the validation photos. `risk_bound`: upper
+    bound of the error rate if none of this number of validation photos is wrong. `odd_needs`: number of validation
+    photos needed to flag a photo as out-of-distribution.
     """
     confidence, right = calibration.confidences(logits, labels, kept.temperature)
     threshold = kept.threshold()
-    odd = (familiarity <= ODD).numpy()
+    odd = (p_values <= LEVEL).numpy()
     answered = (confidence >= threshold) & ~odd
     count, hits = int(answered.sum()), int(right[answered].sum())
     _, coverage, risk = calibration.risk_coverage(confidence, right)
@@ -80,21 +81,21 @@ def calibrated(
     }
 
 
-def _reliability(logits: torch.Tensor, labels: torch.Tensor, heat: float) -> Reliability:
-    answers = calibration.confidences(logits, labels, heat)
+def _reliability(logits: torch.Tensor, labels: torch.Tensor, temperature: float) -> Reliability:
+    answers = calibration.confidences(logits, labels, temperature)
     rows, (interval, by_chance) = calibration.reliability(*answers), calibration.error_interval(*answers)
     return {
         "error": calibration.calibration_error(rows),
         "error_interval": list(interval),
         "error_by_chance": by_chance,
-        "log_loss": metrics.log_loss(logits.double() / heat, labels),
-        "log_loss_interval": list(log_loss_interval(logits.double() / heat, labels)),
+        "log_loss": metrics.log_loss(logits.double() / temperature, labels),
+        "log_loss_interval": list(log_loss_interval(logits.double() / temperature, labels)),
         "bins": rows,
     }
 
 
 def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> list[ClassCurve]:
-    """Each class's ROC and precision-recall curves with their areas; nothing for very many classes."""
+    """ROC and precision-recall curves of each class with their areas; empty for more than `MOST_CURVES` classes."""
     if len(classes) > MOST_CURVES:
         return []
     probabilities, rows = logits.double().softmax(1).numpy(), list[ClassCurve]()
@@ -119,25 +120,30 @@ def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]
 
 
 def spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of `count` numbers, evenly spread, the ends among them."""
+    """At most `most` of the numbers 0..count-1, evenly spaced, including both ends."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-# Kind and level of each damage.
+# Type and level of each corruption.
 DAMAGES = [(kind, level) for kind, (_, strengths) in CORRUPTIONS.items() for level in range(len(strengths))]
 
 
 def damaged(
     answers: Callable[[torch.Tensor], torch.Tensor], photos: NDArray[np.uint8], labels: torch.Tensor, *, seed: int = 0
 ) -> torch.Tensor:
-    """Which photos `uint8 (N, size, size, 3)` are answered rightly, undamaged and by `DAMAGES`: 0 or 1,
-    `float64 (N, 1 + D)`. `answers`: photos to logits."""
+    """Which photos `uint8 (N, size, size, 3)` are predicted correctly, uncorrupted and with each of `DAMAGES`.
+
+    Returns 0 or 1, `float64 (N, 1 + D)`. `answers`: function from photos to logits.
+    """
     kinds = [photos, *(corrupted(photos, kind, level, seed=seed) for kind, level in DAMAGES)]
     return torch.stack([(answers(torch.from_numpy(some)).argmax(1) == labels).double() for some in kinds], 1)
 
 
 def robustness(right: torch.Tensor) -> Robustness:
-    """Accuracy by kind and strength of damage, of what `damaged` gives; `lost`: how much of it, on the same photos."""
+    """Accuracy by type and severity of corruption, from the result of `damaged`.
+
+    `lost`: decrease of the accuracy on the same photos.
+    """
 
     def row(hits: NDArray[np.float64]) -> Accuracy:
         return {"accuracy": float(hits.mean()), "interval": list(wilson(float(hits.sum()), len(hits)))}
@@ -157,16 +163,16 @@ def robustness(right: torch.Tensor) -> Robustness:
     return {"photos": len(before), "undamaged": row(before), "kinds": kinds}
 
 
-def outside(familiarity: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> Outside:
-    """How well photos from elsewhere are told from the test photos: of these the familiarity, of `strange` ones too,
-    and whether each of the latter is answered as unsure.
+def outside(p_values: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> Outside:
+    """How well photos of another data set are distinguished from the test photos.
 
-    `roc_area`: how often a photo from elsewhere is the less familiar one of the two.
+    `p_values`: of the test photos; `strange`: p-values of the other photos; `unsure`: whether each of these is marked
+    unsure. `roc_area`: the probability that a photo of the other set has a lower p-value than a test photo.
     """
-    scores = -torch.cat([strange, familiarity]).double().numpy()
+    scores = -torch.cat([strange, p_values]).double().numpy()
     found = curves.curve(scores, np.arange(len(scores)) < len(strange))
     assert found is not None, "there are photos of both kinds"
-    odd = int((strange <= ODD).sum())
+    odd = int((strange <= LEVEL).sum())
     return {
         "photos": len(strange),
         "roc_area": found.roc_area,
@@ -179,9 +185,9 @@ def outside(familiarity: torch.Tensor, strange: torch.Tensor, unsure: Sequence[b
 
 
 def sliced(entries: Sequence[Entry], photos: Callable[[int], NDArray[np.uint8]], right: Sequence[bool]) -> Slices:
-    """Accuracy by properties of the photos, of `MOST_SLICED` of them, evenly spread, where there are more.
+    """Accuracy by properties of the photos; on `MOST_SLICED` of them, evenly spaced, if there are more.
 
-    `photos` gives each one by its number, as the net sees it, `uint8 (size, size, 3)`.
+    `photos` returns a photo by number, preprocessed, `uint8 (size, size, 3)`.
     """
     chosen = spread(len(entries), MOST_SLICED).tolist()
     width, height = (np.array([float(getattr(entries[n], side)) for n in chosen]) for side in ("width", "height"))
@@ -196,11 +202,10 @@ def sliced(entries: Sequence[Entry], photos: Callable[[int], NDArray[np.uint8]],
 
 
 def suspected(
-    entries: Sequence[Entry], logits: torch.Tensor, labels: torch.Tensor, heat: float, classes: Sequence[str]
+    entries: Sequence[Entry], logits: torch.Tensor, labels: torch.Tensor, temperature: float, classes: Sequence[str]
 ) -> Suspects:
-    """Photos whose label is likely wrong, the most suspect first; those whose label a person has decided on are only
-    counted, as `decided`."""
-    probabilities = (logits.double() / heat).softmax(1).numpy()
+    """Likely label errors, the most likely first; labels that a person has decided on only count as `decided`."""
+    probabilities = (logits.double() / temperature).softmax(1).numpy()
     order, believed = label_errors.ranked(probabilities, labels.numpy())
     rows: list[Suspect] = [
         {

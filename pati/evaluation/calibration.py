@@ -1,7 +1,7 @@
-"""Confidence that can be believed: temperature scaling, calibration error, and when not to answer.
+"""Calibrate confidence: temperature scaling, calibration error, and thresholds for abstaining.
 
 Functions of numbers alone: logits `(N, K)` and labels `int64 (N,)`, or confidences `float64 (N,)` and whether each
-answer was right, `bool (N,)`.
+prediction is correct, `bool (N,)`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pati.evaluation.documents import Bin
 from pati.evaluation.intervals import drawn_anew, wilson
 
 BINS = 15
-HOTTEST = 20.0  # temperatures are looked for up to this and down to its reciprocal
-RISK = 0.01  # of the answered photos, this share may be wrong unless a user says otherwise
+HOTTEST = 20.0  # highest temperature considered; the lowest one is its reciprocal
+RISK = 0.01  # default accepted error rate among the photos that are not unsure
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -36,9 +36,9 @@ class CalibrationDocument(TypedDict):
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes a classifier's confidence believable, learnt from its `photos` validation photos.
+    """Calibration of a classifier's confidence, fitted to its `photos` validation photos.
 
-    `temperature`: see the function; `thresholds`: see the function, of confidences at that temperature.
+    `temperature`: see the function; `thresholds`: see the function, for confidences at that temperature.
     """
 
     temperature: float
@@ -47,14 +47,14 @@ class Calibration:
 
     @classmethod
     def of(cls, logits: torch.Tensor, labels: torch.Tensor) -> Calibration:
-        """Learnt from validation photos."""
-        heat = temperature(logits, labels)
-        return cls(heat, tuple(thresholds(*confidences(logits, labels, heat))), len(labels))
+        """Fit to the logits `(N, K)` and labels `(N,)` of validation photos."""
+        fitted = temperature(logits, labels)
+        return cls(fitted, tuple(thresholds(*confidences(logits, labels, fitted))), len(labels))
 
     def threshold(self, risk: float = RISK) -> float:
-        """The confidence from which on answers are given, so that at most the share `risk` of them is wrong.
+        """The confidence above which the error rate is at most `risk`.
 
-        More than 1, so that none is given, where that can't be had.
+        Above 1, so that every prediction is unsure, if no threshold achieves this.
         """
         found = threshold_for(risk, self.thresholds)
         return math.nextafter(1.0, 2.0) if found is None else found
@@ -69,24 +69,26 @@ class Calibration:
 
     @classmethod
     def from_json(cls, document: CalibrationDocument) -> Calibration:
-        """Inverse of `to_json`, of any JSON that a file holds; raises `ValueError`, `TypeError` or `KeyError`."""
-        made = cls(
+        """Inverse of `to_json`, for any JSON value; raises `ValueError`, `TypeError` or `KeyError`."""
+        calibration = cls(
             float(document["temperature"]),
             tuple((float(risk), float(threshold)) for risk, threshold in document["thresholds"]),
             int(document["photos"]),
         )
-        if not (1 / HOTTEST <= made.temperature <= HOTTEST) or any(not 0 <= v <= 1 for p in made.thresholds for v in p):
-            raise ValueError(f"a temperature of {made.temperature}, or a threshold beyond 0 and 1")
-        return made
+        if not (1 / HOTTEST <= calibration.temperature <= HOTTEST) or any(
+            not 0 <= v <= 1 for p in calibration.thresholds for v in p
+        ):
+            raise ValueError(f"a temperature of {calibration.temperature}, or a threshold beyond 0 and 1")
+        return calibration
 
 
 def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """What logits are divided by so that these photos' log loss is least (Guo et al., 2017,
-    https://arxiv.org/abs/1706.04599).
+    """The temperature that minimises the log loss of these photos (Guo et al., 2017, https://arxiv.org/abs/1706.04599).
 
-    The logarithm has a standard normal prior, lest a few photos, all answered rightly, ask for boundless confidence.
+    Its logarithm has a standard normal prior; otherwise a few photos that are all correct would lead to unbounded
+    confidence.
     """
-    from scipy.optimize import minimize_scalar  # half a second that `pati predict` need not wait
+    from scipy.optimize import minimize_scalar  # takes half a second, which `pati predict` doesn't need
 
     logits = logits.double()
 
@@ -98,14 +100,14 @@ def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return math.exp(minimize_scalar(loss, bounds=(-end, end), method="bounded", options={"xatol": 1e-6}).x)
 
 
-def confidences(logits: torch.Tensor, labels: torch.Tensor, heat: float = 1.0) -> tuple[Floats, Flags]:
-    """Of each answer: its probability at temperature `heat`, and whether it is right."""
-    best = (logits.double() / heat).softmax(1).max(1)
+def confidences(logits: torch.Tensor, labels: torch.Tensor, temperature: float = 1.0) -> tuple[Floats, Flags]:
+    """Confidence of each prediction at this temperature, and whether it is correct."""
+    best = (logits.double() / temperature).softmax(1).max(1)
     return best.values.numpy(), (logits.argmax(1) == labels).numpy()
 
 
 def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[Bin]:
-    """Bins of as equal a count as can be, by rising confidence: count, mean confidence, accuracy and its interval."""
+    """Bins of (nearly) equal size by increasing confidence: count, mean confidence, accuracy and its interval."""
     order = np.argsort(confidence, kind="stable")
     rows: list[Bin] = []
     for part in np.array_split(order, min(bins, len(order))):
@@ -122,9 +124,9 @@ def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[Bin]
 
 
 def calibration_error(rows: list[Bin]) -> float:
-    """Expected calibration error of `reliability`'s bins: the mean distance of confidence and accuracy, by count.
+    """Expected calibration error of `reliability`'s bins: mean |accuracy - confidence|, weighted by count.
 
-    Bins of equal count: Nixon et al., 2019, https://arxiv.org/abs/1904.01685.
+    With bins of equal size: Nixon et al., 2019, https://arxiv.org/abs/1904.01685.
     """
     total = sum(row["photos"] for row in rows)
     return float(sum(row["photos"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / max(1, total))
@@ -133,13 +135,15 @@ def calibration_error(rows: list[Bin]) -> float:
 def error_interval(
     confidence: Floats, right: Flags, bins: int = BINS, *, seed: int = 0
 ) -> tuple[tuple[float, float], float]:
-    """95 % interval of the calibration error of `reliability`'s bins, and what it stays below in 97.5 % of cases by
-    chance alone, if every confidence is right.
+    """95 % interval of the expected calibration error, and the error that chance alone can explain.
 
-    Deviations by chance add up, so the error comes out too high, the more so the fewer the photos. A bootstrap over
-    photos is too high by as much again: its percentiles are mirrored at the error found (the basic bootstrap, Davison
-    and Hinkley, 1997). Where chance alone could give the error, the interval begins at 0; it reaches at least as far as
-    accuracy may be from the mean confidence, so that a set without a mistake is not taken for certain.
+    The latter is the 97.5th percentile of the error of a perfectly calibrated classifier with these confidences.
+
+    Random deviations add up, so the estimate of the error is biased upwards, the more so the fewer the photos. A
+    bootstrap over photos doubles the bias, so its percentiles are mirrored at the estimate (the basic bootstrap,
+    Davison and Hinkley, 1997). If chance alone can explain the error, the interval starts at 0. It extends at least to
+    the largest plausible difference between accuracy and mean confidence, so that a set without errors is not taken as
+    certain.
     """
     order = np.argsort(confidence, kind="stable")
     parts = np.array_split(order, min(bins, len(order)))
@@ -162,21 +166,26 @@ def error_interval(
 
 
 def risk_coverage(confidence: Floats, right: Flags) -> tuple[Floats, Floats, Floats]:
-    """Falling thresholds `(T,)`, and for each the share of photos answered (of at least that confidence) and the
-    share of these that is wrong (El-Yaniv and Wiener, 2010, https://jmlr.org/papers/v11/el-yaniv10a.html)."""
+    """Risk-coverage curve (El-Yaniv and Wiener, 2010, https://jmlr.org/papers/v11/el-yaniv10a.html).
+
+    Decreasing thresholds `(T,)`; for each, the fraction of photos with at least that confidence (coverage), and the
+    error rate among them (risk).
+    """
     order = np.argsort(-confidence, kind="stable")
     ordered = confidence[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal ones are answered together
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal confidences share a threshold
     answered = last + 1.0
     return ordered[last], answered / len(ordered), np.cumsum(~right[order])[last] / answered
 
 
 def thresholds(confidence: Floats, right: Flags) -> list[tuple[float, float]]:
-    """Pairs (risk, threshold), by rising risk: answering from `threshold` on, at most the share `risk` is wrong, and
-    no lower threshold does as well. Risks are rounded up to a thousandth."""
+    """Pairs (risk, threshold) by increasing risk, where `threshold` is the lowest that keeps the error rate at `risk`.
+
+    Risks are rounded up to a thousandth.
+    """
     falling, _, risks = risk_coverage(confidence, right)
     steps: dict[float, float] = {}
-    for threshold, risk in zip(falling.tolist(), risks.tolist(), strict=True):  # the last one answers most
+    for threshold, risk in zip(falling.tolist(), risks.tolist(), strict=True):  # the last one has the most coverage
         steps[math.ceil(risk * 1000 - 1e-9) / 1000] = threshold
     pairs: list[tuple[float, float]] = []
     for risk, threshold in sorted(steps.items()):
@@ -186,5 +195,5 @@ def thresholds(confidence: Floats, right: Flags) -> list[tuple[float, float]]:
 
 
 def threshold_for(risk: float, pairs: Sequence[tuple[float, float]]) -> float | None:
-    """The lowest threshold that keeps to a risk; None if none does."""
+    """The lowest threshold for a risk; None if there is none."""
     return min((threshold for known, threshold in pairs if known <= risk + 1e-12), default=None)

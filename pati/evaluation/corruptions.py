@@ -1,8 +1,8 @@
-"""Damage that photos suffer in use, at three strengths each: what is left of the accuracy says how robust a net is.
+"""Common image corruptions at three severities each, to measure the robustness of a network.
 
-The kinds follow ImageNet-C (Hendrycks and Dietterich, 2019, https://arxiv.org/abs/1903.12261), with rotation and
-occlusion added; lengths are relative to the side, as nets differ in the size they look at. Photos are
-`uint8 (H, W, 3)`, as the net would see them undamaged.
+The types follow ImageNet-C (Hendrycks and Dietterich, 2019, https://arxiv.org/abs/1903.12261), plus rotation and
+occlusion; lengths are relative to the side, as networks differ in input size. Photos are `uint8 (H, W, 3)`, at the
+network's input size.
 """
 
 from __future__ import annotations
@@ -20,46 +20,46 @@ Corruption = Callable[[Photo, float, np.random.Generator], Photo]
 
 
 def blur(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
-    """A normal distribution whose standard deviation is `strength` of the side."""
+    """Gaussian blur whose standard deviation is `strength` of the side."""
     radius = strength * max(photo.shape[:2])
     return np.asarray(Image.fromarray(photo).filter(ImageFilter.GaussianBlur(radius)))
 
 
 def noise(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
-    """Normal noise in every value, its standard deviation `strength` of the range."""
+    """Gaussian noise in every value, with a standard deviation of `strength` of the range."""
     return _bytes(photo + generator.normal(0, 255 * strength, photo.shape))
 
 
 def jpeg(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
-    """Saved as JPEG of quality 100 - `strength`."""
+    """JPEG compression with quality 100 - `strength`."""
     buffer = io.BytesIO()
     Image.fromarray(photo).save(buffer, "JPEG", quality=round(100 - strength))
     return np.asarray(Image.open(buffer))
 
 
 def brightness(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
-    """Darker, or with the same chance brighter, by the factor 1 + `strength`."""
+    """Darker or brighter, equally likely, by the factor 1 + `strength`."""
     factor = 1 + strength
     return _bytes(photo * (factor if generator.random() < 0.5 else 1 / factor))
 
 
 def contrast(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
-    """`strength` of the contrast lost."""
+    """Contrast reduced by the fraction `strength`."""
     return np.asarray(ImageEnhance.Contrast(Image.fromarray(photo)).enhance(1 - strength))
 
 
 def rotation(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
-    """Turned by `strength` degrees to either side; corners are filled as in a mirror."""
+    """Rotation by `strength` degrees in either direction; corners are filled by reflection."""
     angle = strength if generator.random() < 0.5 else -strength
     height, width = photo.shape[:2]
-    reach = math.ceil(0.21 * max(height, width)) + 1  # what a turn by 45° brings in
+    reach = math.ceil(0.21 * max(height, width)) + 1  # what a rotation by 45° brings into view
     padded = np.pad(photo, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
     turned = Image.fromarray(padded).rotate(angle, Image.Resampling.BILINEAR)
     return np.asarray(turned)[reach : reach + height, reach : reach + width]
 
 
 def occlusion(photo: Photo, strength: float, generator: np.random.Generator) -> Photo:
-    """A grey rectangle somewhere covers `strength` of the area."""
+    """A grey rectangle at a random position covers `strength` of the area."""
     height, width = photo.shape[:2]
     high, wide = (max(1, round(math.sqrt(strength) * side)) for side in (height, width))
     top, left = generator.integers(height - high + 1), generator.integers(width - wide + 1)
@@ -68,7 +68,7 @@ def occlusion(photo: Photo, strength: float, generator: np.random.Generator) -> 
     return covered
 
 
-# Kind -> how, and its three strengths.
+# Type -> its function, and its three severities.
 CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, float, float]]] = {
     "blur": (blur, (0.01, 0.02, 0.04)),
     "noise": (noise, (0.05, 0.1, 0.2)),
@@ -81,7 +81,7 @@ CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, float, float]]] = {
 
 
 def corrupted(photos: NDArray[np.uint8], kind: str, level: int, *, seed: int = 0) -> NDArray[np.uint8]:
-    """Photos `uint8 (N, H, W, 3)` damaged by one of `CORRUPTIONS` at level 0, 1 or 2, each by draws of its own."""
+    """Photos `uint8 (N, H, W, 3)` with one of `CORRUPTIONS` at level 0, 1 or 2, randomised per photo."""
     damage, strengths = CORRUPTIONS[kind]
     number = [*CORRUPTIONS].index(kind)
     return np.stack(

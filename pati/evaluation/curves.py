@@ -1,6 +1,7 @@
-"""ROC and precision-recall curves of one class against the rest, their areas, and intervals of these.
+"""ROC and precision-recall curves of one class against the rest, with areas and their intervals.
 
-Functions of numbers alone: scores `float64 (N,)`, higher for the class, and whether each photo is of it, `bool (N,)`.
+Functions of numbers alone: scores `float64 (N,)`, higher for the class, and whether each photo belongs to it, `bool
+(N,)`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from pati.evaluation.intervals import resamples, wilson
 
 RESAMPLES = 1000
-FEW = 10  # photos, whose draws vary too little
-_CELLS = 4_000_000  # of an array of resamples
+FEW = 10  # photos: resamples of fewer vary too little
+_CELLS = 4_000_000  # cells of one array of resamples
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -23,10 +24,10 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Curve:
-    """From the strictest threshold to none at all, `(T,)` each; areas with their 95 % intervals.
+    """ROC and precision-recall curves, from the highest threshold down, `(T,)` each; areas with 95 % intervals.
 
-    `precision` is 1 before anything is answered. `average_precision` is the sum of precisions weighted by the rise of
-    recall, without interpolation.
+    `precision` is 1 where there are no predictions. `average_precision` is the sum of precisions weighted by the
+    increase in recall, without interpolation.
     """
 
     false_rate: Floats
@@ -39,11 +40,11 @@ class Curve:
 
 
 def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curve | None:
-    """The curve of one class; None unless there are photos of it and others.
+    """The curves of one class; None unless there are photos of the class and of others.
 
-    Intervals: percentiles of a bootstrap that draws within the class and within the rest (Efron and Tibshirani, 1993).
-    Where every draw is the same, as of a perfect ranking, or where there are fewer than `FEW` photos of the class or of
-    the rest, whose draws vary too little, they are those of a share of that many photos (Wilson).
+    Intervals: percentiles of a bootstrap within the class and within the rest (Efron and Tibshirani, 1993). If every
+    resample is the same, as for a perfect ranking, or if the class or the rest has fewer than `FEW` photos, Wilson's
+    interval of a proportion of that many photos is used.
     """
     if positive.all() or not positive.any():
         return None
@@ -63,8 +64,8 @@ def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curv
 
 
 def _drawn(own: Counts, others: Counts, seed: int) -> Iterator[tuple[Floats, Floats]]:
-    """Areas of photos drawn anew, in parts, so that memory stays bounded; `own` and `others` `(T,)` by threshold."""
-    # Thresholds in a row that no photo of the class lies at are as one: of a rare class, that leaves few to draw.
+    """Areas of resampled photos, in parts to bound memory; `own` and `others` `(T,)`: counts by threshold."""
+    # Merge adjacent thresholds without photos of the class: for a rare class, few remain.
     first = np.flatnonzero(np.append(True, (own[1:] > 0) | (own[:-1] > 0)))
     own, others = np.add.reduceat(own, first), np.add.reduceat(others, first)
     wanted = resamples(len(own), RESAMPLES)
@@ -75,7 +76,7 @@ def _drawn(own: Counts, others: Counts, seed: int) -> Iterator[tuple[Floats, Flo
 
 
 def _resampled(counts: Counts, times: int, generator: np.random.Generator) -> Counts:
-    """How many of the photos `(T,)` are drawn when as many as there are are drawn anew, `(B, T)`."""
+    """Bootstrap counts of the photos by threshold, `(B, T)`, with the same total."""
     there, total = np.flatnonzero(counts), counts.sum()
     drawn = np.zeros((times, len(counts)), np.int64)
     drawn[:, there] = generator.multinomial(total, counts[there] / total, times)
@@ -83,9 +84,9 @@ def _resampled(counts: Counts, times: int, generator: np.random.Generator) -> Co
 
 
 def _areas(own: Counts, others: Counts) -> tuple[Floats, Floats]:
-    """Areas under the ROC curve (trapezoids) and average precisions `(B,)` of photos by threshold, `(B, T)` each.
+    """Areas under the ROC curve (trapezoidal) and average precisions `(B,)`, from counts by threshold, `(B, T)`.
 
-    Whole numbers are added and divided once, so that a perfect ranking has an area of exactly 1.
+    Integers are summed and divided once, so that a perfect ranking has an area of exactly 1.
     """
     hits, false = np.cumsum(own, 1), np.cumsum(others, 1)
     total, rest = hits[:, -1], false[:, -1]

@@ -1,7 +1,7 @@
-"""The shape of what is measured, as metrics.json keeps it and as report, page, terminal and comparisons read it.
+"""Types of the evaluation results, as stored in metrics.json and used by report, web app, terminal and comparisons.
 
-Intervals are at 95 %, `[low, high]`. A value is None where it is not defined, such as the recall of a class without
-photos. Nothing here depends on a photo having one class alone but the confusion matrix.
+Intervals are 95 % intervals, `[low, high]`. An undefined value is None, such as the recall of a class without photos.
+Only the confusion matrix assumes that a photo has exactly one class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ClassRow = TypedDict(
         "f1_interval": Interval,
     },
 )
-"""One class's scores: `support` photos of it, `predicted` answers."""
+"""Scores of one class; `support`: photos of the class, `predicted`: photos predicted as it."""
 
 
 class Balance(TypedDict):
@@ -38,7 +38,7 @@ class Balance(TypedDict):
 
 
 class Scores(TypedDict):
-    """What `metrics.summary` gives: beside these, each registered metric under its name (see `metrics.value`)."""
+    """The result of `metrics.summary`; each other registered metric is added under its name (see `metrics.value`)."""
 
     photos: int
     metrics: NotRequired[list[str]]
@@ -55,7 +55,7 @@ class Scores(TypedDict):
 
 
 class Bin(TypedDict):
-    """Photos answered with about the same confidence."""
+    """Photos predicted with similar confidence."""
 
     photos: int
     confidence: float
@@ -64,7 +64,7 @@ class Bin(TypedDict):
 
 
 class Reliability(TypedDict):
-    """How far confidence can be believed at one temperature; `error`: the expected calibration error."""
+    """Calibration at one temperature; `error`: the expected calibration error."""
 
     error: float
     error_interval: Interval
@@ -107,11 +107,11 @@ ClassCurve = TypedDict(
         "precision": list[float],
     },
 )
-"""One class's ROC and precision-recall curves."""
+"""ROC and precision-recall curves of one class."""
 
 
 class Part(TypedDict):
-    """Photos of a split with a property from `low` to `high`; `difference`: of the accuracy, to the other photos."""
+    """Photos of a split with a property from `low` to `high`; `difference`: accuracy minus that of all other photos."""
 
     low: float
     high: float
@@ -131,7 +131,7 @@ class Slices(TypedDict):
 
 
 class Suspect(TypedDict):
-    """A photo whose label is likely wrong."""
+    """A likely label error."""
 
     path: str
     split: str | None
@@ -141,7 +141,7 @@ class Suspect(TypedDict):
 
 
 class Suspects(TypedDict):
-    """The photos whose label is likely wrong, the `first` of `count`; `decided`: those that a person has looked at."""
+    """Likely label errors, the `first` of `count`; `decided`: how many others a person has already decided on."""
 
     photos: int
     count: int
@@ -150,14 +150,14 @@ class Suspects(TypedDict):
 
 
 class Accuracy(TypedDict):
-    """A share of right answers."""
+    """A fraction of correct predictions."""
 
     accuracy: float
     interval: Interval
 
 
 class Damage(Accuracy):
-    """The same at one strength of damage; `lost`: how much of it, on the same photos."""
+    """Accuracy at one severity of a corruption; `lost`: the decrease on the same photos."""
 
     strength: float
     lost: float
@@ -165,7 +165,7 @@ class Damage(Accuracy):
 
 
 class Robustness(TypedDict):
-    """Accuracy by kind and strength of damage."""
+    """Accuracy by type and severity of corruption."""
 
     photos: int
     undamaged: Accuracy
@@ -173,7 +173,7 @@ class Robustness(TypedDict):
 
 
 class Outside(TypedDict):
-    """How well photos from elsewhere are told from the test photos."""
+    """Out-of-distribution detection: how well photos of another data set are distinguished from the test photos."""
 
     photos: int
     roc_area: float
@@ -192,13 +192,13 @@ class Mean(TypedDict):
 
 
 class Gain(Mean):
-    """A mean less that of a baseline; `better`: None where it can't be told."""
+    """A mean minus that of a baseline; `better`: None if the difference is not significant."""
 
     better: bool | None
 
 
 class Likeness(TypedDict):
-    """The rank correlation of two maps of the same photos, of so many draws of the other net."""
+    """Rank correlation of two maps of the same photos, over `draws` randomised networks."""
 
     mean: float | None
     interval: list[float | None]
@@ -207,11 +207,11 @@ class Likeness(TypedDict):
 
 
 Map = Literal["method", "random", "centre", "edges"]
-"""Whose maps: a method's, or some that know no net."""
+"""Source of the maps: a method, or a baseline that uses no network."""
 
 
 class Measure(TypedDict):
-    """One measure of maps, of a method and of maps that know no net."""
+    """One measure, for the maps of a method and of the baselines."""
 
     high_is_good: bool
     method: Mean
@@ -222,7 +222,7 @@ class Measure(TypedDict):
 
 
 class ExplanationChecks(TypedDict):
-    """What tests of explanations came to, see `explain.checks.summary`."""
+    """Results of the tests of explanations, see `explain.checks.summary`."""
 
     method: NotRequired[str]
     photos: int
@@ -235,7 +235,7 @@ class ExplanationChecks(TypedDict):
 
 
 class Analysis(TypedDict):
-    """What a result is worth beyond its scores. What there was no time to measure is not there."""
+    """The evaluation beyond the scores. Parts for which there was no time are missing."""
 
     calibration: CalibrationResult
     curves: list[ClassCurve]
@@ -246,7 +246,7 @@ class Analysis(TypedDict):
 
 
 class Seconds(TypedDict):
-    """How long a run took: training alone, and the whole command."""
+    """Duration of a run: training alone, and the whole command."""
 
     training: float
     command: NotRequired[float]
@@ -271,14 +271,17 @@ class RunDocument(TypedDict):
 
 
 class Probed(TypedDict):
-    """What takes longer the more photos it is measured on; what there was no time for is not there."""
+    """Measurements that take longer on more photos; those for which there was no time are missing."""
 
     robustness: NotRequired[Robustness]
     explanations: NotRequired[ExplanationChecks]
 
 
 class About(TypedDict):
-    """What a later scoring was about; `test_scored`: how often test photos have been scored, if any are among them."""
+    """The subject of a later evaluation.
+
+    `test_scored`: how many times test photos have been scored, if this evaluation includes some.
+    """
 
     data: str
     kind: str
@@ -294,11 +297,11 @@ class About(TypedDict):
 
 
 class LaterScores(Scores, About):
-    """A later scoring."""
+    """The result of a later evaluation."""
 
 
 class ScoresPage(About):
-    """What its page shows."""
+    """The contents of its page."""
 
     scores: Scores
     analysis: Analysis
@@ -306,13 +309,13 @@ class ScoresPage(About):
 
 
 class OutsideOf(Outside):
-    """The same, of a data set of this name."""
+    """The same, with the name of the data set."""
 
     data: str
 
 
 class RunRow(TypedDict):
-    """A run in a comparison: its scores and costs."""
+    """Scores and costs of a run in a comparison."""
 
     name: str
     run: str
@@ -362,13 +365,13 @@ class Comparison(TypedDict):
 
 
 class LocatedMean(Mean):
-    """A measure of maps against boxes, and how far above each baseline it is."""
+    """A measure of maps against boxes, and its gain over each baseline."""
 
     against: NotRequired[dict[str, Mean]]
 
 
 class Located(TypedDict):
-    """Maps against boxes: each method's measures."""
+    """Evaluation of maps against bounding boxes: the measures of each method."""
 
     photos: int
     unreadable: int
@@ -378,7 +381,7 @@ class Located(TypedDict):
 
 
 class ShuffledLabels(TypedDict):
-    """A method's maps against those of a net trained on shuffled labels."""
+    """Comparison of a method's maps with those of a network trained on shuffled labels."""
 
     likeness: Likeness
     depends: bool | None
@@ -388,7 +391,7 @@ class ShuffledLabels(TypedDict):
 
 
 class CheckedExplanations(ExplanationChecks):
-    """The same of photos that a person named."""
+    """The same for photos that the user chose."""
 
     unreadable: int
     shuffled_labels: NotRequired[ShuffledLabels]
@@ -409,7 +412,7 @@ class TrialRow(TypedDict):
 
 
 class SearchDocument(TypedDict):
-    """What a search found, for its report and for programs."""
+    """The result of a hyperparameter search, for its report and for `--json`."""
 
     folder: str
     source: str
@@ -429,7 +432,7 @@ class SearchDocument(TypedDict):
 
 
 class FoldFacts(TypedDict):
-    """One of several trainings: photos answered, and the share of them answered as they are labelled."""
+    """The training run of one fold: photos predicted, and the fraction predicted as labelled."""
 
     photos: int
     epochs: int
@@ -438,7 +441,7 @@ class FoldFacts(TypedDict):
 
 
 class CleanDocument(TypedDict):
-    """Which photos a person should look at: how many for which reason, and where the lists lie."""
+    """Photos for review: how many for each reason, and where the lists are."""
 
     data: str
     run: str
@@ -457,7 +460,7 @@ class CleanDocument(TypedDict):
 
 
 class ReviewItem(TypedDict):
-    """A photo to look at, by its line in the table."""
+    """A photo for review, by its line in the table."""
 
     line: int
     path: str

@@ -1,4 +1,4 @@
-"""95 % intervals of scores, by formula and by resampling. Knows no files, nets or splits."""
+"""95 % confidence intervals of scores, by formula and by bootstrap. Knows no files, networks or splits."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
-FEWEST = 200  # resamples, where there are very many photos: intervals are narrow then
-_WORK = 10_000_000  # cells of all resamples: less than a second
-_CELLS = 4_000_000  # of an array of resamples
+FEWEST = 200  # resamples for very many photos, whose intervals are narrow
+_WORK = 10_000_000  # cells of all resamples together: less than a second
+_CELLS = 4_000_000  # cells of one array of resamples
 _Count = TypeVar("_Count", np.int64, np.float64)
-_Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
+_Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 def wilson(hits: float, count: float) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927): keeps inside 0..1 and holds for small counts."""
+    """95 % interval of a proportion (Wilson, 1927): stays within 0..1 and is valid for small counts."""
     if count == 0:
         return 0.0, 1.0
     share, z2 = hits / count, _Z95**2
@@ -29,10 +29,11 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
 
 
 def paired_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
-    """95 % interval of the difference of two shares of the same photos, by how many each had right.
+    """95 % interval of the difference of two proportions on the same photos, from a 2×2 table.
 
-    Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C), method 10:
-    Wilson's intervals of the two shares, added with their correlation.
+    `both`, `only_first`, `only_second`, `neither`: photos that both, one or none of two classifiers predicted
+    correctly. Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C),
+    method 10: combines Wilson's intervals of the two proportions using their correlation.
     """
     count = both + only_first + only_second + neither
     first, second = both + only_first, both + only_second
@@ -43,7 +44,7 @@ def paired_interval(both: int, only_first: int, only_second: int, neither: int) 
 
 
 def unpaired_interval(first: int, of_first: int, second: int, of_second: int) -> tuple[float, float]:
-    """95 % interval of the difference of two shares of different photos.
+    """95 % interval of the difference of two proportions on different photos.
 
     Newcombe (1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), method 10.
     """
@@ -66,12 +67,13 @@ def _difference(first: tuple[int, int], second: tuple[int, int], correlation: fl
 def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np.float64]]:
     """95 % intervals of `macro_f1` and `balanced_accuracy`, `(2,)` each, and of each class's `f1`, `(K, 2)`.
 
-    Percentiles of a bootstrap that draws photos anew within each class (Efron and Tibshirani, 1993): the answers in a
-    row of the confusion matrix follow a multinomial distribution then, so photos need not be drawn one by one.
+    Percentiles of a bootstrap that resamples photos within each class (Efron and Tibshirani, 1993). The predictions in
+    a row of the confusion matrix then follow a multinomial distribution, so photos need not be drawn one by one.
 
-    Where none of a class's photos was answered rightly, or all, its recall would be the same in every draw, which for
-    few photos is no certainty: there the share of right answers is drawn by Jeffreys' prior, for the end of the
-    interval that this moves (as in Brown, Cai and DasGupta, 2001, https://doi.org/10.1214/ss/1009213286).
+    If all or none of a class's photos are predicted correctly, every resample would have the same recall, although few
+    photos leave it uncertain. For these classes, the fraction of correct predictions is drawn from its posterior under
+    Jeffreys' prior, for the end of the interval that this moves (as in Brown, Cai and DasGupta, 2001,
+    https://doi.org/10.1214/ss/1009213286).
     """
     matrix, generator = counts.numpy(), np.random.default_rng(seed)
     support = matrix.sum(1)
@@ -92,8 +94,10 @@ def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np
 def _drawn(
     matrix: NDArray[np.int64], doubted: NDArray[np.bool_], generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Right answers and all answers by class, `(B, K)`, of photos drawn anew within each class; where a class is
-    `doubted`, the share of its right answers by Jeffreys' prior."""
+    """Correct predictions and all predictions by class, `(B, K)`, of photos resampled within each class.
+
+    For `doubted` classes, the fraction of correct predictions is drawn under Jeffreys' prior.
+    """
     support = matrix.sum(1)
     known = support + matrix.sum(0) > 0
     hits, predicted = np.zeros((2, RESAMPLES, len(matrix)))
@@ -108,7 +112,7 @@ def _drawn(
         hits[:, row] = count * generator.beta(right + 0.5, count - right + 0.5, RESAMPLES)
         predicted[:, row] += hits[:, row]
         wrong = count - hits[:, [row]]
-        if right:  # of all; which wrong answers there would be, nothing tells
+        if right:  # all are correct: nothing indicates which classes errors would be predicted as
             elsewhere += wrong / max(1, known.sum() - 1)
             predicted[:, [row]] -= wrong / max(1, known.sum() - 1)
         else:
@@ -119,7 +123,7 @@ def _drawn(
 def _scores_by_class(
     hits: NDArray[_Count], predicted: NDArray[_Count], support: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Macro F1 and balanced accuracy `(B,)` and F1 `(B, K)` of right answers and of all answers by class, `(B, K)`."""
+    """Macro F1 and balanced accuracy `(B,)` and F1 `(B, K)` from correct and all predictions by class, `(B, K)`."""
     f1 = 2 * hits / np.maximum(support + predicted, 1)
     return {
         "macro_f1": f1.sum(1) / np.maximum((support + predicted > 0).sum(1), 1),
@@ -129,9 +133,9 @@ def _scores_by_class(
 
 
 def resampled(labels: NDArray[np.int64], *, resamples: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:
-    """How often each photo counts when photos are drawn anew within each class, `(B, N)`, `resamples` rows in all.
+    """Counts of each photo in a bootstrap within each class, `(B, N)`, with `resamples` rows in total.
 
-    In parts, so that memory stays bounded.
+    Yielded in parts, so that memory stays bounded.
     """
     generator, part = np.random.default_rng(seed), max(1, _CELLS // len(labels))
     places = [np.flatnonzero(labels == index) for index in np.unique(labels)]
@@ -143,12 +147,12 @@ def resampled(labels: NDArray[np.int64], *, resamples: int, seed: int = 0) -> It
 
 
 def resamples(cells: int, most: int = RESAMPLES) -> int:
-    """How many resamples of so many cells are drawn: `most`, and fewer where that would take long."""
+    """The number of resamples of `cells` cells each: `most`, or fewer if that would take long."""
     return max(FEWEST, min(most, _WORK // cells))
 
 
 def drawn_anew(photos: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
-    """Photos by number, as many as there are, drawn with replacement, `(B, N)`; in parts: memory stays bounded."""
+    """Bootstrap indices: photo numbers drawn with replacement, `(B, N)`; yielded in parts to bound memory."""
     generator, part, left = np.random.default_rng(seed), max(1, _CELLS // photos), resamples(photos)
     while left > 0:
         yield generator.integers(0, photos, (min(part, left), photos))
@@ -158,10 +162,10 @@ def drawn_anew(photos: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
 def mean_interval(
     values: NDArray[np.float64], bounds: tuple[float, float] = (0.0, 1.0), *, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of the mean of photos' values `(N,)`: percentiles of a bootstrap over photos.
+    """95 % interval of the mean of values `(N,)` of photos: percentiles of a bootstrap over photos.
 
-    Where all values are the same, every draw would be too. Other values, anywhere within `bounds`, may still have gone
-    unseen: the interval holds the means with as large a share of them as Wilson's interval allows for none of N.
+    If all values are equal, all resamples are too, although other values within `bounds` may have gone unseen. The
+    interval then contains the means with as large a fraction of them as Wilson's interval allows for 0 of N.
     """
     count = len(values)
     if np.ptp(values) < 1e-9:
@@ -173,10 +177,10 @@ def mean_interval(
 
 
 def crossed_interval(values: NDArray[np.float64], bounds: tuple[float, float]) -> tuple[float, float]:
-    """95 % interval of the mean of values `(N, D)` of N photos under D draws, where some may be missing (no numbers).
+    """95 % interval of the mean of values `(N, D)` for N photos and D draws; NaN: missing.
 
-    By Student's t: photos and draws each add their variance over their count, with Satterthwaite's degrees of freedom,
-    which holds for few of either; nothing beyond `bounds`. Where all values are the same: as `mean_interval`.
+    By Student's t: photos and draws each contribute their variance over their count, with Satterthwaite's degrees of
+    freedom, which is valid for few of either; clipped to `bounds`. If all values are equal: as `mean_interval`.
     """
     from scipy.stats import t
 
@@ -195,10 +199,10 @@ def crossed_interval(values: NDArray[np.float64], bounds: tuple[float, float]) -
 
 
 def log_loss_interval(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """95 % interval of `log_loss`: that of a mean.
+    """95 % interval of `log_loss`, which is a mean.
 
-    Without a mistake among the answers it reaches to where as many photos as Wilson's interval allows for none of N are
-    of the class that is second to theirs: what a surely given wrong answer costs has gone unseen.
+    If every prediction is correct, the upper end also covers the case that as many photos as Wilson's interval allows
+    for 0 of N belong to their second most likely class: the cost of a confident error has gone unseen.
     """
     losses = -logits.double().log_softmax(1)
     own, bounds = losses[torch.arange(len(labels)), labels], (losses.min().item(), losses.max().item())

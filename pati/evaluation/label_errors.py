@@ -1,7 +1,7 @@
-"""Which labels are likely wrong: confident learning (Northcutt et al., 2021, https://arxiv.org/abs/1911.00068).
+"""Find likely label errors: confident learning (Northcutt et al., 2021, https://arxiv.org/abs/1911.00068).
 
-Functions of numbers alone: probabilities `(N, K)` by nets that did not train on the photo, and the labels given,
-`int64 (N,)`.
+Functions of numbers alone: out-of-sample probabilities `(N, K)`, by networks that were not trained on the photo, and
+the given labels, `int64 (N,)`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ Labels = NDArray[np.int64]
 
 
 def self_confidence(probabilities: Floats, labels: Labels) -> Floats:
-    """The probability of the label given, `(N,)`: the lower, the more suspect."""
+    """The probability of the given label, `(N,)`: the lower, the more likely a label error."""
     return probabilities[np.arange(len(labels)), labels]
 
 
 def confident_labels(probabilities: Floats, labels: Labels) -> Labels:
-    """The class that each photo belongs to with confidence, or -1 for none, `(N,)`.
+    """The class that each photo confidently belongs to, or -1 for none, `(N,)`.
 
-    A class is believed where its probability is at least the mean one among the photos labelled so; where several are,
-    the likeliest class of all, as cleanlab has it. A class that no photo has is not believed by itself.
+    A photo confidently belongs to a class if its probability is at least the mean one among the photos labelled so; of
+    several such classes, the most likely class of all is used, as in cleanlab. A class without labelled photos is never
+    confident by itself.
     """
     classes = probabilities.shape[1]
     means = np.full(classes, np.inf)
@@ -34,9 +35,9 @@ def confident_labels(probabilities: Floats, labels: Labels) -> Labels:
 
 
 def ranked(probabilities: Floats, labels: Labels) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Photos from the most suspect label on, and, by photo, whether it is believed to be of another class, `(N,)` each.
+    """Photos by increasing self-confidence, and whether each is a likely label error, `(N,)` each.
 
-    One whose likeliest class is the very label that it has is not.
+    A likely label error confidently belongs to another class, and its most likely class is not its label.
     """
     confident = confident_labels(probabilities, labels)
     order = np.argsort(self_confidence(probabilities, labels), kind="stable")

@@ -1,7 +1,6 @@
-"""Scores: pure functions of logits `(N, K)` and labels `int64 (N,)` of a whole set.
+"""Metrics: pure functions of logits `(N, K)` and labels `int64 (N,)` of a whole set.
 
-Nothing here guesses whether its input are probabilities: it is always logits. Knows no
-files, nets or splits.
+The input is always logits; nothing here guesses whether it is probabilities. Knows no files, networks or splits.
 """
 
 from __future__ import annotations
@@ -15,46 +14,47 @@ import torch
 from pati.errors import PatiError
 from pati.evaluation.documents import ClassRow, Scores
 from pati.evaluation.intervals import bootstrapped, log_loss_interval, wilson
+from pati.locale.messages import N_
 from pati.registry import Registry
 
 Metric = Callable[[torch.Tensor, torch.Tensor], float]
-metrics: Registry[Metric] = Registry("metric")
+metrics: Registry[Metric] = Registry(N_("metric"))
 
 
 @metrics.register("accuracy")
 def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of photos whose most likely class is the right one."""
+    """Fraction of photos whose most likely class is the true one."""
     return (logits.argmax(1) == labels).double().mean().item()
 
 
 @metrics.register("macro_f1")
 def macro_f1(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Mean of the classes' F1, each class counting the same; one neither present nor predicted counts not at all."""
+    """Unweighted mean of the F1 scores of the classes; a class neither present nor predicted is skipped."""
     scores = [row["f1"] for row in per_class(confusion(logits, labels)) if row["f1"] is not None]
     return float(sum(scores) / max(1, len(scores)))
 
 
 @metrics.register("balanced_accuracy")
 def balanced_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Mean of the classes' recalls, each class counting the same."""
+    """Unweighted mean of the recalls of the classes."""
     recalls = [row["recall"] for row in per_class(confusion(logits, labels)) if row["recall"] is not None]
     return float(sum(recalls) / max(1, len(recalls)))
 
 
 @metrics.register("log_loss")
 def log_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Mean negative logarithm (natural) of the probability given to the right class."""
+    """Mean negative natural logarithm of the probability of the true class."""
     return torch.nn.functional.cross_entropy(logits.double(), labels).item()
 
 
 def confusion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Counts `int64 (K, K)`: row the true class, column the predicted one."""
+    """Confusion matrix `int64 (K, K)`: rows are true classes, columns predicted ones."""
     classes = logits.shape[1]
     return torch.bincount(labels * classes + logits.argmax(1), minlength=classes**2).reshape(classes, classes)
 
 
 class Counted(TypedDict):
-    """One class's scores without intervals."""
+    """Scores of one class without intervals."""
 
     precision: float | None
     recall: float | None
@@ -64,8 +64,10 @@ class Counted(TypedDict):
 
 
 def per_class(counts: torch.Tensor) -> list[Counted]:
-    """Precision, recall, F1, support and number predicted of each class; a score that is not defined is None: the
-    precision of a class never answered, the recall of one without photos, F1 where it is both."""
+    """Precision, recall, F1, support and number of predictions of each class.
+
+    An undefined score is None: precision without predictions, recall without photos, F1 without either.
+    """
     rows: list[Counted] = []
     for index in range(len(counts)):
         hits = counts[index, index].item()
@@ -83,29 +85,31 @@ def per_class(counts: torch.Tensor) -> list[Counted]:
 
 
 def _number(name: str, value: object) -> float:
-    """Users write metrics too, and err."""
+    """Convert a metric's result to float. Plugins' metrics are checked: raises `PatiError`."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
-        raise PatiError(f"the metric {name!r} gives a {type(value).__name__}", "expected a number") from None
+        raise PatiError(
+            N_("the metric {name!r} returned a {type}", name=name, type=type(value).__name__), N_("expected a number")
+        ) from None
 
 
-OWN_PLACE = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")  # metrics that are shown with their intervals
+OWN_PLACE = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")  # metrics shown separately, with intervals
 
 
 def further(scores: Scores) -> dict[str, float | None]:
-    """The other metrics in a document of `summary`, such as a plugin's, by their names as people read them."""
+    """The other metrics in a document of `summary`, such as a plugin's, by display name."""
     names = scores.get("metrics", [name for name in metrics if name in scores])
     return {name.replace("_", " "): value(scores, name) for name in names if name not in OWN_PLACE}
 
 
 def value(scores: Scores, name: str) -> float | None:
-    """A registered metric in a document of `summary`; None where it is no number."""
+    """The value of a registered metric in a document of `summary`; None if it is not finite."""
     return cast(dict[str, float | None], scores)[name]
 
 
 def require_sound(classes: int) -> None:
-    """Raise `PatiError` for a metric, of a plugin, that fails on answers for so many classes."""
+    """Raise `PatiError` if a plugin's metric fails on random logits for `classes` classes."""
     answers = min(2 * classes, 64)
     logits = torch.randn(answers, classes, generator=torch.Generator().manual_seed(0))
     for name in filter(metrics.plugin, metrics):
@@ -113,9 +117,9 @@ def require_sound(classes: int) -> None:
 
 
 def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> Scores:
-    """All registered scores, 95 % intervals, the confusion matrix and the per-class table.
+    """All registered metrics, 95 % intervals, the confusion matrix and the table of classes.
 
-    A score that is no number, as one that divides by a class of which no photo is there, is None.
+    A value that is not finite, such as a division by the count of a class without photos, is None.
     """
     counts = confusion(logits, labels)
     hits = int(counts.diagonal().sum().item())
@@ -143,4 +147,4 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]
         "confusion": counts.tolist(),
         "per_class": rows,
     }
-    return cast(Scores, document)  # which has a key for each registered metric
+    return cast(Scores, document)  # with additional keys for registered metrics

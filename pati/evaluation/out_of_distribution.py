@@ -1,13 +1,13 @@
-"""Is a photo of the kind that the net was trained on? A classifier of cats and dogs calls a shoe a cat.
+"""Detect photos unlike the training photos. Without it, a classifier of cats and dogs calls a shoe a cat.
 
-What the net's stages but the last give, told by each channel's mean size and spread over the photo, is compared with
-the training photos' by a normal distribution of the logarithms (Mahalanobis distance, after Lee et al., 2018,
-https://arxiv.org/abs/1807.03888; the covariance is that of probabilistic principal components, Tipping and Bishop,
-1999). That distance and how sure the answer is are each ranked among validation photos, and both ranks combined
-(Fisher).
+The outputs of all stages but the last are summarised by the mean absolute value and standard deviation of each channel
+over the photo. The logarithms of these are compared with those of the training photos under a normal distribution
+(Mahalanobis distance, after Lee et al., 2018, https://arxiv.org/abs/1807.03888, with the covariance of probabilistic
+PCA, Tipping and Bishop, 1999). The distance and the confidence of the prediction are each ranked among the validation
+photos, and the two ranks combined (Fisher's method).
 
-It knows nothing of what photos show: what looks like the training photos to the net's early stages and is answered
-surely stays in scope, whatever it is.
+Knows nothing of what photos show: a photo that resembles the training photos to the early stages and is classified with
+high confidence counts as in-distribution, whatever it shows.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from dataclasses import dataclass, fields
 
 import torch
 
-PHOTOS = 2000  # of the training photos: more change nothing (LOG.md),
-FEWEST_PHOTOS = 256  # and where time is short, so many will do
-DIRECTIONS = 128  # principal ones; beyond these all are taken to vary alike
-ODD = 0.01  # a photo is odd if this share of the validation photos, or less, is as odd
+PHOTOS = 2000  # training photos for fitting: more make no difference (LOG.md),
+FEWEST_PHOTOS = 256  # and this many suffice if time is short
+DIRECTIONS = 128  # principal components; the variance is assumed equal along all other directions
+LEVEL = 0.01  # p-value up to which a photo is out-of-distribution
 SIZES = ("features", "directions", "quantiles")
-FEWEST = 27  # validation photos: by fewer, none can be odd, for first of all in both ranks is not rare enough
-_QUANTILES = 1000  # kept of the validation photos' values
-_LEAST = 0.01  # of a feature's usual value: below, its logarithm would be noise
-_MOST = 8.0  # standard deviations: beyond, a feature counts no more
+FEWEST = 27  # validation photos: with fewer, even the extreme in both ranks has a p-value above LEVEL
+_QUANTILES = 1000  # of the validation photos' values that are stored
+_LEAST = 0.01  # of a feature's mean: below it, the logarithm would be noise
+_MOST = 8.0  # standard deviations at which a feature is clipped
 
 
 def moments(values: torch.Tensor) -> torch.Tensor:
-    """What a stage gives, `(N, C, H, W)` -> its channels' mean sizes, then standard deviations, `float32 (N, 2C)`."""
+    """Mean absolute values, then standard deviations of a stage's channels: `(N, C, H, W)` -> `float32 (N, 2C)`."""
     values = values.float()
     return torch.cat([values.abs().mean((2, 3)), values.std((2, 3), correction=0)], 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Scope:
-    """What the training photos' moments are like, all `float32`.
+class OutOfDistributionDetector:
+    """The distribution of the training photos' moments; all tensors are `float32`.
 
-    `usual` `(D,)`: each one's mean; `centre`, `scale` `(D,)`: of its logarithm; `directions` `(D, P)` with `variances`
-    `(P,)`, and `rest` `(1,)`, the variance along any other; `distances` and `confidences` `(Q,)`: those of validation
-    photos, rising, evenly spaced by rank.
+    `usual` `(D,)`: the mean of each moment. `centre`, `scale` `(D,)`: mean and standard deviation of its logarithm.
+    `directions` `(D, P)` with `variances` `(P,)`: principal components; `rest` `(1,)`: the variance along any other
+    direction. `distances` and `confidences` `(Q,)`: values of the validation photos in increasing order, evenly spaced
+    by rank.
     """
 
     usual: torch.Tensor
@@ -52,8 +53,10 @@ class Scope:
     confidences: torch.Tensor
 
     @classmethod
-    def of(cls, training: torch.Tensor, validation: torch.Tensor, confidences: torch.Tensor) -> Scope:
-        """Learnt from `moments` of training and validation photos, and the confidences in the latter's answers."""
+    def of(
+        cls, training: torch.Tensor, validation: torch.Tensor, confidences: torch.Tensor
+    ) -> OutOfDistributionDetector:
+        """Fit to `moments` of training and validation photos, and the confidences of the latter's predictions."""
         usual = training.mean(0).clamp_min(1e-12)
         logarithms = _logarithms(training, usual)
         centre, scale = logarithms.mean(0), logarithms.std(0, correction=0).clamp_min(1e-3)
@@ -61,42 +64,45 @@ class Scope:
         count, features = values.shape
         kept = max(1, min(DIRECTIONS, features - 1, count // 8))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # it draws where to look
+            torch.manual_seed(0)  # svd_lowrank is randomised
             _, sizes, directions = torch.svd_lowrank(values, q=min(kept + 8, *values.shape), niter=4)
         directions, variances = directions[:, :kept], sizes[:kept].square() / count
         rest = ((values.square().sum() / count - variances.sum()) / (features - kept)).clamp_min(1e-3)[None]
         empty = torch.zeros(0)
-        made = cls(usual, centre, scale, directions, variances.clamp_min(1e-3), rest, empty, empty)
-        ends = [_quantiles(some.float()) for some in (made.distance(validation), confidences)]
-        return cls(usual, centre, scale, directions, made.variances, rest, *ends)
+        detector = cls(usual, centre, scale, directions, variances.clamp_min(1e-3), rest, empty, empty)
+        ends = [_quantiles(some.float()) for some in (detector.distance(validation), confidences)]
+        return cls(usual, centre, scale, directions, detector.variances, rest, *ends)
 
     def distance(self, moments: torch.Tensor) -> torch.Tensor:
-        """Squared Mahalanobis distance of photos' moments `(N, D)` from the training photos', `(N,)`."""
+        """Squared Mahalanobis distance of moments `(N, D)` from the training photos', `(N,)`."""
         values = ((_logarithms(moments, self.usual) - self.centre) / self.scale).clamp(-_MOST, _MOST)
         along = values @ self.directions
         beyond = (values.square().sum(1) - along.square().sum(1)).clamp_min(0)
         return (along.square() / self.variances).sum(1) + beyond / self.rest
 
-    def familiarity(self, moments: torch.Tensor, confidences: torch.Tensor) -> torch.Tensor:
-        """The share of photos of the kind trained on that are as odd, `float64 (N,)`: near 0 means out of scope."""
+    def p_values(self, moments: torch.Tensor, confidences: torch.Tensor) -> torch.Tensor:
+        """p-values `float64 (N,)` that the photos are in-distribution; low ones are out-of-distribution.
+
+        The fraction of validation photos that look at least as unusual, by distance and confidence combined.
+        """
         count = len(self.distances)
         farther = count - torch.searchsorted(self.distances, self.distance(moments), right=False)
         less_sure = torch.searchsorted(self.confidences, confidences.to(self.confidences), right=True)
         product = ((farther + 1) / (count + 1)).double() * ((less_sure + 1) / (count + 1)).double()
-        # Fisher's method for two values: minus twice the logarithm of the product is chi-squared with 4 degrees.
+        # Fisher's method for two p-values: -2 log(product) is chi-squared with 4 degrees of freedom.
         return (product * (1 - product.log())).clamp(0, 1)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All of it by name."""
+        """All tensors by name."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def sizes(self) -> dict[str, int]:
-        """`SIZES` by name: what `shapes` needs."""
+        """`SIZES` by name: the arguments of `shapes`."""
         return dict(zip(SIZES, (*self.directions.shape, len(self.distances)), strict=True))
 
     @staticmethod
     def shapes(features: int, directions: int, quantiles: int) -> dict[str, tuple[int, ...]]:
-        """The shapes that `tensors` has; raises `ValueError` for sizes that can't be."""
+        """The shapes of `tensors` for these sizes; raises `ValueError` for impossible ones."""
         if not (0 < directions < features < 10**6 and 0 < quantiles <= _QUANTILES):
             raise ValueError(f"a scope of {features} features, {directions} directions, {quantiles} ranks")
         wide, narrow, ranks = (features,), (directions,), (quantiles,)

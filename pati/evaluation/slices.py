@@ -1,6 +1,6 @@
-"""Accuracy on parts of a split: small and large photos, narrow and wide, dark and bright, blurred and sharp.
+"""Accuracy on slices of a split: small and large photos, narrow and wide, dark and bright, blurred and sharp.
 
-Functions of numbers alone: a property `float64 (N,)` of each photo and whether it was answered rightly, `bool (N,)`.
+Functions of numbers alone: a property `float64 (N,)` of each photo and whether it was predicted correctly, `bool (N,)`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pati.evaluation.documents import Part
 from pati.evaluation.intervals import unpaired_interval, wilson
 
 PARTS = 4
-FEW = 30  # photos: a part with fewer tells little
+FEW = 30  # photos: with fewer, a part says little
 
 Floats = NDArray[np.float64]
 
 
 def brightness(photos: Iterable[NDArray[np.uint8]]) -> Floats:
-    """Mean grey of photos `uint8 (H, W, 3)`, from 0 to 1, `(N,)`."""
+    """Mean grey value of photos `uint8 (H, W, 3)`, from 0 to 1, `(N,)`."""
     return np.array([_grey(photo).mean() / 255 for photo in photos])
 
 
 def sharpness(photos: Iterable[NDArray[np.uint8]]) -> Floats:
-    """Standard deviation of the grey values' Laplacian, from 0 on, `(N,)`: low where a photo is blurred, or empty."""
+    """Standard deviation of the Laplacian of the grey values, 0 or more, `(N,)`: low if a photo is blurred or empty."""
     found = []
     for photo in photos:
         grey = _grey(photo) / 255
@@ -39,10 +39,10 @@ def _grey(photo: NDArray[np.uint8]) -> Floats:
 
 
 def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[Part]:
-    """Accuracy and its 95 % interval in `count` parts of about as many photos each, by rising value.
+    """Accuracy and its 95 % interval in `count` parts of about equal size, by increasing value.
 
-    Equal values stay together, so there may be fewer parts, and none where all are equal. `few` marks parts of fewer
-    photos than `FEW`; `difference`: to the accuracy on the photos outside the part.
+    Equal values stay together, so there may be fewer parts, and none if all values are equal. `few` marks parts with
+    fewer photos than `FEW`; `difference`: to the accuracy on all other photos.
     """
     order = np.argsort(values, kind="stable")
     changes = np.flatnonzero(np.diff(values[order])) + 1  # where another value begins

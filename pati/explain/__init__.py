@@ -1,1 +1,1 @@
-"""Where in a photo a net found its reasons. Knows nets and tensors only."""
+"""Saliency maps, and tests of their validity. Knows networks and tensors only."""

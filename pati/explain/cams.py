@@ -1,8 +1,9 @@
-"""The catalogue of explainers.
+"""The explainers: methods that compute saliency maps.
 
-An explainer is a function `(net, images, classes) -> maps`: normalised images `(N, 3, H, W)` and the class to explain
-in each, `int64 (N,)`, to non-negative maps `(N, h, w)`, each photo's by itself. Nets are cut at `stages`, so no hooks
-are needed; class activation maps are made of what the last stage gives, and `Net.cut` makes any stage the last.
+An explainer is a function `(net, images, classes) -> maps`, from normalised images `(N, 3, H, W)` and the class to
+explain in each, `int64 (N,)`, to non-negative maps `(N, h, w)`, independently for each photo. Networks are split at
+`stages`, so no hooks are needed. Class activation maps use the output of the last stage; `Net.cut` makes any stage the
+last.
 """
 
 from __future__ import annotations
@@ -14,32 +15,35 @@ import torch
 import torch.nn.functional as F
 
 from pati.errors import PatiError
+from pati.locale.messages import N_
 from pati.models.blocks import Net
 from pati.registry import Registry
 
 Explainer = Callable[[Net, torch.Tensor, torch.Tensor], torch.Tensor]
-explainers: Registry[Explainer] = Registry("explainer")
+explainers: Registry[Explainer] = Registry(N_("explainer"))
 _of_pixels: set[Explainer] = set()
 
 STEPS = 32  # points on the path of integrated gradients
-WINDOWS = 4  # a covered square's side is this part of the photo's, and it moves by half of that
-AT_ONCE = 64  # photos through the net, where a map takes many
+WINDOWS = 4  # the occluding square has 1/WINDOWS of the photo's side, and moves by half of its own
+AT_ONCE = 64  # batch size for methods with many forward passes per map
 
 
 def of_pixels(function: Explainer) -> Explainer:
-    """Decorator of a method that looks at the photo's pixels alone, whatever stage is asked for."""
+    """Decorator for an explainer that works on the input pixels, so its maps don't depend on the stage."""
     _of_pixels.add(function)
     return function
 
 
 def looks_at_stages(name: str) -> bool:
-    """Whether the explainer's maps depend on the stage that is the net's last one."""
-    return inspect.unwrap(explainers[name]) not in _of_pixels  # a plugin's are wrapped
+    """Whether the explainer's maps depend on which stage is the last."""
+    return inspect.unwrap(explainers[name]) not in _of_pixels  # plugins' functions are wrapped
 
 
 def explainer(name: str) -> Explainer:
-    """The explainer of that name, whose maps are `float32` without a gradient. Users write explainers too: it raises
-    `PatiError` where one gives no map of each photo."""
+    """The explainer `name`, with its output checked and converted to `float32` without gradient.
+
+    Plugins can provide explainers too: raises `PatiError` if one doesn't return a valid map for each photo.
+    """
     explain = explainers[name]
 
     def explained(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -47,30 +51,38 @@ def explainer(name: str) -> Explainer:
         count = len(images)
         if not isinstance(maps, torch.Tensor) or maps.ndim != 3 or len(maps) != count or not maps.numel():
             got = f"{tuple(maps.shape)}" if isinstance(maps, torch.Tensor) else f"a {type(maps).__name__}"
-            raise PatiError(f"the explainer {name!r} gives {got}", f"expected maps (N, H, W), here of {count} photos")
+            raise PatiError(
+                N_("the explainer {name!r} returned {got}", name=name, got=got),
+                N_("expected maps of shape (N, H, W), here with N = {count}", count=count),
+            )
         maps = maps.detach().float()
         if not (torch.isfinite(maps) & (maps >= 0)).all():
-            raise PatiError(f"the maps of the explainer {name!r} are not finite, or below 0", "expected 0 or more")
+            raise PatiError(
+                N_("the explainer {name!r} returned values that are not finite, or negative", name=name),
+                N_("expected values of 0 or more"),
+            )
         return maps
 
     return explained
 
 
-def _slopes(net: Net, images: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the last stage gives, `(N, C, h, w)`, and the slope of the class's logit in it."""
+def _gradients(net: Net, images: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The output of the last stage, `(N, C, h, w)`, and the gradient of the class logit with respect to it."""
     with torch.no_grad():
         features = net.stages(images)
-    return features, _slope(net.head, features, classes)
+    return features, _gradient(net.head, features, classes)
 
 
-def _slope(answer: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    # The logit's slope in these values needs no graph below them; a photo's logit depends on no other photo.
+def _gradient(
+    answer: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor, classes: torch.Tensor
+) -> torch.Tensor:
+    # The gradient with respect to these values needs no graph below them. A photo's logit depends on no other photo.
     values = values.detach().requires_grad_()
     with torch.enable_grad():
-        # A clone, as a head may begin with what works in place.
+        # A clone, as the first layer of a head may work in place.
         logits = answer(values.clone()).gather(1, classes[:, None]).sum()
-        (slopes,) = torch.autograd.grad(logits, values)
-    return slopes
+        (gradients,) = torch.autograd.grad(logits, values)
+    return gradients
 
 
 @torch.no_grad()
@@ -86,63 +98,72 @@ def _logits(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tens
 
 @explainers.register("grad-cam")
 def grad_cam(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Grad-CAM: channels weighed by the class's mean slope (Selvaraju et al., 2017, https://arxiv.org/abs/1610.02391)."""
-    features, slopes = _slopes(net, images, classes)
-    weights = slopes.mean((2, 3), keepdim=True)  # equation 1
+    """Grad-CAM: channels weighted by the mean gradient of the class score (Selvaraju et al., 2017,
+    https://arxiv.org/abs/1610.02391).
+    """
+    features, gradients = _gradients(net, images, classes)
+    weights = gradients.mean((2, 3), keepdim=True)  # equation 1
     return (weights * features).sum(1).clamp_min(0)  # equation 2
 
 
 @explainers.register("grad-cam++")
 def grad_cam_plus_plus(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Grad-CAM++: rising slopes alone, weighed so that several objects count alike (Chattopadhay et al., 2018,
-    https://arxiv.org/abs/1710.11063)."""
-    features, slopes = _slopes(net, images, classes)
+    """Grad-CAM++: positive gradients only, weighted so that several objects count equally (Chattopadhay et al., 2018,
+    https://arxiv.org/abs/1710.11063).
+    """
+    features, gradients = _gradients(net, images, classes)
     # Equation 19, where the score is the exponential of the logit.
-    below = 2 * slopes**2 + features.sum((2, 3), keepdim=True) * slopes**3
-    shares = torch.where(below == 0, 0, slopes**2 / torch.where(below == 0, 1, below))
-    weights = (shares * slopes.clamp_min(0)).sum((2, 3), keepdim=True)
+    below = 2 * gradients**2 + features.sum((2, 3), keepdim=True) * gradients**3
+    shares = torch.where(below == 0, 0, gradients**2 / torch.where(below == 0, 1, below))
+    weights = (shares * gradients.clamp_min(0)).sum((2, 3), keepdim=True)
     return (weights * features).sum(1).clamp_min(0)
 
 
 @explainers.register("hires-cam")
 def hires_cam(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """HiResCAM: each place by its own slope, no mean taken (Draelos and Carin, 2020, https://arxiv.org/abs/2011.08891)."""
-    features, slopes = _slopes(net, images, classes)
-    return (slopes * features).sum(1).clamp_min(0)
+    """HiResCAM: each position weighted by its own gradient, without averaging (Draelos and Carin, 2020,
+    https://arxiv.org/abs/2011.08891).
+    """
+    features, gradients = _gradients(net, images, classes)
+    return (gradients * features).sum(1).clamp_min(0)
 
 
 @explainers.register("layer-cam")
 def layer_cam(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """LayerCAM: each place by its own slope where that rises (Jiang et al., 2021, https://doi.org/10.1109/TIP.2021.3089943)."""
-    features, slopes = _slopes(net, images, classes)
-    return (slopes.clamp_min(0) * features).sum(1).clamp_min(0)
+    """LayerCAM: each position weighted by its own positive gradient (Jiang et al., 2021,
+    https://doi.org/10.1109/TIP.2021.3089943).
+    """
+    features, gradients = _gradients(net, images, classes)
+    return (gradients.clamp_min(0) * features).sum(1).clamp_min(0)
 
 
 @explainers.register("eigen-cam")
 def eigen_cam(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """EigenCAM: the strongest pattern in the features, the same for every class (Muhammad and Yeasin, 2020,
-    https://arxiv.org/abs/2008.00299)."""
+    """EigenCAM: the first principal component of the features, the same for every class (Muhammad and Yeasin, 2020,
+    https://arxiv.org/abs/2008.00299).
+    """
     with torch.no_grad():
         features = net.stages(images)
         places = features.flatten(2).transpose(1, 2)  # (N, h·w, C)
         _, _, patterns = torch.linalg.svd(places.double(), full_matrices=False)
         maps: torch.Tensor = (places.double() @ patterns[:, 0, :, None])[:, :, 0]
-        # A pattern has no sign of its own: most of what it holds shall be positive.
+        # The sign of a principal component is arbitrary: choose the one with a positive sum.
         maps = maps * torch.where(maps.sum(1, keepdim=True) < 0, -1, 1)
         return maps.clamp_min(0).reshape_as(features[:, 0]).to(images.dtype)
 
 
 @explainers.register("score-cam")
 def score_cam(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Score-CAM: each channel weighed by what the photo seen through it still says (Wang et al., 2020,
-    https://arxiv.org/abs/1910.01279). A forward pass for every channel."""
+    """Score-CAM: each channel weighted by the class score of the photo masked with it (Wang et al., 2020,
+    https://arxiv.org/abs/1910.01279). One forward pass per channel.
+    """
     with torch.no_grad():
         maps = []
         for image, seen, asked in zip(images, net.stages(images), classes, strict=True):
             masks = F.interpolate(seen[:, None], image.shape[1:], mode="bilinear", align_corners=False)
             low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
             masks = torch.where(high > low, (masks - low) / torch.where(high > low, high - low, 1), 0)
-            # The baseline, a photo of the mean colour, lowers all scores alike, so the softmax leaves nothing of it.
+            # The paper's baseline, an image of the mean colour, shifts all scores equally, so the softmax removes it.
             scores = torch.cat(
                 [_logits(net, some * image, asked.expand(len(some))) for some in torch.split(masks, AT_ONCE)]
             )
@@ -153,8 +174,9 @@ def score_cam(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Te
 @explainers.register("occlusion")
 @of_pixels
 def occlusion(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """How far the class's logit falls when a square is covered with the mean colour (Zeiler and Fergus, 2014,
-    https://arxiv.org/abs/1311.2901); where squares overlap, their mean."""
+    """Occlusion: the drop in the class logit when a square is covered with the mean colour (Zeiler and Fergus, 2014,
+    https://arxiv.org/abs/1311.2901), averaged where squares overlap.
+    """
     height, width = images.shape[2:]
     high, wide = max(1, height // WINDOWS), max(1, width // WINDOWS)
     tops, lefts = _starts(height, high), _starts(width, wide)
@@ -171,16 +193,17 @@ def occlusion(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Te
 
 
 def _starts(side: int, window: int) -> list[int]:
-    """Where windows begin: half a window apart, the last one at the end."""
+    """Offsets of the windows: half a window apart, the last one at the end."""
     return sorted({*range(0, side - window, max(1, window // 2)), side - window})
 
 
 @explainers.register("integrated-gradients")
 @of_pixels
 def integrated_gradients(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Slopes in the pixels, summed on the way from the mean colour to the photo (Sundararajan et al., 2017,
-    https://arxiv.org/abs/1703.01365)."""
+    """Integrated gradients: pixel gradients, integrated from the mean colour to the photo (Sundararajan et al., 2017,
+    https://arxiv.org/abs/1703.01365).
+    """
     total = torch.zeros_like(images)
-    for step in range(STEPS):  # the middles of equal parts of the way
-        total += _slope(net, images * ((step + 0.5) / STEPS), classes)
+    for step in range(STEPS):  # midpoint rule
+        total += _gradient(net, images * ((step + 0.5) / STEPS), classes)
     return (images * total / STEPS).sum(1).clamp_min(0)

@@ -1,7 +1,7 @@
-"""Can an explanation fail? Checks that a method's maps must pass, and baselines that they must beat.
+"""Tests of explanations: sanity checks that maps should pass, and baselines that they should beat.
 
-Knows nets and tensors only: normalised images `(N, 3, H, W)`, the class to explain in each, `int64 (N,)`, and maps
-`(N, h, w)` as `cams` makes them. Results are one number a photo, `float64 (N,)`.
+Knows networks and tensors only: normalised images `(N, 3, H, W)`, the class to explain in each, `int64 (N,)`, and maps
+`(N, h, w)` from `cams`. Results are one number per photo, `float64 (N,)`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from pati.evaluation.intervals import crossed_interval
 from pati.explain.cams import Explainer
 from pati.models.blocks import Net
 
-FRACTIONS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the pixels, that are taken or given
-IMPUTED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # of the pixels, that ROAD replaces
+FRACTIONS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the pixels, deleted or inserted
+IMPUTED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)  # of the pixels, imputed by ROAD
 SHIFT = 0.04  # of the side
-BLUR = 0.1  # of the side: what insertion begins with
-NOISE = 0.1  # of what ROAD puts in place of pixels, in standard deviations of colour
+BLUR = 0.1  # of the side: standard deviation of the blur that insertion starts from
+NOISE = 0.1  # standard deviation of the noise in ROAD's imputed pixels, relative to that of the colours
 AT_ONCE = 64
-SAME = 0.5  # mean likeness from which on a map is said not to have changed
+SAME = 0.5  # mean similarity from which on maps count as unchanged
 FEWEST = 8  # photos for an interval over them
-DRAWS = 10  # nets that have forgotten: one may be like the net by chance, and the maps of some are empty
+DRAWS = 10  # randomised networks: one may be similar by chance, and some give empty maps
 
 Reveal = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (N, 3, H, W), chosen (N, H, W) -> images
 
 
 def noise(height: int, width: int) -> Explainer:
-    """Maps of noise of this size: the same for the same photo."""
+    """Baseline: maps of noise of this size, seeded by the photo's content."""
 
     def random(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         maps = []
@@ -49,14 +49,14 @@ def noise(height: int, width: int) -> Explainer:
 
 
 def centre(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """A blob in the middle: a normal distribution whose standard deviation is a quarter of the side."""
+    """Baseline: a centred Gaussian whose standard deviation is a quarter of the side."""
     down, across = (torch.linspace(-2, 2, side).to(images) for side in images.shape[2:])
     blob = torch.exp(-(down[:, None] ** 2 + across**2) / 2)
     return blob.expand(len(images), *blob.shape)
 
 
 def edges(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """How steep the brightness is (Sobel): knows nothing of any net."""
+    """Baseline: magnitude of the brightness gradient (Sobel), without any network."""
     grey = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(images)[None, None]
     steep = torch.cat([F.conv2d(grey, across), F.conv2d(grey, across.mT)], 1)
@@ -67,40 +67,43 @@ BASELINES = ("random", "centre", "edges")
 
 
 def baselines(maps: torch.Tensor) -> dict[str, Explainer]:
-    """By name, what knows no net, to compare these maps `(N, h, w)` with; noise as fine as they are."""
+    """The baselines by name, to compare with `maps` `(N, h, w)`; noise has the same resolution."""
     return {"random": noise(*maps.shape[1:]), "centre": centre, "edges": edges}
 
 
-# Does a map depend on what the net has learnt? ------------------------------------------
+# Does a map depend on the network's parameters? -----------------------------------------
 
 
 def shuffled(net: Net, depth: int, *, seed: int = 0) -> Net:
-    """A copy with the head and the last `depth` stages forgotten: each tensor's values are drawn anew
-    from its own, so that sizes stay and what was learnt goes (Adebayo et al., 2018, https://arxiv.org/abs/1810.03292).
+    """A copy of the network with the parameters of the head and the last `depth` stages randomised.
+
+    The values of each tensor are permuted, which preserves their distribution but destroys what was learnt (Adebayo et
+    al., 2018, https://arxiv.org/abs/1810.03292).
     """
-    made, generator = copy.deepcopy(net), torch.Generator().manual_seed(seed)
-    stages = list(made.stages)
-    forgotten = [made.head, *stages[len(stages) - depth :]]
+    randomised, generator = copy.deepcopy(net), torch.Generator().manual_seed(seed)
+    stages = list(randomised.stages)
     with torch.no_grad():
-        for part in forgotten:
+        for part in [randomised.head, *stages[len(stages) - depth :]]:
             for tensor in part.state_dict().values():
                 order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
                 tensor.copy_(tensor.flatten()[order].reshape(tensor.shape))
-    return made
+    return randomised
 
 
 def likeness(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Spearman's rank correlation of two maps of each photo; no number where one of them is even all over, as empty
-    ones are: it has no pattern to be like, or unlike, another one."""
+    """Similarity of two maps of each photo: Spearman's rank correlation, `(N,)`.
+
+    NaN if one of the maps is uniform, as an empty one is: it has no pattern to compare.
+    """
     ranks, other_ranks = _ranks(maps.flatten(1)), _ranks(others.flatten(1))
     ranks, other_ranks = (part - part.mean(1, keepdim=True) for part in (ranks, other_ranks))
     sizes = (ranks.square().sum(1) * other_ranks.square().sum(1)).sqrt()
-    alike: torch.Tensor = (ranks * other_ranks).sum(1) / sizes  # 0 / 0 is no number
+    alike: torch.Tensor = (ranks * other_ranks).sum(1) / sizes  # 0 / 0 is NaN
     return alike
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
-    """Ranks of each row's values, `float64 (N, M)`; equal ones share their mean."""
+    """Ranks of each row's values, `float64 (N, M)`; ties get their mean rank."""
     rows = []
     for row in values.cpu():
         _, place, times = row.unique(return_inverse=True, return_counts=True)
@@ -109,19 +112,20 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def forgetting(
+def parameter_randomisation(
     net: Net, explain: Explainer, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Likeness of a method's maps to those of nets that have forgotten, `(N, DRAWS)` each: the head alone, and all.
+    """Parameter randomisation test: similarity of a method's maps to those of networks with randomised parameters,
+    `(N, DRAWS)` each: of the head alone, and of all layers.
 
-    A map that stays as it was shows the photo, not the net; one that only the head's forgetting leaves as it was, what
-    the stages see, not the answer.
+    A map that does not change depends on the photo only, not on the network; one that does not change when the head is
+    randomised depends on the features, not on the predicted class.
     """
 
     def alike(depth: int, seed: int) -> torch.Tensor:
         try:
             return likeness(maps, explain(shuffled(net, depth, seed=seed), images, classes))
-        except PatiError:  # the values of this one are too large for numbers
+        except PatiError:  # the maps of this network are not finite
             return torch.full((len(maps),), math.nan, dtype=torch.float64)
 
     depths = {"head": 0, "all": len(net.stages)}
@@ -129,7 +133,7 @@ def forgetting(
 
 
 def steadiness(net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Likeness of each photo's map to that of the photo moved by `SHIFT` to the right and down, moved back."""
+    """Similarity of each map to that of the photo shifted by `SHIFT` to the right and down, shifted back."""
     height, width = images.shape[2:]
     down, across = max(1, round(SHIFT * height)), max(1, round(SHIFT * width))
     moved = F.pad(images, (across, 0, down, 0), mode="reflect")[:, :, :height, :width]
@@ -137,7 +141,7 @@ def steadiness(net: Net, explain: Explainer, images: torch.Tensor, classes: torc
     return likeness(before[:, : height - down, : width - across], after[:, down:, across:])
 
 
-# Does it point at what the net's answer rests on? ----------------------------------------
+# Does it highlight the evidence for the prediction? --------------------------------------
 
 
 def enlarged(maps: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
@@ -148,8 +152,10 @@ def enlarged(maps: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 
 
 def first_pixels(maps: torch.Tensor, fractions: Sequence[float]) -> Iterator[torch.Tensor]:
-    """For each fraction, that many of each map's pixels, the highest, `bool (N, H, W)`; among equals, a fixed draw
-    decides."""
+    """For each fraction, a mask `bool (N, H, W)` of that fraction of each map's pixels, those with the highest values.
+
+    Ties are broken by a fixed random order.
+    """
     flat = maps.flatten(1)
     lot = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0)).to(maps.device)
     order = lot[flat[:, lot].argsort(dim=1, descending=True, stable=True)]
@@ -159,18 +165,18 @@ def first_pixels(maps: torch.Tensor, fractions: Sequence[float]) -> Iterator[tor
 
 
 def removed(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """The chosen pixels in the mean colour."""
+    """Deletion: the chosen pixels replaced by the mean colour."""
     return torch.where(chosen[:, None], 0, images)
 
 
 def shown(images: torch.Tensor) -> Reveal:
-    """The chosen pixels sharp, the rest of these photos blurred."""
+    """Insertion: the chosen pixels sharp, the rest of the photo blurred."""
     blur = blurred(images)
     return lambda images, chosen: torch.where(chosen[:, None], images, blur)
 
 
 def blurred(images: torch.Tensor) -> torch.Tensor:
-    """By a normal distribution whose standard deviation is `BLUR` of the side."""
+    """Gaussian blur whose standard deviation is `BLUR` of the side."""
     for axis in (2, 3):
         side = images.shape[axis]
         reach = min(side - 1, round(3 * BLUR * side))
@@ -182,24 +188,25 @@ def blurred(images: torch.Tensor) -> torch.Tensor:
 
 
 def imputed(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """The chosen pixels replaced by the weighted mean of their neighbours, all at once, and a little noise: unlike a
-    grey patch, that leaves no shape to recognise (ROAD: Rong et al., 2022, https://arxiv.org/abs/2202.00449).
+    """ROAD: the chosen pixels replaced by the weighted mean of their neighbours, jointly, plus a little noise.
+
+    Unlike a grey patch, this leaves no recognisable shape (Rong et al., 2022, https://arxiv.org/abs/2202.00449).
     """
     noise = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
     return torch.where(chosen[:, None], _smooth(images, chosen) + NOISE * noise, images)
 
 
 def _smooth(images: torch.Tensor, chosen: torch.Tensor, *, closeness: float = 1e-5) -> torch.Tensor:
-    """Chosen pixels as the mean of their neighbours, where direct ones weigh twice as much as diagonal ones.
+    """The chosen pixels as the mean of their neighbours, where direct ones weigh twice as much as diagonal ones.
 
-    By conjugate gradients, begun from the same at half the size, until the squared error is `closeness` of the hole's:
-    what is left is a fifth of `NOISE`, and exactness would take ten times as long.
+    By conjugate gradients, initialised with the solution at half the size, until the squared residual is `closeness`
+    times that of an empty hole: what remains is a fifth of `NOISE`, and an exact solution would take ten times as long.
     """
     images = images.contiguous()  # in channels-last memory every dot product would copy
     inside = chosen[:, None].to(images)
 
     def near(values: torch.Tensor) -> torch.Tensor:
-        # [[1, 2, 1], [2, 0, 2], [1, 2, 1]] is the product of two (1, 2, 1), less 4 in the middle.
+        # [[1, 2, 1], [2, 0, 2], [1, 2, 1]] is the outer product of (1, 2, 1) with itself, minus 4 at the centre.
         wide = F.pad(values, (1, 1, 1, 1))
         sums = (wide[:, :, :-2] + wide[:, :, 2:]).add_(wide[:, :, 1:-1], alpha=2)
         return (sums[..., :-2] + sums[..., 2:]).add_(sums[..., 1:-1], alpha=2).sub_(values, alpha=4)
@@ -238,17 +245,17 @@ def _smooth(images: torch.Tensor, chosen: torch.Tensor, *, closeness: float = 1e
 
 
 def _from_half(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """The same images smoothed at half the size, back at their own."""
+    """The same images smoothed at half the size, then upscaled."""
     known = (~chosen[:, None]).to(images)
     share = F.avg_pool2d(known, 2, ceil_mode=True, count_include_pad=False)
     means = F.avg_pool2d(known * images, 2, ceil_mode=True, count_include_pad=False) / share.clamp_min(1e-9)
-    smoothed = _smooth(means, share[:, 0] == 0)  # a start need not be closer
+    smoothed = _smooth(means, share[:, 0] == 0)  # accurate enough as an initial value
     return F.interpolate(smoothed, images.shape[2:], mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()
 def probabilities(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Of each image's class, `float64 (N,)`."""
+    """Probability of each image's class, `float64 (N,)`."""
     logits = torch.cat([net(some) for some in torch.split(images, AT_ONCE)]).double()
     return logits.softmax(1).gather(1, classes[:, None])[:, 0]
 
@@ -261,41 +268,46 @@ def course(
     change: Reveal,
     fractions: tuple[float, ...],
 ) -> torch.Tensor:
-    """The class's probability when `change` was done to the highest fractions of the map's pixels, `(N, F)`."""
+    """Probability of the class after applying `change` to the highest `fractions` of the map's pixels, `(N, F)`."""
     maps = enlarged(maps, images)
     steps = [probabilities(net, change(images, chosen), classes) for chosen in first_pixels(maps, fractions)]
     return torch.stack(steps, 1)
 
 
 def deletion(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Mean probability while the pixels said to matter are taken away: low is good (Petsiuk et al., 2018,
-    https://arxiv.org/abs/1806.07421)."""
+    """Deletion: mean probability while the most important pixels are removed; low is good.
+
+    Petsiuk et al., 2018, https://arxiv.org/abs/1806.07421.
+    """
     return course(net, maps, images, classes, removed, FRACTIONS).mean(1)
 
 
 def insertion(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Mean probability while the pixels said to matter come into a blurred photo: high is good (same paper)."""
+    """Insertion: mean probability while the most important pixels are added to a blurred photo; high is good.
+
+    Same paper as `deletion`.
+    """
     return course(net, maps, images, classes, shown(images), FRACTIONS).mean(1)
 
 
 def road(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Mean probability without the pixels that matter least, less that without those that matter most: high is good."""
+    """ROAD: mean probability without the least important pixels minus without the most important; high is good."""
     least, most = (course(net, sign * maps, images, classes, imputed, IMPUTED) for sign in (-1, 1))
     return (least - most).mean(1)
 
 
-# Everything -------------------------------------------------------------------------------
+# All checks -------------------------------------------------------------------------------
 
-# Measure -> how, and whether high values are good.
+# Measure -> its function, and whether high values are good.
 MEASURES: dict[str, tuple[Callable[[Net, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor], bool]] = {
     "insertion": (insertion, True),
     "deletion": (deletion, False),
     "road": (road, True),
 }
-# Answers that the measures ask for, of each photo.
+# Forward passes per photo that the measures take.
 ANSWERS = (1 + len(BASELINES)) * 2 * (len(FRACTIONS) + len(IMPUTED))
 
-Values = dict[str, torch.Tensor]  # by name, one row a photo
+Values = dict[str, torch.Tensor]  # by name, one row per photo
 
 
 def checked(
@@ -306,7 +318,7 @@ def checked(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ExplanationChecks:
-    """All checks of a method on these photos: see `summary`."""
+    """Run all checks of a method on these photos; returns their `summary`."""
     return summary(values(net, explain, images, classes, progress=progress))
 
 
@@ -318,12 +330,15 @@ def values(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Values:
-    """What the checks give for each photo, for `summary`."""
+    """The results of the checks for each photo, for `summary`."""
     total = len(MEASURES) * (1 + len(BASELINES)) + 2
     progress(0, total)
     ours = explain(net, images, classes)
     found = {"even": (ours == ours[:, :1, :1]).all((1, 2))}
-    found |= {f"forgotten {what}": some for what, some in forgetting(net, explain, ours, images, classes).items()}
+    found |= {
+        f"randomised {what}": some
+        for what, some in parameter_randomisation(net, explain, ours, images, classes).items()
+    }
     maps = {"method": ours, **{name: make(net, images, classes) for name, make in baselines(ours).items()}}
     for step, (name, which) in enumerate(itertools.product(MEASURES, maps), start=1):
         progress(step, total)
@@ -335,12 +350,12 @@ def values(
 
 
 def summary(found: Values) -> ExplanationChecks:
-    """What `values` are worth, as plain values; each mean with its 95 % interval over photos.
+    """Summarise `values` as plain values; each mean has a 95 % interval over photos.
 
-    `even`: how many photos' maps are even all over, so that they point nowhere. `forgotten`: likeness when the `head`,
-    and when `all`, is forgotten, see `alike`. `depends`: whether the maps change when the net forgets all: true, false,
-    or None where it can't be told. `measures`: each measure's mean for the method and for the baselines, and how
-    much better than each of them the method is; `better`: true, false or None, as before.
+    `even`: number of photos with a uniform map, which highlights nothing. `forgotten`: similarity when the `head`, and
+    when `all` layers, are randomised, see `alike`. `depends`: whether the maps change when all layers are randomised:
+    true, false, or None if undecided. `measures`: each measure's mean for the method and for the baselines, and the
+    gain of the method over each baseline; `better`: true, false or None, as before.
     """
     measures: dict[str, Measure] = {}
     for name, (_, high_is_good) in MEASURES.items():
@@ -353,12 +368,12 @@ def summary(found: Values) -> ExplanationChecks:
             "edges": mean(found[f"{name} edges"]),
             "against": {which: _better(sign * (ours - found[f"{name} {which}"])) for which in BASELINES},
         }
-    even, forgotten = int(found["even"].sum()), {what: alike(found[f"forgotten {what}"]) for what in ("head", "all")}
+    even, randomised = int(found["even"].sum()), {what: alike(found[f"randomised {what}"]) for what in ("head", "all")}
     return {
         "photos": len(found["even"]),
         "even": even,
-        "forgotten": forgotten,
-        "depends": depends(forgotten["all"]) if even < len(found["even"]) else False,
+        "forgotten": randomised,
+        "depends": depends(randomised["all"]) if even < len(found["even"]) else False,
         "steadiness": alike(found["steadiness"]),
         "measures": measures,
         "beyond_centre": verdict(measures, "centre"),
@@ -366,10 +381,10 @@ def summary(found: Values) -> ExplanationChecks:
 
 
 def alike(found: torch.Tensor) -> Likeness:
-    """The mean of likenesses `(N, D)` over photos and over draws of a net, with its 95 % interval over both, and the
-    number of `photos`, and of `draws`, of which there are any.
+    """Mean of similarities `(N, D)` over photos and draws, with a 95 % interval over both, and the number of each.
 
-    Without a mean where photos are fewer than `FEWEST`, and without an interval where of several draws one tells.
+    `photos` and `draws` count those with any values. There is no mean with fewer than `FEWEST` photos, and no interval
+    if only one of several draws has values.
     """
     values = found.double().cpu().numpy()
     known = ~np.isnan(values)
@@ -382,25 +397,25 @@ def alike(found: torch.Tensor) -> Likeness:
 
 
 def depends(likenesses: Likeness) -> bool | None:
-    """Whether maps depend on what was changed, by their likeness before and after: see `alike`; None if it is open."""
+    """Whether maps depend on what was changed, from their similarity (see `alike`); None if undecided."""
     low, high = likenesses["interval"]
     return None if low is None or high is None else True if high < SAME else False if low >= SAME else None
 
 
 def verdict(measures: dict[str, Measure], baseline: str) -> dict[str, list[str]]:
-    """By which measures the maps are better than this baseline, by which worse, and by which it is open."""
+    """The measures by which the maps are better than this baseline, worse, and undecided."""
     told = {name: row["against"][baseline]["better"] for name, row in measures.items()}
     words = {True: "better", False: "worse", None: "open"}
     return {word: [name for name, better in told.items() if better is found] for found, word in words.items()}
 
 
 def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0)) -> Mean:
-    """The mean over photos and its 95 % interval; `bounds`: what values could be."""
+    """The mean over photos and its 95 % interval; `bounds`: the range of possible values."""
     found = values.double().cpu().numpy()
     return {"mean": float(found.mean()), "interval": list(crossed_interval(found[:, None], bounds))}
 
 
 def _better(gain: torch.Tensor) -> Gain:
-    found = mean(gain, (-2.0, 2.0))  # of ROAD, itself a difference; the others' need less
+    found = mean(gain, (-2.0, 2.0))  # the range for ROAD, itself a difference; the others' is smaller
     low, high = found["interval"]
     return {**found, "better": True if low > 0 else False if high < 0 else None}

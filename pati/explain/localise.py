@@ -1,8 +1,8 @@
-"""Where do explanations lie? Measured against boxes that a person drew, and against maps that know no net.
+"""Localisation: compare maps with bounding boxes drawn by a person, and with baselines that use no network.
 
-Knows tensors only: maps `(N, H, W)` on the same grid as boxes `(N, 4)`: left, top, right and bottom in its pixels,
-not whole numbers; they may reach beyond the grid, but not lie beyond it. A pixel is as much in a box as its area is.
-Results are one number a photo, `float64 (N,)`.
+Knows tensors only: maps `(N, H, W)` and boxes `(N, 4)`: left, top, right and bottom in pixels of the same grid, not
+necessarily integers. Boxes may extend beyond the grid, but must overlap it. A pixel belongs to a box with the fraction
+of its area inside. Results are one number per photo, `float64 (N,)`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from pati.evaluation.intervals import wilson
 from pati.explain import checks
 from pati.explain.cams import Explainer
 from pati.explain.checks import enlarged, mean
+from pati.locale.messages import N_
 from pati.models.blocks import Net
 
-BRIGHT = 0.5  # of a map's highest value: what counts as marked
+BRIGHT = 0.5  # fraction of a map's maximum from which on a pixel counts as highlighted
 
 
-# An even map lies in the box as much as the box has area.
+# The energy of a uniform map in the box is the box's fraction of the area.
 BASELINES = ("even", *checks.BASELINES)
 
 
 def inside(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """How much of each pixel's area lies in the box, `float64 (N, H, W)`."""
+    """Fraction of each pixel's area inside the box, `float64 (N, H, W)`."""
     left, top, right, bottom = boxes.double().T
 
     def covered(low: torch.Tensor, high: torch.Tensor, count: int) -> torch.Tensor:
@@ -38,10 +39,11 @@ def inside(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def pointing(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """The pointing game: 1 where the map's highest place lies in the box, else 0 (Zhang et al., 2016,
-    https://arxiv.org/abs/1608.00507). The place's middle decides; among equals the share of them.
+    """The pointing game: 1 if the map's maximum lies in the box, else 0.
 
-    Of the map as it is: enlarged, a peak at its border would be a plateau that reaches the photo's edge.
+    Zhang et al., 2016, https://arxiv.org/abs/1608.00507. The centre of the pixel decides; with ties, the result is the
+    fraction of the maxima in the box. Computed at the map's own resolution: when upscaled, a maximum at the border
+    would become a plateau that reaches the edge of the photo.
     """
     height, width = maps.shape[1:]
     left, top, right, bottom = boxes.double().T[:, :, None]
@@ -53,9 +55,9 @@ def pointing(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
 
 
 def energy(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """The share of the map's sum that lies in the box (Wang et al., 2020, https://arxiv.org/abs/1910.01279).
+    """The fraction of the map's sum inside the box (Wang et al., 2020, https://arxiv.org/abs/1910.01279).
 
-    Of an empty map, the box's share of the area.
+    For an empty map, the box's fraction of the area.
     """
     whole = maps.double().sum((1, 2))
     part = (maps.double() * inside(boxes, *maps.shape[1:])).sum((1, 2))
@@ -63,12 +65,12 @@ def energy(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
 
 
 def area(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """The box's share of the area: what `energy` would be of a map that is even all over."""
+    """The box's fraction of the area, which is the `energy` of a uniform map."""
     return inside(boxes, *maps.shape[1:]).mean((1, 2))
 
 
 def overlap(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of the box and the pixels of at least `BRIGHT` of the map's highest value."""
+    """Intersection over union of the box and the pixels with at least `BRIGHT` of the map's maximum."""
     peak = maps.amax((1, 2), keepdim=True)
     marked = ((maps >= BRIGHT * peak) & (peak > 0)).double()
     box = inside(boxes, *maps.shape[1:])
@@ -86,13 +88,17 @@ MEASURES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 def localised(
     net: Net, methods: dict[str, Explainer], images: torch.Tensor, classes: torch.Tensor, boxes: torch.Tensor
 ) -> dict[str, dict[str, torch.Tensor]]:
-    """Each measure of each method and of the baselines on these photos; `boxes` in the images' pixels.
+    """Each measure for each method and baseline on these photos; `boxes` in the images' pixels.
 
-    Noise is as coarse as the coarsest maps. Raises `PatiError` for a method that is called as a baseline is.
+    The noise baseline has the resolution of the coarsest maps. Raises `PatiError` if a method has the name of a
+    baseline.
     """
     taken = sorted(methods.keys() & set(BASELINES))
     if taken:
-        raise PatiError(f"the explainer {taken[0]!r} is called as a map that knows no net", "give it another name")
+        raise PatiError(
+            N_("the explainer name {name!r} is reserved for a baseline map", name=taken[0]),
+            N_("rename the explainer"),
+        )
     maps = {name: explain(net, images, classes) for name, explain in methods.items()}
     coarsest = min(maps.values(), key=lambda some: some[0].numel())
     maps["even"] = torch.ones_like(coarsest)
@@ -107,14 +113,14 @@ def localised(
 
 
 def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, LocatedMean]]:
-    """What `localised` gave as plain values: means with 95 % intervals over photos, and how far above each baseline."""
+    """Summarise `localised`: means with 95 % intervals over photos, and the gain over each baseline."""
     result: dict[str, dict[str, LocatedMean]] = {}
     for name, measures in found.items():
         result[name] = {}
         for measure, values in measures.items():
             over = mean(values, (0.0, 1.0))
             row: LocatedMean = {"mean": over["mean"], "interval": over["interval"]}
-            if ((values == 0) | (values == 1)).all():  # a share of photos, which may be all of them
+            if ((values == 0) | (values == 1)).all():  # a proportion of photos, which may be 0 or 1
                 row["interval"] = list(wilson(float(values.sum()), len(values)))
             if name not in BASELINES:
                 row["against"] = {other: mean(values - found[other][measure]) for other in BASELINES}

@@ -1,1 +1,1 @@
-"""A trained net as people hold it: photos in, classes out. Needs nothing of the training code."""
+"""Inference with a trained network: photos in, classes out. Needs nothing of the training code."""

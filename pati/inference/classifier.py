@@ -1,8 +1,7 @@
-"""`Classifier`: what people hold after training.
+"""`Classifier`: the object that users work with after training.
 
-A net, its preprocessing, the class names, and the facts of its making. Saved as one
-safetensors file whose header is JSON: loading runs no code from the file. Needs nothing of
-the training code.
+A network, its preprocessing, the class names, and facts about its training. Saved as one safetensors file with a JSON
+header: loading runs no code from the file. Needs nothing of the training code.
 """
 
 from __future__ import annotations
@@ -26,45 +25,48 @@ from pati.errors import PatiError
 from pati.evaluation import metrics
 from pati.evaluation.calibration import RISK, Calibration
 from pati.evaluation.documents import Scores
-from pati.evaluation.out_of_distribution import ODD, Scope
+from pati.evaluation.out_of_distribution import LEVEL, OutOfDistributionDetector
 from pati.explain.cams import explainer
 from pati.inference import model_file
 from pati.inference.forward import BATCH, batch_answers, batch_logits, batch_moments
 from pati.inference.model_file import Architecture, Facts, ModelFile, ModelScores
+from pati.locale.messages import N_, Message
 from pati.models import Net, channels_last, folded, models
 from pati.recipe import SettledRecipe
 from pati.system import machine
 from pati.system.machine import cores
 
-_BATCH = 64  # photos decoded while as many are answered
+_BATCH = 64  # photos decoded while the previous batch is classified
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one photo; `error` is set, and the rest empty, where it could not be read.
+    """The prediction for one photo.
 
-    `label` is the likeliest class; `unsure`: not likely enough to be answered, or the photo is `odd`: unlike those
-    that were trained on (see `Classifier.predict`). `familiarity`: the share of photos of that kind that are as odd;
-    not a number where the model doesn't know.
+    `label`: the most likely class. `unsure`: its confidence is too low, or the photo is `out_of_distribution`, unlike
+    the training photos (see `Classifier.predict`). `ood_p_value`: the fraction of in-distribution photos that look at
+    least as unusual; NaN without an out-of-distribution detector. For an unreadable photo, `error` and its `reason`, a
+    key of `decode.REASONS`, are set, and the rest is empty.
     """
 
     path: str
     label: str
     confidence: float
     probabilities: dict[str, float]
-    error: str = ""
+    error: Message | None = None
+    reason: str = ""
     unsure: bool = False
-    odd: bool = False
-    familiarity: float = math.nan
+    out_of_distribution: bool = False
+    ood_p_value: float = math.nan
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why: `map` `float32 (h, w)` in 0..1 at the net's own resolution, for `label`.
+    """A saliency map for `label`: `map` `float32 (h, w)` in 0..1, at the network's own resolution.
 
-    `photo` is `uint8 (H, W, 3)` as decoded; `peak` the map's highest value before scaling. `covered`: the part of the
-    photo that the map lies over (left, top, right, bottom as shares of its sides), less than the photo where that was
-    cropped, more where it was padded.
+    `photo`: `uint8 (H, W, 3)` as decoded. `peak`: the map's maximum before scaling. `covered`: the part of the photo
+    under the map (left, top, right, bottom as fractions of its sides); smaller than the photo if it was cropped, larger
+    if it was padded.
     """
 
     photo: NDArray[np.uint8]
@@ -76,28 +78,28 @@ class Explanation:
 
     @property
     def even(self) -> bool:
-        """Whether the map is the same all over, as an empty one is, and so points nowhere."""
+        """Whether the map is uniform, as an empty one is, and so highlights nothing."""
         return bool(self.map.min() == self.map.max())
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An input that must not be opened: its row says the reason."""
+    """An input that was rejected before decoding; its row contains `error`."""
 
     path: str
-    reason: str
+    error: decode.Unreadable
 
 
 class UnreadablePhoto(PatiError):
-    """A photo that can't be decoded; the message names the `reason`, a code of `decode.REASONS` first."""
+    """A photo that can't be decoded; `reason`: a key of `decode.REASONS`."""
 
-    def __init__(self, photo: Photo, reason: str) -> None:
+    def __init__(self, photo: Photo, reason: str, error: Message) -> None:
         self.reason = reason
-        super().__init__(f"can't read {_name(photo)}: {reason}", decode.REASONS.get(reason.split(":")[0], ""))
+        super().__init__(N_("can't read {path}: {error}", path=_name(photo), error=error), decode.REASONS.get(reason))
 
 
 class Classifier:
-    """Photos in, classes out."""
+    """Classifies photos and explains its predictions."""
 
     def __init__(
         self,
@@ -108,26 +110,29 @@ class Classifier:
         mirror: bool,
         facts: Facts,
         calibration: Calibration | None = None,
-        scope: Scope | None = None,
+        detector: OutOfDistributionDetector | None = None,
     ) -> None:
-        """`mirror`: average over the mirror image. `facts`: JSON about model and training, see `save`. Without a
-        `calibration` probabilities are the softmax of the logits, and without that or a `scope` no answer is unsure."""
+        """`mirror`: average the logits over the photo and its mirror image. `facts`: JSON about model and training.
+
+        Without a `calibration`, probabilities are the softmax of the logits; without it and without a `detector`, no
+        prediction is unsure.
+        """
         self.net = channels_last(net).eval()
         self._device = next(net.parameters()).device
-        # The net that answers; the other one explains.
+        # This network predicts; the unfolded one is used for explanations.
         self._ready = folded(net, getattr(torch, machine.faster_precision(self._device.type)))
         self.preprocess = preprocess
         self.classes = tuple(classes)
         self.mirror = mirror
         self.facts = facts
         self.calibration = calibration
-        self.scope = scope
+        self.detector = detector
 
     def on(self, device: torch.device) -> Classifier:
-        """A copy with its net on a device."""
+        """A copy with its network on `device`."""
         return Classifier(
             copy.deepcopy(self.net).to(device), self.preprocess, self.classes, mirror=self.mirror, facts=self.facts,
-            calibration=self.calibration, scope=self.scope,
+            calibration=self.calibration, detector=self.detector,
         )  # fmt: skip
 
     # Predicting ----------------------------------------------------------------------
@@ -139,25 +144,25 @@ class Classifier:
     def predict(
         self, photos: Photo | list[Photo] | tuple[Photo, ...], *, risk: float | None = None
     ) -> Prediction | list[Prediction]:
-        """Prediction of one photo (path, bytes, Pillow image or array), or a list for a list.
+        """Predict the class of one photo (path, bytes, Pillow image or array), or a list of predictions for a list.
 
-        One photo that can't be read raises `UnreadablePhoto`; in a list it gets a row with `error`. `risk`: the share
-        of wrong answers that is put up with (default: 1 %); answers less sure than that asks for, by the validation
-        photos, are marked `unsure`, and so are photos odder than nearly all of these.
+        A single photo that can't be read raises `UnreadablePhoto`; in a list it gets a row with `error`. `risk`:
+        accepted error rate (default: 1 %). Predictions are marked `unsure` if their confidence is below the threshold
+        for this risk, estimated on the validation photos, or if the photo is out-of-distribution.
         """
         if isinstance(photos, list | tuple):
             return list(self.predict_stream(photos, risk=risk))
         (prediction,) = self.predict_stream([photos], risk=risk)
         if prediction.error:
-            raise UnreadablePhoto(photos, prediction.error)
+            raise UnreadablePhoto(photos, prediction.reason, prediction.error)
         return prediction
 
     def predict_stream(self, photos: Iterable[Photo | Refused], *, risk: float | None = None) -> Iterator[Prediction]:
-        """Predictions in the photos' order, one each, while they are read, in bounded memory. `risk`: see `predict`."""
+        """Predict while the photos are read, in their order and in bounded memory. `risk`: see `predict`."""
         threshold = self._threshold(risk)
         source = iter(photos)
         with ThreadPoolExecutor(cores()) as pool:
-            # While the net works on one batch, the next one is being decoded.
+            # While the network processes one batch, the next one is decoded.
             waiting = [pool.submit(self._pixels, photo) for photo in islice(source, 2 * _BATCH)]
             while waiting:
                 results = [future.result() for future in waiting[:_BATCH]]
@@ -166,39 +171,47 @@ class Classifier:
 
     def _threshold(self, risk: float | None) -> float:
         if risk is not None and not 0 <= risk < 1:
-            raise PatiError(f"a risk of {risk:g}", "expected a share of wrong answers from 0 to below 1, such as 0.01")
+            raise PatiError(
+                N_("--risk is {risk:g}", risk=risk),
+                N_("expected an error rate of at least 0 and below 1, such as 0.01"),
+            )
         if self.calibration is None:
             if risk is not None:
-                raise PatiError("this model knows nothing of its risks", "train it again with this version of pati")
+                raise PatiError(N_("this model has no calibration"), N_("train it again with this version"))
             return 0.0
         return self.calibration.threshold(RISK if risk is None else risk)
 
-    def _pixels(self, photo: Photo | Refused) -> tuple[str, NDArray[np.uint8] | None, str]:
+    def _pixels(self, photo: Photo | Refused) -> tuple[str, NDArray[np.uint8] | decode.Unreadable]:
         if isinstance(photo, Refused):
-            return photo.path, None, photo.reason
+            return photo.path, photo.error
         try:
-            return _name(photo), self.preprocess(photo), ""
+            return _name(photo), self.preprocess(photo)
         except decode.Unreadable as error:
-            return _name(photo), None, str(error)
+            return _name(photo), error
 
     def _answers(
-        self, results: list[tuple[str, NDArray[np.uint8] | None, str]], threshold: float
+        self, results: list[tuple[str, NDArray[np.uint8] | decode.Unreadable]], threshold: float
     ) -> Iterator[Prediction]:
-        readable = [pixels for _, pixels, _ in results if pixels is not None]
-        names = [name for name, pixels, _ in results if pixels is not None]
-        predictions = iter(self._predictions(names, np.stack(readable), threshold) if readable else [])
-        for name, pixels, error in results:
-            yield Prediction(name, "", math.nan, {}, error) if pixels is None else next(predictions)
+        readable = [(name, pixels) for name, pixels in results if not isinstance(pixels, decode.Unreadable)]
+        names, photos = [name for name, _ in readable], [pixels for _, pixels in readable]
+        predictions = iter(self._predictions(names, np.stack(photos), threshold) if photos else [])
+        for name, pixels in results:
+            if isinstance(pixels, decode.Unreadable):
+                yield Prediction(name, "", math.nan, {}, pixels.message, pixels.reason)
+            else:
+                yield next(predictions)
 
     def _predictions(self, names: Sequence[str], pixels: NDArray[np.uint8], threshold: float) -> Iterator[Prediction]:
         logits, moments = self.answers(torch.tensor(pixels))
-        probabilities, familiar = self.calibrated(logits), self.familiarity(logits, moments)
-        for name, row, share in zip(names, probabilities.tolist(), familiar.tolist(), strict=True):
+        probabilities, p_values = self.calibrated(logits), self.p_values(logits, moments)
+        for name, row, p in zip(names, probabilities.tolist(), p_values.tolist(), strict=True):
             best = max(range(len(row)), key=row.__getitem__)
-            odd = share <= ODD
-            unsure = odd or row[best] < threshold
+            strange = p <= LEVEL
+            unsure = strange or row[best] < threshold
             named = dict(zip(self.classes, row, strict=True))
-            yield Prediction(name, self.classes[best], row[best], named, unsure=unsure, odd=odd, familiarity=share)
+            yield Prediction(
+                name, self.classes[best], row[best], named, unsure=unsure, out_of_distribution=strange, ood_p_value=p
+            )
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Preprocessed pixels `uint8 (N, size, size, 3)` -> calibrated probabilities `float64 (N, K)`."""
@@ -208,14 +221,14 @@ class Classifier:
         """Logits `(N, K)` -> probabilities `float64 (N, K)`."""
         return logits.double().softmax(1) if self.calibration is None else self.calibration.probabilities(logits)
 
-    def familiarity(self, logits: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
-        """What `answers` gave -> the share of photos of the kind trained on that are as odd, `float64 (N,)`.
+    def p_values(self, logits: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
+        """p-values `float64 (N,)`: the fraction of in-distribution photos that look at least as unusual.
 
-        Not numbers where the model doesn't know.
+        Takes the results of `answers`. NaN without an out-of-distribution detector.
         """
-        if self.scope is None:
+        if self.detector is None:
             return torch.full((len(logits),), math.nan, dtype=torch.float64)
-        return self.scope.familiarity(moments, self.calibrated(logits).max(1).values)
+        return self.detector.p_values(moments, self.calibrated(logits).max(1).values)
 
     @torch.inference_mode()
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -225,7 +238,7 @@ class Classifier:
 
     @torch.inference_mode()
     def answers(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same logits, and the moments `(N, D)` by which `familiarity` tells what is in scope, on the CPU."""
+        """The logits, and the moments `(N, D)` that the out-of-distribution detector uses, on the CPU."""
         batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
         parts = [batch_answers(self._ready, images, mirror=self.mirror) for images in batches]
         logits, moments = (torch.cat([part.cpu() for part in side]) for side in zip(*parts, strict=True))
@@ -233,7 +246,7 @@ class Classifier:
 
     @torch.inference_mode()
     def moments(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The moments alone."""
+        """Only the moments."""
         batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
         return torch.cat([batch_moments(self._ready, images).cpu() for images in batches])
 
@@ -242,18 +255,21 @@ class Classifier:
     def explain(
         self, photo: Photo, *, label: str | None = None, method: str = "grad-cam", stage: int | None = None
     ) -> Explanation:
-        """Where the net found its reasons for `label` (default: the predicted class).
+        """Saliency map of the evidence for `label` (default: the predicted class).
 
-        `stage`: the number of the net's stage, from 1 on, whose features are looked at (default: the last).
+        `stage`: number of the stage, from 1, whose features are used (default: the last).
         """
         net = self.cut(stage)
         if label is not None and label not in self.classes:
-            raise PatiError(f"the model knows no class {label!r}", f"its classes: {', '.join(self.classes)}")
+            raise PatiError(
+                N_("the model has no class {label!r}", label=label),
+                N_("its classes: {classes}", classes=self.classes),
+            )
         explain = explainer(method)
         try:
             shown = self.preprocess.photo(photo)
         except decode.Unreadable as error:
-            raise UnreadablePhoto(photo, str(error)) from None
+            raise UnreadablePhoto(photo, error.reason, error.message) from None
         fitted = self.preprocess.fit(shown)
         (answer,) = self._predictions([_name(photo)], fitted[None], self._threshold(None))
         asked = label or answer.label
@@ -266,15 +282,18 @@ class Classifier:
         return Explanation(shown, raw / peak if peak > 0 else raw, asked, peak, answer, covered)
 
     def asked(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Preprocessed pixels -> what explainers take: normalised images and the class that each is answered as."""
+        """Preprocessed pixels -> inputs of an explainer: normalised images, and the predicted class of each."""
         images = self.preprocess.normalise(pixels.to(self._device))
         return images, self.logits(pixels).argmax(1).to(self._device)
 
     def cut(self, stage: int | None) -> Net:
-        """The net whose last stage is the one of this number, from 1 on; None: the net as it is."""
+        """The network with stage number `stage`, from 1, as the last one; None: the network as it is."""
         stages = len(self.net.stages)
         if stage is not None and not 1 <= stage <= stages:
-            raise PatiError(f"the net has no stage {stage}", f"expected a number from 1 to {stages}")
+            raise PatiError(
+                N_("the network has no stage {stage}", stage=stage),
+                N_("expected a number from 1 to {stages}", stages=stages),
+            )
         return self.net if stage is None else self.net.cut(stage)
 
     # The model file --------------------------------------------------------------------
@@ -282,7 +301,7 @@ class Classifier:
     def save(self, path: str | Path) -> None:
         """Write the model as one safetensors file, atomically."""
         stored = ModelFile(
-            self.net, self.preprocess, self.classes, self.mirror, self.facts, self.calibration, self.scope
+            self.net, self.preprocess, self.classes, self.mirror, self.facts, self.calibration, self.detector
         )
         stored.write(Path(path))
 
@@ -292,18 +311,18 @@ class Classifier:
         stored = model_file.read(Path(path))
         return cls(
             stored.net, stored.preprocess, stored.classes, mirror=stored.mirror, facts=stored.facts,
-            calibration=stored.calibration, scope=stored.scope,
+            calibration=stored.calibration, detector=stored.detector,
         )  # fmt: skip
 
 
 def told(scores: Scores) -> ModelScores:
-    """What a model file says of its scores: every registered metric, the interval of the accuracy, and the photos."""
+    """The scores in a model file: every registered metric, the interval of the accuracy, and the number of photos."""
     named = {name: metrics.value(scores, name) for name in metrics.metrics}
     return cast(ModelScores, {**named, "accuracy_interval": scores["accuracy_interval"], "photos": scores["photos"]})
 
 
 def facts(*, recipe: SettledRecipe, metrics: ModelScores, manifest_hash: str, versions: dict[str, str]) -> Facts:
-    """What a model file says of its making."""
+    """The facts that a model file states about its training."""
     model: Architecture = {
         "name": recipe.model,
         "width": recipe.width,

@@ -1,4 +1,4 @@
-"""A split through a net: logits, nothing else. What they are worth is for `metrics`."""
+"""Run a network on a whole split: logits and moments. `metrics` evaluates them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess, shrunk
 from pati.errors import Interrupted
 from pati.evaluation.out_of_distribution import moments
+from pati.locale.messages import N_
 from pati.models import Net
 
 BATCH = 128
@@ -29,8 +30,8 @@ def logits_of(
 ) -> torch.Tensor:
     """Logits `float32 (N, K)` of all samples in order, on the CPU.
 
-    `size` below the pack's shrinks the photos first; `mirror` averages the logits of
-    each photo and its mirror image. Raises `Interrupted` when `stopped()` turns true.
+    `size` below the pack's shrinks the photos first; `mirror` averages the logits of each photo and its mirror image.
+    Raises `Interrupted` when `stopped()` returns true.
     """
     net.eval()
     logits = []
@@ -40,12 +41,12 @@ def logits_of(
                 pixels = shrunk(pixels, size)
             logits.append(batch_logits(net, preprocess.normalise(pixels.to(device)), mirror=mirror).cpu())
             if stopped():
-                raise Interrupted("stopped while scoring")
+                raise Interrupted(N_("stopped while scoring"))
     return torch.cat(logits)
 
 
 def batch_logits(net: Net, images: torch.Tensor, *, mirror: bool = False) -> torch.Tensor:
-    """Logits `float32 (N, K)` of normalised images `(N, 3, H, W)`, by a net in evaluation mode."""
+    """Logits `float32 (N, K)` of normalised images `(N, 3, H, W)`, by a network in evaluation mode."""
     logits: torch.Tensor = net(images)
     if mirror:
         logits = (logits + net(images.flip(3))) / 2
@@ -53,12 +54,12 @@ def batch_logits(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tor
 
 
 def batch_moments(net: Net, images: torch.Tensor) -> torch.Tensor:
-    """The moments `(N, D)` that `scope` compares, of normalised images `(N, 3, H, W)`: of all stages but the last."""
+    """Moments `(N, D)` of all stages but the last, of normalised images `(N, 3, H, W)`; see `out_of_distribution`."""
     return _staged(net, images)[1]
 
 
 def batch_answers(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same logits, and the moments `(N, D)` that `scope` compares: of all stages but the last."""
+    """Logits as `batch_logits`, and moments `(N, D)` as `batch_moments`."""
     values, found = _staged(net, images)
     for stage in list(net.stages)[_told(net) :]:
         values = stage(values)
@@ -69,7 +70,7 @@ def batch_answers(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tu
 
 
 def _staged(net: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the last of the stages that are told of gives, and the moments of them all."""
+    """The output of the last stage that has moments, and the moments of all stages up to it."""
     values, parts = images, []
     for stage in list(net.stages)[: _told(net)]:
         values = stage(values)
@@ -78,4 +79,4 @@ def _staged(net: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def _told(net: Net) -> int:
-    return max(1, len(net.stages) - 1)  # a net of one stage has no other
+    return max(1, len(net.stages) - 1)  # a network with one stage has no other

@@ -1,6 +1,6 @@
 """The model file: one safetensors file whose header is JSON. Reading it runs no code from the file.
 
-Everything that a header claims is checked before a tensor is read.
+Everything that the header claims is checked before a tensor is read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pati import plugins
 from pati.data.preprocess import Preprocess, PreprocessDocument
 from pati.errors import PatiError
 from pati.evaluation.calibration import Calibration, CalibrationDocument
-from pati.evaluation.out_of_distribution import SIZES, Scope
+from pati.evaluation.out_of_distribution import SIZES, OutOfDistributionDetector
+from pati.locale.messages import N_
 from pati.models import Net, Options, models, without_memory
 from pati.recipe import RecipeDocument, field_named
 from pati.system import files
@@ -32,13 +33,13 @@ from pati.system import files
 FORMAT = 2
 KIND = "pati-model"
 _LARGEST_HEADER = 10_000_000
-_NO_CHECKSUM = "0" * 64  # stands in the header while the checksum of the whole file is taken
-_TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors names them
-_SCOPE = "scope."  # before the names of its tensors in a model file
+_NO_CHECKSUM = "0" * 64  # placeholder in the header while the checksum of the whole file is computed
+_TYPES = {torch.float32: "F32", torch.int64: "I64"}  # safetensors' names
+_SCOPE = "scope."  # prefix of the out-of-distribution detector's tensors in a model file
 
 
 class Architecture(TypedDict):
-    """The net that a model file holds the weights of; `plugin`: the file that registers it."""
+    """The network that the weights belong to; `plugin`: the file that registers it."""
 
     name: str
     width: float
@@ -48,7 +49,7 @@ class Architecture(TypedDict):
 
 
 class ModelScores(TypedDict, total=False):
-    """Of the test photos; beside these, each other registered metric under its name."""
+    """Scores on the test photos; each other registered metric is added under its name."""
 
     accuracy: float
     accuracy_interval: list[float]
@@ -56,7 +57,7 @@ class ModelScores(TypedDict, total=False):
 
 
 class Facts(TypedDict, total=False):
-    """What a model file says of its making, `manifest`: by its hash."""
+    """Facts about the training of the model in a file; `manifest`: its hash."""
 
     model: Architecture
     recipe: RecipeDocument
@@ -66,7 +67,7 @@ class Facts(TypedDict, total=False):
 
 
 class _Document(Facts):
-    """The JSON in the header."""
+    """The JSON document in the header."""
 
     kind: str
     format: int
@@ -84,8 +85,11 @@ class _Tensor(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _Header:
-    """What a model file begins with: the JSON of `write`, the table of its tensors, which start at a byte, and the
-    checksum over the whole."""
+    """The start of a model file.
+
+    The JSON document of `write`, the table of tensors, the byte where their data starts, and the checksum of the whole
+    file.
+    """
 
     document: _Document
     tensors: dict[str, _Tensor]
@@ -95,7 +99,7 @@ class _Header:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file holds. `mirror`: answers are averages over the mirror image."""
+    """The contents of a model file. `mirror`: logits are averaged over the photo and its mirror image."""
 
     net: Net
     preprocess: Preprocess
@@ -103,10 +107,10 @@ class ModelFile:
     mirror: bool
     facts: Facts
     calibration: Calibration | None
-    scope: Scope | None
+    detector: OutOfDistributionDetector | None
 
     def write(self, path: Path) -> None:
-        """As one file, atomically."""
+        """Write them as one file, atomically."""
         document: _Document = {
             "kind": KIND,
             "format": FORMAT,
@@ -114,10 +118,12 @@ class ModelFile:
             "preprocess": self.preprocess.to_json(),
             "mirror": self.mirror,
             "calibration": None if self.calibration is None else self.calibration.to_json(),
-            "scope": None if self.scope is None else self.scope.sizes(),
+            "scope": None if self.detector is None else self.detector.sizes(),
             **self.facts,
         }
-        known = {} if self.scope is None else {_SCOPE + name: value for name, value in self.scope.tensors().items()}
+        known = (
+            {} if self.detector is None else {_SCOPE + name: value for name, value in self.detector.tensors().items()}
+        )
         tensors = {name: value.cpu().contiguous() for name, value in (self.net.state_dict() | known).items()}
         data = serialised(tensors, {"pati": json.dumps(document), "sha256": _NO_CHECKSUM})
         checksum = hashlib.sha256(data).hexdigest()
@@ -125,14 +131,16 @@ class ModelFile:
 
 
 def read(path: Path) -> ModelFile:
-    """A model file, or the one in a run's folder. Raises `PatiError` for anything else."""
+    """Read a model file, or the one in a run folder. Raises `PatiError` for anything else."""
     if path.is_dir():
         if not (path / "model.safetensors").is_file():
             unfinished = (path / "recipe.json").is_file()
             again = plugins.command("train", "--resume", str(path))
             raise PatiError(
-                f"{path} holds no model",
-                f"the run is not finished: {again}" if unfinished else "expected a model file or a run's folder",
+                N_("{path} contains no model", path=path),
+                N_("the run is not finished; resume it with: {again}", again=again)
+                if unfinished
+                else N_("expected a model file or the folder of a run"),
             )
         path = path / "model.safetensors"
     header = _header(path)
@@ -140,10 +148,10 @@ def read(path: Path) -> ModelFile:
     try:
         architecture, classes = document["model"], tuple(document["classes"])
         if "plugin" in architecture and models.plugin(str(architecture["name"])) is None:
-            raise plugins.missing(f"the model {str(architecture['name'])!r}", architecture["plugin"])
+            raise plugins.missing(N_("model"), str(architecture["name"]), architecture["plugin"])
         preprocess = Preprocess.from_json(document["preprocess"])
         if len(classes) < 2 or not all(isinstance(name, str) for name in classes):
-            raise PatiError(f"{path} names no classes")
+            raise PatiError(N_("{path} contains no class names", path=path))
         options = Options(
             width=float(architecture["width"]),
             dropout=float(architecture["dropout"]),
@@ -155,25 +163,30 @@ def read(path: Path) -> ModelFile:
         kept = document.get("calibration")
         calibration = None if kept is None else Calibration.from_json(kept)
         sizes = document.get("scope")
-        shapes = {} if sizes is None else Scope.shapes(*(int(sizes[name]) for name in SIZES))
+        shapes = {} if sizes is None else OutOfDistributionDetector.shapes(*(int(sizes[name]) for name in SIZES))
     except KeyError as error:
-        raise PatiError(f"{path} lacks {error.args[0]!r} in its header", "it is not a whole pati model") from None
+        raise PatiError(
+            N_("{path}: the header has no {field!r}", path=path, field=error.args[0]),
+            N_("it is not a complete pati model"),
+        ) from None
     except (TypeError, ValueError, OverflowError) as error:
-        raise PatiError(f"the header of {path} can't be read: {error}") from None
+        raise PatiError(N_("the header of {path} can't be read: {error}", path=path, error=error)) from None
     expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in net.state_dict().items()}
     expected |= {_SCOPE + name: (shape, torch.float32) for name, shape in shapes.items()}
     _check_tensors(path, expected, header)
     tensors = _tensors(path, header.checksum)
-    scope = Scope(**{name: tensors.pop(_SCOPE + name) for name in shapes}) if shapes else None
+    detector = OutOfDistributionDetector(**{name: tensors.pop(_SCOPE + name) for name in shapes}) if shapes else None
     net.load_state_dict(tensors, assign=True)
     taken = ("kind", "format", "classes", "preprocess", "mirror", "calibration", "scope")
     facts = cast(Facts, {key: value for key, value in document.items() if key not in taken})
-    return ModelFile(net, preprocess, classes, mirror, facts, calibration, scope)
+    return ModelFile(net, preprocess, classes, mirror, facts, calibration, detector)
 
 
 def _header(path: Path) -> _Header:
-    """A model file's header, after the checks that need no more than the file's first bytes."""
-    foreign = PatiError(f"{path} is not a pati model", "expected a model.safetensors made by `pati train`")
+    """A model file's header, after the checks that need only the first bytes of the file."""
+    foreign = PatiError(
+        N_("{path} is not a pati model", path=path), N_("expected a model.safetensors written by `pati train`")
+    )
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise foreign
@@ -189,7 +202,7 @@ def _header(path: Path) -> _Header:
         document = json.loads(metadata["pati"])
         kind, version = document["kind"], document["format"]
     except OSError as error:
-        raise PatiError(f"can't read the model {path}: {error.strerror}") from None
+        raise PatiError(N_("can't read the model {path}: {reason}", path=path, reason=error.strerror)) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise foreign from None
     if kind != KIND:
@@ -197,7 +210,10 @@ def _header(path: Path) -> _Header:
     if version != FORMAT:
         newer = isinstance(version, int) and version > FORMAT
         raise PatiError(
-            f"{path} has format {version!r}, this pati reads {FORMAT}", "update pati" if newer else "train it again"
+            N_(
+                "{path} has format {version}, this pati reads {format}", path=path, version=repr(version), format=FORMAT
+            ),
+            N_("update pati") if newer else N_("train it again"),
         )
     return _Header(cast(_Document, document), header, 8 + length, str(metadata.get("sha256")))
 
@@ -207,7 +223,7 @@ def _checksum_field(checksum: str) -> bytes:
 
 
 def _tensors(path: Path, checksum: str) -> dict[str, torch.Tensor]:
-    """The tensors, after the checksum over the whole file has been found right."""
+    """The tensors, after verifying the checksum of the whole file."""
     try:
         data = path.read_bytes()
         field = _checksum_field(checksum)
@@ -216,16 +232,20 @@ def _tensors(path: Path, checksum: str) -> dict[str, torch.Tensor]:
         digest.update(_checksum_field(_NO_CHECKSUM))
         digest.update(memoryview(data)[at + len(field) :])
         if at < 0 or _checksum_field(digest.hexdigest()) != field:
-            raise PatiError(f"{path} is damaged: its checksum does not fit", "copy it again from where it came")
+            raise PatiError(
+                N_("{path} is damaged: its checksum does not match", path=path), N_("copy it again from the original")
+            )
         return deserialised(data)
     except OSError as error:
-        raise PatiError(f"can't read the model {path}: {error.strerror}") from None
+        raise PatiError(N_("can't read the model {path}: {reason}", path=path, reason=error.strerror)) from None
     except SafetensorError as error:
-        raise PatiError(f"{path} is damaged: {error}", "copy it again from where it came") from None
+        raise PatiError(
+            N_("{path} is damaged: {error}", path=path, error=error), N_("copy it again from the original")
+        ) from None
 
 
 def _empty_net(name: str, classes: int, options: Options) -> Net:
-    """The net without memory for its weights: a small file must not claim gigabytes."""
+    """The network without memory for its weights: a small file must not make us allocate gigabytes."""
     widest = field_named("width").metadata["high"]
     rates = (options.dropout, options.drop_path)
     if not (0 < options.width <= widest and all(0 <= rate < 1 for rate in rates) and classes <= 100_000):
@@ -235,22 +255,30 @@ def _empty_net(name: str, classes: int, options: Options) -> Net:
 
 
 def _check_tensors(path: Path, expected: dict[str, tuple[tuple[int, ...], torch.dtype]], header: _Header) -> None:
-    """Names, shapes, types and the file's size, by the header alone: no tensor is read for a file that lies."""
+    """Check names, shapes, dtypes and the file size against the header, before any tensor is read."""
     table = header.tensors
     missing, extra = sorted(expected.keys() - table.keys()), sorted(table.keys() - expected.keys())
     if missing or extra:
-        told = f"{path} lacks {missing[0]!r}" if missing else f"{path} has an unknown tensor {extra[0]!r}"
-        raise PatiError(told, "it was made by another version, or is not whole")
+        lacks = N_("{path} has no tensor {name!r}", path=path, name=(missing or [""])[0])
+        more = N_("{path} has an unknown tensor {name!r}", path=path, name=(extra or [""])[0])
+        raise PatiError(lacks if missing else more, N_("it was written by another version, or is incomplete"))
     for name, (sides, dtype) in expected.items():
         shape, kind = list(sides), _TYPES[dtype]
         found = table[name] if isinstance(table[name], dict) else {}
         if found.get("shape") != shape or found.get("dtype") != kind:
             raise PatiError(
-                f"{path}: {name} is {found.get('dtype')} {found.get('shape')}, expected {kind} {shape}",
-                "it was made by another version, or is not whole",
+                N_(
+                    "{path}: {name} is {got}, expected {expected}",
+                    path=path,
+                    name=name,
+                    got=[str(found.get("dtype")), str(found.get("shape"))],
+                    expected=[kind, str(shape)],
+                ),
+                N_("it was written by another version, or is incomplete"),
             )
     size = header.start + sum(math.prod(sides) * dtype.itemsize for sides, dtype in expected.values())
     if path.stat().st_size != size:
         raise PatiError(
-            f"{path} has {path.stat().st_size:,} bytes, expected {size:,}", "it is not whole: copy it again"
+            N_("{path} has {got:,} bytes, expected {size:,}", path=path, got=path.stat().st_size, size=size),
+            N_("it is incomplete: copy it again"),
         )

@@ -1,4 +1,4 @@
-"""A classifier's answers for whole splits, of as many photos as there is time for."""
+"""A classifier's predictions for whole splits, or for as many photos as the time allows."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from pati.inference.classifier import Classifier
 from pati.system import clock
 from pati.system.threads import Threads
 
-FEWEST_SCORED = 384  # validation photos, however little time is left: confidence is calibrated by them
+FEWEST_SCORED = 384  # validation photos, however little time is left: they calibrate the confidence
 
 
 class SplitAnswers:
-    """Answers of whole splits; on a budget, torch's threads follow the machine here as they do in training.
+    """Predictions for whole splits; with a budget, the number of torch's threads adapts to the machine as in training.
 
-    `cost`: of one answer, in steps' costs.
+    `cost`: of one prediction, in the same unit as training steps.
     """
 
-    def __init__(self, made: Classifier, following: Threads | None, cost: float) -> None:
-        self.made, self._following, self._cost = made, following, cost
+    def __init__(self, classifier: Classifier, following: Threads | None, cost: float) -> None:
+        self.classifier, self._following, self._cost = classifier, following, cost
 
     def answers(self, data: Samples, *, until: float = math.inf) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Numbers, logits and moments of the samples: of all, or, where that would take longer than until then, of
-        some from everywhere, `FEWEST_SCORED` at least."""
+        """Sample numbers, logits and moments of all samples, or of a random subset.
+
+        If all would take longer than `until`, it stops there, after at least `FEWEST_SCORED` samples.
+        """
         order = torch.arange(len(data)) if until == math.inf else loader.order(0, 0, len(data))
         parts: list[tuple[torch.Tensor, torch.Tensor]] = []
         for start in range(0, len(order), forward.BATCH):
@@ -36,7 +38,7 @@ class SplitAnswers:
             if at > until and start >= FEWEST_SCORED:
                 break
             pixels, _ = data.at(order[start : start + forward.BATCH])
-            parts.append(self.made.answers(pixels))
+            parts.append(self.classifier.answers(pixels))
             if self._following is not None:
                 taken = clock.now() - at
                 self._following.follow(taken / (len(pixels) * self._cost), taken)
@@ -45,20 +47,22 @@ class SplitAnswers:
         return numbers, logits[places], moments[places]
 
     def some(self, training: Samples) -> Samples:
-        """The training photos that the scope is learnt from, in random order."""
+        """The training photos that the out-of-distribution detector is fitted on, in random order."""
         return training.take(loader.order(0, 0, len(training))[: out_of_distribution.PHOTOS])
 
     def moments(self, data: Samples, *, until: float = math.inf) -> torch.Tensor:
-        """Moments of the samples: of all, or of as many as there is time for until then, `scope.FEWEST_PHOTOS` at
-        least."""
+        """Moments of the samples: of all, or of as many as there is time for.
+
+        Stops at `until`, after at least `out_of_distribution.FEWEST_PHOTOS` samples.
+        """
         parts: list[torch.Tensor] = []
         for pixels, _ in data.in_order(forward.BATCH):
             if clock.now() > until and sum(map(len, parts)) >= out_of_distribution.FEWEST_PHOTOS:
                 break
-            parts.append(self.made.moments(pixels))
+            parts.append(self.classifier.moments(pixels))
         return torch.cat(parts)
 
 
-def all_logits(made: Classifier, data: Samples) -> torch.Tensor:
+def all_logits(classifier: Classifier, data: Samples) -> torch.Tensor:
     """A classifier's logits `float32 (N, K)` of all samples, on the CPU."""
-    return torch.cat([made.logits(pixels) for pixels, _ in data.in_order(forward.BATCH)])
+    return torch.cat([classifier.logits(pixels) for pixels, _ in data.in_order(forward.BATCH)])

@@ -1,4 +1,4 @@
-"""The form that every net has, and the pieces that several families share."""
+"""`Net`, the interface of every network, and the building blocks that several families share."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-SMALL = 64  # px: photos below it get the families' stem for small photos
+SMALL = 64  # px: below it, families use their stem for small images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a net of a family is built with.
+    """The options that a factory builds a network with.
 
-    `width`: multiplier on channel counts; `dropout`: share of features dropped before the last layer; `drop_path`:
-    chance that the deepest residual branch is left out in training; `size`: side in px of the photos that it will
-    answer, by which a family may choose a stem or head made for small ones.
+    `width`: multiplier on the channel counts; `dropout`: dropout probability before the last layer; `drop_path`:
+    probability of dropping the deepest residual branch in training; `size`: side in px of the images at inference, by
+    which a family may choose a stem or head for small images.
     """
 
     width: float = 1.0
@@ -26,10 +26,10 @@ class Options:
 
 
 class Net(nn.Module):
-    """`stages`, then `head`: explanations cut it anywhere, `a = stages[:k](x); y = head(stages[k:](a))`.
+    """A network as `stages` followed by `head`.
 
-    Images `(N, 3, H, W)` with H, W ≥ `minimum_size` -> logits `(N, classes)`. No stage
-    changes its input in place.
+    It can be split after any stage, `a = stages[:k](x); y = head(stages[k:](a))`, so explanations need no hooks. Images
+    `(N, 3, H, W)` with H, W ≥ `minimum_size` -> logits `(N, classes)`. No stage modifies its input in place.
     """
 
     def __init__(self, stages: nn.Sequential, head: nn.Module, *, minimum_size: int) -> None:
@@ -44,36 +44,36 @@ class Net(nn.Module):
         return logits
 
     def cut(self, stage: int) -> Net:
-        """The same net and weights, with stage number `stage`, from 1 on, as the last: those after it join the head."""
+        """The same network and weights with stage number `stage`, from 1, as the last; later stages join the head."""
         stages = list(self.stages)
         rest = nn.Sequential(*stages[stage:], self.head)
         return Net(nn.Sequential(*stages[:stage]), rest, minimum_size=self.minimum_size)
 
 
 def channels_last(net: Net) -> Net:
-    """The net with its kernels in channels-last memory, which CPU and GPU convolutions prefer."""
+    """The network with its kernels in channels-last memory, which is faster for convolutions on CPU and GPU."""
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
 
 
 def conv_norm_relu(inputs: int, outputs: int, *, stride: int = 1, pool: bool = False) -> nn.Sequential:
-    """3×3 convolution, 2×2 max pooling if wanted, batch norm, ReLU.
+    """3×3 convolution, optional 2×2 max pooling, batch norm, ReLU.
 
-    The norm's bias makes the convolution's superfluous. Pooling before the norm leaves norm
-    and ReLU, which are bound by memory, a quarter of the work.
+    The norm's bias makes the convolution's redundant. Pooling before the norm leaves norm and ReLU, which are
+    memory-bound, a quarter of the work.
     """
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
         *([nn.MaxPool2d(2)] if pool else []),
         nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),  # on the norm's own output: nothing else reads it
+        nn.ReLU(inplace=True),  # safe in place: nothing else reads the norm's output
     )
 
 
 def conv_norm(
     inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, activation: nn.Module | None = None
 ) -> nn.Sequential:
-    """Convolution of odd `kernel`, padded so that only `stride` changes the size, batch norm, activation if any."""
+    """Convolution with odd `kernel`, padded so that only `stride` changes the size, batch norm, optional activation."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -82,12 +82,12 @@ def conv_norm(
 
 
 def mean_head(features: int, classes: int, dropout: float) -> nn.Sequential:
-    """The mean over the map, dropout, one linear layer."""
+    """Global average pooling, dropout, one linear layer."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(features, classes))
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels weighed by what the whole map holds (Hu et al., 2018, https://arxiv.org/abs/1709.01507)."""
+    """Reweights channels by global context (Hu et al., 2018, https://arxiv.org/abs/1709.01507)."""
 
     def __init__(self, count: int, squeezed: int, *, activation: nn.Module, gate: nn.Module) -> None:
         super().__init__()
@@ -115,8 +115,8 @@ class Residual(nn.Sequential):
 class DropPath(nn.Module):
     """Stochastic depth, the last layer of a residual branch (Huang et al., 2016, https://arxiv.org/abs/1603.09382).
 
-    In training each photo's branch is left out with chance `rate`; those that stay are scaled up, so that the mean
-    stays too. In evaluation nothing happens. Masks come from torch's global generator. `with_drop_path` sets the rates.
+    In training, each image's branch is dropped with probability `rate`, and the others are scaled up to preserve the
+    mean. In evaluation it is the identity. Masks come from torch's global generator. `with_drop_path` sets the rates.
     """
 
     def __init__(self, rate: float = 0.0) -> None:
@@ -128,7 +128,7 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0:
             return branch
         kept = 1 - self.rate
-        # In the branch's own number format: a float32 mask would turn a bfloat16 branch into float32.
+        # In the branch's dtype: a float32 mask would convert a bfloat16 branch to float32.
         return branch * branch.new_empty(len(branch), 1, 1, 1).bernoulli_(kept).div_(kept)
 
     def extra_repr(self) -> str:
@@ -137,7 +137,7 @@ class DropPath(nn.Module):
 
 
 def with_drop_path(net: Net, rate: float) -> Net:
-    """The net with the rates of its residual branches set: they grow linearly with depth to `rate` (section 3)."""
+    """The network with the rates of its residual branches set, increasing linearly with depth to `rate` (section 3)."""
     branches = [module for module in net.modules() if isinstance(module, DropPath)]
     for number, branch in enumerate(branches, start=1):
         branch.rate = rate * number / len(branches)
@@ -145,10 +145,10 @@ def with_drop_path(net: Net, rate: float) -> Net:
 
 
 def initialised(net: Net) -> Net:
-    """The net with convolutions drawn so that gradients keep their size (He et al., 2015, equation 14), biases 0.
+    """The network with He initialisation of its convolutions (He et al., 2015, equation 14, fan-out), and biases 0.
 
-    A kernel in groups reaches the outputs of its own group only, which PyTorch's own count of `fan_out` leaves out: a
-    depthwise one would start √channels times too small. https://arxiv.org/abs/1502.01852
+    A kernel in groups reaches only the outputs of its own group, which PyTorch's `fan_out` ignores: a depthwise kernel
+    would start √channels times too small. https://arxiv.org/abs/1502.01852
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
@@ -160,11 +160,11 @@ def initialised(net: Net) -> Net:
 
 
 def divisible(count: float) -> int:
-    """`count` rounded to a multiple of 8 as the code of MobileNet and EfficientNet does: at most 10 % are lost."""
+    """`count` rounded to a multiple of 8 as in the code of MobileNet and EfficientNet: never more than 10 % below."""
     rounded = max(8, int(count + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * count else rounded
 
 
 def channels(count: int, width: float) -> int:
-    """`count` times `width`, rounded to a multiple of 8, which vector units like."""
+    """`count` times `width`, rounded to a multiple of 8, which suits vector units."""
     return max(8, round(count * width / 8) * 8)

@@ -1,15 +1,15 @@
-"""`convnext-atto`, `convnext-pico`, `convnext-nano`, `convnext-tiny`: a convolutional net after a transformer's plan.
+"""`convnext-atto`, `convnext-pico`, `convnext-nano`, `convnext-tiny`: CNNs modelled on transformers.
 
 Paper: Liu et al., 2022, "A ConvNet for the 2020s", https://arxiv.org/abs/2201.03545: 7×7 depthwise convolutions, layer
 norm, two 1×1 convolutions with GELU between them, a learned scale on each branch. Tiny is the paper's smallest; atto,
-pico and nano are timm's, with the same plan, fewer blocks and channels.
+pico and nano are timm's, with the same design and fewer blocks and channels.
 
-Input: for photos of 64 px or more the paper's stem, which cuts patches of 4×4; 32 px at least. For smaller ones patches
-are 2×2, 16 px at least.
+Input: for images of 64 px or more, the paper's stem, with patches of 4×4; at least 32 px. For smaller ones the patches
+are 2×2, at least 16 px.
 
-What differs from the paper: branches start at a scale of 0.1 in place of 0.000001, which short training would not
-leave (Touvron et al., 2021, https://arxiv.org/abs/2103.17239, take 0.1 for nets of up to 18 blocks); weights are drawn
-by He's rule. References of the figures: torchvision for tiny, timm for the others.
+What differs from the paper: layer scale starts at 0.1 instead of 0.000001, from which short training would not move far
+enough (Touvron et al., 2021, https://arxiv.org/abs/2103.17239, use 0.1 for networks of up to 18 blocks); He
+initialisation. References for the published numbers: torchvision for tiny, timm for the others.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch import nn
 from pati.models import models
 from pati.models.blocks import SMALL, DropPath, Net, Options, Residual, channels, initialised, with_drop_path
 
-SCALE = 0.1  # of a branch at the start
-WIDENING = 4  # of the channels between the two 1×1 convolutions
+SCALE = 0.1  # initial scale of a branch
+WIDENING = 4  # expansion of the channels between the two 1×1 convolutions
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each pixel, whose sums PyTorch takes in float32 whatever the format."""
+    """Layer norm over the channels of each pixel; PyTorch accumulates in float32, whatever the number format."""
 
     def __init__(self, count: int) -> None:
         super().__init__(count, eps=1e-6)
@@ -39,7 +39,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class LayerScale(nn.Module):
-    """Each channel times a learned number."""
+    """Multiplies each channel by a learned scale."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def convnext_tiny(classes: int, options: Options) -> Net:
 
 
 def _convnext(classes: int, options: Options, *, first: int, depths: tuple[int, ...]) -> Net:
-    """Channels double from stage to stage, beginning with `first`."""
+    """The number of channels doubles from stage to stage, starting with `first`."""
     small = options.size < SMALL
     patch = 2 if small else 4
     widths = [channels(first * 2**number, options.width) for number in range(len(depths))]

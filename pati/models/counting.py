@@ -1,4 +1,4 @@
-"""How large a net is and how much it computes, without computing it where that can be."""
+"""Count a network's parameters and multiply-adds, without computing anything where possible."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pati.models.blocks import Net
 
 
 def cost_of(net: Net, size: int) -> tuple[int, int]:
-    """Parameters, and multiply-adds for one photo of `size` px.
+    """Parameters, and multiply-adds per image of `size` px.
 
-    As published figures do, it counts convolutions and linear layers only, an addition with its multiplication as one.
+    As in published numbers, only convolutions and linear layers count, and a multiplication with its addition counts as
+    one.
     """
     parameters = sum(parameter.numel() for parameter in net.parameters())
     try:
         return parameters, _multiply_adds(net, size, "meta")  # tensors without values: nothing is computed
-    except (RuntimeError, NotImplementedError):  # a user's net may need values, or make tensors of its own on the CPU
+    except (RuntimeError, NotImplementedError):  # a plugin's network may need values, or create tensors on the CPU
         return parameters, _multiply_adds(net, size, "cpu")
 
 

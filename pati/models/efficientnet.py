@@ -1,15 +1,15 @@
 """`efficientnet-b0` to `efficientnet-b3`: inverted bottlenecks with depthwise convolutions and squeeze-excitation.
 
 Paper: Tan & Le, 2019, "EfficientNet: rethinking model scaling for convolutional neural networks",
-https://arxiv.org/abs/1905.11946. B0 is table 1; B1 to B3 have 1.0, 1.1, 1.2 times its channels and 1.1, 1.2, 1.4
-times its depth, and are meant for 240, 260 and 300 px. Channels are rounded as in the paper's code.
+https://arxiv.org/abs/1905.11946. B0 is table 1; B1 to B3 have 1.0, 1.1, 1.2 times its channels and 1.1, 1.2, 1.4 times
+its depth, for 240, 260 and 300 px. Channels are rounded as in the paper's code.
 
-Input: for photos of 64 px or more the paper's stem (3×3, stride 2), 32 px at least. For smaller ones its stride is 1,
-16 px at least.
+Input: for images of 64 px or more, the paper's stem (3×3, stride 2), at least 32 px. For smaller ones its stride is 1,
+at least 16 px.
 
-What differs from the paper: the rates of dropout and of stochastic depth come from the recipe (the paper has 0.2 to
-0.3 and 0.2), and the norms keep PyTorch's momentum and epsilon, which suit short training. Reference of the figures:
-torchvision, which publishes B2's at 288 px, not at the paper's 260.
+What differs from the paper: the rates of dropout and stochastic depth come from the recipe (in the paper 0.2 to 0.3,
+and 0.2), and batch norm keeps PyTorch's momentum and epsilon, which suit short training. Reference for the published
+numbers: torchvision, which gives those of B2 at 288 px, not at the paper's 260.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BLOCKS = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-LAST = 4  # times the last block's channels, in the 1×1 convolution before the head
+LAST = 4  # the 1×1 convolution before the head has this many times the last block's channels
 
 
 @models.register("efficientnet-b0")
@@ -73,7 +73,7 @@ def efficientnet_b3(classes: int, options: Options) -> Net:
 
 
 def _efficientnet(classes: int, options: Options, *, wider: float, deeper: float) -> Net:
-    """`wider` and `deeper` make the variant; the recipe's width comes on top."""
+    """`wider` and `deeper` define the variant; the recipe's width multiplies the channels further."""
     small = options.size < SMALL
     before = channels(divisible(FIRST * wider), options.width)
     stages = [conv_norm(3, before, 3, stride=1 if small else 2, activation=nn.SiLU())]
@@ -93,7 +93,7 @@ def _efficientnet(classes: int, options: Options, *, wider: float, deeper: float
 
 
 def _block(before: int, after: int, expansion: int, kernel: int, stride: int) -> nn.Sequential:
-    """Widen, filter each channel, weigh the channels, narrow; with a shortcut where shapes allow it."""
+    """Expand, filter each channel, squeeze-excite, project; with a shortcut where the shapes allow one."""
     inner = before * expansion
     layers: list[nn.Module] = [conv_norm(before, inner, 1, activation=nn.SiLU())] if expansion > 1 else []
     layers += [

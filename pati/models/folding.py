@@ -1,8 +1,8 @@
-"""A trained net made ready to predict: batch norm folded into convolutions, in the faster number format.
+"""Prepare a trained network for inference: fold batch norm into convolutions, convert to the faster number format.
 
-Ioffe & Szegedy (2015, https://arxiv.org/abs/1502.03167), section 3.1: at prediction, batch norm is a fixed scale and
-shift of each channel, so the convolution before it can carry both. A pooling between the two does not matter
-where no scale is negative: the largest value stays the largest.
+Ioffe & Szegedy (2015, https://arxiv.org/abs/1502.03167), section 3.1: at inference, batch norm is a fixed scale and
+shift of each channel, which the preceding convolution can absorb. A max pooling between the two doesn't matter if no
+scale is negative: the maximum stays the maximum.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pati.models.blocks import Net, channels_last
 
 
 def folded(net: Net, dtype: torch.dtype) -> Net:
-    """A copy of `net` in evaluation mode that gives the same logits, up to rounding in `dtype`, without batch norms.
+    """A copy of `net` in evaluation mode without batch norms, with the same logits up to rounding in `dtype`.
 
-    Norms that no convolution leads to in their `nn.Sequential` stay as they are. Takes images `float32 (N, 3, H, W)`,
-    gives logits `float32 (N, K)`; the stages between compute in `dtype`.
+    Norms that don't follow a convolution in the same `nn.Sequential` are kept. Takes images `float32 (N, 3, H, W)`,
+    returns logits `float32 (N, K)`; the stages compute in `dtype`.
     """
     copied = copy.deepcopy(net).eval().requires_grad_(False)
     for module in list(copied.modules()):
@@ -30,7 +30,7 @@ def folded(net: Net, dtype: torch.dtype) -> Net:
     copied.stages.to(dtype)
     for module in copied.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.float()  # its statistics don't bear rounding
+            module.float()  # its statistics must not be rounded
     stages = list(copied.stages)
     stages[0] = nn.Sequential(_To(dtype), stages[0])
     stages[-1] = nn.Sequential(stages[-1], _To(torch.float32))
@@ -38,7 +38,7 @@ def folded(net: Net, dtype: torch.dtype) -> Net:
 
 
 class _To(nn.Module):
-    """A change of number format."""
+    """Converts the number format."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _To(nn.Module):
 
 def _fold(layers: nn.Sequential) -> None:
     for at, norm in enumerate(layers):
-        # Subclasses do more than their names say (norm and activation in one): only PyTorch's own are known.
+        # Not subclasses: they may do more than the name says (norm and activation in one).
         if type(norm) is not nn.BatchNorm2d or norm.running_var is None or norm.running_mean is None:
             continue
         scale = (norm.running_var + norm.eps).rsqrt()
@@ -73,20 +73,20 @@ def _replace_pooling(layers: nn.Sequential) -> None:
 
 
 class _Pool(nn.Module):
-    """2×2 max pooling without positions for a backward pass: twice as fast as PyTorch's on channels-last memory."""
+    """2×2 max pooling without indices for a backward pass: twice as fast as PyTorch's in channels-last memory."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         count, channels, height, width = images.shape
         if not images.is_contiguous(memory_format=torch.channels_last) or height % 2 or width % 2:
             return F.max_pool2d(images, 2)
-        lines = images.permute(0, 2, 3, 1).view(count, height // 2, 2, width * channels)  # NCHW -> NHWC, memory stays
+        lines = images.permute(0, 2, 3, 1).view(count, height // 2, 2, width * channels)  # NCHW -> NHWC, a view
         lines = torch.maximum(lines[:, :, 0], lines[:, :, 1]).view(count, height // 2, width // 2, 2, channels)
         return torch.maximum(lines[:, :, :, 0], lines[:, :, :, 1]).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
 def _scaled(convolution: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor) -> nn.Conv2d:
-    """The convolution whose outputs are multiplied by `scale` `(C,)` and moved by `shift`."""
+    """The convolution with its outputs multiplied by `scale` `(C,)`, then shifted by `shift` `(C,)`."""
     bias = shift if convolution.bias is None else convolution.bias * scale + shift
     convolution.weight.mul_(scale[:, None, None, None])
     convolution.bias = nn.Parameter(bias.clone())

@@ -1,13 +1,13 @@
-"""`mobilenetv3-small`, `mobilenetv3-large`: the nets that compute least here, made for phones.
+"""`mobilenetv3-small`, `mobilenetv3-large`: networks for phones, with the fewest multiply-adds of all models here.
 
 Paper: Howard et al., 2019, "Searching for MobileNetV3", https://arxiv.org/abs/1905.02244: inverted bottlenecks with
 depthwise convolutions, squeeze-excitation in some, hard swish in the deeper ones; the variants are its tables 1 and 2.
 
-Input: for photos of 64 px or more the paper's stem (3×3, stride 2), 32 px at least. For smaller ones its stride is 1,
-16 px at least.
+Input: for images of 64 px or more, the paper's stem (3×3, stride 2), at least 32 px. For smaller ones its stride is 1,
+at least 16 px.
 
-What differs from the paper: norms keep PyTorch's momentum and epsilon, which suit short training; stochastic depth
-where `drop_path` asks for it; weights drawn by He's rule. Reference of the figures: torchvision.
+What differs from the paper: batch norm keeps PyTorch's momentum and epsilon, which suit short training; stochastic
+depth if `drop_path` is set; He initialisation. Reference for the published numbers: torchvision.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ LARGE_ROWS: tuple[Row, ...] = (  # table 1
     (5, 960, 160, True, True, 1),
     (5, 960, 160, True, True, 1),
 )
-LAST = 6  # times the last block's channels, in the 1×1 convolution before the mean
+LAST = 6  # the 1×1 convolution before the pooling has this many times the last block's channels
 
 
 @models.register("mobilenetv3-small")
@@ -104,7 +104,7 @@ def _mobilenet(classes: int, options: Options, rows: tuple[Row, ...], *, hidden:
 
 
 def _block(before: int, row: Row, width: float) -> nn.Sequential:
-    """Widen, filter each channel, weigh the channels in some, narrow; with a shortcut where shapes allow it."""
+    """Expand, filter each channel, squeeze-excite in some, project; with a shortcut where the shapes allow one."""
     kernel, inner, after, squeeze, swish, stride = row
     inner, after = channels(inner, width), channels(after, width)
     activation = nn.Hardswish if swish else nn.ReLU

@@ -1,11 +1,11 @@
-"""`pati` and `pati-deep`: the house nets, built for accuracy per minute on a small machine.
+"""`pati` and `pati-deep`: pati's own networks, designed for accuracy per minute on a small machine.
 
 Plain dense 3×3 convolutions with batch norm and ReLU, in the spirit of VGG (Simonyan & Zisserman, 2015,
 https://arxiv.org/abs/1409.1556) and in the order of the CIFAR-10 speed records (Jordan, 2024,
 https://arxiv.org/abs/2404.00498): the first convolution of a block widens and pools, the second one works at the
 smaller size. What differs: a thin first convolution at full size, pooling before the norm, and global average pooling.
-No depthwise convolutions: on CPUs they reach a ninth of the speed of dense ones. The deep one adds residual
-convolutions at the smaller sizes; it needs more epochs, and ends higher (figures in LOG.md).
+No depthwise convolutions: on CPUs they reach a ninth of the speed of dense ones. The deep variant adds residual
+convolutions at the smaller sizes; it needs more epochs, and reaches a higher accuracy (numbers in LOG.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pati.models.blocks import DropPath, Net, Options, Residual, channels, conv_
 
 @models.register("pati")
 def pati(classes: int, options: Options) -> Net:
-    """The house net: plain 3×3 convolutions, pooling early in each block, global average pooling."""
+    """pati's default network: plain 3×3 convolutions, pooling early in each block, global average pooling."""
     first, widths = _channels(options.width)
     stages = [conv_norm_relu(3, first, pool=True)]
     for before, after in zip([first, *widths], widths, strict=False):
@@ -28,7 +28,7 @@ def pati(classes: int, options: Options) -> Net:
 
 @models.register("pati-deep")
 def pati_deep(classes: int, options: Options) -> Net:
-    """The house net for long runs: residual convolutions, two each in the second and third block."""
+    """pati's network for long runs: two residual convolutions each in the second and third block."""
     first, widths = _channels(options.width)
     stages = [conv_norm_relu(3, first, pool=True)]
     for before, after, depth in zip([first, *widths], widths, (1, 2, 2), strict=False):
@@ -38,8 +38,8 @@ def pati_deep(classes: int, options: Options) -> Net:
 
 
 def _channels(width: float) -> tuple[int, list[int]]:
-    """Of the first convolution, and of each block."""
-    # The first convolution works on the most pixels and holds little: it grows slower than the others.
+    """Channels of the first convolution, and of each block."""
+    # The first convolution has the most pixels and the fewest parameters, so it grows more slowly than the others.
     return channels(16, width**0.5), [channels(count, width) for count in (32, 64, 128)]
 
 

@@ -2,14 +2,14 @@
 
 Paper: He et al., 2016, "Deep residual learning for image recognition", https://arxiv.org/abs/1512.03385. The number
 counts layers with weights: pairs of 3×3 convolutions in 18 and 34, bottlenecks 1×1, 3×3, 1×1 in 50. The -D variants are
-those of He et al., 2019, "Bag of tricks", https://arxiv.org/abs/1812.01187: three 3×3 convolutions in place of the 7×7
-one, and shortcuts that average before they project, so that no pixel is left out.
+those of He et al., 2019, "Bag of tricks", https://arxiv.org/abs/1812.01187: three 3×3 convolutions instead of the 7×7
+one, and shortcuts that average before they project, so that no pixel is ignored.
 
-Input: for photos of 64 px or more the paper's stem (÷ 4), 32 px at least. For smaller ones the stem is one 3×3
-convolution of stride 2 (the three of it in -D) without the max pooling (÷ 2), 16 px at least.
+Input: for images of 64 px or more, the paper's stem (÷ 4), at least 32 px. For smaller ones the stem is one 3×3
+convolution of stride 2 (in -D its three convolutions) without the max pooling (÷ 2), at least 16 px.
 
-What differs from the paper: stride on the 3×3 convolution of a bottleneck, not on the first 1×1 ("v1.5", as in
-torchvision, the reference of the figures; timm for -D); stochastic depth where `drop_path` asks for it.
+What differs from the paper: the stride of a bottleneck is on its 3×3 convolution, not on the first 1×1 ("v1.5", as in
+torchvision, the reference for the published numbers; timm for -D); stochastic depth if `drop_path` is set.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from pati.models.blocks import (
 )
 
 WIDTHS = (64, 128, 256, 512)
-EXPANSION = 4  # of a bottleneck: its outputs to its inner channels
+EXPANSION = 4  # output channels of a bottleneck per inner channel
 
 
 class Block(nn.Module):
-    """A branch added to its shortcut, then ReLU."""
+    """A residual branch added to its shortcut, then ReLU."""
 
     def __init__(self, branch: nn.Sequential, shortcut: nn.Module) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Block(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """`(N, C, H, W)` -> `(N, C', H', W')`, the size divided by the block's stride."""
+        """`(N, C, H, W)` -> `(N, C', H', W')`, with the size divided by the block's stride."""
         return torch.relu(self.shortcut(images) + self.branch(images))
 
 
@@ -137,6 +137,6 @@ def _shortcut(before: int, after: int, stride: int, *, averaging: bool) -> nn.Mo
     if stride == 1 and before == after:
         return nn.Identity()
     if averaging and stride > 1:
-        pooling = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)  # an odd edge is not left out
+        pooling = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)  # includes the edge of odd sizes
         return nn.Sequential(pooling, conv_norm(before, after, 1))
     return conv_norm(before, after, 1, stride=stride)

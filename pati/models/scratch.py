@@ -1,8 +1,8 @@
-"""`scratch`: the CNN that beginners design from zero.
+"""`scratch`: the CNN that beginners build from scratch.
 
-Blocks of Conv2d, BatchNorm, ReLU and MaxPool, then dropout and a fully connected head, as
-in the usual bootcamp notebook. What differs: the features are averaged to 4×4 before the
-head, so that any image size works and the head stays small.
+Blocks of Conv2d, BatchNorm, ReLU and MaxPool, then dropout and a fully connected head, as in the usual bootcamp
+notebook. What differs: the features are averaged to 4×4 before the head, so that any image size works and the head
+stays small.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pati.models.blocks import Net, Options, channels, conv_norm_relu
 
 @models.register("scratch")
 def scratch(classes: int, options: Options) -> Net:
-    """The bootcamp net: three conv-norm-ReLU-pool blocks, dropout, two fully connected layers."""
+    """The bootcamp network: three conv-norm-ReLU-pool blocks, dropout, two fully connected layers."""
     widths = [channels(count, options.width) for count in (32, 64, 128)]
     stages = [
         nn.Sequential(conv_norm_relu(before, after), nn.MaxPool2d(2))  # the notebook's order: pool last

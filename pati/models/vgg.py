@@ -1,15 +1,15 @@
-"""`vgg11`, `vgg13`, `vgg16`, `vgg19`: plain 3×3 convolutions in five blocks, each ended by 2×2 max pooling.
+"""`vgg11`, `vgg13`, `vgg16`, `vgg19`: plain 3×3 convolutions in five blocks, each followed by 2×2 max pooling.
 
 Paper: Simonyan & Zisserman, 2015, "Very deep convolutional networks for large-scale image recognition",
 https://arxiv.org/abs/1409.1556; the variants are its configurations A, B, D and E. The number counts layers with
 weights.
 
-Input: 32 px or more, at which five poolings leave one pixel. From 224 px on the head is the paper's: the last map
-averaged to 7×7, two layers of 4,096 with dropout, the last layer. Below 224 px, where there are no 7×7 maps to read, it
-is the mean over the last map and one linear layer.
+Input: at least 32 px, where five poolings leave one pixel. From 224 px on, the head is the paper's: the last feature
+map averaged to 7×7, two layers of 4,096 with dropout, the last layer. Below 224 px, where the map is smaller than 7×7,
+the head is global average pooling and one linear layer.
 
-What differs from the paper: batch norm after each convolution (as in torchvision's `vgg11_bn` and so on, the
-reference of the figures), which makes training from scratch possible in one go; weights drawn by He's rule.
+What differs from the paper: batch norm after each convolution (as in torchvision's `vgg11_bn` etc., the reference for
+the published numbers), which allows training from scratch in one go; He initialisation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pati.models import models
 from pati.models.blocks import Net, Options, channels, initialised, mean_head
 
 WIDTHS = (64, 128, 256, 512, 512)
-PAPER = 224  # px: the size that the large head is made for
+PAPER = 224  # px: the size that the large head is designed for
 
 
 @models.register("vgg11")
@@ -53,7 +53,7 @@ def _vgg(classes: int, options: Options, *, depths: tuple[int, ...]) -> Net:
         layers: list[nn.Module] = []
         for _ in range(depth):
             after = channels(count, options.width)
-            # The norm makes the bias superfluous; it is here because the reference has it.
+            # Batch norm makes the bias redundant; it is here because the reference has it.
             convolution = nn.Conv2d(before, after, 3, padding=1)
             layers.append(nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)))
             before = after

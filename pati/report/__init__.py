@@ -1,1 +1,1 @@
-"""Numbers -> figures and HTML files that need no network, in English and Turkish."""
+"""Numbers -> figures and HTML files that need no network, in every language at once."""

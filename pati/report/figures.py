@@ -22,8 +22,10 @@ from PIL import Image
 
 from pati.evaluation.documents import CalibrationResult, ClassCurve, Robustness, RunRow
 from pati.inference.classifier import Explanation
+from pati.locale import formats
+from pati.locale.messages import N_, Message, as_is
+from pati.report.labels import CORRUPTIONS, SCORES
 from pati.runs.history import Epoch
-from pati.system.rounding import percent, whole_percent
 
 Tile = NDArray[np.uint8] | None  # (H, W, 3)
 
@@ -92,29 +94,29 @@ def shortened(name: str, most: int = 24) -> str:
 class _Decimals(ScalarFormatter):
     """Ticks with the language's decimal mark."""
 
-    def __init__(self, words: dict[str, str]) -> None:
+    def __init__(self, language: str) -> None:
         super().__init__(useOffset=False)
-        self._mark = words["decimal"]
+        self._language = language
 
     def __call__(self, value: float, position: int | None = None) -> str:
-        return str(super().__call__(value, position)).replace(".", self._mark)
+        return formats.marked(str(super().__call__(value, position)), self._language)
 
 
-def curves(epochs: Sequence[Epoch], words: dict[str, str], *, by_class: bool) -> str:
+def curves(epochs: Sequence[Epoch], language: str, *, by_class: bool) -> str:
     """Loss, accuracy, learning rate and speed over the epochs as one SVG; `by_class`: with the macro F1 on validation
     photos."""
     at = [epoch.epoch for epoch in epochs]
-    parts = [("train", words["training"], BLUE), ("validation", words["validation"], ORANGE)]
-    macro = [("validation_macro_f1", words["macro_f1"], GREEN)] if by_class else []
-    panels: list[tuple[str, float, list[tuple[str, str, str]]]] = [
-        (words["loss"], 1, [(f"{part}_loss", name, colour) for part, name, colour in parts]),
+    parts = [("train", N_("training"), BLUE), ("validation", N_("validation"), ORANGE)]
+    macro = [("validation_macro_f1", N_("Macro F1"), GREEN)] if by_class else []
+    panels: list[tuple[Message, float, list[tuple[str, Message, str]]]] = [
+        (N_("Loss"), 1, [(f"{part}_loss", name, colour) for part, name, colour in parts]),
         (
-            f"{words['accuracy']} (%)",
+            N_("Accuracy (%)"),
             100,
             [*((f"{part}_accuracy", name, colour) for part, name, colour in parts), *macro],
         ),
-        (words["learning_rate"], 1, [("learning_rate", "", BLUE)]),
-        (words["speed"], 1, [("photos_per_second", "", BLUE)]),
+        (N_("Learning rate"), 1, [("learning_rate", as_is(""), BLUE)]),
+        (N_("Photos/s"), 1, [("photos_per_second", as_is(""), BLUE)]),
     ]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 5.4))
@@ -125,13 +127,13 @@ def curves(epochs: Sequence[Epoch], words: dict[str, str], *, by_class: bool) ->
                 values = [scale * getattr(epoch, key) for epoch in epochs]
                 axes.plot(at, values, color=colour, marker="o", markersize=3)
             if epochs and len(lines) > 1:
-                _name_ends(
-                    axes, at[-1], [(scale * getattr(epochs[-1], key), name, colour) for key, name, colour in lines]
-                )
-            axes.set_xlabel(words["epoch"])
-            axes.set_title(title, loc="left", fontsize=10)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.yaxis.set_major_formatter(_Decimals(words))
+                last = epochs[-1]
+                ends = [(scale * getattr(last, key), name.shown(language), colour) for key, name, colour in lines]
+                _name_ends(axes, at[-1], ends)
+            axes.set_xlabel(N_("Epoch").shown(language))
+            axes.set_title(title.shown(language), loc="left", fontsize=10)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axes.yaxis.set_major_formatter(_Decimals(language))
             axes.margins(x=0.05)
             if epochs and len(lines) == 1:
                 axes.set_ylim(0, 1.05 * max(getattr(epoch, lines[0][0]) for epoch in epochs) or 1)
@@ -155,29 +157,30 @@ def _name_ends(axes: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> 
 
 
 def learning_rates(
-    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float, *, language: str
 ) -> bytes:
     """PNG of a learning-rate range test: the loss over the rate, its smoothed curve and the suggested rate."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 4.5), layout="constrained")
         axes = figure.add_subplot()
-        axes.plot(rates, losses, color=GREY, alpha=0.4, linewidth=1, label="loss of each step")
-        axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
-        axes.axvline(suggestion, color=ORANGE, linestyle="--", label=f"suggested: {suggestion:g}")
+        each, smooth = N_("loss per step").shown(language), N_("smoothed loss").shown(language)
+        axes.plot(rates, losses, color=GREY, alpha=0.4, linewidth=1, label=each)
+        axes.plot(rates, smoothed, color=BLUE, linewidth=2, label=smooth)
+        label = N_("suggested: {rate:g}", rate=suggestion).shown(language)
+        axes.axvline(suggestion, color=ORANGE, linestyle="--", label=label)
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_formatter(lambda value, position: formats.marked(f"{value:g}", language))
+        axes.yaxis.set_major_formatter(_Decimals(language))
         margin = 0.2 * (max(smoothed) - min(smoothed))  # the steps of a net that diverges would leave the curve no room
         axes.set_ylim(min(losses) - margin, max(smoothed) + margin)
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("training loss")
+        axes.set_xlabel(N_("Learning rate").shown(language))
+        axes.set_ylabel(N_("Training loss").shown(language))
         axes.legend(frameon=False)
         return _png(figure)
 
 
-def confusion(
-    counts: Sequence[Sequence[int]], classes: Sequence[str], words: dict[str, str], *, shares: bool = False
-) -> str:
-    """The confusion matrix with counts, or with `shares` of the row in per cent, coloured by these, as SVG."""
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], language: str, *, shares: bool = False) -> str:
+    """The confusion matrix with counts, or with `shares` of the row in percent, coloured by these, as SVG."""
     matrix = np.array(counts)
     parts = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     many = len(classes) > 50  # then names alone: a matrix with readable numbers would be metres wide
@@ -192,9 +195,8 @@ def confusion(
             colour = ink_on(matplotlib.colormaps["Blues"](share))
             # With many classes a decimal would run into the next cell.
             text = f"{100 * share:.{0 if len(classes) > 6 else 1}f}" if shares else str(matrix[row, column])
-            axes.text(
-                column, row, text.replace(".", words["decimal"]), ha="center", va="center", color=colour, fontsize=9
-            )
+            text = formats.marked(text, language)
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
         size = 7 if many else 10  # points
         cell = axes.bbox.width / figure.dpi * 72 / len(classes)
         axes.set_xticks(range(len(classes)), names, fontsize=size)
@@ -203,9 +205,10 @@ def confusion(
             for tick in axes.get_xticklabels():
                 tick.set(rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(classes)), names, fontsize=size)
-        axes.set_xlabel(words["predicted_class"])
-        axes.set_ylabel(words["true_class"])
-        axes.set_title(words["row_shares" if shares else "photos"], loc="left", fontsize=10)
+        axes.set_xlabel(N_("Predicted class").shown(language))
+        axes.set_ylabel(N_("True class").shown(language))
+        title = N_("% of row") if shares else N_("Photos")
+        axes.set_title(title.shown(language), loc="left", fontsize=10)
         axes.spines[:].set(visible=True, linewidth=0.4)
         return _svg(figure)
 
@@ -216,31 +219,34 @@ def ink_on(colour: Sequence[float]) -> str:
     return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#ffffff"
 
 
-def reliability(calibrated: CalibrationResult, words: dict[str, str]) -> str:
+def reliability(calibrated: CalibrationResult, language: str) -> str:
     """Accuracy over confidence in bins of equal count, before and after the temperature, as one SVG."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 3.6))
-        both = {"before": calibrated["before"]["bins"], "after": calibrated["after"]["bins"]}
-        low = 100 * min(min(row["confidence"], row["interval"][0]) for rows in both.values() for row in rows)
-        for place, (part, rows) in enumerate(both.items(), start=1):
+        both = [
+            (N_("Before temperature scaling"), calibrated["before"]["bins"]),
+            (N_("After temperature scaling"), calibrated["after"]["bins"]),
+        ]
+        low = 100 * min(min(row["confidence"], row["interval"][0]) for _, rows in both for row in rows)
+        for place, (title, rows) in enumerate(both, start=1):
             axes = figure.add_subplot(1, 2, place)
             confidence = 100 * np.array([row["confidence"] for row in rows])
             accuracy = 100 * np.array([row["accuracy"] for row in rows])
             reach = np.abs(100 * np.array([row["interval"] for row in rows]).T - accuracy)
             axes.plot([low, 100], [low, 100], color=GREY, linewidth=1, linestyle="--")
             axes.errorbar(confidence, accuracy, yerr=reach, fmt="o", color=BLUE, markersize=4, linewidth=1)
-            axes.set_title(words[f"calibration_{part}"], loc="left", fontsize=10)
-            axes.set_xlabel(words["confidence"] + " (%)")
+            axes.set_title(title.shown(language), loc="left", fontsize=10)
+            axes.set_xlabel(N_("Confidence (%)").shown(language))
             if place == 1:
-                axes.set_ylabel(words["accuracy"] + " (%)")
+                axes.set_ylabel(N_("Accuracy (%)").shown(language))
             axes.set_aspect("equal")
-            _language(axes, words)
+            _decimal_marks(axes, language)
         figure.subplots_adjust(wspace=0.25)
         return _svg(figure)
 
 
-def risk_coverage(calibrated: CalibrationResult, words: dict[str, str]) -> str:
-    """Accuracy among the answered photos over the share answered, with the threshold's point, as SVG."""
+def risk_coverage(calibrated: CalibrationResult, language: str) -> str:
+    """Selective accuracy over coverage, with the threshold's point, as SVG."""
     coverage, accuracy = (100 * np.array(calibrated[name]) for name in ("coverages", "accuracies"))
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(6, 3))
@@ -252,8 +258,9 @@ def risk_coverage(calibrated: CalibrationResult, words: dict[str, str]) -> str:
             # The curve falls: there is room above its left and below its right part.
             left = point[0] > 40
             axes.annotate(
-                words["threshold_point"], point, (-6, -8) if left else (6, 5), textcoords="offset points",
-                ha="right" if left else "left", va="top" if left else "bottom", color=ORANGE, annotation_clip=False,
+                N_("model's threshold").shown(language), point, (-6, -8) if left else (6, 5),
+                textcoords="offset points", ha="right" if left else "left", va="top" if left else "bottom",
+                color=ORANGE, annotation_clip=False,
             )  # fmt: skip
         axes.set_xlim(0, 101)
         # The few surest answers alone jump up and down.
@@ -261,18 +268,18 @@ def risk_coverage(calibrated: CalibrationResult, words: dict[str, str]) -> str:
         low = min(99, steady.min() - 0.5, accuracy[-1] - 0.5)
         axes.set_ylim(low, 100 + 0.12 * (100 - low))  # room for the label
         axes.set_yticks([tick for tick in MaxNLocator(6).tick_values(low, 100) if low <= tick <= 100])
-        axes.set_xlabel(words["coverage"] + " (%)")
-        axes.set_title(words["answered_accuracy"] + " (%)", loc="left", fontsize=10)
-        _language(axes, words)
+        axes.set_xlabel(N_("Coverage (%)").shown(language))
+        axes.set_title(N_("Selective accuracy (%)").shown(language), loc="left", fontsize=10)
+        _decimal_marks(axes, language)
         return _svg(figure)
 
 
 _Axis = Literal["false_rate", "recall", "precision"]
 
 
-def roc_and_precision(rows: Sequence[ClassCurve], words: dict[str, str], *, named: int = 3) -> str:
-    """ROC and precision-recall curves, one a class; the `named` of the lowest average precision have the same colour in
-    both, and their names with the area at their ends, as SVG.
+def roc_and_precision(rows: Sequence[ClassCurve], language: str, *, named: int = 3) -> str:
+    """ROC and precision-recall curves, one per class; the `named` of the lowest average precision have the same colour
+    in both, and their names with the area at their ends, as SVG.
 
     Of two classes one ROC curve is the other's mirror image: both have the same area.
     """
@@ -281,11 +288,21 @@ def roc_and_precision(rows: Sequence[ClassCurve], words: dict[str, str], *, name
     with matplotlib.rc_context(_STYLE | {"font.size": 9}):
         figure = Figure(figsize=(9, 3.4))
         figure.subplots_adjust(wspace=0.95)
-        panels: tuple[tuple[_Axis, _Axis, Literal["roc_area", "average_precision"]], ...] = (
-            ("false_rate", "recall", "roc_area"),
-            ("recall", "precision", "average_precision"),
-        )
-        for place, (across, up, area) in enumerate(panels, start=1):
+        panels: tuple[tuple[Message, _Axis, Message, _Axis, Message, Literal["roc_area", "average_precision"]], ...] = (
+            (
+                N_("ROC curve"),
+                "false_rate", N_("False positive rate"),
+                "recall", N_("True positive rate"),
+                "roc_area",
+            ),
+            (
+                N_("Precision-recall curve"),
+                "recall", N_("Recall"),
+                "precision", N_("Precision"),
+                "average_precision",
+            ),
+        )  # fmt: skip
+        for place, (title, across, along, up, upwards, area) in enumerate(panels, start=1):
             axes = figure.add_subplot(1, 2, place)
             for row in rows:
                 if row["class"] not in colours:
@@ -294,20 +311,20 @@ def roc_and_precision(rows: Sequence[ClassCurve], words: dict[str, str], *, name
             for row in sorted(worst, key=lambda row: float(row[area])):
                 colour = colours[row["class"]]
                 axes.plot(row[across], row[up], color=colour, linewidth=1.5)
-                size = f"{row[area]:.3f}".replace(".", words["decimal"])
+                size = formats.marked(f"{row[area]:.3f}", language)
                 ends.append((row[up][-1], f"{shortened(row['class'], 16)} {size}", colour))
-            axes.set_title(words["roc" if place == 1 else "precision_recall"], loc="left", fontsize=10)
-            axes.set_xlabel(words[across if place == 1 else "recall"])
-            axes.set_ylabel(words[up])
+            axes.set_title(title.shown(language), loc="left", fontsize=10)
+            axes.set_xlabel(along.shown(language))
+            axes.set_ylabel(upwards.shown(language))
             axes.set_xlim(-0.02, 1.02)
             axes.set_ylim(-0.02, 1.02)
             _name_ends(axes, 1.0, ends)
-            _language(axes, words)
+            _decimal_marks(axes, language)
         return _svg(figure)
 
 
-def robustness(found: Robustness, words: dict[str, str]) -> str:
-    """Accuracy at three strengths of each kind of damage, beside that on undamaged photos, as SVG."""
+def robustness(found: Robustness, language: str) -> str:
+    """Accuracy at three severities of each kind of corruption, beside that on clean photos, as SVG."""
     kinds = list(found["kinds"])
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 3))
@@ -320,21 +337,21 @@ def robustness(found: Robustness, words: dict[str, str]) -> str:
             reach = np.abs(100 * np.array([row["interval"] for row in rows]).T - accuracy)
             at = number + np.array([-0.22, 0, 0.22])
             axes.errorbar(at, accuracy, yerr=reach, color=BLUE, marker="o", markersize=4, linewidth=1)
-        axes.set_xticks(range(len(kinds)), [words[f"damage_{kind}"] for kind in kinds])
+        axes.set_xticks(range(len(kinds)), [CORRUPTIONS[kind].shown(language) for kind in kinds])
         axes.tick_params(axis="x", length=0)
-        axes.set_title(words["accuracy"] + " (%)", loc="left", fontsize=10)
-        axes.yaxis.set_major_formatter(_Decimals(words))
+        axes.set_title(N_("Accuracy (%)").shown(language), loc="left", fontsize=10)
+        axes.yaxis.set_major_formatter(_Decimals(language))
         return _svg(figure)
 
 
-def _language(axes: Axes, words: dict[str, str]) -> None:
+def _decimal_marks(axes: Axes, language: str) -> None:
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(_Decimals(words))
+        axis.set_major_formatter(_Decimals(language))
 
 
-def history(points: Sequence[tuple[int, float]], default: float | None, score: str, words: dict[str, str]) -> str:
-    """Each finished trial's (number, score), the best so far, and the recipe itself, as SVG."""
-    scale = 100 if score == "accuracy" else 1
+def history(points: Sequence[tuple[int, float]], default: float | None, score: str, language: str) -> str:
+    """Each finished trial's (number, score), the best so far, and the baseline, as SVG."""
+    scale, title = (100, N_("Accuracy (%)")) if score == "accuracy" else (1, SCORES[score])
     numbers, values = np.array([number for number, _ in points]), np.array([scale * value for _, value in points])
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 3))
@@ -351,21 +368,22 @@ def history(points: Sequence[tuple[int, float]], default: float | None, score: s
         axes.scatter(numbers[~below], values[~below], s=18, color=BLUE)
         axes.scatter(numbers[below], np.full(below.sum(), low - margin / 2), s=24, marker="v", color=BLUE)
         axes.set_xlim(-0.5, numbers[-1] + 0.5)
-        axes.set_xlabel(words["search_number"])
-        axes.set_title(words[score] + (" (%)" if score == "accuracy" else ""), loc="left", fontsize=10)
-        axes.yaxis.set_major_formatter(_Decimals(words))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel(N_("Trial").shown(language))
+        axes.set_title(title.shown(language), loc="left", fontsize=10)
+        axes.yaxis.set_major_formatter(_Decimals(language))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         return _svg(figure)
 
 
-def importance(shares: dict[str, float], words: dict[str, str]) -> str:
+def importance(shares: dict[str, float], language: str) -> str:
     """Bars of each field's share of the score's variance, the largest on top, as SVG."""
     names, values = list(shares)[::-1], list(shares.values())[::-1]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(6, 0.5 + 0.32 * len(shares)))
         axes = figure.add_subplot()
         bars = axes.barh(names, values, color=BLUE, height=0.6)
-        axes.bar_label(bars, [words["percent"].format(100 * value) for value in values], padding=3, color=GREY)
+        texts = [formats.signed(f"{100 * value:.0f}", language) for value in values]
+        axes.bar_label(bars, texts, padding=3, color=GREY)
         axes.set_xlim(0, 1.1 * max(values))
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
@@ -447,8 +465,8 @@ def thumbnail(photo: NDArray[np.uint8], side: int = 128) -> bytes:
     return buffer.getvalue()
 
 
-def sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
-    """PNG with photo, map and overlay of several explanations in rows of three, titled with answer and truth."""
+def sheet(explanations: Sequence[Explanation], truths: Sequence[str], *, language: str) -> bytes:
+    """PNG with photo, map and overlay of several explanations in rows of three, titled with prediction and truth."""
     columns, width, height, title, foot = 3, 560, 210, 30, 50
     rows = -(-len(explanations) // columns)
     canvas = np.full((rows * (title + height) + foot, columns * width, 3), 255, np.uint8)
@@ -470,10 +488,11 @@ def sheet(explanations: Sequence[Explanation], truths: Sequence[str]) -> bytes:
         for (top, left), explanation, truth in zip(places, explanations, truths, strict=False):
             answer = explanation.prediction
             mark = "" if answer.label == truth else f" ≠ {truth}"
-            even = " (an even map)" if explanation.even else ""
-            told = f"{answer.label} {whole_percent(answer.confidence)}{mark}{even}"
-            write(left + width / 2, top + title - 8, told, 11, BLUE if answer.label == truth else ORANGE)
-        for x, text in ((middle - 200, "0"), (middle + 200, "the map's highest value")):
+            head = f"{answer.label} {formats.percent(answer.confidence, language, 0)}{mark}"
+            if explanation.even:
+                head = N_("{prediction} (uniform map)", prediction=head).shown(language)
+            write(left + width / 2, top + title - 8, head, 11, BLUE if answer.label == truth else ORANGE)
+        for x, text in ((middle - 200, "0"), (middle + 200, N_("maximum of the map").shown(language))):
             write(x, strip.stop + 18, text, 9)
         return _png(figure, compression=1)  # photos hardly get smaller, and a budget waits
 
@@ -485,17 +504,17 @@ def _within(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
-def explanation_page(explanation: Explanation, *, limit: int = 8) -> bytes:
+def explanation_page(explanation: Explanation, *, language: str, limit: int = 8) -> bytes:
     """PNG of one explanation: photo, map with its scale, overlay, and the most likely classes."""
     with matplotlib.rc_context({"text.parse_math": False}):
-        return _explanation_page(small(explanation, 800), limit)
+        return _explanation_page(small(explanation, 800), language, limit)
 
 
-def _explanation_page(explanation: Explanation, limit: int) -> bytes:
+def _explanation_page(explanation: Explanation, language: str, limit: int) -> bytes:
     figure = Figure(figsize=(13, 3.4), layout="constrained")
     panels = figure.subplots(1, 4, gridspec_kw={"width_ratios": [1, 1.15, 1, 1]})
     panels[0].imshow(explanation.photo)
-    panels[0].set_title("photo", loc="left", fontsize=11)
+    panels[0].set_title(N_("Photo").shown(language), loc="left", fontsize=11)
     height, width = explanation.photo.shape[:2]
     left, top, right, bottom = explanation.covered
     shown = panels[1].imshow(
@@ -507,27 +526,28 @@ def _explanation_page(explanation: Explanation, limit: int) -> bytes:
         interpolation="nearest",
     )
     panels[1].set(xlim=(0, width), ylim=(height, 0))
-    even = ": the map is even" if explanation.even else ""
-    panels[1].set_title(f"reasons for {explanation.label}{even}", loc="left", fontsize=11)
-    figure.colorbar(shown, ax=panels[1], shrink=0.8)
+    label, even = explanation.label, explanation.even
+    title = N_("Evidence for {label} (uniform map)", label=label) if even else N_("Evidence for {label}", label=label)
+    panels[1].set_title(title.shown(language), loc="left", fontsize=11)
+    figure.colorbar(shown, ax=panels[1], shrink=0.8, format=_Decimals(language))
     panels[2].imshow(blended(explanation))
-    panels[2].set_title("overlay", loc="left", fontsize=11)
+    panels[2].set_title(N_("Overlay").shown(language), loc="left", fontsize=11)
     for axes in panels[:3]:
         axes.axis("off")
     ranked = sorted(explanation.prediction.probabilities.items(), key=lambda item: -item[1])[:limit][::-1]
     bars = panels[3].barh([name for name, _ in ranked], [value for _, value in ranked], color=BLUE)
-    panels[3].bar_label(bars, [percent(value) for _, value in ranked], padding=3)
+    panels[3].bar_label(bars, [formats.percent(value, language) for _, value in ranked], padding=3)
     panels[3].set_xlim(0, 1.25)
     panels[3].set_xticks([])
     panels[3].spines[:].set_visible(False)
     panels[3].tick_params(length=0)
-    panels[3].set_title("probability", loc="left", fontsize=11)
+    panels[3].set_title(N_("Probability").shown(language), loc="left", fontsize=11)
     return _png(figure)
 
 
-def comparison(runs: Sequence[RunRow], *, by_class: bool, format: str) -> bytes:
-    """Accuracy, or macro F1 if `by_class`, with its 95 % interval, and minutes of training, a line a run; `format` is
-    png or svg."""
+def comparison(runs: Sequence[RunRow], *, by_class: bool, format: str, language: str) -> bytes:
+    """Accuracy, or macro F1 if `by_class`, with its 95 % interval, and minutes of training, one line per run; `format`
+    is png or svg."""
     places = np.arange(len(runs))[::-1]  # the first one on top
     scale, digits = (1, 3) if by_class else (100, 1)
     score = scale * np.array([row["macro_f1"] if by_class else row["accuracy"] for row in runs])
@@ -540,7 +560,7 @@ def comparison(runs: Sequence[RunRow], *, by_class: bool, format: str) -> bytes:
         scores.errorbar(score, places, xerr=reach, fmt="o", color=BLUE, markersize=6, capsize=4)
         for value, place in zip(score, places, strict=True):
             scores.annotate(
-                f"{value:.{digits}f}",
+                formats.marked(f"{value:.{digits}f}", language),
                 (value, place),
                 (0, 6),
                 textcoords="offset points",
@@ -550,11 +570,14 @@ def comparison(runs: Sequence[RunRow], *, by_class: bool, format: str) -> bytes:
             )
         scores.set_yticks(places, [f"{row['name']}\n{row['model']}" for row in runs])
         scores.set_ylim(-0.6, len(runs) - 0.3)
-        title = "test macro F1 with 95 % interval" if by_class else "test accuracy with 95 % interval (%)"
-        scores.set_title(title, loc="left", fontsize=10)
+        title = N_("Test macro F1 with 95 % CI") if by_class else N_("Test accuracy (%) with 95 % CI")
+        scores.set_title(title.shown(language), loc="left", fontsize=10)
+        scores.xaxis.set_major_formatter(_Decimals(language))
         bars = times.barh(places, minutes, height=0.35, color=ORANGE)
-        times.bar_label(bars, [f"{value:.1f}" for value in minutes], padding=4, fontsize=9, color=ORANGE)
-        times.set_title("training (minutes)", loc="left", fontsize=10)
+        texts = [formats.marked(f"{value:.1f}", language) for value in minutes]
+        times.bar_label(bars, texts, padding=4, fontsize=9, color=ORANGE)
+        times.set_title(N_("Training time (min)").shown(language), loc="left", fontsize=10)
+        times.xaxis.set_major_formatter(_Decimals(language))
         times.tick_params(axis="y", length=0)
         times.margins(x=0.15)
         times.set_xlim(left=0)
@@ -563,8 +586,15 @@ def comparison(runs: Sequence[RunRow], *, by_class: bool, format: str) -> bytes:
         return _png(figure)
 
 
-def tiles(labels: Sequence[tuple[str, str]], blocks: Sequence[Sequence[Sequence[Tile]]], heads: Sequence[str]) -> bytes:
-    """PNG of square tiles of one size, pixel by pixel: blocks side by side, in each a row a label, a column a head.
+def tiles(
+    labels: Sequence[tuple[str, str | Message]],
+    blocks: Sequence[Sequence[Sequence[Tile]]],
+    heads: Sequence[str | Message],
+    *,
+    language: str,
+) -> bytes:
+    """PNG of square tiles of one size, pixel by pixel: blocks side by side, in each one row per label, one column per
+    head.
 
     A label is a name and, small below it, what belongs to it. The last row stands apart, without heads. None is a gap.
     """
@@ -591,12 +621,17 @@ def tiles(labels: Sequence[tuple[str, str]], blocks: Sequence[Sequence[Sequence[
         for (name, setting), middle in zip(labels, middles, strict=True):
             at = 1 - middle / height
             figure.text(12 / width, at + 1 / height, name, fontsize=11, color="#222222", va="bottom")
-            figure.text(12 / width, at - 3 / height, setting, fontsize=8, va="top")
+            figure.text(12 / width, at - 3 / height, _shown(setting, language), fontsize=8, va="top")
         for number in range(len(blocks)):
             for column, head in enumerate(heads):
                 middle = left + number * across + column * step + side * times / 2
-                figure.text(middle / width, 1 - (top - 8) / height, head, fontsize=8, ha="center", va="bottom")
+                text = _shown(head, language)
+                figure.text(middle / width, 1 - (top - 8) / height, text, fontsize=8, ha="center", va="bottom")
         return _png(figure)
+
+
+def _shown(text: str | Message, language: str) -> str:
+    return text.shown(language) if isinstance(text, Message) else text
 
 
 def _png(figure: Figure, *, compression: int = 6) -> bytes:

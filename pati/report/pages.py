@@ -9,10 +9,10 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import ParamSpec, TypedDict
 
 import jinja2
 import numpy as np
@@ -33,21 +33,23 @@ from pati.evaluation.documents import (
 )
 from pati.evaluation.metrics import further
 from pati.inference.classifier import Explanation
+from pati.locale import formats
+from pati.locale.catalogues import SOURCE, languages
+from pati.locale.formats import printable
+from pati.locale.messages import N_, NC_, NP_, Message
 from pati.recipe import Recipe
-from pati.report import figures
-from pati.report.told import told
-from pati.report.words import LANGUAGES, WORDS
+from pati.report import figures, labels, markup
 from pati.runs.history import Epoch
 from pati.runs.run import Run
 from pati.system import clock, files
-from pati.system.files import printable
-from pati.system.rounding import careful, percent, rate
 
-Draw = Callable[[dict[str, str]], str]  # words of a language -> SVG
+Draw = Callable[[str], str]  # language -> SVG
+P = ParamSpec("P")
 
 MOST_LISTED = 200  # files, or groups of them, in one of the lists about the data
 WRITING = 0.2  # of what a report takes, for what can only be written at the end
-FIGURES, FIGURES_A_CLASS = 60, 0.4  # times what one small figure takes are what a whole report does
+# Times what one small figure takes are what a whole report does: what is the same in all languages, and each of them.
+PICTURES, FIGURES, FIGURES_A_CLASS = 20, 20, 0.2
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def seconds_to_draw(classes: int) -> float:
     """About what a report on so many classes takes on this machine, by one of its figures."""
 
     def figure() -> None:
-        figures.confusion([[1, 0], [0, 1]], ["a", "b"], WORDS["en"])
+        figures.confusion([[1, 0], [0, 1]], ["a", "b"], SOURCE)
 
     figure()  # the first time is slower
     taken = []
@@ -135,16 +137,18 @@ def seconds_to_draw(classes: int) -> float:
         at = clock.now()
         figure()
         taken.append(clock.now() - at)
-    return (FIGURES + FIGURES_A_CLASS * classes) * sorted(taken)[1]
+    drawn = PICTURES + len(languages()) * (FIGURES + FIGURES_A_CLASS * classes)
+    return drawn * sorted(taken)[1]
 
 
-def draw(document: RunDocument, epochs: Sequence[Epoch], examples: Sequence[Example]) -> Drawing:
-    """Draw what a report shows of the test split's answers; `document`: metrics.json."""
+def draw(document: RunDocument, epochs: Sequence[Epoch], examples: Sequence[Example], *, language: str) -> Drawing:
+    """Draw what a report shows of the test split's answers; `document`: metrics.json; `language`: of the sheet."""
     by_class = document["balance"]["by_class"]
-    curves: dict[str, Draw] = {"curves": lambda words: figures.curves(epochs, words, by_class=by_class)}
+    curves: dict[str, Draw] = {"curves": lambda language: figures.curves(epochs, language, by_class=by_class)}
+    explanations, truths = [item.explanation for item in examples], [item.truth for item in examples]
     return Drawing(
         _answers(document["test"], document["analysis"], document["classes"], examples, curves, by_class=by_class),
-        figures.sheet([item.explanation for item in examples], [item.truth for item in examples]) if examples else None,
+        figures.sheet(explanations, truths, language=language) if examples else None,
     )
 
 
@@ -157,17 +161,18 @@ def write(
     drawing: Drawing,
     suspicious: Sequence[NDArray[np.uint8]],
     *,
-    language: str = "en",
+    language: str,
 ) -> None:
     """Write report.html, model-card.md and the figures of a scored run. `drawing`: see `draw`; `suspicious`: the photos
-    of the suspects, in their order; `language`: the one shown first."""
+    of the suspects, in their order; `language`: the one shown first, and that of the card and the figures' files."""
     found = document["analysis"]
     answers: Answers = {**drawing.parts, "analysis": found}
     if "robustness" in found:
-        drawn = {language: figures.robustness(found["robustness"], WORDS[language]) for language in LANGUAGES}
-        answers["figures"] = answers["figures"] | {"robustness": drawn}
+        damage = found["robustness"]
+        drawn = _in_all_languages({"robustness": lambda language: figures.robustness(damage, language)})
+        answers["figures"] = answers["figures"] | drawn
     for name, by_language in answers["figures"].items():
-        files.write_text(run.figures / f"{name}.svg", by_language["en"])
+        files.write_text(run.figures / f"{name}.svg", by_language[language])
     if drawing.sheet is not None:
         files.write_bytes(run.figures / "explanations.png", drawing.sheet)
     kept, scored = manifest.kept, int(run.read_state()["test_scored"])
@@ -205,14 +210,14 @@ def write(
             row | {"picture": base64.b64encode(figures.thumbnail(photo)).decode(), "path": printable(row["path"])}
             for row, photo in zip(found["suspects"]["first"], suspicious, strict=True)
         ],
-        printable=printable,
     )
     files.write_text(run.report, page)
-    files.write_text(run.card, _card(run, manifest, recipe, document, scored))
+    files.write_text(run.card, _card(run, manifest, recipe, document, scored, language))
 
 
-def write_scores(path: Path, document: ScoresPage, examples: Sequence[Example], *, language: str = "en") -> None:
-    """Write the page of a later scoring, `document` of `pati.workflows.measure.scored`."""
+def write_scores(path: Path, document: ScoresPage, examples: Sequence[Example], *, language: str) -> None:
+    """Write the page of a later scoring, `document` of `pati.workflows.measure.scored`; `language`: the one shown
+    first."""
     page = _filled(
         "scores.html.jinja",
         language=language,
@@ -237,14 +242,14 @@ def _answers(
 ) -> Answers:
     """What pages show of a set's answers, with `more` figures."""
     make: dict[str, Draw] = {
-        "confusion": lambda words: figures.confusion(scores["confusion"], classes, words),
-        "confusion_shares": lambda words: figures.confusion(scores["confusion"], classes, words, shares=True),
-        "reliability": lambda words: figures.reliability(analysis["calibration"], words),
-        "risk_coverage": lambda words: figures.risk_coverage(analysis["calibration"], words),
+        "confusion": lambda language: figures.confusion(scores["confusion"], classes, language),
+        "confusion_shares": lambda language: figures.confusion(scores["confusion"], classes, language, shares=True),
+        "reliability": lambda language: figures.reliability(analysis["calibration"], language),
+        "risk_coverage": lambda language: figures.risk_coverage(analysis["calibration"], language),
         **more,
     }
     if analysis["curves"]:
-        make["roc"] = lambda words: figures.roc_and_precision(analysis["curves"], words)
+        make["roc"] = lambda language: figures.roc_and_precision(analysis["curves"], language)
     rows: dict[str, list[Shown]] = {}
     for item in examples:
         answer = item.explanation.prediction
@@ -268,10 +273,15 @@ def _answers(
         "rarer": len(mistakes[MOST_LISTED:]),
         "answered": _answered(analysis["calibration"]),
         "by_class": by_class,
-        "figures": {name: {language: draw(WORDS[language]) for language in LANGUAGES} for name, draw in make.items()},
+        "figures": _in_all_languages(make),
         "gallery": rows,
         "scale": base64.b64encode(figures.scale()).decode(),
     }
+
+
+def _in_all_languages(make: Mapping[str, Draw]) -> dict[str, dict[str, str]]:
+    """Each figure, an SVG by language."""
+    return {name: {language: draw(language) for language in languages()} for name, draw in make.items()}
 
 
 def _mistakes(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[Mistake]:
@@ -286,14 +296,15 @@ def _mistakes(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> lis
 
 
 def _answered(calibrated: CalibrationResult) -> list[tuple[float, float]]:
-    """Points of the curve over the photos answered: about every tenth of them, and the accuracy among these."""
+    """Points of the curve over the coverage, about every tenth, with the accuracy at each."""
     coverages, accuracies = calibrated["coverages"], calibrated["accuracies"]
     places = {min(bisect.bisect_left(coverages, tenth / 10), len(coverages) - 1) for tenth in range(1, 11)}
     return [(coverages[place], accuracies[place]) for place in sorted(places)]
 
 
-def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, scored: int) -> str:
-    """The model card: what the model is for, what it was made of, what it is worth, and what it can't do."""
+def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, scored: int, language: str) -> str:
+    """The model card, in one language: what the model is for, what it was made of, what it is worth, and what it can't
+    do."""
     found = document["analysis"]
     damage = found.get("robustness")
     at_worst = [(rows[-1]["lost"], kind, rows[-1]) for kind, rows in damage["kinds"].items()] if damage else []
@@ -301,7 +312,10 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
     counts = Counter(entry.split for entry in manifest.kept)
     return _filled(
         "card.md.jinja",
-        markup=False,
+        language=language,
+        html=False,
+        s=_in_language(N_, language),
+        sp=_in_language(NP_, language),
         name=run.folder.resolve().name,
         predict=f"pati predict {shlex.quote(str(run.model))} PHOTO…",
         load=f'pati.load({json.dumps(str(run.model), ensure_ascii=False)}).predict("photo.jpg")',
@@ -326,16 +340,26 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
         calibration=found["calibration"],
         outside=document.get("outside", {}),
         damage=damage,
-        hardest=None if worst_damage is None else {"kind": kind, **worst_damage},
+        hardest=None if worst_damage is None else {"kind": labels.CORRUPTIONS[kind], **worst_damage},
         suspects=found["suspects"]["count"],
         manifest=document["manifest"],
         versions=document["versions"],
         leaked=manifest.leaked("test"),
-        percent=percent,
-        percents=lambda ends: " – ".join(f"{100 * end:.1f} %" for end in ends),
-        number=rate,
-        numbers=lambda ends: " – ".join(f"{end:.3f}" for end in ends),
+        percent=lambda share: formats.percent(share, language),
+        percents=lambda ends: markup.interval(ends, language),
+        rate=lambda share: formats.rate(share, language),
+        rates=lambda ends: formats.marked(" – ".join(f"{end:.3f}" for end in ends), language),
+        four_digits=lambda value: formats.marked(f"{value:.4g}", language),
     )
+
+
+def _in_language(mark: Callable[P, Message], language: str) -> Callable[P, str]:
+    """What shows a sentence of a template in this language alone."""
+
+    def text(*arguments: P.args, **named: P.kwargs) -> str:
+        return mark(*arguments, **named).shown(language)
+
+    return text
 
 
 def _markdown(text: str) -> str:
@@ -350,30 +374,24 @@ def _code(text: str) -> str:
     return f"{fence}{space}{printable(text)}{space}{fence}"
 
 
-def write_search(path: Path, document: SearchDocument, recipe: Recipe) -> None:
-    """Write the page about a search: its `document` (see `pati.workflows.tune`) and the recipe it began with."""
+def write_search(path: Path, document: SearchDocument, recipe: Recipe, *, language: str) -> None:
+    """Write the page about a search: its `document` (see `pati.workflows.tune`) and the recipe it began with;
+    `language`: the one shown first."""
     trials, score, default = document["trials"], document["score"], document["default"]
     points = [(row["number"], row["value"]) for row in trials if row["value"] is not None]
-    drawn = {
-        "search_history": {
-            language: figures.history(points, default and default["value"], score, WORDS[language])
-            for language in LANGUAGES
-            if points
-        },
-        "search_importance": {
-            language: figures.importance(document["importance"], WORDS[language])
-            for language in LANGUAGES
-            if document["importance"]
-        },
-    }
+    make: dict[str, Draw] = {}
+    if points:
+        make["history"] = lambda language: figures.history(points, default and default["value"], score, language)
+    if document["importance"]:
+        make["importance"] = lambda language: figures.importance(document["importance"], language)
     page = _filled(
         "search.html.jinja",
-        language="en",
+        language=language,
         source=printable(document["source"]),
         document=document,
         states=Counter(row["state"] for row in trials),
         seconds=sum(row["seconds"] or 0 for row in trials),
-        figures=drawn,
+        figures=_in_all_languages(make),
         recipe=recipe.to_json(),
     )
     files.write_text(path, page)
@@ -387,42 +405,47 @@ def write_review(
     items: Sequence[ReviewItem],
     photos: Sequence[NDArray[np.uint8]],
     classes: Sequence[str],
+    *,
+    language: str,
 ) -> None:
     """Write the page to decide in: `document` of `pati.workflows.clean`; `header` and `lines`: the table, which the
-    page saves with its decisions; `items`: the lines that are shown, with their `photos` in the same order."""
+    page saves with its decisions; `items`: the lines that are shown, with their `photos` in the same order; `language`:
+    the one shown first."""
     pictured = [
         {**item, "picture": base64.b64encode(figures.thumbnail(photo)).decode()}
         for item, photo in zip(items, photos, strict=True)
     ]
     page = _filled(
         "review.html.jinja",
-        language="en",
+        language=language,
         source=printable(document["data"]),
         document=document,
         sections={why: [item for item in pictured if item["why"] == why] for why in document["counts"]},
         header=header,
         lines=lines,
         classes=classes,
-        printable=printable,
     )
     files.write_text(path, page)
 
 
-def _filled(template: str, *, markup: bool = True, **values: object) -> str:
-    """A template of this package, as HTML with `markup`, with these values; each one also knows the words."""
-    return _templates(markup).get_template(template).render(**values)
+def _filled(template: str, *, language: str, html: bool = True, **values: object) -> str:
+    """A template of this package, as HTML with `html`, with these values; it knows the languages and the labels."""
+    names = {markup.tag(code): NC_("name of the language", "English").shown(code) for code in languages()}
+    return _templates(html).get_template(template).render(language=markup.tag(language), languages=names, **values)
 
 
 @functools.cache
-def _templates(markup: bool) -> jinja2.Environment:
+def _templates(html: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pati.report", "templates"),
-        autoescape=markup,
+        autoescape=html,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"careful": careful, "markdown": _markdown, "code": _code, "zip": zip}
-    environment.filters["told"] = lambda text, language: printable(told(text, language))
-    environment.globals |= {"words": WORDS, "languages": LANGUAGES, "dark_style": figures.DARK_STYLE}
+    environment.filters |= {"markdown": _markdown, "code": _code, "zip": zip}
+    environment.globals |= markup.GLOBALS
+    environment.globals |= {
+        "labels": labels, "message": Message.from_json, "printable": printable, "dark_style": figures.DARK_STYLE,
+    }  # fmt: skip
     return environment

@@ -1,1 +1,1 @@
-"""The folder of one run: what it keeps, its checkpoints, and the answers it gave."""
+"""The run folder: its files, checkpoints and predictions."""

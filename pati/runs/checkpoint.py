@@ -1,8 +1,7 @@
-"""A run's exact state on disk: tensors and JSON in one safetensors file, written whole.
+"""Checkpoints: the exact state of a run as tensors and JSON in one safetensors file, written atomically.
 
-Each file carries its own checksum, checked before anything in it is used, and its run's
-identity; one that does not fit is passed over for the one before it. Knows nothing of what
-the tensors and the JSON mean.
+Each file contains its own checksum, verified before anything in it is used, and the identity of its run. An invalid one
+is skipped in favour of the one before. Knows nothing of the meaning of the tensors and the JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load
 from safetensors.torch import save as serialised
 
+from pati.locale.messages import N_, Message
 from pati.system import files
 
 FORMAT = 3
@@ -25,10 +25,10 @@ KEEP = 2
 
 
 def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: str, *, owner: str) -> Path:
-    """Write checkpoint `number` of `owner`, with `facts` as JSON, then remove all but the newest ones up to it.
+    """Write checkpoint `number` of `owner`, with `facts` as JSON, and remove all but the `KEEP` newest ones up to it.
 
-    Later ones can only be those that `newest` has passed over; unfinished ones are of a process that was
-    killed, as a run is one process's alone.
+    Later checkpoints can only be those that `newest` skipped. Unfinished files can only come from a killed process, as
+    only one process works on a run.
     """
     metadata = {"facts": facts, "format": str(FORMAT), "owner": owner}
     data = serialised({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
@@ -37,47 +37,53 @@ def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: str
     kept = sorted(other for other in folder.glob("step-*.safetensors") if other.name <= path.name)[-KEEP:]
     for other in folder.iterdir():
         if other not in kept and (other.name.startswith("step-") or files.is_unfinished(other)):
-            with contextlib.suppress(OSError):  # gone already, or no file at all
+            with contextlib.suppress(OSError):  # already removed, or not a file
                 other.unlink()
     return path
 
 
 class _Unusable(Exception):
-    """Why a checkpoint is passed over."""
+    """Raised with the reason why a checkpoint is skipped."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 class Newest(NamedTuple):
-    """The newest sound checkpoint, if there is one, and what was wrong with later ones."""
+    """The newest valid checkpoint, if there is one, and the reasons why later ones were skipped."""
 
     tensors: dict[str, torch.Tensor]
     facts: str | None
-    passed_over: list[str]
+    skipped: list[Message]
 
 
 def newest(folder: Path, *, owner: str) -> Newest:
-    """The newest sound checkpoint of `owner`."""
-    passed_over: list[str] = []
+    """The newest valid checkpoint of `owner`."""
+    skipped: list[Message] = []
     for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
         try:
-            return Newest(*_read(path, owner), passed_over)
+            return Newest(*_read(path, owner), skipped)
         except _Unusable as error:
-            passed_over.append(f"{path.name} {error}")
-    return Newest({}, None, passed_over)
+            skipped.append(error.message)
+    return Newest({}, None, skipped)
 
 
 def _read(path: Path, owner: str) -> tuple[dict[str, torch.Tensor], str]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise _Unusable(f"can't be read ({error.strerror})") from None
+        raise _Unusable(
+            N_("can't read the checkpoint {name}: {reason}", name=path.name, reason=error.strerror)
+        ) from None
     data, checksum = data[:-32], data[-32:]
     if hashlib.sha256(data).digest() != checksum:
-        raise _Unusable("is damaged")
-    # What follows was written by a pati, whole: only which one is open.
+        raise _Unusable(N_("the checkpoint {name} is damaged", name=path.name))
+    # The checksum matches, so pati wrote this file; only its version and the run are unknown.
     (length,) = struct.unpack("<Q", data[:8])
     metadata = json.loads(data[8 : 8 + length])["__metadata__"]
     if metadata.get("format") != str(FORMAT):
-        raise _Unusable("was made by another version of pati")
+        raise _Unusable(N_("the checkpoint {name} was written by another version of pati", name=path.name))
     if metadata["owner"] != owner:
-        raise _Unusable("belongs to another run")
+        raise _Unusable(N_("the checkpoint {name} belongs to another run", name=path.name))
     return load(data), metadata["facts"]

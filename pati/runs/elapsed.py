@@ -1,4 +1,4 @@
-"""How long a run's command has taken, over all its sittings."""
+"""Time that a run's command has taken, accumulated over all its sessions."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from pati.system import clock
 
 
 class Elapsed:
-    """Active seconds of a run's command, over all its sittings."""
+    """Active seconds of a run's command, accumulated over all its sessions."""
 
     def __init__(self, run: Run, started: float) -> None:
         self._run, self._started = run, started
         self._before = run.read_elapsed()
 
     def seconds(self) -> float:
-        """So far."""
+        """Seconds so far."""
         return self._before + clock.now() - self._started
 
     def at(self, seconds: float) -> float:
-        """When so many seconds will have passed, by `clock.now`."""
+        """The time by `clock.now` at which this number of seconds will have passed."""
         return self._started - self._before + seconds
 
     def raise_to(self, seconds: float) -> None:
-        """It has been so long at least, by a checkpoint: the folder may have lost it, or be of an older pati."""
+        """Raise to at least `seconds`, as recorded in a checkpoint.
+
+        The run folder may have lost the newer value, or come from an older version.
+        """
         self._before += max(0.0, seconds - self.seconds())
 
     def begin_anew(self) -> bool:
-        """Count this sitting alone; whether earlier ones are left out by that."""
+        """Count only this session from now on; returns whether that drops earlier ones."""
         before, self._before = self._before, 0.0
         return before > 0
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Inside, the run's folder is told every second: a process that is killed can't."""
+        """Context manager that writes the time to the run folder every second, in case the process is killed."""
 
         def keep() -> None:
             self._run.keep_elapsed(self.seconds())

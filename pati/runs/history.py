@@ -1,4 +1,4 @@
-"""What a run's log keeps of its training: one row an epoch, and how even the classes were."""
+"""Rows of a run's log about its training: one per epoch, and the class balance."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pati.runs.run import Run
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch and its look at the validation photos. `seconds` of active training so far, `left` of the command; of
-    older runs some are not known: not a number."""
+    """An epoch with its validation.
+
+    `seconds`: active training time so far; `left`: remaining seconds of the command. Values missing in older runs are
+    NaN.
+    """
 
     epoch: int
     step: int
@@ -29,15 +32,15 @@ class Epoch:
     left: float
 
     def keep(self, run: Run) -> None:
-        """Add it to the run's log."""
+        """Append it to the run's log."""
         run.append("epoch", self)
 
 
 @dataclass(frozen=True)
 class Evenness:
-    """How a recipe balances classes, and how many times as many training photos the largest has as the smallest.
+    """The balancing method of a recipe, and the ratio of training photos in the largest and smallest class.
 
-    `by_class`: whether scores that count all classes alike should lead.
+    `by_class`: whether scores that weight all classes equally are the main ones.
     """
 
     method: str
@@ -45,33 +48,33 @@ class Evenness:
     by_class: bool
 
     def document(self) -> Balance:
-        """As metrics.json keeps it."""
+        """As stored in metrics.json."""
         return {"method": self.method, "ratio": self.ratio, "by_class": self.by_class}
 
     def keep(self, run: Run) -> None:
-        """Add it to the run's log, once."""
+        """Append it to the run's log, once."""
         run.append_once("balance", self)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How many files were read in how many seconds; `reused`: an earlier audit's decoded photos were used again."""
+    """How many files were read in how many seconds; `reused`: the decoded photos came from the cache."""
 
     files: int
     reused: bool
     seconds: float
 
     def keep(self, run: Run) -> None:
-        """Add it to the run's log."""
+        """Append it to the run's log."""
         run.append("read", self)
 
 
 def epochs(run: Run) -> list[Epoch]:
-    """The epochs so far."""
+    """The epochs trained so far."""
     names = [item.name for item in dataclasses.fields(Epoch)]
     return [Epoch(**{name: row.get(name, float("nan")) for name in names}) for row in run.rows("epoch")]
 
 
 def leads_by_class(run: Run) -> bool:
-    """Whether scores that count all classes alike lead in this run."""
+    """Whether scores that weight all classes equally are the main ones in this run."""
     return any(row["by_class"] for row in run.rows("balance"))

@@ -1,4 +1,4 @@
-"""A run's answers for its validation and test photos, given once by the final weights: predictions.npz."""
+"""A run's predictions on validation and test photos, made once with the final weights: predictions.npz."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pati.system import files
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The answers for a split's photos, in the manifest's order: `logits` `float32 (N, K)`, `labels` `int64 (N,)`,
-    and the photos by their contents."""
+    """Predictions on the photos of a split, in the manifest's order.
+
+    `logits` `float32 (N, K)`, `labels` `int64 (N,)`, and the content hash of each photo.
+    """
 
     logits: torch.Tensor
     labels: torch.Tensor
@@ -23,19 +25,19 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Both splits' answers; `familiarity` `float64 (N,)`: of the test photos, see `scope`."""
+    """The predictions on both splits; `p_values` `float64 (N,)` of the test photos, see `out_of_distribution`."""
 
     validation: Split
     test: Split
-    familiarity: torch.Tensor
+    p_values: torch.Tensor
 
     @property
     def splits(self) -> dict[str, Split]:
-        """By name."""
+        """Both by name."""
         return {"validation": self.validation, "test": self.test}
 
     def write(self, run: Run) -> None:
-        """Keep them in the run's folder."""
+        """Write them to the run folder."""
         with files.atomic(run.predictions) as file:
             np.savez_compressed(
                 file,
@@ -45,12 +47,12 @@ class Predictions:
                 test_logits=self.test.logits.numpy(),
                 test_labels=self.test.labels.numpy(),
                 test_sha256=np.array(self.test.sha256),
-                test_familiarity=self.familiarity.numpy(),
+                test_familiarity=self.p_values.numpy(),
             )
 
     @classmethod
     def read(cls, run: Run) -> Predictions:
-        """Those of a scored run; raises `PatiError` where they are damaged or gone."""
+        """The predictions of a scored run; raises `PatiError` if they are damaged or missing."""
         with (
             run.reading_scores(),
             run.predictions.open("rb") as file,
@@ -64,5 +66,5 @@ class Predictions:
                     raise ValueError(f"{len(logits)} answers, {len(labels)} labels, {len(digests)} photos")
                 return Split(logits, labels.long(), digests)
 
-            familiarity = torch.from_numpy(stored["test_familiarity"])
-            return cls(split("validation"), split("test"), familiarity)
+            p_values = torch.from_numpy(stored["test_familiarity"])
+            return cls(split("validation"), split("test"), p_values)

@@ -1,6 +1,6 @@
-"""A run is a folder; this is what lies in it and which state it is in.
+"""The run folder: the names of its files, and the state of the run.
 
-Knows names and JSON, not what they mean.
+Knows names and JSON, not their meaning.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 from pati import plugins
 from pati.errors import PatiError
 from pati.evaluation.documents import RunDocument
+from pati.locale.messages import N_, Message, MessageDocument
 from pati.plugins import PluginState
 from pati.recipe import Recipe
 from pati.system import files, locks
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 FORMAT = 2
-LOCK = ".lock"  # held by the process that works on the run; its being there says nothing
+LOCK = ".lock"  # locked by the process that works on the run; the mere existence of the file means nothing
 
 
 class RunStage(StrEnum):
-    """How far a run is; each one follows the one before."""
+    """The stages of a run, in order."""
 
     STARTED = "started"
     TRAINING = "training"
@@ -70,8 +71,11 @@ class PlanDocument(TypedDict):
 
 
 class RunFacts(TypedDict, total=False):
-    """run.json without the stage. `speed`: of the machine at the start, see `pati.training.speed`; `test_scored`: how
-    often test photos were scored; `language`: the one that the report shows first."""
+    """The fields of run.json except the stage.
+
+    `speed`: of the machine at the start, see `pati.training.speed`; `test_scored`: how often test photos were scored;
+    `language`: the one that the report shows first.
+    """
 
     format: int
     test_scored: int
@@ -85,7 +89,7 @@ class RunFacts(TypedDict, total=False):
 
 
 class RunState(RunFacts, total=False):
-    """run.json."""
+    """The contents of run.json."""
 
     stage: str
 
@@ -94,7 +98,7 @@ class RunState(RunFacts, total=False):
 class Note:
     """Something that a reader of the run should know."""
 
-    text: str
+    text: MessageDocument
 
 
 @dataclass(frozen=True)
@@ -164,45 +168,49 @@ class Run:
 
     @property
     def job(self) -> Path:
-        """What the page keeps of the process that works on the run."""
+        """Files of the web app about the process that works on the run."""
         return self.folder / "job"
 
     @classmethod
     def claim(cls, folder: Path | None, name: str) -> Run:
-        """The folder of a run that is to begin; None picks runs/NAME-1, -2, … Raises `PatiError` if it can't be one."""
+        """The folder for a new run; None picks runs/NAME-1, -2, … Raises `PatiError` if it can't be used."""
         if folder is None:
             return cls(claimed(Path("runs"), name))
         if folder.is_file():
-            raise PatiError(f"--out {folder} is a file, expected a folder")
+            raise PatiError(N_("--out {folder} is a file, expected a folder", folder=folder))
         run = cls(folder)
         if not (folder / LOCK).exists():
-            run._require_free()  # before a lock is left in somebody's folder
+            run._require_free()  # before creating a lock file in a folder that is not ours
         try:
             folder.mkdir(parents=True, exist_ok=True)
             writable = os.access(folder, os.W_OK)
         except OSError as error:
-            raise PatiError(f"can't make {folder}: {error.strerror}", "name another folder with --out") from None
+            raise PatiError(
+                N_("can't create {folder}: {reason}", folder=folder, reason=error.strerror),
+                N_("choose another folder with --out"),
+            ) from None
         if not writable:
-            raise PatiError(f"can't write to {folder}", "name another folder with --out")
+            raise PatiError(N_("can't write to {folder}", folder=folder), N_("choose another folder with --out"))
         return run
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
-        """Holds the run for this process; raises `PatiError` while another one has it."""
-        return locks.locked(self.folder / LOCK, f"another process is working on {self.folder}")
+        """Lock the run for this process; raises `PatiError` if another process has locked it."""
+        return locks.locked(self.folder / LOCK, N_("another process is using {folder}", folder=self.folder))
 
     def begin(self, recipe: Recipe, **facts: Unpack[RunFacts]) -> None:
-        """Write down what the run is to be. Raises `PatiError` if the folder holds a run or strange files."""
+        """Write the initial files of a run. Raises `PatiError` if the folder contains a run or other files."""
         for leftover in self._require_free():
             leftover.unlink(missing_ok=True)
         files.write_json(self.recipe, recipe.to_json())
         self._write({"format": FORMAT, "stage": RunStage.STARTED, "test_scored": 0, "versions": versions(), **facts})
 
     def _require_free(self) -> list[Path]:
-        """What an earlier start left here before it came to training; anything else is the user's and is an error."""
+        """Leftovers of an earlier start that never came to training; raises `PatiError` for anything else."""
         if self.trained():
             again = plugins.command("train", "--resume", str(self.folder))
             raise PatiError(
-                f"{self.folder} holds a run already", f"go on with it: {again}; or name another folder with --out"
+                N_("{folder} already contains a run", folder=self.folder),
+                N_("resume it with: {again}; or choose another folder with --out", again=again),
             )
         own = (
             {self.recipe, self.state, self.manifest, self.decisions, self.log, self.elapsed}
@@ -213,70 +221,80 @@ class Run:
         strange = sorted(path.name for path in here if path not in own and not files.is_unfinished(path))
         if strange:
             raise PatiError(
-                f"--out {self.folder} is not empty ({', '.join(strange[:3])})", "name a folder that is new or empty"
+                N_("--out {folder} is not empty ({names})", folder=self.folder, names=strange[:3]),
+                N_("choose a new or empty folder"),
             )
         return here
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """An existing run's folder; raises `PatiError` for anything else."""
+        """The folder of an existing run; raises `PatiError` for anything else."""
         run = cls(Path(folder))
         if not run.recipe.is_file() or not run.state.is_file():
-            raise PatiError(f"{folder} is not a run's folder", "expected one that `pati train` made")
+            raise PatiError(
+                N_("{folder} is not the folder of a run", folder=folder),
+                N_("expected a folder written by `pati train`"),
+            )
         return run
 
     def trained(self) -> bool:
-        """Whether there is training here that a new start would lose."""
+        """Whether the folder contains training that a new start would lose."""
         if self.checkpoints.exists() or self.model.exists():
             return True
         return self.state.exists() and self.stage is not RunStage.STARTED
 
     def read_metrics(self) -> RunDocument:
-        """The document in metrics.json of a finished run; raises `PatiError` where it is damaged or gone."""
+        """The contents of metrics.json of a finished run; raises `PatiError` if it is damaged or missing."""
         with self.reading_scores():
             return cast(RunDocument, dict(json.loads(self.metrics.read_text(encoding="utf-8"))))
 
     @contextlib.contextmanager
     def reading_scores(self) -> Iterator[None]:
-        """Turns what a damaged metrics.json or predictions.npz makes of its reader into a `PatiError`."""
+        """Turn errors from reading a damaged metrics.json or predictions.npz into `PatiError`."""
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise PatiError(
-                f"the scores of {self.folder} can't be read: {error}", "metrics.json or predictions.npz is damaged"
+                N_("can't read the scores of {folder}: {error}", folder=self.folder, error=error),
+                N_("metrics.json or predictions.npz is damaged"),
             ) from None
 
     def read_state(self) -> RunState:
-        """The document in run.json."""
+        """The contents of run.json. Raises `PatiError`."""
         try:
             document = json.loads(self.state.read_text(encoding="utf-8"))
             version = document["format"]
             if version != FORMAT:
                 newer = isinstance(version, int) and version > FORMAT
                 raise PatiError(
-                    f"{self.state} has format {version!r}, this pati reads {FORMAT}",
-                    "update pati" if newer else "go on with the pati that began it, or train it again",
+                    N_(
+                        "{path} has format {version}, this pati reads {format}",
+                        path=self.state,
+                        version=repr(version),
+                        format=FORMAT,
+                    ),
+                    N_("update pati") if newer else N_("resume it with the version that started it, or train it again"),
                 )
             return cast(RunState, dict(document))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PatiError(f"{self.state} can't be read: {error}") from None
+            raise PatiError(N_("can't read {path}: {error}", path=self.state, error=error)) from None
 
     @property
     def stage(self) -> RunStage:
-        """How far the run is."""
+        """The current stage."""
         return RunStage(self.read_state()["stage"])
 
     def enter(self, stage: RunStage, **changes: Unpack[RunFacts]) -> None:
-        """Set the stage, with other fields of run.json. A resumed run repeats steps, but never goes back a stage."""
+        """Set the stage and other fields of run.json. A resumed run repeats steps, but never goes back a stage."""
         order = list(RunStage)
         now, then = order.index(self.stage), order.index(stage)
         if then > now + 1:
             raise ValueError(f"a run at the stage {self.stage} can't come to {stage}")
         self._write({**self.read_state(), **changes, "stage": order[max(now, then)]})
 
-    def note(self, text: str) -> None:
-        """Keep something that a reader of the run should know, once."""
-        self.append_once("note", Note(text))
+    def note(self, text: Message) -> None:
+        """Log something that a reader of the run should know, once."""
+        self.append_once("note", Note(text.to_json()))
 
     def update(self, **changes: Unpack[RunFacts]) -> None:
         """Set fields of run.json."""
@@ -286,7 +304,7 @@ class Run:
         files.write_json(self.state, state)
 
     def read_elapsed(self) -> float:
-        """Active seconds of the run's command over all its sittings, as `keep_elapsed` wrote them last."""
+        """Active seconds of the run's command over all its sessions, as last written by `keep_elapsed`."""
         with contextlib.suppress(OSError, ValueError):
             seconds = float(self.elapsed.read_text(encoding="utf-8"))
             if math.isfinite(seconds):
@@ -294,12 +312,12 @@ class Run:
         return 0.0
 
     def keep_elapsed(self, seconds: float) -> None:
-        """Write down how long the run's command has taken so far: a process that is killed tells no more."""
-        with contextlib.suppress(OSError):  # on a full disk training goes on
+        """Write how long the run's command has taken so far, for the case that the process is killed."""
+        with contextlib.suppress(OSError):  # training continues on a full disk
             files.replace_text(self.elapsed, f"{seconds:.2f}\n")
 
     def append(self, kind: str, facts: DataclassInstance) -> None:
-        """Add a row to log.jsonl, on a line of its own even if a full disk has torn the last one."""
+        """Append a row to log.jsonl, on a new line even if a full disk truncated the last one."""
         row = {"kind": kind, **asdict(facts)}
         with self.log.open("ab+") as file:
             torn = False
@@ -309,19 +327,19 @@ class Run:
             file.write(b"\n" * torn + json.dumps(row).encode() + b"\n")
 
     def append_once(self, kind: str, facts: DataclassInstance) -> None:
-        """The same, but for a row that is there already."""
+        """The same, unless the log already contains this row."""
         if {"kind": kind, **asdict(facts)} not in self.rows(kind):
             self.append(kind, facts)
 
     def count_scoring(self, data: str, photos: int) -> int:
-        """Write down that so many test photos were scored, as a part of `data`; returns how often that was done."""
+        """Log that `photos` test photos were scored as part of `data`; returns how often this has been done."""
         times = int(self.read_state()["test_scored"]) + 1
         self.append("scoring", _Scoring(data, photos, times))
         self.update(test_scored=times)
         return times
 
     def rows(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """Rows of log.jsonl, of one kind if given; torn lines are passed over."""
+        """Rows of log.jsonl, optionally of one kind; truncated lines are skipped."""
         found = []
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
             try:
@@ -333,13 +351,13 @@ class Run:
         return found
 
     def rewind(self, epochs: int) -> None:
-        """Drop the log's rows of epochs after the first `epochs`: they will be trained again."""
+        """Remove the log's rows of all epochs after the first `epochs`, which will be trained again."""
         rows = [row for row in self.rows() if row.get("kind") != "epoch" or row["epoch"] <= epochs]
         files.write_text(self.log, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def claimed(runs: Path, name: str) -> Path:
-    """The first free folder NAME-N in `runs`, made by this call alone."""
+    """Create the first free folder NAME-N in `runs`; safe against other processes doing the same."""
     number = 1
     while True:
         folder = runs / f"{name}-{number}"
@@ -349,14 +367,17 @@ def claimed(runs: Path, name: str) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise PatiError(f"can't make {folder}: {error.strerror}", "name another folder with --out") from None
+            raise PatiError(
+                N_("can't create {folder}: {reason}", folder=folder, reason=error.strerror),
+                N_("choose another folder with --out"),
+            ) from None
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides a run's numbers, and the machine."""
+    """Versions of the libraries that affect a run's results, and the machine."""
     names = ["torch", "numpy", "pillow", "simplejpeg", "safetensors"]
-    names += ["timm"] if importlib.util.find_spec("timm") else []  # its nets are its version's
-    found = {"pati": VERSION}  # its code may be run without being installed
+    names += ["timm"] if importlib.util.find_spec("timm") else []  # its networks depend on its version
+    found = {"pati": VERSION}  # pati may run without being installed
     for name in names:
         try:
             found[name] = importlib.metadata.version(name)

@@ -1,1 +1,1 @@
-"""What is the operating system's: files, locks, processors, memory, time; and how numbers are shown."""
+"""The operating system: files, locks, processors, memory and time."""

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and where pati keeps what can be made again."""
+"""Atomic writing of files, reading of tables, and the cache folder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Binary file that appears under `path` only when the block ends without an error.
+    """Open a binary file that appears at `path` only if the block ends without an error.
 
-    A temporary file beside the target is flushed to disk, renamed, and the folder is
-    flushed too: after a power cut there is the old file or the new one, never a part.
+    A temporary file next to the target is flushed to disk and renamed, then the folder is flushed: after a power
+    failure there is either the old file or the new one, never a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -33,7 +34,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; results are ordinary files.
+        # mkstemp creates private files; give the result ordinary permissions.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         sync_folder(path.parent)
@@ -43,13 +44,13 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether the file is one that `atomic` was writing when its process was killed."""
+    """Whether the file was left by a process killed while writing with `atomic`."""
     return path.name.startswith(".") and path.name.endswith(".part")
 
 
 @contextlib.contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target`, removed at the end, with those that killed processes left there."""
+    """A temporary folder next to `target`, removed at the end, together with those left by killed processes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for leftover in target.parent.glob(f".{glob.escape(target.name)}-*"):
         process = leftover.name.removeprefix(f".{target.name}-").split("-")[0]
@@ -63,7 +64,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 
 def settle_folder(new: Path, target: Path) -> None:
-    """Rename the whole folder `new` to `target`; if another process was faster, its folder is as good."""
+    """Rename the complete folder `new` to `target`; if another process was first, its folder is kept."""
     try:
         new.rename(target)
     except OSError:
@@ -74,13 +75,13 @@ def settle_folder(new: Path, target: Path) -> None:
 
 def _alive(process: int) -> bool:
     if os.name == "nt":
-        return True  # there, this signal is Ctrl-C
+        return True  # on Windows, signal 0 is Ctrl-C
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # it is somebody else's
+        pass  # it belongs to another user
     return True
 
 
@@ -91,7 +92,7 @@ def _umask() -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to disk (a no-op where folders can't be opened: Windows)."""
+    """Flush a folder's entries to disk; no-op on Windows, where folders can't be opened."""
     if os.name != "nt":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -107,9 +108,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a short `text` to `path`, whole or not at all while the machine runs; what a power cut leaves is not known.
+    """Write a short `text` to `path`, atomically except for a power failure.
 
-    For what is written every second: `write_text` flushes the disk each time.
+    For frequent writes, as every second: `write_text` flushes the disk each time.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_text(text, encoding="utf-8")
@@ -122,18 +123,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` to `path` as indented JSON in ASCII (names need not be valid text), atomically."""
+    """Write `value` to `path` as indented ASCII JSON (file names need not be valid UTF-8), atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; raises `OSError` or `ValueError`."""
+    """Read a JSON file; raises `OSError` or `ValueError`."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def csv_rows(text: str, *, tabs: bool = False) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a table's text; raises `csv.Error`. Cells end with a comma, or a tab; or a semicolon, as many
-    spreadsheets write where the comma is the decimal mark."""
+    """Header and rows of a table; raises `csv.Error`.
+
+    The delimiter is a comma, or a tab; or a semicolon, which many spreadsheets use where the comma is the decimal mark.
+    """
     first = text.partition("\n")[0]
     mark = "\t" if tabs else ";" if first.count(";") > first.count(",") else ","
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
@@ -141,23 +144,25 @@ def csv_rows(text: str, *, tabs: bool = False) -> tuple[list[str], list[dict[str
 
 
 def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a UTF-8 CSV, or `.tsv`, that a person gave; raises `PatiError` for anything else."""
+    """Header and rows of a user's UTF-8 CSV or `.tsv` file; raises `PatiError` for anything else."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return csv_rows(file.read(), tabs=path.suffix.lower() == ".tsv")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         told = error.strerror if isinstance(error, OSError) else error
-        raise PatiError(f"can't read {path}: {told}", "it should be a UTF-8 CSV with a header line") from None
+        raise PatiError(
+            N_("can't read {path}: {reason}", path=path, reason=told), N_("expected a CSV in UTF-8 with a header row")
+        ) from None
 
 
 def sha256_file(path: Path) -> str:
-    """Hex digest of a file's bytes, read in blocks."""
+    """Hex SHA-256 digest of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cache_folder() -> Path:
-    """Folder for things that can be made again: `$PATI_CACHE`, else the user's cache folder."""
+    """Folder for files that can be recreated: `$PATI_CACHE`, else in the user's cache folder."""
     chosen = os.environ.get("PATI_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -166,15 +171,9 @@ def cache_folder() -> Path:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file's name is valid text: on some systems it may be any bytes."""
+    """Whether a file name is valid text: on some systems it may be arbitrary bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def printable(path: str) -> str:
-    """A file's name for people: what is not valid text becomes a mark, control characters too."""
-    text = path.encode("utf-8", "replace").decode("utf-8")
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -1,4 +1,4 @@
-"""Locks between processes: held on a file until the process ends, however it ends."""
+"""Locks between processes: on a file, held until the process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pati.errors import PatiError
+from pati.locale.messages import N_, Message
 
 if os.name != "nt":
     import fcntl
 
-_LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}  # what file systems without locks answer
+_LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}  # errors of file systems without locks
 
 
 @contextlib.contextmanager
-def locked(path: Path, told: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock on a file, which is made if there is none; with `wait`, after whoever holds it.
+def locked(path: Path, held: Message, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock on a file, which is created if needed; with `wait`, block until it is free.
 
-    Raises `PatiError(told)` if another process holds it, and `PatiError` where the file system has no locks: two
-    processes could work on the same files unseen.
+    Raises `PatiError(held)` if another process holds it, and `PatiError` if the file system does not support locks, as
+    two processes could then work on the same files unnoticed.
     """
     lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
-        raise PatiError(told, "wait for it, or stop it") from None
-    except (OSError, NotImplementedError) as error:  # the latter is filelock's word for a missing flock
+        raise PatiError(held, N_("wait until it ends, or stop it")) from None
+    except (OSError, NotImplementedError) as error:  # filelock raises the latter if flock is missing
         if isinstance(error, OSError) and error.errno not in _LACKING:
             raise  # a full disk, a folder without permission
         raise _no_locks(path, error) from error
@@ -41,12 +42,12 @@ def locked(path: Path, told: str, *, wait: bool = False) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of `locked`. Writes nothing, and disturbs nobody else who asks."""
+    """Whether a process holds the lock of `locked`. Writes nothing, and does not disturb other processes that ask."""
     if os.name == "nt":
         try:
             if not path.exists():
                 return False
-            with locked(path, ""):
+            with locked(path, N_("the file is locked")):
                 return False
         except PatiError:
             return True
@@ -69,6 +70,10 @@ def is_locked(path: Path) -> bool:
 
 def _no_locks(path: Path, error: Exception) -> PatiError:
     return PatiError(
-        f"{path.parent} can't be locked ({error}): another process could work on it at the same time unseen",
-        "use a folder on a local disk",
+        N_(
+            "can't lock {folder} ({error}): another process could write to it at the same time",
+            folder=path.parent,
+            error=error,
+        ),
+        N_("use a folder on a local disk"),
     )

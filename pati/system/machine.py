@@ -1,8 +1,8 @@
-"""The machine: its cores and memory, the number format it computes fastest in, and glibc's allocator for tensors.
+"""The machine: its cores and memory, its fastest number format, and glibc's allocator for tensors.
 
-By default glibc maps fresh pages for every large block and gives them back at once; the
-kernel then clears the same pages again and again. Keeping freed blocks made a training
-step 10 to 40 % faster and prediction half as fast again on the machine in LOG.md.
+By default, glibc maps fresh pages for every large block and returns them at once; the kernel then clears the same pages
+again and again. Keeping freed blocks made a training step 10 to 40 % faster and prediction half as fast again on the
+machine in LOG.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 if TYPE_CHECKING:
     import torch
@@ -24,17 +25,17 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, 
 
 
 def keep_blocks() -> None:
-    """Ask glibc to keep all freed memory in the process; does nothing where there is no glibc.
+    """Ask glibc to keep all freed memory in the process; no-op without glibc.
 
-    It can't be taken back: for processes that are pati's own, and for training, which it makes much faster.
+    Can't be undone: for processes that belong to pati, and for training, which becomes much faster.
     """
     _tune((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
-    # One arena: others are limited to 64 MB, and backward runs in a thread of its own.
+    # A single arena: others are limited to 64 MB, and the backward pass runs in its own thread.
     _tune((_ARENA_MAX, 1))
 
 
 def keep_small_blocks() -> None:
-    """The same for blocks up to 4 MB, those of ordinary photos: a huge one's memory goes back at once."""
+    """The same for blocks up to 4 MB, as for ordinary photos: the memory of larger ones is returned at once."""
     _tune((_MMAP_THRESHOLD, 4 << 20), (_TRIM_THRESHOLD, 64 << 20))
 
 
@@ -51,27 +52,30 @@ def _tune(*settings: tuple[int, int]) -> None:
 
 @contextlib.contextmanager
 def enough_memory(batch: int) -> Iterator[None]:
-    """Turns torch's error for want of memory, on CPU or GPU, into a `PatiError`; `batch`: photos in one step."""
+    """Turn torch's out-of-memory errors, on CPU or GPU, into `PatiError`; `batch`: photos per step."""
     try:
         yield
     except RuntimeError as error:
         if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
             raise
-        where = "GPU" if "CUDA" in str(error) else "machine"
         raise PatiError(
-            f"the {where}'s memory is too small for this net and these photos, {batch} in one step",
-            f"smaller photos (--size), a smaller net, or fewer in one step (--set batch={max(2, batch // 2)})",
+            N_("not enough GPU memory for this model and a batch of {batch} photos", batch=batch)
+            if "CUDA" in str(error)
+            else N_("not enough memory for this model and a batch of {batch} photos", batch=batch),
+            N_(
+                "use smaller photos (--size), a smaller model, or a smaller batch (--set batch={batch})",
+                batch=max(2, batch // 2),
+            ),
         ) from error
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def idle_seconds() -> float | None:
-    """Seconds that the machine's cores have been idle, all of them together, since some moment; None where the
-    operating system doesn't tell (all but Linux)."""
+    """Idle time in seconds, summed over the machine's cores, since some fixed moment; None except on Linux."""
     try:
         with open("/proc/stat", encoding="ascii") as file:
             fields = file.readline().split()
@@ -81,17 +85,17 @@ def idle_seconds() -> float | None:
 
 
 def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
+    """The GPU if there is one, else the CPU."""
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def faster_precision(device: str = "cpu") -> str:
-    """ "bfloat16" where convolutions are about twice as fast in it (see LOG.md), or else "float32".
+    """The number format for convolutions: "bfloat16" if about twice as fast (see LOG.md), otherwise "float32".
 
-    By what the processor can do, not by a measurement: two runs on one machine must not differ. CPUs without
-    instructions for bfloat16 compute it, but more slowly than float32.
+    Determined by the processor's features, not by a measurement: two runs on one machine must not differ. CPUs without
+    bfloat16 instructions support it, but more slowly than float32.
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""How many cores the training computes on: fewer while other programs hold some of them.
+"""Adapt the number of torch's threads to the load: fewer while other programs use some of the cores.
 
-Threads wait for each other many times a step, so a core that is shared with another program slows them all: a busy
-loop on one of two cores makes a step 4.8 times slower on two threads, 1.8 times on one (LOG.md).
+Threads synchronise many times per step, so sharing one core with another program slows all of them: a busy loop on one
+of two cores makes a step 4.8 times slower with two threads, 1.8 times with one (LOG.md).
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import torch
 
 from pati.system import machine
 
-BLOCK_SECONDS, BLOCK_STEPS = 1.0, 3  # at least, in a block of steps; numbers of threads are compared by its median
-LONG_BLOCK_SECONDS = 2.0  # end it with fewer
-FALL = 1.5  # times the least time for the same work: so slow, and fewer threads are tried
-WORSE = 1.3  # times what the number before took, by one step: a trial of more threads ends at once
-PATIENCE, MOST_PATIENCE = 5.0, 40.0  # seconds between trials, twice as many after each one that did not help
-HELD = 0.8  # of the threads' processor time: with less, another program has a part of it
-IDLE = 0.7  # of a core for each thread that was given back, and all are tried again
+BLOCK_SECONDS, BLOCK_STEPS = 1.0, 3  # minimum of a block of steps; its median is used to compare numbers of threads
+LONG_BLOCK_SECONDS = 2.0  # a block ends after this time even with fewer steps
+FALL = 1.5  # times the lowest time for the same work: at this slowdown, fewer threads are tried
+WORSE = 1.3  # times the previous setting's time in a single step: a trial of more threads ends at once
+PATIENCE, MOST_PATIENCE = 5.0, 40.0  # seconds between trials, doubled after each one that did not help
+HELD = 0.8  # of the threads' processor time: with less, another program is using a core
+IDLE = 0.7  # idle cores per thread that was given up, at which all threads are tried again
 
 
 class Threads:
-    """Follows the steps of a run, and tries another number of torch's threads where that may be faster."""
+    """Follows the steps of a run, and tries another number of threads when that may be faster."""
 
     def __init__(self) -> None:
         self._all = self._now = torch.get_num_threads()
-        self._least = math.inf  # seconds for a unit of work on all threads
-        self._fewer = 1  # by so many, next time
-        self._before: tuple[int, float] | None = None  # during a trial: the number before, and its seconds
+        self._least = math.inf  # lowest seconds per unit of work, with all threads
+        self._fewer = 1  # threads to remove in the next trial
+        self._before: tuple[int, float] | None = None  # during a trial: the previous number, and its seconds
         self._block: list[float] = []
         self._spent = 0.0  # seconds, in this block
-        self._idle, self._computed = machine.idle_seconds(), time.process_time()  # when it began
+        self._idle, self._computed = machine.idle_seconds(), time.process_time()  # at the start of the block
         self._first = True
         self._waited = self._patience = PATIENCE
 
     def follow(self, pace: float, taken: float) -> None:
-        """After a step that took `taken` seconds, `pace` for a unit of work."""
+        """Report a step that took `taken` seconds, `pace` seconds per unit of work."""
         self._block.append(pace)
         self._spent += taken
         worse = self._before is not None and self._now > self._before[0] and pace > WORSE * self._before[1]
@@ -61,7 +61,7 @@ class Threads:
             self._try(self._all, pace)
 
     def _held(self) -> bool:
-        """Whether other programs held a core in the first block: there is nothing to compare its steps with."""
+        """Whether other programs used a core during the first block, which has no earlier steps to compare with."""
         computed, before, first = time.process_time(), self._computed, self._first
         self._computed, self._first = computed, False
         return first and computed - before < HELD * self._now * self._spent
@@ -70,14 +70,17 @@ class Threads:
         return pace > FALL * self._least * self._all / self._now
 
     def _may_be_free(self, free: float | None) -> bool:
-        """Whether the cores that were given back are worth a trial: after a while, or, where the idle ones are known,
-        as soon as there are enough of them, unless such trials have failed."""
+        """Whether to try again the cores that were given up.
+
+        After `PATIENCE`; or, if the number of idle cores is known, as soon as enough are idle, unless such trials have
+        failed before.
+        """
         if free is None:
             return self._waited >= self._patience
         return free >= IDLE * (self._all - self._now) and self._waited >= self._patience - PATIENCE
 
     def _free_cores(self) -> float | None:
-        """How many cores were idle during the block, on average; None where that can't be known."""
+        """Average number of idle cores during the block; None if unknown."""
         idle, before = machine.idle_seconds(), self._idle
         self._idle = idle
         return None if idle is None or before is None else (idle - before) / max(self._spent, 1e-9)
@@ -93,7 +96,7 @@ class Threads:
             self._patience, self._fewer = PATIENCE, 1
             return
         self._patience = min(MOST_PATIENCE, 2 * self._patience)
-        if lowered:  # more cores may be held than one
+        if lowered:  # other programs may use more than one core
             self._fewer = 2 * self._fewer if 2 * self._fewer < before else 1
         self._use(before)
 
@@ -104,7 +107,7 @@ class Threads:
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
-    """Torch has as many threads afterwards as before."""
+    """Restore torch's number of threads on exit."""
     number = torch.get_num_threads()
     try:
         yield

@@ -7,135 +7,214 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from pati.evaluation.documents import CheckedExplanations, Interval, Likeness, Located, Mean
-from pati.system.rounding import hundredths, percent
+from pati.evaluation.documents import CheckedExplanations, Interval, Likeness, Located, LocatedMean
+from pati.locale.messages import N_, NC_, NP_, Message
+from pati.terminal.console import hundredths, note, number, show
+from pati.terminal.labels import MAPS, MEASURES
 
-_MAPS: dict[Literal["centre", "edges", "random"], str] = {
-    "centre": "a blob in the middle",
-    "edges": "edges",
-    "random": "noise",
-}
-_EVEN = "a map even all over"
+_BASELINES: tuple[Literal["centre", "edges", "random"], ...] = ("centre", "edges", "random")
 
 
 def show_checked(document: CheckedExplanations, screen: Console) -> None:
     """Checks of explanations: what was measured, and what it says in words."""
     forgotten, method, photos = document["forgotten"], document["method"], document["photos"]
-    told = _told(
-        document["depends"],
-        "the maps change when the net forgets what it has learnt",
-        "FAILED: the maps stay alike when the net forgets what it has learnt",
-        "whether the maps change when the net forgets can't be told",
-    )
-    screen.print(f"{method} on {photos} photos: {told} ({_likeness(forgotten['all'])})", soft_wrap=True)
-    screen.print(f"when its head alone forgets: {_likeness(forgotten['head'])}", soft_wrap=True)
+    show(NP_("{method}, {n} photo:", "{method}, {n} photos:", n=photos, method=method), screen)
+    show(_randomised(document["depends"], _similarity(forgotten["all"])), screen)
+    show(N_("only the head randomised: {similarity}", similarity=_similarity(forgotten["head"])), screen)
     if document["even"]:
-        screen.print(f"of {document['even']} photos the map is even all over: it points nowhere", soft_wrap=True)
-    screen.print(f"the photo moved by 4 %: {_likeness(document['steadiness'])}", soft_wrap=True)
+        show(
+            NP_(
+                "for {n} photo the map is uniform: it does not highlight any region",
+                "for {n} photos the map is uniform: it does not highlight any region",
+                n=document["even"],
+            ),
+            screen,
+        )
+    show(N_("the photo shifted by 4 %: {similarity}", similarity=_similarity(document["steadiness"])), screen)
     control = document.get("shuffled_labels")
     if control:
-        told = _told(
-            control["depends"],
-            "the maps of a net trained on shuffled labels are others",
-            "FAILED: the maps of a net trained on shuffled labels are alike",
-            "whether the maps of a net trained on shuffled labels are others can't be told",
+        show(_shuffled(control["depends"], _similarity(control["likeness"])), screen)
+        show(
+            NP_(
+                "that network: {n} epoch, {share:percent} of the shuffled labels learnt",
+                "that network: {n} epochs, {share:percent} of the shuffled labels learnt",
+                n=control["epochs"],
+                share=control["train_accuracy"],
+            ),
+            screen,
         )
-        learnt = f"{control['epochs']} epochs, {percent(control['train_accuracy'])} of these labels"
-        screen.print(f"{told} ({_likeness(control['likeness'])}; one net, {learnt})", soft_wrap=True)
-    table = Table("", method, *_MAPS.values(), box=None, pad_edge=False)
+    table = Table("", method, *(str(MAPS[name]) for name in _BASELINES), box=None, pad_edge=False)
     for name, row in document["measures"].items():
-        good = "high" if row["high_is_good"] else "low"
-        means = (row["method"], *(row[other] for other in _MAPS))
-        table.add_row(f"{name} ({good} is good)", *(f"{mean['mean']:.3f}" for mean in means))
+        head = N_("{measure} (lower is better)", measure=MEASURES[name])
+        if row["high_is_good"]:
+            head = N_("{measure} (higher is better)", measure=MEASURES[name])
+        means = (row["method"], *(row[other] for other in _BASELINES))
+        table.add_row(str(head), *(number(mean["mean"], ".3f") for mean in means))
     screen.print(table)
     for name, row in document["measures"].items():
-        for other, words in _MAPS.items():
+        for other in _BASELINES:
             gain = row["against"][other]
-            verdict = _told(gain["better"], "better than", "WORSE than", "no difference can be told to")
-            screen.print(f"{name}: {verdict} {words} ({_spread(gain['mean'], gain['interval'])})", soft_wrap=True)
-    failed = False in (document["depends"], (control or document)["depends"])
-    screen.print(
-        "In short: don't go by these maps: they would be alike if the net had learnt nothing."
-        if failed
-        else _beyond_centre(document["beyond_centre"]),
-        soft_wrap=True,
-    )
+            show(
+                _compared(gain["better"], MEASURES[name], MAPS[other], _spread(gain["mean"], gain["interval"])), screen
+            )
+    if False in (document["depends"], (control or document)["depends"]):
+        show(
+            N_("In short: do not rely on these maps: they would be similar if the network had learnt nothing."), screen
+        )
+    else:
+        show(_beyond_centre(document["beyond_centre"]), screen)
     _left_out(screen, document["unreadable"])
 
 
-def _told(found: bool | None, yes: str, no: str, unknown: str) -> str:
-    return unknown if found is None else yes if found else no
+def _randomised(depends: bool | None, similarity: Message) -> Message:
+    if depends is None:
+        return N_(
+            "it cannot be determined whether the maps change when the network's parameters are randomised "
+            "({similarity})",
+            similarity=similarity,
+        )
+    if depends:
+        return N_("the maps change when the network's parameters are randomised ({similarity})", similarity=similarity)
+    return N_(
+        "FAILED: the maps stay similar when the network's parameters are randomised ({similarity})",
+        similarity=similarity,
+    )
 
 
-def _beyond_centre(found: dict[str, list[str]]) -> str:
-    """Whether maps say more of what the answer rests on than a blob in the middle, in a sentence."""
-    better, worse, open_ = (", ".join(found[verdict]) for verdict in ("better", "worse", "open"))
-    if better and worse:
-        return f"In short: better than a blob in the middle by {better}, but WORSE by {worse}."
-    if better and open_:
-        return f"In short: better than a blob in the middle by {better}; by {open_} it can't be told."
+def _shuffled(depends: bool | None, similarity: Message) -> Message:
+    if depends is None:
+        return N_(
+            "it cannot be determined whether the maps of a network trained on shuffled labels differ ({similarity})",
+            similarity=similarity,
+        )
+    if depends:
+        return N_("the maps of a network trained on shuffled labels differ ({similarity})", similarity=similarity)
+    return N_(
+        "FAILED: the maps of a network trained on shuffled labels are similar ({similarity})", similarity=similarity
+    )
+
+
+def _compared(better: bool | None, measure: Message, other: Message, spread: Message) -> Message:
+    facts = {"measure": measure, "other": other, "spread": spread}
+    if better is None:
+        return N_("{measure}: no significant difference to the {other} ({spread})", **facts)
     if better:
-        return "In short: by every measure the maps are better than a blob in the middle."
+        return N_("{measure}: better than the {other} ({spread})", **facts)
+    return N_("{measure}: WORSE than the {other} ({spread})", **facts)
+
+
+def _beyond_centre(found: dict[str, list[str]]) -> Message:
+    """Whether maps say more of what the prediction is based on than a centred Gaussian, in a sentence."""
+    better, worse, open_ = ([MEASURES[name] for name in found[verdict]] for verdict in ("better", "worse", "open"))
+    if better and worse:
+        return N_(
+            "In short: better than a centred Gaussian on {better}, but WORSE on {worse}.", better=better, worse=worse
+        )
+    if better and open_:
+        return N_(
+            "In short: better than a centred Gaussian on {better}; no significant difference on {open}.",
+            better=better,
+            open=open_,
+        )
+    if better:
+        return N_("In short: the maps are better than a centred Gaussian on every measure.")
     if worse:
-        return f"In short: WORSE than a blob in the middle by {worse}; better by no measure."
-    return "In short: no difference can be told between the maps and a blob in the middle."
+        return N_("In short: WORSE than a centred Gaussian on {worse}; better on no measure.", worse=worse)
+    return N_("In short: there is no significant difference between the maps and a centred Gaussian.")
 
 
 def show_located(document: Located, screen: Console) -> None:
-    """Maps against boxes: each measure with its interval, and how far above an even map and a blob in the middle."""
-    screen.print(f"{document['photos']} photos; the boxes hold {_percents(document['area'])} of the area")
-    table = Table("", "peak in it %", "energy in it %", "overlap (IoU) %", box=None, pad_edge=False)
-    for column in table.columns:
-        column.no_wrap = True
-        column.justify = "right" if column.header else "left"
-    known = {"even": _EVEN} | {str(name): words for name, words in _MAPS.items()}
+    """Maps against boxes: each measure with its interval, and how far above a uniform map and a centred Gaussian."""
+    low, high = document["area"]["interval"]
+    show(
+        NP_(
+            "{n} photo; the boxes cover {share:percent} of the area (95 % CI {low:.1f} to {high:.1f} %)",
+            "{n} photos; the boxes cover {share:percent} of the area (95 % CI {low:.1f} to {high:.1f} %)",
+            n=document["photos"],
+            share=document["area"]["mean"],
+            low=100 * low,
+            high=100 * high,
+        ),
+        screen,
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for head in (
+        NC_("column of boxes", "pointing game %"),
+        NC_("column of boxes", "energy in box %"),
+        NC_("column of boxes", "overlap (IoU) %"),
+    ):
+        table.add_column(str(head), no_wrap=True, justify="right")
     for name, row in document["methods"].items():
         cells = []
         for measure in ("pointing", "energy", "overlap"):
             low, high = (100 * end for end in row[measure]["interval"])
-            cells.append(f"{hundredths(row[measure]['mean'])} ({low:.1f}–{high:.1f})")
-        table.add_row(known.get(name, name), *cells)
+            cells.append(f"{hundredths(row[measure]['mean'])} ({number(low, '.1f')}–{number(high, '.1f')})")
+        table.add_row(str(MAPS.get(name, name)), *cells)
     screen.print(table)
     for name, row in document["methods"].items():
-        if name in known:
+        if name in MAPS:
             continue
         for other in ("even", "centre"):
-            told = []
-            for measure in ("pointing", "energy", "overlap"):
-                gain = row[measure]["against"][other]
-                low, high = gain["interval"]
-                verdict = "more" if low > 0 else "less" if high < 0 else "no difference can be told"
-                told.append(f"{measure} {verdict} ({_spread(gain['mean'], gain['interval'], sign=True)})")
-            screen.print(f"{name} against {known[other]}: {', '.join(told)}", soft_wrap=True)
+            gains = [_gain(measure, row[measure], other) for measure in ("pointing", "energy", "overlap")]
+            show(N_("{method} against the {other}: {gains}", method=name, other=MAPS[other], gains=gains), screen)
     _left_out(screen, document["unreadable"], document["beyond"])
 
 
-def _likeness(row: Likeness) -> str:
+def _gain(measure: str, row: LocatedMean, other: str) -> Message:
+    gain = row["against"][other]
+    low, high = gain["interval"]
+    facts = {"measure": MEASURES[measure], "spread": _spread(gain["mean"], gain["interval"], sign=True)}
+    if low > 0:
+        return N_("{measure} higher ({spread})", **facts)
+    if high < 0:
+        return N_("{measure} lower ({spread})", **facts)
+    return N_("{measure} not significantly different ({spread})", **facts)
+
+
+def _similarity(row: Likeness) -> Message:
     """The rank correlation of two maps of the same photos, in words."""
     if row["mean"] is None:
-        return f"{row['photos']} photos have maps that can be compared; at least 8 are needed"
+        return NP_(
+            "the maps of {n} photo can be compared; at least 8 are needed",
+            "the maps of {n} photos can be compared; at least 8 are needed",
+            n=row["photos"],
+        )
     ends = [end for end in row["interval"] if end is not None]
     if not ends:
-        return f"likeness of the maps {row['mean']:.3f}, by one net alone"
-    return f"likeness of the maps {_spread(row['mean'], ends)}"
+        return N_("similarity {mean:.3f}, of a single network", mean=row["mean"])
+    return N_("similarity {spread}", spread=_spread(row["mean"], ends))
 
 
-def _spread(mean: float, interval: Interval, *, sign: bool = False) -> str:
+def _spread(mean: float, interval: Interval, *, sign: bool = False) -> Message:
     low, high = interval
-    form = "+.3f" if sign else ".3f"
-    return f"{mean:{form}}, {low:{form}} to {high:{form}}"
-
-
-def _percents(row: Mean) -> str:
-    low, high = (100 * end for end in row["interval"])
-    return f"{percent(row['mean'])} ({low:.1f} to {high:.1f} %)"
+    if sign:
+        return N_("{mean:+.3f}, {low:+.3f} to {high:+.3f}", mean=mean, low=low, high=high)
+    return N_("{mean:.3f}, {low:.3f} to {high:.3f}", mean=mean, low=low, high=high)
 
 
 def _left_out(screen: Console, unreadable: int, beyond: int = 0) -> None:
     if unreadable:
-        screen.print(f"note: {unreadable} files could not be read and are not counted")
+        show(not_counted(unreadable), screen)
     if beyond:
-        screen.print(
-            f"note: {beyond} boxes lie beyond what the net sees of the cropped photo and are not counted",
-            soft_wrap=True,
+        show(
+            note(
+                NP_(
+                    "{n} box lies outside the cropped part of the photo that the network sees and is not counted",
+                    "{n} boxes lie outside the cropped part of the photo that the network sees and are not counted",
+                    n=beyond,
+                )
+            ),
+            screen,
         )
+
+
+def not_counted(unreadable: int) -> Message:
+    """That some files were left out."""
+    return note(
+        NP_(
+            "{n} file could not be read and is not counted",
+            "{n} files could not be read and are not counted",
+            n=unreadable,
+        )
+    )

@@ -9,36 +9,51 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
+from pati.data import decode
 from pati.inference.classifier import Prediction
-from pati.system.files import printable
-from pati.system.rounding import percent
+from pati.locale.formats import printable
+from pati.locale.messages import N_, Message
+from pati.terminal.console import percent
+from pati.terminal.labels import REASONS
 
 Writer = Callable[[Iterable[Prediction], Sequence[str]], None]
 
 
 def table(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    """Aligned columns: answer, with a question mark where it is unsure, confidence, path."""
+    """Aligned columns: the class, with a question mark where the model is unsure, confidence, path."""
     width = max(map(len, classes)) + 1
     for row in predictions:
         label = printable(row.label) + "?" * row.unsure
         answer = f"{label:{width}}  {percent(row.confidence):>8}" if not row.error else f"{'–':{width}}  {'':8}"
-        note = row.error or "unlike the photos trained on" * row.odd
+        note = _why(row)
         print(f"{answer}  {printable(row.path)}{f'  ({note})' if note else ''}")
 
 
+def _why(row: Prediction) -> Message | None:
+    """What is to be said of a photo beside its class."""
+    if row.error is None:
+        return N_("out of distribution: unlike the training photos") if row.out_of_distribution else None
+    if row.reason not in REASONS:
+        return row.error
+    reason, meaning, detail = REASONS[row.reason], decode.REASONS[row.reason], row.error.arguments.get("detail")
+    if detail is None:
+        return N_("{reason}: {meaning}", reason=reason, meaning=meaning)
+    return N_("{reason} ({detail}): {meaning}", reason=reason, detail=detail, meaning=meaning)
+
+
 def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
-    """One JSON array, an object a line: path, prediction, unsure, odd, confidence, familiarity and the like."""
+    """One JSON array, an object a line, the same in every language."""
     before = "["
     for row in predictions:
         document = {
             "path": row.path,
             "prediction": row.label or None,
             "unsure": None if row.error else row.unsure,
-            "odd": None if row.error else row.odd,
+            "out_of_distribution": None if row.error else row.out_of_distribution,
             "confidence": None if math.isnan(row.confidence) else row.confidence,
-            "familiarity": None if math.isnan(row.familiarity) else row.familiarity,
+            "ood_p_value": None if math.isnan(row.ood_p_value) else row.ood_p_value,
             "probabilities": row.probabilities or None,
-            "error": row.error or None,
+            "error": row.error.shown("en") if row.error else None,
         }
         print(before + json.dumps(document), end="")
         before = ",\n "
@@ -46,16 +61,16 @@ def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> Non
 
 
 def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str], to: TextIO | None = None) -> None:
-    """Columns path, prediction, unsure and odd (yes or no), confidence, one a class in class order, error."""
+    """The same columns in every language: also a probability a class, in class order; flags are yes or no."""
     writer = csv.writer(to or sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "prediction", "unsure", "odd", "confidence", *classes, "error"])
+    writer.writerow(["path", "prediction", "unsure", "out_of_distribution", "confidence", *classes, "error"])
     for row in predictions:
         path = row.path.encode("utf-8", "replace").decode("utf-8")
         if row.error:
-            writer.writerow([path, "", "", "", "", *[""] * len(classes), row.error])
+            writer.writerow([path, "", "", "", "", *[""] * len(classes), row.error.shown("en")])
         else:
             numbers = [f"{row.probabilities[name]:.6f}" for name in classes]
-            flags = [("no", "yes")[flag] for flag in (row.unsure, row.odd)]
+            flags = [("no", "yes")[flag] for flag in (row.unsure, row.out_of_distribution)]
             writer.writerow([path, row.label, *flags, f"{row.confidence:.6f}", *numbers, ""])
 
 

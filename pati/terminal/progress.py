@@ -32,7 +32,10 @@ from pati.events import (
     Warned,
     Work,
 )
-from pati.terminal.console import SCORES, console, duration, plain, say, scored
+from pati.locale.messages import N_, NC_, NP_, Message, as_is
+from pati.report.labels import TRIALS
+from pati.terminal.console import console, duration, note, number, plain, say, scored, warning
+from pati.terminal.labels import REASONS, SCORES
 
 if TYPE_CHECKING:
     from pati.runs.history import Epoch
@@ -59,7 +62,7 @@ class Watch:
                 self._run(event)
             case StageBegan():
                 self.close()
-                say(_STAGES[event.stage].format(photos=event.photos))
+                say(_stage(event))
             case Advanced():
                 self._advance(event)
             case DataRead():
@@ -76,11 +79,11 @@ class Watch:
                 self._epoch(event.epoch)
             case Noted():
                 self.close()
-                say(f"note: {event.text}")
+                say(note(event.text))
             case Warned():
-                say(f"warning: {event.text}")
+                say(warning(event.text))
             case AlreadyFinished():
-                say("this run is finished")
+                say(N_("this run is already finished"))
             case FoldBegan():
                 self._fold(event)
             case SearchBegan():
@@ -101,21 +104,39 @@ class Watch:
 
     def _run(self, event: RunOpened) -> None:
         recipe, outline = event.recipe, event.outline
-        pace = f"{recipe.epochs} epochs" if recipe.epochs else f"a budget of {duration(recipe.budget or 0)}"
+        pace = _pace(recipe.epochs, recipe.budget)
         if event.chosen and recipe.budget:
-            pace += f" for {event.photos} photos (--budget changes it)"
-        planned = ""
-        if outline is not None:
-            passes = f"{outline.passes:.0f}" if outline.passes >= 2 else f"{outline.passes:.1f}"
-            planned = (
-                f"; about {duration(outline.reading)} to start and read, {duration(outline.training)} of training, "
-                f"{passes} passes over the photos, and {duration(outline.after)} to score and report"
+            pace = NP_(
+                "time budget {budget:duration} (chosen for {n} photo; --budget changes it)",
+                "time budget {budget:duration} (chosen for {n} photos; --budget changes it)",
+                n=event.photos or 0,
+                budget=recipe.budget,
             )
-        say(f"run: {event.folder}: {recipe.model} at {recipe.size} px, {pace}, seed {recipe.seed}{planned}")
+        say(
+            N_(
+                "run: {folder}: {model} at {size} px, {pace}, seed {seed}",
+                folder=event.folder,
+                model=recipe.model or "",
+                size=recipe.size or "",
+                pace=pace,
+                seed=recipe.seed,
+            )
+        )
+        if outline is not None:
+            say(
+                N_(
+                    "plan: about {reading:duration} to start and read, {training:duration} of training (passes over "
+                    "the photos: {passes}), {after:duration} to score and report",
+                    reading=outline.reading,
+                    training=outline.training,
+                    passes=number(outline.passes, ".0f" if outline.passes >= 2 else ".1f"),
+                    after=outline.after,
+                )
+            )
 
     def _advance(self, event: Advanced) -> None:
         if self._bar is None:
-            columns = (TextColumn(_WORK[event.work]), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (TextColumn(str(_WORK[event.work])), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=self._screen, transient=True, disable=not self._screen.is_terminal)
             self._bar.start()
             self._bar.add_task("", total=event.total)
@@ -132,53 +153,107 @@ class Watch:
         self._end_bar()
         found = event.manifest
         reasons = Counter(entry.reason for entry in found.entries if not entry.kept)
-        told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        how = "reused the decoded photos" if event.reused else "read and decoded"
-        say(
-            f"{len(found.kept)} photos of {len(found.classes)} classes kept, "
-            f"{len(found.entries) - len(found.kept)} files quarantined{f' ({told})' if told else ''}, "
-            f"{len(found.duplicate_groups())} groups of duplicates; {how} in {event.seconds:.1f} s"
-        )
-        for note in found.notes:
-            say(f"note: {note}")
+        quarantined = NP_("{n} file quarantined", "{n} files quarantined", n=reasons.total())
+        if reasons:
+            told = [f"{count} {REASONS.get(reason, reason)}" for reason, count in reasons.most_common()]
+            quarantined = NP_(
+                "{n} file quarantined ({reasons})",
+                "{n} files quarantined ({reasons})",
+                n=reasons.total(),
+                reasons=told,
+            )
+        groups = len(found.duplicate_groups())
+        facts = [
+            NP_("{n} photo kept", "{n} photos kept", n=len(found.kept)),
+            NP_("{n} class", "{n} classes", n=len(found.classes)),
+            quarantined,
+            NP_("{n} group of duplicates", "{n} groups of duplicates", n=groups),
+        ]
+        if event.reused:
+            say(N_("{facts}; reused the decoded photos in {seconds:.1f} s", facts=facts, seconds=event.seconds))
+        else:
+            say(N_("{facts}; read and decoded in {seconds:.1f} s", facts=facts, seconds=event.seconds))
+        for text in found.notes:
+            say(note(text))
         if found.leaks():
-            say(f"warning: {len(found.leaks())} groups of copies, or by --group-by, lie in more than one given split")
+            say(warning(leaking(len(found.leaks()))))
 
     def _plan(self, event: Planned) -> None:
         plan = event.plan
-        pace = f"{duration(plan.seconds)} of training" if plan.seconds else f"{plan.epochs} epochs"
-        sizes = " → ".join(map(str, dict.fromkeys(plan.sizes)))
+        pace = NP_("{n} epoch", "{n} epochs", n=plan.epochs or 0)
+        if plan.seconds:
+            pace = N_("{seconds:duration}", seconds=plan.seconds)
         say(
-            f"training on {event.training} photos at {sizes} px for {pace}, batches of {plan.batch}; "
-            f"{event.validation} to validate, {event.test} to test"
+            N_(
+                "training: {pace} at {sizes} px, batch size {batch}; photos: {training} train, {validation} "
+                "validation, {test} test",
+                pace=pace,
+                sizes=" → ".join(map(str, dict.fromkeys(plan.sizes))),
+                batch=plan.batch,
+                training=event.training,
+                validation=event.validation,
+                test=event.test,
+            )
         )
 
     def _classes(self, event: ClassesCounted) -> None:
         evenness = event.evenness
-        if evenness.by_class:
-            self._by_class, self._table = True, _epoch_table(by_class=True)
-            more = ""
-            if evenness.method == "none" and event.advised != "none":
-                more = f"; --balance {event.advised} would make the rare ones count"
-            uneven = f"the largest class has {evenness.ratio:.1f} times as many training photos as the smallest"
-            say(f"{uneven}; balance: {evenness.method}{more}")
+        if not evenness.by_class:
+            return
+        self._by_class, self._table = True, _epoch_table(by_class=True)
+        if evenness.method == "none" and event.advised != "none":
+            say(
+                N_(
+                    "the largest class has {ratio:.1f} times as many training photos as the smallest; balance: none "
+                    "(--balance {advised} would balance the classes)",
+                    ratio=evenness.ratio,
+                    advised=event.advised,
+                )
+            )
+        else:
+            say(
+                N_(
+                    "the largest class has {ratio:.1f} times as many training photos as the smallest; balance: "
+                    "{method}",
+                    ratio=evenness.ratio,
+                    method=evenness.method,
+                )
+            )
 
     def _training(self, event: TrainingBegan) -> None:
-        for what in event.passed_over:
-            say(f"warning: checkpoint {what}; it is passed over")
+        for reason in event.passed_over:
+            say(warning(N_("{reason}; it is skipped", reason=reason)))
         if event.passed_over and not event.step:
-            say("warning: no sound checkpoint is left, so training begins anew")
+            say(warning(N_("no usable checkpoint is left: training starts from the beginning")))
         if event.step:
-            say(f"going on from step {event.step}, epoch {event.epoch + 1}")
+            say(N_("resuming at step {step}, epoch {epoch}", step=event.step, epoch=event.epoch + 1))
 
     def _search(self, event: SearchBegan) -> None:
-        recipe, fields = event.recipe, ", ".join(event.fields)
-        pace = f"{recipe.epochs} epochs" if recipe.epochs else duration(recipe.budget or 0)
-        goal = f"{event.trials} trials" if event.trials else f"trials for {duration(event.budget or 0)}"
-        say(f"search: {event.folder} ({recipe.model} at {recipe.size} px, {goal} of {pace}) over {fields}")
-        say(f"{event.validation} validation photos judge by {SCORES[event.score]}; the test photos wait")
+        recipe, pace = event.recipe, _pace(event.recipe.epochs, event.recipe.budget)
+        goal = N_("trials for {budget:duration}", budget=event.budget or 0)
+        if event.trials:
+            goal = NP_("{n} trial", "{n} trials", n=event.trials)
+        say(
+            N_(
+                "search: {folder}: {model} at {size} px, {goal}, each: {pace}; fields: {fields}",
+                folder=event.folder,
+                model=recipe.model,
+                size=recipe.size,
+                goal=goal,
+                pace=pace,
+                fields=event.fields,
+            )
+        )
+        say(
+            NP_(
+                "trials are scored by {score} on {n} validation photo; the test photos are not used",
+                "trials are scored by {score} on {n} validation photos; the test photos are not used",
+                n=event.validation,
+                score=SCORES[event.score],
+            )
+        )
         if event.done:
-            say(f"going on: {event.done} trials are finished")
+            say(NP_("resuming: {n} trial is finished", "resuming: {n} trials are finished", n=event.done))
 
     def _due(self) -> bool:
         """Whether the terminal is to be drawn again; not after every step."""
@@ -194,29 +269,65 @@ class Watch:
         if self._live is None:
             self._live = Live(console=self._screen, auto_refresh=False, transient=True)
             self._live.start()
-        text = f"trial {event.number}: {100 * event.progress:.0f} % done, {duration(event.left)} left"
-        self._live.update(Text(text), refresh=True)
+        text = N_(
+            "trial {number}: {progress:percent0} done, {left:duration} left",
+            number=event.number,
+            progress=event.progress,
+            left=event.left,
+        )
+        self._live.update(Text(str(text)), refresh=True)
 
     def _trial(self, event: TrialDone) -> None:
         self.close()
         trial, best, score = event.trial, event.best, event.score
-        values = ", ".join(f"{name} {plain(value)}" for name, value in trial.values.items())
-        why = f" ({trial.why})" if trial.why else ""
-        came = scored(score, trial.value) if trial.value is not None else trial.state + why
-        ahead = "no best yet"
+        outcome = TRIALS.get(trial.state, as_is(trial.state))
+        if trial.value is not None:
+            outcome = as_is(scored(score, trial.value))
+        elif trial.why:
+            outcome = N_("{state} ({why})", state=outcome, why=trial.why)
+        ahead = N_("no best trial yet")
         if best is not None and best.value is not None:
-            ahead = f"best {scored(score, best.value)} (trial {best.number})"
-        count = f"{event.done} of {event.trials}" if event.trials else str(event.done)
+            ahead = N_("best: {value} (trial {number})", value=scored(score, best.value), number=best.number)
+        count = N_("done: {done}", done=event.done)
+        if event.trials:
+            count = N_("done: {done} of {trials}", done=event.done, trials=event.trials)
+        values = [f"{name} {plain(value)}" for name, value in trial.values.items()]
         say(
-            f"trial {trial.number}: {came}, {ahead}, {duration(trial.seconds or 0)}; "
-            f"{count} done, {duration(event.left)} left: {'the recipe itself' if trial.default else values}"
+            N_(
+                "trial {number}: {outcome}, {seconds:duration}; {ahead}; {count}, {left:duration} left; {recipe}",
+                number=trial.number,
+                outcome=outcome,
+                seconds=trial.seconds or 0,
+                ahead=ahead,
+                count=count,
+                left=event.left,
+                recipe=N_("baseline (the recipe's own values)") if trial.default else values,
+            )
         )
 
     def _fold(self, event: FoldBegan) -> None:
         self.close()
         self._table = _epoch_table(by_class=self._by_class)
-        pace = f" for {duration(event.seconds)}" if event.seconds else ""
-        say(f"training {event.number} of {event.folds}: on {event.photos} photos{pace}, to judge the others")
+        facts = {"number": event.number, "folds": event.folds}
+        if event.seconds:
+            say(
+                NP_(
+                    "fold {number} of {folds}: training on {n} photo for {seconds:duration}, to check the others",
+                    "fold {number} of {folds}: training on {n} photos for {seconds:duration}, to check the others",
+                    n=event.photos,
+                    seconds=event.seconds,
+                    **facts,
+                )
+            )
+        else:
+            say(
+                NP_(
+                    "fold {number} of {folds}: training on {n} photo, to check the others",
+                    "fold {number} of {folds}: training on {n} photos, to check the others",
+                    n=event.photos,
+                    **facts,
+                )
+            )
 
     def _step(self, event: StepDone) -> None:
         if self._due():
@@ -228,7 +339,8 @@ class Watch:
         if self._screen.is_terminal:
             self._show(None)
         else:
-            say("  ".join(f"{column.header} {cell}" for column, cell in zip(self._table.columns, cells, strict=True)))
+            columns = zip(self._table.columns, cells, strict=True)
+            say(as_is("  ".join(f"{column.header} {cell}" for column, cell in columns)))
 
     def _show(self, step: StepDone | None) -> None:
         if self._live is None:
@@ -237,29 +349,76 @@ class Watch:
         view = Table.grid()
         view.add_row(self._table)
         if step:
-            view.add_row(
-                f"epoch {step.epoch + 1} · {100 * step.progress:.0f} % done · {duration(step.left)} left · "
-                f"loss {step.loss:.3f} · {step.photos_per_second:.0f} photos/s at {step.size} px"
+            line = N_(
+                "epoch {epoch} · {progress:percent0} done · {left:duration} left · loss {loss:.3f} · {speed:.0f} "
+                "photos/s at {size} px",
+                epoch=step.epoch + 1,
+                progress=step.progress,
+                left=step.left,
+                loss=step.loss,
+                speed=step.photos_per_second,
+                size=step.size,
             )
+            view.add_row(Text(str(line)))
         self._live.update(view, refresh=True)
 
 
-_STAGES = {
-    Stage.AUDIT: "reading {photos} files",
-    Stage.SPLIT: "splitting",
-    Stage.LOOK: "looking at {photos} photos",
-    Stage.CONTROL: "training a net on shuffled labels, to compare with",
-    Stage.SCORE: "scoring",
-    Stage.REPORT: "writing the report",
+def leaking(count: int) -> Message:
+    """That photos which belong together are in several splits."""
+    return NP_(
+        "{n} group of copies, or of --group-by, is in more than one of the given splits",
+        "{n} groups of copies, or of --group-by, are in more than one of the given splits",
+        n=count,
+    )
+
+
+def _pace(epochs: int | None, budget: float | None) -> Message:
+    if epochs:
+        return NP_("{n} epoch", "{n} epochs", n=epochs)
+    return N_("time budget {budget:duration}", budget=budget or 0)
+
+
+def _stage(event: StageBegan) -> Message:
+    count = event.photos or 0
+    match event.stage:
+        case Stage.AUDIT:
+            return NP_("reading {n} file", "reading {n} files", n=count)
+        case Stage.SPLIT:
+            return N_("splitting the data")
+        case Stage.LOOK:
+            return NP_("checking the label of {n} photo", "checking the labels of {n} photos", n=count)
+        case Stage.CONTROL:
+            return N_("training a network on shuffled labels, for comparison")
+        case Stage.SCORE:
+            return N_("scoring")
+        case Stage.REPORT:
+            return N_("writing the report")
+        case _:
+            assert_never(event.stage)
+
+
+_WORK = {
+    Work.READING: NC_("work", "reading"),
+    Work.ROBUSTNESS: NC_("work", "corruptions"),
+    Work.EXPLANATIONS: NC_("work", "explanations"),
 }
-_WORK = {Work.READING: "reading", Work.ROBUSTNESS: "damaged photos", Work.EXPLANATIONS: "explanations"}
 
 
 def _epoch_table(*, by_class: bool) -> Table:
     table = Table(box=None, pad_edge=False)
-    macro = ["valid F1"] if by_class else []
-    for name in ("epoch", "px", "train loss", "train %", "valid loss", "valid %", *macro, "photos/s", "time", "left"):
-        table.add_column(name, justify="right")
+    for head in (
+        NC_("column of epochs", "epoch"),
+        NC_("column of epochs", "px"),
+        NC_("column of epochs", "train loss"),
+        NC_("column of epochs", "train %"),
+        NC_("column of epochs", "valid loss"),
+        NC_("column of epochs", "valid %"),
+        *([NC_("column of epochs", "valid F1")] if by_class else []),
+        NC_("column of epochs", "photos/s"),
+        NC_("column of epochs", "time"),
+        NC_("column of epochs", "left"),
+    ):
+        table.add_column(str(head), justify="right")
     return table
 
 
@@ -267,12 +426,12 @@ def _epoch_cells(epoch: Epoch, *, by_class: bool) -> list[str]:
     return [
         str(epoch.epoch),
         str(epoch.size),
-        f"{epoch.train_loss:.3f}",
-        f"{100 * epoch.train_accuracy:.1f}",
-        f"{epoch.validation_loss:.3f}",
-        f"{100 * epoch.validation_accuracy:.1f}",
-        *([f"{epoch.validation_macro_f1:.3f}"] if by_class else []),
-        f"{epoch.photos_per_second:.0f}",
+        number(epoch.train_loss, ".3f"),
+        number(100 * epoch.train_accuracy, ".1f"),
+        number(epoch.validation_loss, ".3f"),
+        number(100 * epoch.validation_accuracy, ".1f"),
+        *([number(epoch.validation_macro_f1, ".3f")] if by_class else []),
+        number(epoch.photos_per_second, ".0f"),
         duration(epoch.seconds),
         duration(epoch.left),
     ]

@@ -13,24 +13,45 @@ from rich.table import Table
 from rich.text import Text
 
 from pati import plugins
-from pati.data.decode import FLAGS, REASONS
+from pati.data import decode
 from pati.data.manifest import Manifest
-from pati.data.split import SPLITS
 from pati.evaluation.documents import (
     Balance,
     CleanDocument,
     Comparison,
+    LaterScores,
     OutsideOf,
+    Pair,
     RunDocument,
     RunRow,
     Scores,
     SearchDocument,
 )
 from pati.evaluation.metrics import further
+from pati.locale import catalogues
+from pati.locale.formats import printable, signed
+from pati.locale.messages import N_, NC_, NP_, Message, as_is
 from pati.runs.run import Run
-from pati.system.files import printable
-from pati.system.rounding import hundredths, percent, rate
-from pati.terminal.console import SCORES, console, duration, plain, scored
+from pati.terminal.console import (
+    console,
+    hundredths,
+    indented,
+    note,
+    number,
+    percent,
+    plain,
+    rate,
+    say,
+    scored,
+    show,
+    tell,
+    warning,
+)
+from pati.terminal.explanations import not_counted
+from pati.terminal.labels import FLAGS, REASONS, SCORES, SPLITS
+from pati.terminal.progress import leaking
+
+SHOWN = 20  # files and groups, of any number
 
 
 class Quarantined(TypedDict):
@@ -86,7 +107,11 @@ def check_document(found: Manifest) -> CheckDocument:
         "files": len(found.entries),
         "kept": len(kept),
         "quarantined": [
-            {"path": printable(entry.path), "reason": entry.reason, "detail": entry.detail}
+            {
+                "path": printable(entry.path),
+                "reason": entry.reason,
+                "detail": entry.detail.shown("en") if entry.detail else "",
+            }
             for entry in found.entries
             if not entry.kept
         ],
@@ -107,7 +132,7 @@ def check_document(found: Manifest) -> CheckDocument:
             [printable(entry.path) for entry in group] for group in groups if len({entry.label for entry in group}) > 1
         ],
         "leaks": [[printable(entry.path) for entry in group] for group in found.leaks()],
-        "notes": list(found.notes),
+        "notes": [text.shown("en") for text in found.notes],
         "manifest": found.hash(),
     }
 
@@ -115,52 +140,91 @@ def check_document(found: Manifest) -> CheckDocument:
 def show_check(found: Manifest, screen: Console) -> None:
     """The audit's summary as tables."""
     document = check_document(found)
-    found_here = f"{printable(document['root'])}: {document['files']} files, {document['kept']} photos kept"
-    screen.print(found_here, markup=False, soft_wrap=True)
+    show(
+        N_(
+            "{root}: {files}, {photos}",
+            root=document["root"],
+            files=NP_("{n} file", "{n} files", n=document["files"]),
+            photos=NP_("{n} photo kept", "{n} photos kept", n=document["kept"]),
+        ),
+        screen,
+    )
     if document["sizes"]:
         width, height = document["sizes"]["width"], document["sizes"]["height"]
-        screen.print(
-            f"sizes: {width['smallest']}×{height['smallest']} to {width['largest']}×{height['largest']}, "
-            f"median {width['median']}×{height['median']}"
-        )
-    table = Table("class", *SPLITS, "all", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+        sizes = {name: f"{width[name]}×{height[name]}" for name in ("smallest", "largest", "median")}
+        show(N_("sizes: {smallest} to {largest}, median {median}", **sizes), screen)
+    table = Table(box=None, pad_edge=False)
+    table.add_column(str(NC_("column of splits", "class")))
+    for head in (*SPLITS.values(), NC_("column of splits", "all")):
+        table.add_column(str(head), justify="right")
     for name, counts in document["classes"].items():
         table.add_row(Text(printable(name)), *(str(counts[part]) for part in SPLITS), str(sum(counts.values())))
-    table.add_row("share", *(f"{100 * document['shares'][part]:.1f} %" for part in SPLITS), "")
+    shares = (signed(f"{100 * document['shares'][part]:.1f}", catalogues.current()) for part in SPLITS)
+    table.add_row(str(NC_("row of splits", "share")), *shares, "")
     screen.print(table)
     if document["balance"]:
-        advised = document["balance"]["advised"]
-        screen.print(
-            f"balance: the largest class has {document['balance']['ratio']:.1f} times as many training photos as the "
-            f"smallest; {'even enough' if advised == 'none' else f'advised: --balance {advised}'}",
-            soft_wrap=True,
-        )
-    counts = Counter(row["reason"] for row in document["quarantined"])
-    for reason, count in counts.most_common():
-        screen.print(f"quarantined: {count} {reason}: {REASONS[reason]}", soft_wrap=True)
-    for row in document["quarantined"][:20]:
-        screen.print(f"  {row['path']}  {row['reason']}", markup=False, soft_wrap=True)
-    if len(document["quarantined"]) > 20:
-        screen.print(f"  … and {len(document['quarantined']) - 20} more, in the manifest")
-    for flag, count in document["flags"].items():
-        screen.print(f"flagged: {count} {flag}: {FLAGS[flag]}", soft_wrap=True)
+        show(_evenness(document["balance"]), screen)
+    _show_files(document, screen)
     groups = document["duplicates"]
-    screen.print(f"duplicates: {len(groups)} groups, {sum(map(len, groups))} photos; each group stays in one split")
+    show(
+        N_(
+            "duplicates: {groups}, {photos}; each group stays in one split",
+            groups=NP_("{n} group", "{n} groups", n=len(groups)),
+            photos=NP_("{n} photo", "{n} photos", n=sum(map(len, groups))),
+        ),
+        screen,
+    )
     if document["across_classes"]:
-        screen.print("the same picture in two classes (likely label errors):")
-        for group in document["across_classes"][:20]:
-            screen.print("  " + "  ".join(group), markup=False, soft_wrap=True)
+        show(N_("duplicates across classes (likely label errors):"), screen)
+        _show_groups(document["across_classes"], screen)
     if document["leaks"]:
-        count = len(document["leaks"])
-        screen.print(
-            f"[bold red]leaks:[/] {count} groups of copies, or by --group-by, lie in more than one given split"
+        show(warning(leaking(len(document["leaks"]))), screen, style="bold red")
+        _show_groups(document["leaks"], screen)
+    for text in found.notes:
+        show(note(text), screen)
+
+
+def _evenness(balance: Advice) -> Message:
+    if balance["advised"] == "none":
+        return N_(
+            "balance: the largest class has {ratio:.1f} times as many training photos as the smallest; no balancing "
+            "needed",
+            ratio=balance["ratio"],
         )
-        for group in document["leaks"][:20]:
-            screen.print("  " + "  ".join(group), markup=False, soft_wrap=True)
-    for note in document["notes"]:
-        screen.print(f"note: {note}", markup=False, soft_wrap=True)
+    return N_(
+        "balance: the largest class has {ratio:.1f} times as many training photos as the smallest; recommended: "
+        "--balance {advised}",
+        ratio=balance["ratio"],
+        advised=balance["advised"],
+    )
+
+
+def _show_files(document: CheckDocument, screen: Console) -> None:
+    """Files that were set aside, and flags of those that were not."""
+    for reason, count in Counter(row["reason"] for row in document["quarantined"]).most_common():
+        show(
+            N_(
+                "quarantined: {count} {reason}: {meaning}",
+                count=count,
+                reason=REASONS[reason],
+                meaning=decode.REASONS[reason],
+            ),
+            screen,
+        )
+    for row in document["quarantined"][:SHOWN]:
+        show(indented(as_is(f"{row['path']}  {REASONS[row['reason']]}")), screen)
+    more = len(document["quarantined"]) - SHOWN
+    if more > 0:
+        show(indented(NP_("… and {n} more, in the manifest", "… and {n} more, in the manifest", n=more)), screen)
+    for flag, count in document["flags"].items():
+        show(
+            N_("flagged: {count} {flag}: {meaning}", count=count, flag=FLAGS[flag], meaning=decode.FLAGS[flag]), screen
+        )
+
+
+def _show_groups(groups: list[list[str]], screen: Console) -> None:
+    for group in groups[:SHOWN]:
+        show(indented(as_is("  ".join(group))), screen)
 
 
 def show_scores(document: Scores, balance: Balance | None, screen: Console) -> None:
@@ -168,86 +232,212 @@ def show_scores(document: Scores, balance: Balance | None, screen: Console) -> N
 
     Scores that count all classes alike come first where the classes are uneven or were made to count.
     """
-    table = Table("class", "precision", "recall", "F1", "photos", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table(box=None, pad_edge=False)
+    table.add_column(str(NC_("column of scores", "class")))
+    for head in (
+        NC_("column of scores", "precision"),
+        NC_("column of scores", "recall"),
+        NC_("column of scores", "F1"),
+        NC_("column of scores", "photos"),
+    ):
+        table.add_column(str(head), justify="right")
     for row in document["per_class"]:
         values = (row[name] for name in ("precision", "recall", "f1"))
         numbers = ("–" if value is None else rate(value) for value in values)  # None: not defined
         table.add_row(Text(printable(row["class"])), *numbers, str(row["support"]))
     screen.print(table)
     low, high = document["accuracy_interval"]
-    accuracy = (
-        f"accuracy {percent(document['accuracy'])} (95 % interval {100 * low:.1f} to {100 * high:.1f} %, "
-        f"{document['photos']} photos)"
+    accuracy = NP_(
+        "accuracy {share:percent} (95 % CI {low:.1f} to {high:.1f} %, {n} photo)",
+        "accuracy {share:percent} (95 % CI {low:.1f} to {high:.1f} %, {n} photos)",
+        n=document["photos"],
+        share=document["accuracy"],
+        low=100 * low,
+        high=100 * high,
     )
     low, high = document["macro_f1_interval"]
-    macro = f"macro F1 {rate(document['macro_f1'])} ({low:.3f} to {high:.3f})"
+    macro = N_("macro F1 {score:rate} ({low:.3f} to {high:.3f})", score=document["macro_f1"], low=low, high=high)
+    scores = [accuracy, macro]
     if balance is not None and balance["by_class"]:
-        low, high = (100 * end for end in document["balanced_accuracy_interval"])
-        balanced = f"balanced accuracy {percent(document['balanced_accuracy'])} ({low:.1f} to {high:.1f} %)"
-        screen.print(f"{macro}, {balanced}, {accuracy}", soft_wrap=True)
-    else:
-        screen.print(f"{accuracy}, {macro}", soft_wrap=True)
-    more = [f"{name} {_value(value)}" for name, value in further(document).items()]
+        low, high = document["balanced_accuracy_interval"]
+        balanced = N_(
+            "balanced accuracy {share:percent} ({low:.1f} to {high:.1f} %)",
+            share=document["balanced_accuracy"],
+            low=100 * low,
+            high=100 * high,
+        )
+        scores = [macro, balanced, accuracy]
+    show(_listed(scores), screen)
+    more = [as_is(f"{name} {_value(value)}") for name, value in further(document).items()]
     if more:
-        screen.print(", ".join(more), markup=False, soft_wrap=True)
+        show(_listed(more), screen)
+
+
+def show_caveats(document: LaterScores) -> None:
+    """On stderr, what makes a later scoring worth less."""
+    if document["unreadable"]:
+        say(not_counted(document["unreadable"]))
+    times = document.get("test_scored", 1)
+    if times > 1:
+        if document["kind"] == "data":
+            say(
+                note(
+                    NP_(
+                        "{n} of these photos is a test photo of the run: this test split has now been scored {times} "
+                        "times; choices based on its score make the score optimistic",
+                        "{n} of these photos are test photos of the run: this test split has now been scored {times} "
+                        "times; choices based on its score make the score optimistic",
+                        n=document["test_photos"],
+                        times=times,
+                    )
+                )
+            )
+        else:
+            say(
+                note(
+                    NP_(
+                        "this test split has now been scored {n} time; choices based on its score make the score "
+                        "optimistic",
+                        "this test split has now been scored {n} times; choices based on its score make the score "
+                        "optimistic",
+                        n=times,
+                    )
+                )
+            )
+    if document["trained_on"]:
+        say(
+            warning(
+                NP_(
+                    "{n} of these photos was trained on, so the score is optimistic",
+                    "{n} of these photos were trained on, so the score is optimistic",
+                    n=document["trained_on"],
+                )
+            )
+        )
+
+
+def _listed(messages: Sequence[Message]) -> Message:
+    return Message("{messages}", {"messages": [*messages]})
 
 
 def _value(value: float | None) -> str:
     """A metric whose scale is not known."""
-    return "–" if value is None else f"{value:.4g}"
+    return "–" if value is None else number(value, ".4g")
 
 
 def show_outside(document: OutsideOf) -> None:
     """Photos from elsewhere against the test photos, on stdout."""
     low, high = document["roc_interval"]
-    print(
-        f"{document['photos']} photos of {printable(document['data'])}: the less familiar of one of them and a test "
-        f"photo is theirs in {percent(document['roc_area'])} of pairs (95 % interval {100 * low:.1f} to "
-        f"{100 * high:.1f} %)"
+    tell(
+        NP_(
+            "{n} photo from {data}: AUROC of telling it from the test photos {area:percent} (95 % CI {low:.1f} to "
+            "{high:.1f} %)",
+            "{n} photos from {data}: AUROC of telling them from the test photos {area:percent} (95 % CI {low:.1f} to "
+            "{high:.1f} %)",
+            n=document["photos"],
+            data=document["data"],
+            area=document["roc_area"],
+            low=100 * low,
+            high=100 * high,
+        )
     )
-    for share, (low, high), told in (
-        (document["odd"], document["odd_interval"], "called unlike the photos trained on"),
-        (document["unsure"], document["unsure_interval"], "answered as unsure, with these"),
-    ):
-        print(f"{percent(share)} are {told} ({100 * low:.1f} to {100 * high:.1f} %)")
+    low, high = document["odd_interval"]
+    tell(
+        N_(
+            "found to be out of distribution: {share:percent} ({low:.1f} to {high:.1f} %)",
+            share=document["odd"],
+            low=100 * low,
+            high=100 * high,
+        )
+    )
+    low, high = document["unsure_interval"]
+    tell(
+        N_(
+            "the model is unsure, including these: {share:percent} ({low:.1f} to {high:.1f} %)",
+            share=document["unsure"],
+            low=100 * low,
+            high=100 * high,
+        )
+    )
 
 
 def show_clean(document: CleanDocument) -> None:
     """What `pati clean` found, on stdout: counts, where the lists lie, what to do."""
     counts = document["counts"]
-    for why, told in (
-        ("two-classes", "show a picture that is in two classes"),
-        ("label", "have a label that is likely wrong"),
-        ("odd", "are the least like the others"),
+    for why, label in (
+        ("two-classes", NC_("photos to review", "duplicates across classes")),
+        ("label", NC_("photos to review", "likely label errors")),
+        ("odd", NC_("photos to review", "most unlike the training photos")),
     ):
-        print(f"{counts[why]:6} {told}")
-    of = f"{document['judged']} of {document['photos']} labels judged by nets that had not trained on the photo"
-    more = "; --folds 3 judges the training photos too, by three trainings" if document["unjudged"] else ""
-    print(of + ("" if document["folds"] else more))
+        print(f"{counts[why]:6} {label}")
+    checked = {"judged": document["judged"], "n": document["photos"]}
+    if document["unjudged"] and not document["folds"]:
+        tell(
+            NP_(
+                "{judged} of {n} label checked, by a model that was not trained on the photo; --folds 3 checks the "
+                "training photos too, by cross-validation",
+                "{judged} of {n} labels checked, by a model that was not trained on the photo; --folds 3 checks the "
+                "training photos too, by cross-validation",
+                **checked,
+            )
+        )
+    else:
+        tell(
+            NP_(
+                "{judged} of {n} label checked, by a model that was not trained on the photo",
+                "{judged} of {n} labels checked, by models that were not trained on the photo",
+                **checked,
+            )
+        )
     if document["folds"]:
-        took = duration(sum(row["seconds"] for row in document["folds"]))
-        agreed = ", ".join(percent(row["agreement"]) for row in document["folds"])
-        print(f"{len(document['folds'])} trainings took {took}; they answer {agreed} of their photos as labelled")
+        tell(
+            NP_(
+                "{n} fold took {seconds:duration}; share of its photos with a prediction that agrees with the label: "
+                "{agreed}",
+                "{n} folds took {seconds:duration}; shares of their photos with a prediction that agrees with the "
+                "label: {agreed}",
+                n=len(document["folds"]),
+                seconds=sum(row["seconds"] for row in document["folds"]),
+                agreed=[percent(row["agreement"]) for row in document["folds"]],
+            )
+        )
     if document["unlisted"]:
-        print(f"{document['unlisted']} photos are not listed: their names are not valid text")
-    print(f"table:    {document['table']}\npage:     {document['page']}")
-    print(f"Decide in either (keep, drop, relabel), then: {document['command']}")
+        tell(
+            NP_(
+                "{n} photo is not listed: its name is not valid text",
+                "{n} photos are not listed: their names are not valid text",
+                n=document["unlisted"],
+            )
+        )
+    tell_pairs([(N_("table:"), document["table"]), (N_("page:"), document["page"])])
+    tell(N_("Decide in the table or on the page (keep, drop, relabel), then: {command}", command=document["command"]))
 
 
 def show_result(run: Run, metrics: RunDocument) -> None:
     """The end of a training on stdout: scores, where things lie, what to try."""
     show_scores(metrics["test"], metrics.get("balance"), console(stderr=False))
-    pictures = run.figures / "explanations.png"
-    for what, path in (("report", run.report), ("pictures", pictures), ("model", run.model)):
-        print(f"{what + ':':10}{path}")
     words = shlex.join([*plugins.options(), str(run.folder)])
-    print(f"try:      pati predict {words} PHOTO…\n          pati explain {words} PHOTO…")
+    tell_pairs(
+        [
+            (N_("report:"), run.report),
+            (N_("pictures:"), run.figures / "explanations.png"),
+            (N_("model:"), run.model),
+            (N_("try:"), N_("pati predict {words} PHOTO…", words=words)),
+            (None, N_("pati explain {words} PHOTO…", words=words)),
+        ]
+    )
 
 
-def show_comparison(document: Comparison, screen: Console) -> None:
-    """Runs as columns, as many abreast as fit, then what can be said of each pair."""
+def tell_pairs(pairs: Sequence[tuple[Message | None, object]]) -> None:
+    """Labels and what they are of, in two columns."""
+    labels = [str(label or "") for label, _ in pairs]
+    width = max(9, *map(len, labels))
+    for label, (_, value) in zip(labels, pairs, strict=True):
+        print(f"{label:{width}} {value}")
+
+
+def show_comparison(document: Comparison, verdicts: Sequence[Message], screen: Console) -> None:
+    """Runs as columns, as many abreast as fit, then what can be said of each pair; `verdicts`: of the pairs."""
     further = list(dict.fromkeys(name for row in document["runs"] for name in row["further"]))
     columns = [
         (printable(row["name"]), _comparison_cells(row, further, by_class=document["by_class"]))
@@ -261,47 +451,75 @@ def show_comparison(document: Comparison, screen: Console) -> None:
         table = Table("", box=None, pad_edge=False)
         for name, _ in columns[:abreast]:
             table.add_column(Text(name), justify="right", overflow="fold")
-        for number, head in enumerate(heads):
-            table.add_row(head, *(Text(cells[number][1]) for _, cells in columns[:abreast]))
+        for line, head in enumerate(heads):
+            table.add_row(head, *(Text(cells[line][1]) for _, cells in columns[:abreast]))
         screen.print(table)
         screen.print()
         columns = columns[abreast:]
-    for pair in document["pairs"]:
-        low, high = pair["interval"]
-        told = f"{pair['verdict']}: {100 * pair['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
-        if "only_first_right" in pair:
-            told += f"; right alone: {pair['only_first_right']} and {pair['only_second_right']} photos"
-        if document["by_class"] and "macro_f1_interval" in pair:
-            low, high = pair["macro_f1_interval"]
-            judged = "no difference can be told" if low <= 0 <= high else "a difference"
-            told += f"; macro F1: {judged}, {pair['macro_f1_difference']:+.3f} ({low:+.3f} to {high:+.3f})"
-        screen.print(printable(told), markup=False, soft_wrap=True)
+    for pair, verdict in zip(document["pairs"], verdicts, strict=True):
+        _show_pair(pair, verdict, screen, by_class=document["by_class"])
+
+
+def _show_pair(pair: Pair, verdict: Message, screen: Console, *, by_class: bool) -> None:
+    low, high = pair["interval"]
+    show(
+        N_(
+            "{verdict}: {difference:+.1f} percentage points ({low:+.1f} to {high:+.1f})",
+            verdict=verdict,
+            difference=100 * pair["difference"],
+            low=100 * low,
+            high=100 * high,
+        ),
+        screen,
+    )
+    if "only_first_right" in pair:
+        show(
+            indented(
+                N_(
+                    "photos that only one predicts correctly: {first} and {second}",
+                    first=pair["only_first_right"],
+                    second=pair["only_second_right"],
+                )
+            ),
+            screen,
+        )
+    if by_class and "macro_f1_interval" in pair:
+        low, high = pair["macro_f1_interval"]
+        facts = {"difference": pair["macro_f1_difference"], "low": low, "high": high}
+        judged = N_("macro F1: a significant difference, {difference:+.3f} ({low:+.3f} to {high:+.3f})", **facts)
+        if low <= 0 <= high:
+            judged = N_("macro F1: no significant difference, {difference:+.3f} ({low:+.3f} to {high:+.3f})", **facts)
+        show(indented(judged), screen)
 
 
 def _comparison_cells(row: RunRow, further: Sequence[str], *, by_class: bool) -> list[tuple[str, str]]:
     """Head and text of each cell; `further`: the metrics of all runs, of which this one may lack some."""
-    low, high = row["accuracy_interval"]
-    accuracy = [("accuracy %", hundredths(row["accuracy"])), ("  95 %", f"{100 * low:.1f}–{100 * high:.1f}")]
-    low, high = row["macro_f1_interval"]
+    low, high = (number(100 * end, ".1f") for end in row["accuracy_interval"])
+    interval = str(indented(NC_("row of a comparison", "95 % CI")))
+    accuracy = [
+        (str(NC_("row of a comparison", "accuracy %")), hundredths(row["accuracy"])),
+        (interval, f"{low}–{high}"),
+    ]
+    low, high = (number(end, ".3f") for end in row["macro_f1_interval"])
     alike = [
-        ("macro F1", rate(row["macro_f1"])),
-        ("  95 %", f"{low:.3f}–{high:.3f}"),
-        ("balanced %", hundredths(row["balanced_accuracy"])),
+        (str(NC_("row of a comparison", "macro F1")), rate(row["macro_f1"])),
+        (interval, f"{low}–{high}"),
+        (str(NC_("row of a comparison", "balanced accuracy %")), hundredths(row["balanced_accuracy"])),
     ]
     speed = row["photos_per_second"]
     return [
-        ("model", row["model"] or ""),
+        (str(NC_("row of a comparison", "model")), row["model"] or ""),
         *(alike + accuracy if by_class else accuracy + alike),
-        ("log loss", f"{row['log_loss']:.3f}"),
+        (str(NC_("row of a comparison", "log loss")), number(row["log_loss"], ".3f")),
         *((name, _value(row["further"].get(name))) for name in further),
-        ("test photos", str(row["photos"])),
-        ("size px", str(row["size"])),
-        ("parameters", _thousands(row["parameters"])),
-        ("multiply-adds", _thousands(row["multiply_adds"])),
-        ("training min", f"{row['training_seconds'] / 60:.1f}"),
-        ("photos/s", "–" if speed is None else f"{speed:.0f}"),
-        ("epochs", str(row["epochs"])),
-        ("seed", str(row["seed"])),
+        (str(NC_("row of a comparison", "test photos")), str(row["photos"])),
+        (str(NC_("row of a comparison", "size px")), str(row["size"])),
+        (str(NC_("row of a comparison", "parameters")), _thousands(row["parameters"])),
+        (str(NC_("row of a comparison", "multiply-adds")), _thousands(row["multiply_adds"])),
+        (str(NC_("row of a comparison", "training min")), number(row["training_seconds"] / 60, ".1f")),
+        (str(NC_("row of a comparison", "photos/s")), "–" if speed is None else number(speed, ".0f")),
+        (str(NC_("row of a comparison", "epochs")), str(row["epochs"])),
+        (str(NC_("row of a comparison", "seed")), str(row["seed"])),
     ]
 
 
@@ -309,25 +527,49 @@ def _thousands(count: float) -> str:
     """A count with three digits: 998, 1.23 M."""
     for unit in ("", " k", " M", " G"):
         if count < 999.5:
-            return f"{count:.3g}{unit}"
+            return number(count, ".3g") + unit
         count /= 1000
-    return f"{count:.3g} T"
+    return f"{number(count, '.3g')} T"
 
 
 def show_search(document: SearchDocument) -> None:
-    """The end of a search on stdout: the best against the recipe itself, where things lie, what to do."""
+    """The end of a search on stdout: the best trial against the baseline, where things lie, what to do."""
     best, default, score = document["best"], document["default"], document["score"]
-    photos = f"on {document['validation_photos']} validation photos"
     if best is None or best["value"] is None:
         return
-    print(f"best:     {SCORES[score]} {scored(score, best['value'])} {photos}, trial {best['number']}")
+    pairs: list[tuple[Message | None, object]] = [
+        (
+            N_("best:"),
+            NP_(
+                "{score} {value} on {n} validation photo, trial {number}",
+                "{score} {value} on {n} validation photos, trial {number}",
+                n=document["validation_photos"],
+                score=SCORES[score],
+                value=scored(score, best["value"]),
+                number=best["number"],
+            ),
+        )
+    ]
     if default is not None and default["value"] is not None:
-        print(f"default:  {SCORES[score]} {scored(score, default['value'])}, trial {default['number']}")
-    changed = {
-        name: value
-        for name, value in best["values"].items()
-        if name not in best["idle"] and (default is None or value != default["values"][name])
-    }
-    for name, value in changed.items():
-        print(f"          {name} {plain(value)}" + (f" ({plain(default['values'][name])})" if default else ""))
-    print(f"recipe:   {document['recipe']}\nreport:   {document['report']}\ntrain it: {document['command']}")
+        pairs.append(
+            (
+                N_("baseline:"),
+                N_(
+                    "{score} {value}, trial {number}",
+                    score=SCORES[score],
+                    value=scored(score, default["value"]),
+                    number=default["number"],
+                ),
+            )
+        )
+    for name, value in best["values"].items():
+        if name in best["idle"] or (default is not None and value == default["values"][name]):
+            continue
+        before = f" ({plain(default['values'][name])})" if default else ""
+        pairs.append((None, f"{name} {plain(value)}{before}"))
+    pairs += [
+        (N_("recipe:"), document["recipe"]),
+        (N_("report:"), document["report"]),
+        (N_("train it:"), document["command"]),
+    ]
+    tell_pairs(pairs)

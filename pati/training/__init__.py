@@ -1,1 +1,1 @@
-"""From samples and a net to a trained net: the loop, what it is paced by, and what it is made of."""
+"""Train a network on samples: the loop, its schedule, and the parts of a step."""

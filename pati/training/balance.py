@@ -1,4 +1,4 @@
-"""Class balance: from the number of training photos of each class to what training does about it.
+"""Class balancing: from the number of training photos per class to sampling weights, loss weights and so on.
 
 Knows counts and a recipe; photos are drawn by `data.loader`, the loss is in `losses`.
 """
@@ -15,56 +15,56 @@ import torch
 from pati.recipe import SettledRecipe
 from pati.runs.history import Evenness
 
-IMBALANCED = 3.0  # times as many photos in the largest class as in the smallest: scores by class lead from here on
-ADVISED = ((1.0, "none"), (IMBALANCED, "sampling"))  # from this ratio on; the study tells the method, not the ratio
-STRONGEST = 2.0  # the rarest class's augmentation under augment; the most frequent one's is 1
+IMBALANCED = 3.0  # largest to smallest class, in photos: from here on, per-class averages are the main scores
+ADVISED = ((1.0, "none"), (IMBALANCED, "sampling"))  # (minimum ratio, method); the study supports only the method
+STRONGEST = 2.0  # with augment, strength of augmentation of the rarest class; the most frequent one has 1
 
 
 def ratio(counts: Sequence[int]) -> float:
-    """How many times as many photos the largest class has as the smallest one, 1 or more."""
+    """Number of photos of the largest class over that of the smallest, 1 or more."""
     return max(counts) / min(counts) if min(counts) else math.inf
 
 
 def advised(counts: Sequence[int]) -> str:
-    """The method that suits so many training photos of each class."""
+    """The advised balancing method for these numbers of training photos per class."""
     return [method for least, method in ADVISED if least <= ratio(counts)][-1]
 
 
 def settled(recipe: SettledRecipe, counts: Sequence[int]) -> SettledRecipe:
-    """The recipe with a method where it says auto."""
+    """The recipe with "auto" replaced by the advised method."""
     return dataclasses.replace(recipe, balance=advised(counts)) if recipe.balance == "auto" else recipe
 
 
 def counted(targets: torch.Tensor) -> list[int]:
-    """Number of photos of each class by their targets `(N, K)`."""
+    """Number of photos per class, from targets `(N, K)`."""
     counts: list[int] = targets.argmax(1).bincount(minlength=targets.shape[1]).tolist()
     return counts
 
 
 def evenness(method: str, counts: Sequence[int]) -> Evenness:
-    """How even so many training photos of each class are, and the method that balances them."""
-    found = ratio(counts)
-    return Evenness(method, round(found, 2), by_class=method != "none" or found >= IMBALANCED)
+    """The class balance of these numbers of training photos per class, and the balancing method."""
+    imbalance = ratio(counts)
+    return Evenness(method, round(imbalance, 2), by_class=method != "none" or imbalance >= IMBALANCED)
 
 
 @dataclass(frozen=True)
 class Balance:
-    """What a method does for a training set of N photos in K classes; every part left alone is the identity.
+    """What a balancing method changes, for a training set of N photos in K classes; the defaults change nothing.
 
-    `chances` `float64 (N,)`: of each photo to be drawn, in proportion; None: each is drawn once in an epoch.
-    `strength` `float64 (N,)`: of each photo's augmentation. `partner_power`: see `partners`.
-    `weights` and `adjustment`, `float32 (K,)` on the device, and `gamma`: see `losses.loss`.
+    `sampling_weights` `float64 (N,)`: relative frequency of each photo; None: each is drawn once per epoch. `strength`
+    `float64 (N,)`: of each photo's augmentation. `partner_power`: see `partners`. `weights` and `adjustment`, `float32
+    (K,)` on the device, and `gamma`: see `losses.loss`.
     """
 
     strength: torch.Tensor
-    chances: torch.Tensor | None = None
+    sampling_weights: torch.Tensor | None = None
     partner_power: float = 0.0
     weights: torch.Tensor | None = None
     gamma: float = 0.0
     adjustment: torch.Tensor | None = None
 
     def partners(self, targets: torch.Tensor) -> torch.Tensor | None:
-        """Chances `(B,)` of a batch's photos to be mixed into others: at power 1 each class has the same."""
+        """Sampling weights `(B,)` of a batch's photos as mixing partners; at power 1, classes are equally likely."""
         if not self.partner_power:
             return None
         labels = targets.argmax(1)
@@ -72,12 +72,13 @@ class Balance:
 
 
 def of(recipe: SettledRecipe, targets: torch.Tensor, device: torch.device) -> Balance:
-    """What a settled recipe does about classes as uneven as those of the training targets `(N, K)`.
+    """The class balancing of a settled recipe, for training targets `(N, K)`.
 
-    A photo's chance, or its class's weight, is the class's count to the power of -balance_power; the effective number
-    of photos is that of Cui et al. (2019, https://arxiv.org/abs/1901.05555). Weights are scaled so that their mean over
-    the training photos is 1, and the loss keeps its size. All are made from how many times rarer a class is than
-    the most frequent one, so that even classes are left exactly as they are.
+    A photo's sampling weight, or its class's loss weight, is the class's count to the power of -balance_power; the
+    effective number of samples is that of Cui et al. (2019, https://arxiv.org/abs/1901.05555). Loss weights are scaled
+    to a mean of 1 over the training photos, which preserves the magnitude of the loss. All of them are computed from
+    the ratio of the largest class's count to the class's own, so that a balanced training set is left exactly
+    unchanged.
     """
     labels = targets.argmax(1).cpu()
     counts = torch.tensor(counted(targets), dtype=torch.float64).clamp_min(1)
@@ -90,7 +91,7 @@ def of(recipe: SettledRecipe, targets: torch.Tensor, device: torch.device) -> Ba
         return (by_class * counts.sum() / (by_class * counts).sum()).to(device, torch.float32)
 
     if recipe.balance == "sampling":
-        return dataclasses.replace(same, chances=evening[labels])
+        return dataclasses.replace(same, sampling_weights=evening[labels])
     if recipe.balance == "weights":
         return dataclasses.replace(same, weights=weights(evening))
     if recipe.balance == "effective":
@@ -103,5 +104,5 @@ def of(recipe: SettledRecipe, targets: torch.Tensor, device: torch.device) -> Ba
         return dataclasses.replace(same, adjustment=adjustment.to(device, torch.float32))
     if recipe.balance == "augment" and uneven:
         stronger = 1 + (STRONGEST - 1) * rarity.log() / rarity.max().log()
-        return Balance(strength=stronger[labels], chances=evening[labels], partner_power=recipe.balance_power)
+        return Balance(strength=stronger[labels], sampling_weights=evening[labels], partner_power=recipe.balance_power)
     return same

@@ -1,7 +1,7 @@
-"""How a run keeps to its budget: from what was measured so far to how far along it is.
+"""Keep a run within its budget: compute its progress from the timings so far.
 
-Pure functions of recorded facts: what steps and validation passes took. No clock is read here, no net is run and no
-machine is known, so `python -m bench disturbed` can put thousands of runs on simulated machines through this code.
+Pure functions of recorded timings of steps and validations. They read no clock, run no network and know no machine, so
+`python -m bench disturbed` can simulate thousands of runs with this code.
 """
 
 from __future__ import annotations
@@ -10,50 +10,52 @@ import math
 import statistics
 from dataclasses import dataclass, replace
 
-STEPS = 9  # whose median tells what the next step takes: one slow step says nothing
-STALL = 5.0  # times that median: what a step takes beyond it is no part of what steps take on average
-PASSES = 3  # over validation photos, whose median tells what a photo costs there,
-AROUND = 5  # in parts of what so many steps just before took
-MEMORY = 6.0  # seconds that the machine's pace is averaged over at least,
-HORIZON = 0.15  # or this part of the time that is left: it is to tell what scoring will take
-QUICKER = 0.5  # times what it was before training, the report is expected to take at least
-LOOKS = 5  # at how fast Python is, whose median tells what the report takes
-WRONG = 1.6  # times what they are, costs are at most
-LEAST = 1e-6  # seconds that anything takes
-COOLDOWN = 0.2  # of the budget: a schedule is gone through no faster than the whole of it in this time
-FORWARD = 0.25  # of a training step's cost: a forward pass (bench cost), until one has been timed,
-UNLIKE = 2.0  # times more or less at most
+STEPS = 9  # recent steps, whose median predicts the next one: a single slow step means nothing
+STALL = 5.0  # times that median: the part of a step beyond it does not count in the average
+PASSES = 3  # recent validations, whose median predicts the cost of a validation photo,
+AROUND = 5  # relative to this many steps just before
+MEMORY = 6.0  # seconds: the machine's speed is averaged over at least this time,
+HORIZON = 0.15  # or over this fraction of the remaining time, as it must predict the duration of scoring
+QUICKER = 0.5  # the report takes at least this fraction of what was measured before training
+LOOKS = 5  # recent timings of Python work, whose median predicts the duration of the report
+WRONG = 1.6  # largest factor by which the cost model is off
+LEAST = 1e-6  # minimum duration in seconds
+COOLDOWN = 0.2  # of the budget: the schedule never runs faster than all of it in this time
+FORWARD = 0.25  # cost of a forward pass relative to a training step (bench cost), until one has been timed,
+UNLIKE = 2.0  # and then within this factor of it
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds for a whole command, and what must still be done in them after training.
+    """Seconds for the whole command, and the work that remains after training.
 
-    Costs are in those of training on one photo of standard cost (see `plan.cost`).
+    The unit of cost is training on one photo at standard cost (see `plan.cost`).
     """
 
     seconds: float
-    validated: int = 0  # photos of a validation pass; one ends the training
-    answers: int = 0  # photos that are scored at least,
-    answer_seconds: float = 0.0  # each of which took so long before training, on an untrained net,
-    answer_cost: float = 0.0  # and costs so many times what a validation photo of standard cost does
-    report: float = 0.0  # seconds that the report would have taken at that moment,
+    validated: int = 0  # photos per validation; the last one ends the training
+    answers: int = 0  # minimum number of predictions for scoring,
+    answer_seconds: float = 0.0  # seconds per prediction before training, with an untrained network,
+    answer_cost: float = 0.0  # and its cost relative to a validation photo at standard cost
+    report: float = 0.0  # seconds that the report would have taken before training,
     python: float = 0.0  # and those of a small piece of Python work (see `speed.of_python`)
-    spare: float = 0.0  # seconds for what is done on as many photos as then fit in
+    spare: float = 0.0  # seconds for measurements on as many photos as fit into them
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What was measured so far. `spent`: seconds of the budget, `validated_at`: at the end of the last pass over the
-    validation photos. `python`: the last seconds of a small piece of Python work.
+    """What has been measured so far.
 
-    The rest is of the present training size, as no model of costs is exact. `steps`: the last ones' seconds for a unit
-    of cost. `passes`: what a unit cost in the last passes over validation photos, in parts of what it cost in the steps
-    before. `time` and `work`: seconds and units of all steps, each the less the older it is; their ratio is what a unit
-    takes on average. `gross`: the same seconds, and those of passes and checkpoints.
+    `spent`: seconds of the budget; `validated_at`: its value after the last validation. `python`: recent timings of
+    Python work, in seconds.
 
-    When this size began, a unit took `unit_then` on average, and just before that `unit_before`; an answer was expected
-    to take `answer_then`, which is 0 at the first size.
+    The other fields are for the current training size, as no cost model is exact. `steps`: seconds per unit of cost of
+    recent steps. `passes`: seconds per unit of recent validations, relative to the steps just before. `time` and
+    `work`: seconds and units of all steps, with exponentially decaying weights; their ratio is the average time per
+    unit. `gross`: like `time`, including validations and checkpoints.
+
+    At the start of this size, a unit took `unit_then` on average, and `unit_before` just before it; a prediction was
+    expected to take `answer_then`, which is 0 at the first size.
     """
 
     spent: float = 0.0
@@ -71,18 +73,18 @@ class Pace:
 
     @property
     def step(self) -> float:
-        """Seconds that the next steps take for a unit of cost."""
+        """Expected seconds per unit of cost in the next steps."""
         return statistics.median(self.steps)
 
     @property
     def unit(self) -> float:
-        """Seconds that steps are expected to take for a unit of cost when training ends."""
+        """Expected seconds per unit of cost at the end of training."""
         return self.time / self.work if self.work else 0.0
 
 
 def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, photo_cost: float) -> Pace:
-    """The pace with one more step of so many `photos`; `photo_cost`: of training on one of this size."""
-    taken = max(taken, LEAST)  # some clocks are coarse
+    """The pace after one more step on `photos` photos; `photo_cost`: cost of training on one photo of this size."""
+    taken = max(taken, LEAST)  # some clocks have a coarse resolution
     if photo_cost != pace.photo_cost:
         before = pace.step if pace.steps else 0.0
         answer = answer_seconds(budget, replace(pace, time=before, work=1.0)) if budget and pace.steps else 0.0
@@ -104,38 +106,43 @@ def after_step(pace: Pace, budget: Budget | None, *, taken: float, photos: int, 
 
 
 def _at_first(before: float, steps: tuple[float, ...]) -> float:
-    """What a unit takes when a size begins: as long as in its first steps, unless they are so much slower or quicker
-    than those of the size `before` that the machine must have changed, not the costs alone."""
+    """Seconds per unit of cost at the start of a size, from its first `steps`.
+
+    `before`: the same at the end of the previous size. If the two differ by more than the cost model can be off, the
+    machine's speed must have changed, and `before` is returned.
+    """
     first = statistics.median(steps)
     return first if not before or before / WRONG < first < before * WRONG else before
 
 
 def after_pass(pace: Pace, *, taken: float, photos: int) -> Pace:
-    """The pace with one more pass over so many validation photos, of the size of the steps before."""
+    """The pace after one more validation on `photos` photos, at the size of the steps before."""
     pace = after_other_work(pace, taken)
     pace = replace(pace, validated_at=pace.spent)
-    if not pace.steps:  # of a run that went on from its epoch's end: there is nothing to compare with
+    if not pace.steps:  # the run was resumed at the end of an epoch: there are no steps to compare with
         return pace
     share = max(taken, LEAST) / (photos * pace.photo_cost) / statistics.median(pace.steps[-AROUND:])
     return replace(pace, passes=(*pace.passes, share)[-PASSES:])
 
 
 def after_other_work(pace: Pace, taken: float) -> Pace:
-    """The pace after something that says nothing of the machine's speed."""
+    """The pace after work that says nothing about the machine's speed."""
     return replace(pace, spent=pace.spent + taken, gross=pace.gross + taken)
 
 
 def after_look(pace: Pace, python: float) -> Pace:
-    """The pace after a piece of Python work took so many seconds."""
+    """The pace after another timing of Python work, in seconds."""
     return replace(pace, python=(*pace.python, python)[-LOOKS:])
 
 
 def forward(budget: Budget, pace: Pace) -> float:
-    """What a photo costs in a validation pass, in parts of what it costs in a step: by the last passes at this size and
-    by what an answer was expected to take when it began; the lower one of two, as a pass may meet a busy moment.
+    """Cost of a validation photo relative to a training step.
 
-    At the first size that is what an answer took before training, maybe in a busy moment too: it counts until the
-    first pass, and as far as it is like other machines' (`FORWARD`).
+    Estimated from the last validations at this size and from the expected time of a prediction when the size began; of
+    two values the lower one, as a validation may coincide with other load.
+
+    At the first size, the latter is the time of a prediction before training, which may have coincided with load too:
+    it is used only until the first validation, and limited to within a factor `UNLIKE` of `FORWARD`.
     """
     before = pace.answer_then or budget.answer_seconds
     if not (before and budget.answer_cost and pace.unit_then):
@@ -147,35 +154,37 @@ def forward(budget: Budget, pace: Pace) -> float:
 
 
 def answer_seconds(budget: Budget, pace: Pace) -> float:
-    """What scoring is expected to take for a photo, by the machine as it has become."""
+    """Expected seconds per prediction in scoring, at the machine's current speed."""
     return budget.answer_cost * forward(budget, pace) * pace.unit if pace.unit_then else budget.answer_seconds
 
 
 def report_seconds(budget: Budget, pace: Pace) -> float:
-    """What the report is expected to take: it is drawn by one thread, which may have a core of its own where training,
-    on all of them, is slowed by other programs."""
+    """Expected seconds for the report.
+
+    One thread draws it, which may have a core to itself while training, on all cores, is slowed by other programs.
+    """
     slower = statistics.median(pace.python) / budget.python if pace.python and budget.python else 1.0
     return budget.report * max(QUICKER, slower)
 
 
 def closing_seconds(budget: Budget, pace: Pace) -> float:
-    """What follows training, as the machine is expected to be then."""
+    """Expected seconds for everything after training, at the machine's expected speed then."""
     last_pass = budget.validated * pace.photo_cost * forward(budget, pace) * pace.unit
     return last_pass + budget.answers * answer_seconds(budget, pace) + report_seconds(budget, pace) + budget.spare
 
 
 def advanced(progress: float, budget: Budget, pace: Pace, *, photos: int) -> float:
-    """How far along the run is, 0 to 1, after one more step, of so many photos.
+    """Progress of the run, 0 to 1, after one more step on `photos` photos.
 
-    What is left of the schedule is spread evenly over the steps for which there is time. No spell of the machine is
-    final: where less time is left than thought, the schedule is gone through faster; where more, slower. Never so fast
-    that the learning rate would jump to its end.
+    The rest of the schedule is spread evenly over the steps that fit into the remaining time. Temporary changes of the
+    machine's speed are corrected: with less time than expected the schedule runs faster, with more time slower; but
+    never so fast that the learning rate would drop abruptly.
     """
     cost = photos * pace.photo_cost
     left = budget.seconds - pace.spent - closing_seconds(budget, pace)
     left = max(left, COOLDOWN * budget.seconds * (1 - progress))
-    # The next step would end farther from the end than this one did, or the end is long past.
+    # The next step would overshoot the end by more than this one falls short of it, or the budget is long exceeded.
     if left < pace.step * cost / 2 or pace.spent > (1 + COOLDOWN) * budget.seconds:
         return 1.0
-    step = max(pace.step, pace.gross / pace.work) * cost  # and what comes between steps
+    step = max(pace.step, pace.gross / pace.work) * cost  # including what happens between steps
     return progress + (1 - progress) * step / (step + left)

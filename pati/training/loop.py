@@ -1,7 +1,7 @@
 """The training loop.
 
-One function, read from top to bottom, beside it the way of a batch to the loss. It knows samples,
-a net, a recipe and a plan; what happens to its reports is the caller's business.
+One function, to be read from top to bottom; next to it, the forward pass from a batch to the loss. Knows samples, a
+network, a recipe and a plan; the caller decides what to do with its events.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pati.errors import Diverged, Interrupted
 from pati.evaluation.metrics import macro_f1
 from pati.events import EpochDone, StepDone, TrainingBegan, TrainingEvent, silent
 from pati.inference.forward import logits_of
+from pati.locale.messages import N_
 from pati.models import Net
 from pati.recipe import SettledRecipe
 from pati.runs import checkpoint
@@ -38,40 +39,40 @@ from pati.training.mixing import mix
 from pati.training.optim import Optimizers
 from pati.training.plan import Plan
 
-CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer where saving is slow:
-CHECKPOINT_SHARE = 0.02  # of the time goes to them at most
-LOOK_SECONDS = 1.0  # between looks at how fast Python is
+CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer if saving is slow:
+CHECKPOINT_SHARE = 0.02  # maximum fraction of the time spent on saving
+LOOK_SECONDS = 1.0  # between timings of Python work
 
 Log = Callable[[TrainingEvent], None]
 
 
 @dataclass
 class State:
-    """Where a run is. `seconds` counts active training only, over all its sittings."""
+    """Progress of a run. `seconds` counts active training only, accumulated over all sessions."""
 
     progress: float = 0.0  # 0 to 1
     step: int = 0
     epoch: int = 0
     position: int = 0
-    size: int = 0  # that the last step trained at
+    size: int = 0  # training size of the last step, in px
     seconds: float = 0.0
     pace: Pace = field(default_factory=Pace)
     loss_sum: float = 0.0
     hits: float = 0.0
     seen: int = 0
     epoch_seconds: float = 0.0
-    least: float | None = None  # of what patience watches on the validation photos, after any epoch,
-    best_epoch: int = 0  # after which that was,
-    no_better: int = 0  # and the epochs since
+    least: float | None = None  # lowest value of the validation quantity that early stopping monitors,
+    best_epoch: int = 0  # the epoch with that value,
+    no_better: int = 0  # and the number of epochs since
 
     @classmethod
     def of(cls, kept: Newest) -> State:
-        """Where the run was when the checkpoint was saved; its beginning without any."""
+        """The state in a checkpoint; the initial state without one."""
         return cls() if kept.facts is None else cls.from_json(kept.facts)
 
     @classmethod
     def from_json(cls, text: str) -> State:
-        """Inverse of `to_json`; a state of an older pati, which measured less, says what was spent."""
+        """Inverse of `to_json`. States of older versions, which measured less, provide only the time spent."""
         document = json.loads(text)["state"]
         pace = document["pace"]
         measured = {item.name for item in fields(Pace)}
@@ -89,7 +90,7 @@ class State:
         return json.dumps({"state": asdict(self)})
 
     def out_of_patience(self, recipe: SettledRecipe) -> bool:
-        """Whether the last epochs have not helped, so that the recipe ends the run early."""
+        """Whether early stopping ends the run."""
         return 0 < recipe.patience <= self.no_better
 
 
@@ -110,13 +111,13 @@ def train(
     log: Log = silent,
     kept: Newest | None = None,
 ) -> State:
-    """Train `net` in place to the end of the plan, going on from the newest checkpoint of `owner` if there is one.
+    """Train `net` in place to the end of the plan, resuming from the newest checkpoint of `owner` if there is one.
 
-    Ends with the final weights: the last ones, or their average if the recipe averages; so does a run that the recipe's
-    patience ends early. `threads` follow the machine where they are given; by epochs, the bits of a run must not depend
-    on what else it does. `spent`: seconds of the budget that have passed; left out, training alone counts.
-    `log` hears of the beginning, each step and each epoch. `kept`: the newest checkpoint, for a caller who has looked.
-    Raises `Interrupted` after a checkpoint when `stopped()` turns true, `Diverged` when the loss is no longer a number.
+    Ends with the final weights, or with their moving average if the recipe uses averaging; also after early stopping.
+    `threads`: adapts the number of threads to the machine; None for runs by epochs, whose result must not depend on
+    other programs. `spent`: seconds of the budget already used; None: only training counts. `log` receives the start,
+    each step and each epoch. `kept`: the newest checkpoint, if the caller has already read it. Raises `Interrupted`
+    after saving a checkpoint when `stopped()` returns true, and `Diverged` when the loss is not finite.
     """
     net.to(device)
     balanced = balance.of(recipe, training.targets, device)
@@ -130,7 +131,7 @@ def train(
         average = {name: value.to(device) for name, value in _part(tensors, "average").items()}
     if spent is not None:
         state.pace = replace(state.pace, spent=max(spent, state.pace.spent))
-    log(TrainingBegan(state.step, state.epoch, tuple(kept.passed_over)))
+    log(TrainingBegan(state.step, state.epoch, tuple(kept.skipped)))
 
     def save() -> None:
         tensors = {
@@ -146,7 +147,7 @@ def train(
     interval, saving = CHECKPOINT_SECONDS, 0.0
     while state.seen or (state.progress < 1 and not state.out_of_patience(recipe)):
         net.train()
-        order = loader.order(recipe.seed, state.epoch, len(training), balanced.chances)
+        order = loader.order(recipe.seed, state.epoch, len(training), balanced.sampling_weights)
         while state.position < steps_per_epoch and state.progress < 1:
             keys = order[state.position * plan.batch : (state.position + 1) * plan.batch]
             state.size = plan.size_at(state.progress)
@@ -160,17 +161,25 @@ def train(
             value = loss.item()
             if not torch.isfinite(loss):
                 raise Diverged(
-                    f"the loss became {value} at step {state.step} (epoch {state.epoch + 1})",
-                    f"lower the learning rate, for example --set learning_rate={recipe.learning_rate / 4:g}, "
-                    "or limit the gradient with --set clip=1",
+                    N_(
+                        "the loss became {value} at step {step} (epoch {epoch})",
+                        value=value,
+                        step=state.step,
+                        epoch=state.epoch + 1,
+                    ),
+                    N_(
+                        "lower the learning rate, for example --set learning_rate={learning_rate:g}, or clip the "
+                        "gradient with --set clip=1",
+                        learning_rate=recipe.learning_rate / 4,
+                    ),
                 )
             optimizers.step(state.progress)
 
             state.step += 1
             state.position += 1
             state.loss_sum += value * len(keys)
-            # A mixed photo counts as the class of which it holds most: against its first label even a perfect net would
-            # be right half of the time only.
+            # A mixed photo counts as the class with the largest target: by its original label, even a perfect network
+            # would be right only half of the time.
             state.hits += (logits.argmax(1) == targets.argmax(1)).sum().item()
             state.seen += len(keys)
             now = clock.now()
@@ -199,8 +208,8 @@ def train(
             )  # fmt: skip
             if stopped():
                 save()
-                raise Interrupted("the state of the run is saved")
-            if now - saved + taken + saving >= interval:  # after another step it would be too late
+                raise Interrupted(N_("the state of the run is saved"))
+            if now - saved + taken + saving >= interval:  # the next step would exceed the interval
                 save()
                 saved, last = now, clock.now()
                 saving = last - now
@@ -226,7 +235,7 @@ def train(
         state.pace = after_pass(state.pace, taken=taken, photos=len(watched))
         validation_loss = F.cross_entropy(outputs, watched.targets).item()
         validation_f1 = macro_f1(outputs, watched.targets.argmax(1))
-        # A balanced net answers rare classes more often than they come, so that its loss says little.
+        # With balancing, the network predicts rare classes more often than they occur, so its loss says little.
         judged = validation_loss if recipe.balance == "none" else 1 - validation_f1
         better = state.least is None or judged < state.least
         state.least, state.best_epoch = (judged, state.epoch + 1) if better else (state.least, state.best_epoch)
@@ -253,7 +262,7 @@ def train(
         state.epoch, state.position = state.epoch + 1, 0
         state.loss_sum = state.hits = state.epoch_seconds = 0.0
         state.seen = 0
-    save()  # from here on a stop costs no training
+    save()  # from here on, an interruption loses no training
     if average:
         net.load_state_dict(average)
     return state
@@ -272,9 +281,9 @@ def forward(
     size: int,
     device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A step's way from photos to the loss: the loss to go back from, logits and targets `(B, K)`.
+    """Forward pass of a training step, from photos to the loss: loss, logits and targets, both `(B, K)`.
 
-    `keys` `(B,)`: see `loader.order`. The net trains at `size` px, as in `epoch` and `step` of a run.
+    `keys` `(B,)`: see `loader.order`. `size`: training size in px; `epoch` and `step` determine the random numbers.
     """
     numbers = keys % len(training)
     pixels, targets = training.at(numbers)
@@ -303,7 +312,7 @@ def forward(
 
 @torch.no_grad()
 def _move_average(average: dict[str, torch.Tensor], net: Net, horizons: float) -> None:
-    """Move the average towards the net's weights as far as `horizons` of its memory have passed."""
+    """Update the exponential moving average of the weights over `horizons` times its time constant."""
     share = 1 - math.exp(-horizons)
     for name, value in net.state_dict().items():
         if value.is_floating_point():
@@ -314,7 +323,7 @@ def _move_average(average: dict[str, torch.Tensor], net: Net, horizons: float) -
 
 @contextlib.contextmanager
 def _averaged(net: Net, average: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Inside, the net has the averaged weights, if there are any: they are the ones that will be kept."""
+    """Context manager in which the network has the averaged weights, if there are any: they are the final ones."""
     own = {name: value.clone() for name, value in net.state_dict().items()} if average else {}
     if average:
         net.load_state_dict(average)

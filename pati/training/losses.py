@@ -1,6 +1,6 @@
-"""The loss: cross-entropy for soft targets, and what can be done to it for rare classes and sure answers.
+"""The loss: cross-entropy for soft targets, with label smoothing, class weights, focal loss and logit adjustment.
 
-Knows logits and targets, nothing of nets, photos or how classes are counted.
+Knows logits and targets; nothing of networks, photos, or how classes are counted.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-_LEAST = 1e-12  # a share of error: below it a power smaller than 1 would have a slope without bound
+_LEAST = 1e-12  # minimum error: for exponents below 1, the gradient is unbounded at 0
 
 
 def loss(
@@ -22,16 +22,20 @@ def loss(
 ) -> torch.Tensor:
     """The mean loss, a scalar, of `logits` `(N, K)` for `targets` `(N, K)`, probabilities.
 
-    `label_smoothing`: share of each target that is spread evenly over the classes (Szegedy et al., 2016,
+    `label_smoothing`: fraction of each target that is spread uniformly over the classes (Szegedy et al., 2016,
     https://arxiv.org/abs/1512.00567).
-    `weights` `(K,)`: each class's part of a target counts so many times; the mean is over N, not over the weights, so
-    that a photo's gradient does not depend on its batch.
-    `gamma`: focal loss, -|t - p|^gamma · t · log p for each class, where t is its part of the target and p the
-    probability given to it; 0 is cross-entropy. For labels that is Lin et al., 2017
-    (https://arxiv.org/abs/1708.02002); for smoothed and mixed ones the distance to the target takes the place of that
-    to 1 (Li et al., 2020, https://arxiv.org/abs/2006.04388), or the least loss would not lie at the target.
-    `adjustment` `(K,)`: added to the logits, such as the logarithm of the classes' shares (Menon et al., 2021,
-    https://arxiv.org/abs/2007.07314); only while training: the net's own logits then expect every class alike.
+
+    `weights` `(K,)`: class weights, applied to each class's part of a target. The mean is over N, not over the weights,
+    so that a photo's gradient does not depend on its batch.
+
+    `gamma`: focal loss, -|t - p|^gamma · t · log p for each class, with its part t of the target and its predicted
+    probability p; 0 is cross-entropy. For hard labels this is Lin et al., 2017 (https://arxiv.org/abs/1708.02002). For
+    smoothed and mixed targets, the distance to the target replaces the distance to 1 (Li et al., 2020,
+    https://arxiv.org/abs/2006.04388); otherwise the minimum of the loss would not be at the target.
+
+    `adjustment` `(K,)`: added to the logits, such as the log frequency of the classes (Menon et al., 2021,
+    https://arxiv.org/abs/2007.07314). Only during training: the network's own logits then assume equally frequent
+    classes.
     """
     if adjustment is not None:
         logits = logits + adjustment

@@ -1,7 +1,7 @@
-"""Learning-rate range test (Smith, 2015, https://arxiv.org/abs/1506.01186): which peak rate suits a recipe.
+"""Learning rate range test (Smith, 2015, https://arxiv.org/abs/1506.01186): find a good peak rate for a recipe.
 
-A fresh net trains for a few steps at rates that rise from far too low to far too high. Knows
-training photos only; what it finds is drawn by `report.figures`.
+Trains a new network for a few steps while the learning rate increases from far too low to far too high. Uses training
+photos only; `report.figures` plots the result.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pati.data import loader
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess
 from pati.errors import PatiError
+from pati.locale.messages import N_
 from pati.models import Net
 from pati.recipe import SettledRecipe
 from pati.system import machine
@@ -23,15 +24,15 @@ from pati.training import balance, loop, plan
 from pati.training.optim import Optimizers
 
 RANGES = {"muon": (1e-4, 10.0), "sgd": (1e-5, 10.0), "adamw": (1e-6, 1.0)}  # lowest and highest rate
-MEMORY = 0.9  # of the smoothed loss from step to step
-DIVERGED = 4.0  # times the least smoothed loss: the test ends
-FALL = 0.9  # of the whole fall that the suggested rate has reached
-FEWEST = 20  # steps that make a curve
+MEMORY = 0.9  # decay of the moving average of the loss, per step
+DIVERGED = 4.0  # times the lowest smoothed loss: the test stops
+FALL = 0.9  # fraction of the total decrease of the loss that defines the suggested rate
+FEWEST = 20  # steps for a meaningful curve
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """Rates, the loss of the step at each of them, and its smoothed curve; `suggestion` is one of the rates."""
+    """The learning rates, the loss at each of them, and the smoothed losses; `suggestion` is one of the rates."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
@@ -49,13 +50,16 @@ def search(
     steps: int = 100,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RangeTest:
-    """Train a fresh `net` in place on training samples at rising rates, in at most `steps` steps of a settled recipe.
+    """Train a new `net` in place on training samples at increasing learning rates, for at most `steps` steps.
 
-    Under muon the rate is that of the kernels; the others keep their peak rate. Photos have the size that training
-    begins with. Raises `PatiError` for fewer than 20 steps and where the loss never falls.
+    `recipe` is settled. With muon, only the rate of the kernels varies; the other parameters keep their peak rate.
+    Photos have the first training size. Raises `PatiError` for fewer than 20 steps, or if the loss never decreases.
     """
     if steps < FEWEST:
-        raise PatiError(f"--steps wants {FEWEST} or more, got {steps}", "100 steps make a smooth curve")
+        raise PatiError(
+            N_("--steps: expected {fewest} or more, got {steps}", fewest=FEWEST, steps=steps),
+            N_("100 steps give a smooth curve"),
+        )
     low, high = RANGES[recipe.optimizer]
     batch, size = min(recipe.batch, len(samples)), plan.training_sizes(recipe, net.minimum_size)[0]
     balanced = balance.of(recipe, samples.targets, device)
@@ -67,7 +71,7 @@ def search(
         for step in range(steps):
             epoch, position = divmod(step, len(samples) // batch)
             if position == 0:
-                order = loader.order(recipe.seed, epoch, len(samples), balanced.chances)
+                order = loader.order(recipe.seed, epoch, len(samples), balanced.sampling_weights)
             loss, _, _ = loop.forward(
                 net, samples, order[position * batch : (position + 1) * batch], balanced, preprocess, recipe,
                 epoch=epoch, step=step, size=size, device=device,
@@ -90,7 +94,7 @@ def search(
 
 
 def smoothed(losses: list[float]) -> list[float]:
-    """Moving average of the losses that forgets exponentially, without the pull of its start at 0 (as in Adam)."""
+    """Exponential moving average of the losses, with the bias correction of Adam."""
     average, curve = 0.0, []
     for count, loss in enumerate(losses, start=1):
         average = MEMORY * average + (1 - MEMORY) * loss
@@ -99,15 +103,16 @@ def smoothed(losses: list[float]) -> list[float]:
 
 
 def suggested(rates: list[float], curve: list[float]) -> float:
-    """The lowest rate by which the smoothed loss has done nine tenths of its whole fall, to two digits.
+    """The lowest rate at which the smoothed loss has made nine tenths of its total decrease, to two digits.
 
-    The rate of the steepest slope, a common choice, is decided by noise where the curve is flat. Raises `PatiError`
-    where the loss never falls.
+    The rate where the loss decreases fastest, a common choice, is determined by noise where the curve is flat. Raises
+    `PatiError` if the loss never decreases.
     """
     least = min(curve, default=math.nan)
     if not curve or least >= curve[0]:
         raise PatiError(
-            "the loss does not fall at any learning rate", "try more --steps, or another --model or optimizer"
+            N_("the loss does not decrease at any learning rate"),
+            N_("try more --steps, or another --model or optimizer"),
         )
     reached = next(
         rate for rate, loss in zip(rates, curve, strict=True) if loss <= curve[0] - FALL * (curve[0] - least)

@@ -1,9 +1,9 @@
-"""Mixing: photos that hold something of another photo of their batch, and targets that say how much of it.
+"""Mixup and cutmix: combine photos of a batch, and their targets in proportion.
 
 Mixup (Zhang et al., 2018, https://arxiv.org/abs/1710.09412) and cutmix (Yun et al., 2019,
-https://arxiv.org/abs/1905.04899), with a share and a partner of its own for every photo. Batched
-work on tensors, on any device. Every random number comes from `Draws`; whom a photo meets depends
-on its batch, which follows from (seed, epoch, position). Knows nothing of files or nets.
+https://arxiv.org/abs/1905.04899), with a separate ratio and partner for each photo. Batched tensor operations, on any
+device. All random numbers come from `Draws`; a photo's partner depends on its batch, which follows from (seed, epoch,
+position). Knows nothing of files or networks.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ def mix(
     recipe: SettledRecipe,
     weights: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normalised `images` `(N, 3, H, W)` and `targets` `(N, K)`, each mixed with a partner as the recipe says.
+    """Mix normalised `images` `(N, 3, H, W)` and `targets` `(N, K)` with partners, as the recipe says.
 
-    `mixup` blends two whole photos, `cutmix` pastes a rectangle of one into the other; with both,
-    each photo takes one of the two by equal chance. `weights` `(N,)`, 0 or more and not all 0: the
-    chances by which photos become partners; without them each is the partner of one other.
+    `mixup` blends two whole photos, `cutmix` pastes a rectangle of one into the other; if both are set, each photo gets
+    one of them with equal probability. `weights` `(N,)`, 0 or more and not all 0: sampling weights of the photos as
+    partners; without them, each photo is the partner of exactly one other.
     """
     if not recipe.mixup and not recipe.cutmix:
         return images, targets
     partner = ring(draws) if weights is None else drawn(draws, weights)
-    share = torch.zeros(len(images), 1, 1)  # of the partner in each pixel,
+    share = torch.zeros(len(images), 1, 1)  # fraction of the partner in each pixel,
     whole = torch.zeros(len(images))  # and in the photo as a whole
     if recipe.mixup:
         whole = beta(draws, recipe.mixup)
@@ -47,7 +47,7 @@ def mix(
 
 
 def blended(values: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """`values` `(N, C, …)` moved towards `others`, of the same shape, by `share` `(N, …)` of the way."""
+    """Linear interpolation from `values` `(N, C, …)` to `others` of the same shape, by `share` `(N, …)`."""
     return values.lerp(others, share[:, None].to(values.device, values.dtype))
 
 
@@ -55,17 +55,18 @@ def beta(draws: Draws, alpha: float) -> torch.Tensor:
     """`float32 (N,)` from the distribution Beta(alpha, alpha), exact for every alpha above 0.
 
     Student's t with 2 alpha degrees of freedom by the polar method of Bailey (1994,
-    https://doi.org/10.1090/S0025-5718-1994-1219702-8), whose t / √(2 alpha + t²) lies in -1..1 as 2 Beta - 1 does.
+    https://doi.org/10.1090/S0025-5718-1994-1219702-8); t / √(2 alpha + t²) in -1..1 is distributed like 2 Beta - 1.
     """
     radius = torch.expm1(-draws.uniform().double().log() / alpha).sqrt()
-    angle = torch.atan(radius * torch.cos(2 * math.pi * draws.uniform().double()))  # its sine is that quotient
+    angle = torch.atan(radius * torch.cos(2 * math.pi * draws.uniform().double()))  # its sine is the quotient above
     return (0.5 + 0.5 * angle.sin()).float()
 
 
 def rectangles(draws: Draws, area: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Masks of 0 and 1, `float32 (N, height, width)`: whole pixels of about `area` `(N,)`, of the image's proportions.
+    """Masks of 0 and 1, `float32 (N, height, width)`: rectangles of whole pixels with about `area` `(N,)`.
 
-    The middle lies anywhere in the image, as in the paper's code, so that edges cut off a part of some.
+    They have the image's aspect ratio. The centre is uniform over the image, as in the paper's code, so some are cut
+    off at the edge.
     """
     side = area.sqrt()
     down = _interval(draws.uniform() * height, side * height, height)
@@ -74,20 +75,20 @@ def rectangles(draws: Draws, area: torch.Tensor, height: int, width: int) -> tor
 
 
 def _interval(middle: torch.Tensor, length: torch.Tensor, count: int) -> torch.Tensor:
-    """1 for those of `count` pixels in a row whose middle lies inside, else 0: `float32 (N, count)`."""
+    """Mask of the `count` pixels in a row whose centre lies inside the interval: `float32 (N, count)`, 0 or 1."""
     distance = torch.arange(count) + 0.5 - middle[:, None]
     return (distance.abs() < length[:, None] / 2).float()
 
 
 def ring(draws: Draws) -> torch.Tensor:
-    """Partners `int64 (N,)`: the batch in a circle, in random order, where everyone looks at the next."""
+    """Partners `int64 (N,)`: the batch in random order as a cycle, where each photo's partner is the next one."""
     order = draws.uniform().argsort(stable=True)
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
 def drawn(draws: Draws, weights: torch.Tensor) -> torch.Tensor:
-    """Partners `int64 (N,)`, drawn with replacement by chances in proportion to `weights` `(N,)`."""
+    """Partners `int64 (N,)`, drawn with replacement with probability proportional to `weights` `(N,)`."""
     weights = weights.detach().to("cpu", torch.float64)
     ends = weights.cumsum(0)
-    last = int(weights.nonzero().max())  # rounding must not lead to a photo that has no chance
+    last = int(weights.nonzero().max())  # rounding must not select a photo of weight 0
     return torch.searchsorted(ends, draws.uniform().double() * ends[-1], right=True).clamp_max(last)

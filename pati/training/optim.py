@@ -1,7 +1,6 @@
-"""Optimisers and the schedules of their learning rate.
+"""Optimisers and learning rate schedules.
 
-Knows parameters and a recipe, nothing of data or epochs: the loop hands in how far the run
-is, from 0 to 1.
+Knows parameters and a recipe, nothing of data or epochs: the loop passes the progress of the run, from 0 to 1.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ from pati.recipe import SettledRecipe
 
 
 class _Light(torch.optim.Optimizer):
-    """PyTorch's own, without the wrappers that import its compiler, only to say that they are not to be compiled: that
-    takes a second or two, and nothing is compiled here."""
+    """PyTorch's base class without the wrappers that only exclude it from `torch.compile`.
+
+    They import the compiler, which takes a second or two, and nothing is compiled here.
+    """
 
     add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
     zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
@@ -27,26 +28,26 @@ class _Light(torch.optim.Optimizer):
 
 
 class SGD(_Light, torch.optim.SGD):
-    """`torch.optim.SGD`, sooner there."""
+    """`torch.optim.SGD` without importing the compiler."""
 
     step = torch.no_grad()(unwrap(torch.optim.SGD.step))
 
 
 class Adam(_Light, torch.optim.Adam):
-    """`torch.optim.Adam`, sooner there."""
+    """`torch.optim.Adam` without importing the compiler."""
 
     step = torch.no_grad()(unwrap(torch.optim.Adam.step))
 
 
 class Muon(_Light):
-    """Momentum, orthogonalised, for convolution kernels, whose norms are kept.
+    """Orthogonalised momentum for convolution kernels, at a constant norm of each kernel.
 
-    The update of a kernel, seen as a matrix (out, in·h·w), is replaced by one with the same directions
-    and singular values near 1 (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/),
-    so that every direction learns at one pace. Before each step the kernel is brought back to the
-    norm that it began with. The rate is for one of norm √out, and the step of any other the same
-    share of it: where batch norm follows, its scale says nothing; where none does, as in ConvNeXt's
-    1×1 convolutions, the net is still the one that was drawn.
+    The update of a kernel, as a matrix (out, in·h·w), is replaced by one with the same singular vectors and singular
+    values near 1 (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/), so that all directions are learnt
+    at the same rate. Before each step the kernel is rescaled to its initial norm. The learning rate is defined for a
+    kernel of norm √out, and the steps of others are scaled in proportion to their norm. If batch norm follows, the
+    kernel's scale has no effect; otherwise, as in ConvNeXt's 1×1 convolutions, the scale of the initialisation is
+    preserved.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, momentum: float) -> None:
@@ -54,7 +55,7 @@ class Muon(_Light):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update of every kernel that has a gradient."""
+        """Update every kernel that has a gradient."""
         for group in self.param_groups:
             for kernel in group["params"]:
                 if kernel.grad is None:
@@ -64,7 +65,7 @@ class Muon(_Light):
                 if not state:
                     state["momentum_buffer"] = torch.zeros_like(kernel)
                     norm = kernel.norm()
-                    state["norm"] = torch.where(norm > 0, norm, usual)  # one of zeros would stay so
+                    state["norm"] = torch.where(norm > 0, norm, usual)  # a kernel of zeros would never change
                 buffer = state["momentum_buffer"]
                 buffer.mul_(group["momentum"]).add_(kernel.grad)
                 ahead = kernel.grad.add(buffer, alpha=group["momentum"])  # Nesterov
@@ -74,17 +75,18 @@ class Muon(_Light):
 
 
 def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:
-    """The matrix with its singular values brought near 1, by a quintic Newton-Schulz iteration.
+    """The matrix with its singular values moved close to 1, by a quintic Newton-Schulz iteration.
 
-    The coefficients are those of the Muon reference, which trade exactness for few steps. With three, values from
-    0.02 of the matrix's norm up end within 0.68 and 1.21; smaller ones are raised up to 41-fold and end below.
+    The coefficients are those of the Muon reference, which trade accuracy for few steps. With three steps, singular
+    values from 0.02 of the matrix's norm up end between 0.68 and 1.21; smaller ones are amplified up to 41-fold and end
+    below.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / x.norm().clamp_min(1e-7)
-    # Every step multiplies x from the left by a polynomial of its Gram matrix. Those are symmetric and commute,
-    # so the small ones are multiplied with each other first, and x, up to nine times as wide as high, only once.
+    # Each step multiplies x from the left by a polynomial in its Gram matrix. These factors are symmetric and commute,
+    # so multiply the small factors first, and x, which is up to nine times as wide as high, only once.
     gram = x @ x.T
     unit = torch.eye(len(x), dtype=x.dtype, device=x.device)
     product = unit
@@ -99,15 +101,16 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:
 
 
 class Optimizers:
-    """The optimisers of one net, stepped together; `state` can be saved and restored exactly.
+    """The optimisers of one network, stepped together; `state` can be saved and restored exactly.
 
-    Weight decay (decoupled: Loshchilov & Hutter, 2017, https://arxiv.org/abs/1711.05101) and the L2 penalty act on
-    matrices, never on norms and biases. Muon fixes its kernels' norms, so there they act on the other matrices only.
+    Weight decay (decoupled: Loshchilov & Hutter, 2017, https://arxiv.org/abs/1711.05101) and the L2 penalty apply to
+    matrices, never to norms and biases. Muon keeps its kernels' norms constant, so with it they apply only to the other
+    matrices.
     """
 
     def __init__(self, net: nn.Module, recipe: SettledRecipe) -> None:
         kernels = [p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1]
-        # A depthwise kernel (shape[1] = 1) is no matrix: each channel has a filter of its own.
+        # A depthwise kernel (shape[1] = 1) is not a matrix for Muon: each channel has its own filter.
         matrices = [p for p in net.parameters() if p.ndim in (2, 3) or (p.ndim == 4 and p.shape[1] == 1)]
         vectors = [p for p in net.parameters() if p.ndim < 2]
         self._recipe = recipe
@@ -124,16 +127,16 @@ class Optimizers:
             self._parts.append(Muon(kernels, momentum=momentum))
 
     def rate(self, progress: float) -> float:
-        """The learning rate at `progress` in 0..1 of the run."""
+        """The learning rate at `progress` (0 to 1)."""
         return self._recipe.learning_rate * schedules[self._recipe.schedule](progress, self._recipe.warmup)
 
     def step(self, progress: float) -> None:
-        """One update at `progress` in 0..1 of the run, then clear the gradients."""
+        """Update at `progress` (0 to 1), then clear the gradients."""
         factor = schedules[self._recipe.schedule](progress, self._recipe.warmup)
         self.update(self.rate(progress), self._recipe.vector_learning_rate * factor)
 
     def update(self, learning_rate: float, vector_learning_rate: float) -> None:
-        """One update at these rates, then clear the gradients; see `SettledRecipe` for what each is the rate of."""
+        """Update at these learning rates, then clear the gradients; `SettledRecipe` says what each rate applies to."""
         rates = [vector_learning_rate, learning_rate] if self._muon else [learning_rate]
         self._decay(rates[0])
         for optimizer, rate in zip(self._parts, rates, strict=False):
@@ -153,7 +156,7 @@ class Optimizers:
                 matrix.mul_(1 - rate * self._recipe.weight_decay)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Every state tensor by a flat name."""
+        """All state tensors, by a flat name."""
         return {
             f"{number}.{index}.{name}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
             for number, optimizer in enumerate(self._parts)
@@ -162,7 +165,7 @@ class Optimizers:
         }
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Inverse of `state`, for optimisers built from the same net and recipe."""
+        """Inverse of `state`, for optimisers built from the same network and recipe."""
         for number, optimizer in enumerate(self._parts):
             document = optimizer.state_dict()
             document["state"] = {}
@@ -174,20 +177,20 @@ class Optimizers:
 
 
 def one_cycle(progress: float, warmup: float) -> float:
-    """Share of the peak learning rate: linear up over `warmup`, then linear down to 0 at the end."""
+    """Fraction of the peak learning rate: linear warmup over `warmup`, then linear decay to 0."""
     if progress < warmup:
         return max(0.01, progress / warmup)
     return max(0.0, (1 - progress) / (1 - warmup))
 
 
 def cosine(progress: float, warmup: float) -> float:
-    """Linear up over `warmup`, then half a cosine down to 0 (Loshchilov & Hutter, 2016, without restarts)."""
+    """Linear warmup over `warmup`, then cosine decay to 0 (Loshchilov & Hutter, 2016, without restarts)."""
     share = one_cycle(progress, warmup)
     return share if progress < warmup else (1 - math.cos(math.pi * share)) / 2
 
 
 def linear(progress: float, warmup: float) -> float:
-    """Linear from the peak to 0, without a warm-up."""
+    """Linear decay from the peak to 0, without warmup."""
     return one_cycle(progress, 0.0)
 
 

@@ -1,6 +1,6 @@
-"""How fast this machine is, measured in a second before anything is read, so that a plan can be made.
+"""Benchmark this machine for a second or two before the data is read, as input to the plan.
 
-Knows nets, photos' bytes, and the cost that plans count in.
+Knows networks, the bytes of photos, and the unit of cost that plans use.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from pati.data.preprocess import Preprocess
 from pati.system import machine
 from pati.training.plan import STANDARD, standard
 
-LOOP_SHARE = 0.85  # of a step is forward and backward; the rest goes to augmentation and the optimiser (bench cost)
-READ_SHARE = 0.52  # of reading a photo is decoding and shrinking; the rest goes to its hash and thumbnail (bench cost)
+LOOP_SHARE = 0.85  # fraction of a step for forward and backward; the rest is augmentation, optimiser (bench cost)
+READ_SHARE = 0.52  # fraction of reading a photo for decoding and resizing; the rest is hash, thumbnail (bench cost)
 _BATCH, _REPEATS = 32, 3
-_TRAINING = 0.4  # seconds of steps, and at least so many: a moment's disturbance must not decide
-_HELD = 0.85  # of the threads' processor time: with less, another program holds a core
+_TRAINING = 0.4  # seconds of steps at least, so that a short disturbance doesn't distort the result
+_HELD = 0.85  # of the threads' processor time: below it, another program is using a core
 _PATIENCE = 0.5  # seconds
-_PYTHON = 100_000  # numbers to add
+_PYTHON = 100_000  # integers to add
 
 
 def of_training(model: str | None, precision: str, device: torch.device) -> float:
-    """Photos of standard cost that are trained on in a second: width 1, `STANDARD` px.
+    """Training throughput in photos/s at standard cost: width 1, `STANDARD` px.
 
-    By as many threads as are fastest now: where another program holds a core, training will leave it that core.
+    With the number of threads that is fastest now: if another program is using a core, training will leave it that
+    core.
     """
     net = models.build(standard(model), 2, models.Options(size=STANDARD)).to(device)
     size = max(STANDARD, net.minimum_size)
@@ -42,7 +43,7 @@ def of_training(model: str | None, precision: str, device: torch.device) -> floa
         loss.backward()  # type: ignore[no-untyped-call]
         loss.item()
 
-    step()  # the first one is slower
+    step()  # warm-up
     threads, computed, started = torch.get_num_threads(), time.process_time(), time.perf_counter()
     least = _least(step)
     computed, taken = time.process_time() - computed, time.perf_counter() - started
@@ -65,14 +66,14 @@ def _least(step: Callable[[], None]) -> float:
 
 
 def of_python() -> float:
-    """Seconds that a small piece of Python work takes now: about two thousandths of a second."""
+    """Seconds that a small piece of Python work takes now, about 2 ms."""
     started = time.perf_counter()
     sum(range(_PYTHON))
     return time.perf_counter() - started
 
 
 def of_reading(photos: Sequence[bytes]) -> float:
-    """Seconds that this machine needs for one of these photos when all its cores read, by the first few of them."""
+    """Seconds per photo when all cores read, extrapolated from the first few of `photos`."""
     preprocess = Preprocess(size=STANDARD)
     started, done = time.perf_counter(), 0
     for data in photos:

@@ -1,1 +1,1 @@
-"""The whole commands: check, train, score, compare, clean, tune. Command line, Python and page call these."""
+"""The commands: check, train, score, compare, clean, tune. Called by the command line, Python API and web app."""

@@ -1,10 +1,10 @@
-"""Audit and split, without training."""
+"""Audit the data and draw the split, without training."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pati.data.audit.judge import manifest
+from pati.data.audit.judge import build_manifest
 from pati.data.audit.pool import read_all
 from pati.data.manifest import Manifest
 from pati.data.sources.source import Columns
@@ -23,9 +23,9 @@ def check(
     decisions: Path | None = None,
     listen: Listen = silent,
 ) -> Manifest:
-    """Audit and split, without training. The manifest may be one that can't be trained on."""
+    """Audit the data and draw the split, without training. The manifest may not be valid for training."""
     source = open_data(data, recipe, columns, decisions)
     listen(StageBegan(Stage.AUDIT, len(source.items)))
     findings = read_all(source, progress=audit_progress(listen))
     listen(StageBegan(Stage.SPLIT))
-    return manifest(source, findings, recipe)
+    return build_manifest(source, findings, recipe)

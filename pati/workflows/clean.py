@@ -1,8 +1,8 @@
-"""Which photos should a person look at? `pati clean DATA RUN` lists them, for decisions (see `data.decisions`).
+"""Find photos for a person to review: `pati clean DATA RUN` lists them for decisions (see `data.decisions`).
 
-The same picture in two classes, labels that are likely wrong (see `suspects`), and the photos least like the others. A
-label is judged only by a net that has not trained on its photo: the run's own where that is so, and nets trained on
-other folds (see `crossfit`) for the training photos, if asked. No photo is touched.
+These are duplicates in two classes, likely label errors (see `label_errors`), and the most unusual photos. A label is
+assessed only by a network that was not trained on its photo: the run's own for photos outside its training set, and, on
+request, networks trained on other folds (see `out_of_fold`) for the training photos. No photo is changed.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from pati.evaluation.documents import CleanDocument, ReviewItem
 from pati.events import Advanced, Listen, Stage, StageBegan
 from pati.inference import forward
 from pati.inference.classifier import Classifier
+from pati.locale import catalogues
+from pati.locale.messages import N_
 from pati.recipe import Recipe
 from pati.report import pages
 from pati.runs.predictions import Predictions
@@ -42,18 +44,18 @@ from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.stopping import stoppable
 
 COLUMNS = ("path", "sha256", "split", "label", "why", "answer", "label_probability", "decision", "new_label")
-REASONS = ("two-classes", "label", "odd")  # in the order in which they are shown
-ODDEST = 0.002  # of the photos: so many are shown as the least like the others
-LEAST_SHARE = 0.2  # of a budget, for training: with less the nets would know too little to judge
+REASONS = ("two-classes", "label", "odd")  # in display order; "odd": the most unusual photos
+ODDEST = 0.002  # fraction of the photos listed as the most unusual
+LEAST_SHARE = 0.2  # of a budget, for training: with less, the networks would be too poor to assess labels
 MOST_FOLDS = 20
-MOST_SHOWN = 300  # photos of a reason in the page; the table has all
+MOST_SHOWN = 300  # photos per reason on the page; the table contains all
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A photo to look at. `why`: some of `REASONS`; `answer`: the class that it looks like, if that is known."""
+    """A photo for review. `why`: some of `REASONS`; `answer`: the predicted class, if known."""
 
     entry: Entry
     why: tuple[str, ...]
@@ -73,22 +75,29 @@ def clean(
     started: float | None = None,
     listen: Listen,
 ) -> CleanDocument:
-    """List what to look at in `out` (default: `clean` in the run's folder): decisions.csv and review.html.
+    """List photos for review in `out` (default: `clean` in the run folder): decisions.csv and review.html.
 
-    `folds`: 2 or more judge the training photos too, by as many trainings: in `budget` seconds for the whole call, or
-    each for as long as the run's. Decisions in a decisions.csv that is there already, or that the run was trained with,
-    are followed and kept. The same call goes on with trainings that were stopped. Returns what was found.
+    `folds`: 2 or more also assess the training photos, with one training run per fold: within `budget` seconds for the
+    whole call, or each as long as the run's. Existing decisions, in the decisions.csv there or in the one that the run
+    was trained with, are applied and kept. Calling it again resumes interrupted folds. Returns a summary. Raises
+    `PatiError`; `Interrupted` after a stop.
     """
     started = clock.now() if started is None else started
     if folds != 0 and not 2 <= folds <= MOST_FOLDS:
-        raise PatiError(f"--folds {folds}", f"expected a number from 2 to {MOST_FOLDS}")
+        raise PatiError(
+            N_("--folds is {folds}", folds=folds), N_("expected a number from 2 to {most}", most=MOST_FOLDS)
+        )
     if budget is not None and (not folds or not 0 < budget < math.inf):
-        raise PatiError("--budget is the time for --folds, more than 0 s", "for example --folds 3 --budget 15m")
+        raise PatiError(
+            N_("--budget limits the time of --folds and must be above 0 s"), N_("for example: --folds 3 --budget 15m")
+        )
     run = Run.open(folder)
-    recipe, made = Recipe.read(run.recipe), Classifier.load(folder)
+    recipe, classifier = Recipe.read(run.recipe), Classifier.load(folder)
     plugins.require_same(run.read_state().get("plugins", {}))
-    if made.scope is None:
-        raise PatiError("this run is of an older pati, which kept less", "train it again with this version")
+    if classifier.detector is None:
+        raise PatiError(
+            N_("this run was made by an older version, which saved less"), N_("train it again with this version")
+        )
     own = run.read_state()["data"] == (str(Path(data).resolve()) if Path(data).exists() else str(data))
     if own and columns == Columns():
         columns = Columns(**run.read_state()["columns"])
@@ -97,18 +106,18 @@ def clean(
     table, page = out / "decisions.csv", out / "review.html"
     earlier = table if table.exists() else run.decisions if own and run.decisions.exists() else None
     out.mkdir(parents=True, exist_ok=True)
-    with _resumable(), locks.locked(out / ".lock", f"another process is working on {out}"):
+    with _resumable(), locks.locked(out / ".lock", N_("another process is using {folder}", folder=out)):
         ready = prepare(data, recipe, columns=columns, decisions=earlier, listen=listen)
-        found, entries = ready.found, ready.found.kept
-        if found.classes != made.classes:
+        manifest, entries = ready.manifest, ready.manifest.kept
+        if manifest.classes != classifier.classes:
             raise PatiError(
-                f"{data} has the classes {', '.join(found.classes)}",
-                f"expected those of the run: {', '.join(made.classes)}",
+                N_("{data} has the classes {classes}", data=data, classes=manifest.classes),
+                N_("expected the classes of the run: {classes}", classes=classifier.classes),
             )
         cross = CrossFit(ready, out / "folds", folds, pace=budget, listen=listen) if folds else None
         listen(StageBegan(Stage.LOOK, len(entries)))
-        logits, distances = _looked(made, ready, listen)
-        probabilities = _of_run(run, made, entries, logits)
+        logits, distances = _looked(classifier, ready, listen)
+        probabilities = _of_run(run, classifier, entries, logits)
         trainings = []
         if cross is not None:
             training = np.flatnonzero([entry.split == "train" for entry in entries])
@@ -120,13 +129,13 @@ def clean(
                     probabilities[training[answers.numbers]] = answers.probabilities
                     trainings.append(answers.facts)
         listen(StageBegan(Stage.REPORT))
-        before = Before.read(table if table.exists() else earlier, found)  # as a person has left it by now
-        rows = [row for row in _rows(found, probabilities, distances) if row.entry.path not in before.decided]
+        before = Before.read(table if table.exists() else earlier, manifest)  # may have been edited meanwhile
+        rows = [row for row in _rows(manifest, probabilities, distances) if row.entry.path not in before.decided]
         listed = [row for row in rows if is_text(row.entry.path)]
         judged = int((~np.isnan(probabilities[:, 0])).sum())
         again = ["train", str(data), *columns.options(), "--recipe", str(run.recipe), "--decisions", str(table)]
         document: CleanDocument = {
-            "data": found.source,
+            "data": manifest.source,
             "run": str(run.folder),
             "photos": len(entries),
             "judged": judged,
@@ -138,39 +147,45 @@ def clean(
             "table": str(table),
             "page": str(page),
             "command": plugins.command(*again),
-            "manifest": found.hash(),
+            "manifest": manifest.hash(),
         }
         lines = [_line(row, before) for row in listed] + [before.rows[path] for path in before.decided]
-        files.write_bytes(table, _table(before.header, lines).encode("utf-8-sig"))  # the mark tells spreadsheets
+        files.write_bytes(table, _table(before.header, lines).encode("utf-8-sig"))  # spreadsheets need the BOM
         _write_page(page, document, listed, before.header, lines, ready)
     return {**document, "seconds": round(clock.now() - started, 1)}
 
 
 def decide(table: Path, path: str, action: str, label: str = "") -> None:
-    """Write a person's decision on one photo into decisions.csv; without an `action`, take it back.
+    """Write a decision on one photo into decisions.csv; an empty `action` removes it.
 
-    `label`: the new one, for relabel. Raises `PatiError` where the table holds no such photo.
+    `label`: the new one, for relabel. Raises `PatiError` if the table does not contain the photo.
     """
-    with locks.locked(table.parent / ".lock", f"another process is working on {table.parent}"):
+    with locks.locked(table.parent / ".lock", N_("another process is using {folder}", folder=table.parent)):
         header, rows = files.read_csv(table)
-        found = [row for row in rows if row["path"] == path]
-        if not found:
-            raise PatiError(f"{table} does not list {path}", "make the list again: pati clean")
-        for row in found:
+        matches = [row for row in rows if row["path"] == path]
+        if not matches:
+            raise PatiError(N_("{table} has no row for {path}", table=table, path=path), N_("run `pati clean` again"))
+        for row in matches:
             row["decision"] = action
             row["new_label"] = label or row["new_label"]
         files.write_bytes(table, _table(header, rows).encode("utf-8-sig"))
 
 
 def _require_apart(out: Path, data: Path, run: Run) -> None:
-    """Nothing is written among the user's photos, or over what the run was trained with."""
+    """Never write into the user's photos, or over the files of the run."""
     where = out.resolve()
     if out.is_file():
-        raise PatiError(f"--out {out} is a file, expected a folder")
+        raise PatiError(N_("--out {out} is a file, expected a folder", out=out))
     if where == run.folder.resolve():
-        raise PatiError(f"--out {out} is the run's folder itself", f"leave it out, and it is {run.folder / 'clean'}")
+        raise PatiError(
+            N_("--out {out} is the run's folder itself", out=out),
+            N_("omit --out to use {folder}", folder=run.folder / "clean"),
+        )
     if data.is_dir() and where.is_relative_to(data.resolve()):
-        raise PatiError(f"{out} lies among the photos of {data}", "name a folder elsewhere with --out")
+        raise PatiError(
+            N_("--out {out} is inside the data folder {data}", out=out, data=data),
+            N_("choose a folder elsewhere with --out"),
+        )
 
 
 @contextlib.contextmanager
@@ -178,32 +193,32 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
-        raise Interrupted("what has been trained is kept", "the same command goes on with it") from None
+        raise Interrupted(N_("the trained folds are saved"), N_("the same command resumes them")) from None
 
 
-# What the nets say ------------------------------------------------------------------
+# Predictions ------------------------------------------------------------------------
 
 
-def _looked(made: Classifier, ready: Prepared, listen: Listen) -> tuple[torch.Tensor, Floats]:
-    """The run's logits `(N, K)` for all photos, and how far each one is from those trained on, `(N,)`."""
-    assert made.scope is not None
-    rows, logits, distances = ready.packed.of(ready.found.kept), [], []
+def _looked(classifier: Classifier, ready: Prepared, listen: Listen) -> tuple[torch.Tensor, Floats]:
+    """The run's logits `(N, K)` for all photos, and the distance of each from the training photos, `(N,)`."""
+    assert classifier.detector is not None
+    rows, logits, distances = ready.packed.of(ready.manifest.kept), [], []
     for start in range(0, len(rows), forward.BATCH):
         part = rows[start : start + forward.BATCH]
-        some, moments = made.answers(torch.from_numpy(ready.packed.pixels[part]))
+        some, moments = classifier.answers(torch.from_numpy(ready.packed.pixels[part]))
         logits.append(some)
-        distances.append(made.scope.distance(moments))
+        distances.append(classifier.detector.distance(moments))
         listen(Advanced(start + len(part), len(rows)))
     return torch.cat(logits), torch.cat(distances).double().numpy()
 
 
-def _of_run(run: Run, made: Classifier, entries: Sequence[Entry], logits: torch.Tensor) -> Floats:
-    """Probabilities `(N, K)` by the run's net; not numbers for its training photos and what belongs to them."""
+def _of_run(run: Run, classifier: Classifier, entries: Sequence[Entry], logits: torch.Tensor) -> Floats:
+    """Probabilities `(N, K)` by the run's network; NaN for its training photos, their duplicates and groups."""
     splits = Predictions.read(run).splits.values()
     given = {digest: row for split in splits for digest, row in zip(split.sha256, split.logits, strict=True)}
-    # The answers that the run has given stay what they were.
+    # Where the run has stored predictions, use them.
     kept = torch.stack([given.get(entry.sha256, row) for entry, row in zip(entries, logits, strict=True)])
-    probabilities = made.calibrated(kept).numpy()
+    probabilities = classifier.calibrated(kept).numpy()
     trained = {entry.sha256 for entry in Manifest.read(run.manifest).of_split("train")}
     number = {entry.path: index for index, entry in enumerate(entries)}
     for _, members in manifest.units(entries):
@@ -213,7 +228,7 @@ def _of_run(run: Run, made: Classifier, entries: Sequence[Entry], logits: torch.
 
 
 def _seconds(run: Run, folds: int, fold: int, budget: float | None, started: float, after: float) -> float | None:
-    """Seconds of training for a fold; None for as many epochs as the run. `after`: what its answers will take."""
+    """Training time for a fold; None for as many epochs as the run. `after`: seconds for its predictions."""
     if budget is None:
         seconds: float | None = run.read_state()["plan"]["seconds"]
         return seconds
@@ -222,53 +237,61 @@ def _seconds(run: Run, folds: int, fold: int, budget: float | None, started: flo
     if share * folds < LEAST_SHARE * budget:
         needed = (budget - share * folds) / (1 - LEAST_SHARE)
         raise PatiError(
-            f"a budget of {budget:.0f} s leaves {max(0.0, share):.0f} s for each of {folds} trainings",
-            "the same command goes on with what is trained"
+            N_(
+                "a budget of {budget:.0f} s leaves {share:.0f} s for each of the {folds} folds",
+                budget=budget,
+                share=max(0.0, share),
+                folds=folds,
+            ),
+            N_("the same command resumes with the trained folds")
             if fold
-            else f"give it --budget {math.ceil(needed / 6) / 10:.1f}m or more",
+            else N_("use --budget {needed:.1f}m or more", needed=math.ceil(needed / 6) / 10),
         )
     return share
 
 
-# What to look at --------------------------------------------------------------------
+# Photos for review ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Before:
-    """What a decisions.csv holds already: its columns and ours, its rows by path, and those of their decisions that are
-    for the photos as they are now, or for photos that are not there."""
+    """The contents of an existing decisions.csv.
+
+    `header`: our columns, then its other ones; `rows`: by path; `decided`: decisions on photos that are unchanged or
+    missing.
+    """
 
     header: tuple[str, ...]
     rows: dict[str, dict[str, str]]
     decided: dict[str, Decision]
 
     @classmethod
-    def read(cls, table: Path | None, found: Manifest) -> Before:
-        """Of `table`, or of nothing; raises `PatiError` for a wrong row."""
+    def read(cls, table: Path | None, manifest: Manifest) -> Before:
+        """Read `table`; None: empty. Raises `PatiError` for an invalid row."""
         if table is None:
             return cls(COLUMNS, {}, {})
         header, rows = files.read_csv(table)
-        known = {entry.path: entry.sha256 for entry in found.entries}
+        known = {entry.path: entry.sha256 for entry in manifest.entries}
         decided = {
-            path: made
-            for path, made in decisions.read(table, found.classes).items()
-            if known.get(path, made.sha256) == made.sha256
+            path: decision
+            for path, decision in decisions.read(table, manifest.classes).items()
+            if known.get(path, decision.sha256) == decision.sha256
         }
-        # Of two rows for a photo, the one with the decision.
+        # If a photo has two rows, use the one with the decision.
         by_path = {row["path"]: row for row in sorted(rows, key=lambda row: bool((row["decision"] or "").strip()))}
         return cls((*COLUMNS, *(name for name in header if name and name not in COLUMNS)), by_path, decided)
 
 
-def _rows(found: Manifest, probabilities: Floats, distances: Floats) -> list[Row]:
-    """Photos to look at: pictures in two classes, labels by suspicion, then odd ones."""
-    entries, labels = found.kept, np.array(found.targets(found.kept))
+def _rows(manifest: Manifest, probabilities: Floats, distances: Floats) -> list[Row]:
+    """Photos for review: duplicates in two classes, likely label errors in order, then the most unusual ones."""
+    entries, labels = manifest.kept, np.array(manifest.targets(manifest.kept))
     number = {entry.path: index for index, entry in enumerate(entries)}
     known = np.flatnonzero(~np.isnan(probabilities[:, 0]))
     order, believed = label_errors.ranked(probabilities[known], labels[known])
     reasons: dict[str, list[int]] = {
         "two-classes": [
             number[entry.path]
-            for group in found.duplicate_groups()
+            for group in manifest.duplicate_groups()
             if len({entry.label for entry in group}) > 1
             for entry in group
         ],
@@ -284,7 +307,7 @@ def _rows(found: Manifest, probabilities: Floats, distances: Floats) -> list[Row
             Row(
                 entry,
                 tuple(why for why in REASONS if index in members[why]),
-                "" if math.isnan(row[0]) else found.classes[int(row.argmax())],
+                "" if math.isnan(row[0]) else manifest.classes[int(row.argmax())],
                 float(row[labels[index]]),
             )
         )
@@ -292,7 +315,7 @@ def _rows(found: Manifest, probabilities: Floats, distances: Floats) -> list[Row
 
 
 def _line(row: Row, before: Before) -> dict[str, str]:
-    """A photo's line in decisions.csv, still to be decided; what a person wrote beside it before stays."""
+    """A photo's undecided row for decisions.csv; keeps what a person wrote into other columns before."""
     entry, kept = row.entry, before.rows.get(row.entry.path, {})
     suggested = row.answer if row.answer != entry.label else ""
     if kept.get("sha256") != entry.sha256:
@@ -326,7 +349,7 @@ def _write_page(
     lines: Sequence[Mapping[str, str]],
     ready: Prepared,
 ) -> None:
-    """The page: `rows` are the first of `lines`, in their order."""
+    """Write the page: `rows` correspond to the first of `lines`, in the same order."""
     numbers = [n for why in REASONS for n in [n for n, row in enumerate(rows) if row.why[0] == why][:MOST_SHOWN]]
     items: list[ReviewItem] = [
         {
@@ -341,4 +364,5 @@ def _write_page(
     ]
     pixels = ready.packed.pixels[ready.packed.of([rows[number].entry for number in numbers])]
     plain = [[line.get(name) or "" for name in header] for line in lines]
-    pages.write_review(page, document, header, plain, items, list(pixels), ready.found.classes)
+    classes, language = ready.manifest.classes, catalogues.current()
+    pages.write_review(page, document, header, plain, items, list(pixels), classes, language=language)

@@ -1,7 +1,7 @@
-"""Finished runs side by side: their scores and costs, and which differences are more than chance.
+"""Compare finished runs: scores, costs, and which differences are statistically significant.
 
-Reads what the runs left and scores nothing anew. Pairs are judged on the same test photos, by which of the two answers
-each one right. It can't tell how much of a difference is the luck of a seed: that takes runs with other seeds.
+Uses the stored predictions and scores nothing again. Pairs are compared on the same test photos, by which of the two
+predicts each photo correctly. Can't tell how much of a difference is due to the seed: that takes runs with other seeds.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from pati.evaluation.intervals import RESAMPLES, bootstrapped, paired_interval, 
 from pati.evaluation.metrics import further
 from pati.evaluation.significance import fisher, holm, mcnemar
 from pati.inference.classifier import Classifier
+from pati.locale.messages import N_, Message
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
 from pati.runs.history import epochs
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run, RunStage
 
-ALPHA = 0.05  # a smaller p is called a difference
-MOST_EACH_WITH_EACH = 4  # more runs are compared with the first one only
+ALPHA = 0.05  # significance level
+MOST_EACH_WITH_EACH = 4  # with more runs, each is compared with the first one only
 
 
 @dataclass(frozen=True)
 class _Scored:
-    """What a run says of itself, and its answers: `right` `bool (N,)` for the photos of `photos` (content hashes)."""
+    """A run's row and its predictions: `labels` and `answers` `int64 (N,)` for `photos` (content hashes)."""
 
     row: RunRow
     manifest: str
@@ -43,30 +44,34 @@ class _Scored:
     photos: NDArray[np.str_]
     labels: NDArray[np.int64]
     answers: NDArray[np.int64]
-    by_class: bool  # classes are uneven, or were made to count alike
+    by_class: bool  # the classes are imbalanced, or training balanced them
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which answers are right, `(N,)`."""
+        """Which predictions are correct, `(N,)`."""
         return np.asarray(self.answers == self.labels)
 
 
 def compare(folders: Sequence[str | Path], *, paired: bool = True) -> Comparison:
-    """The document of a comparison: `runs` with scores and costs, `pairs` with difference, interval and p.
+    """Compare runs: `runs` with scores and costs, `pairs` with difference, interval and p-value.
 
-    Pairs are every two of up to four runs, each run with the first one of more; `p` is corrected for their number by
-    Holm's method (1979, https://www.jstor.org/stable/4615733), the intervals are not. Differences are first minus
-    second. `by_class`: scores that count all classes alike lead, as some run's classes are uneven or were made to
-    count; paired runs are then told apart by macro F1 as well. Not `paired` are runs on different test photos: their
-    differences are less certain.
-    Raises `PatiError` for fewer than two runs, unfinished ones, and paired ones whose data is not the same.
+    Up to four runs are compared pairwise, more of them each with the first one. `p` is corrected for the number of
+    pairs by Holm's method (1979, https://www.jstor.org/stable/4615733); the intervals are not. Differences are first
+    minus second. `by_class`: scores that weight all classes equally are the main ones, because the classes of a run are
+    imbalanced or were balanced in training; pairs then also have the difference in macro F1. With `paired=False`, runs
+    may have different test photos, and their differences are less certain.
+
+    Raises `PatiError` for fewer than two runs, unfinished runs, and paired runs on different data.
     """
     if len(folders) < 2:
-        raise PatiError(f"a comparison wants at least two runs, got {len(folders)}", "pati compare RUN RUN …")
+        raise PatiError(
+            N_("expected at least two runs to compare, got {n}", n=len(folders)),
+            N_("for example: pati compare runs/a runs/b"),
+        )
     seen: set[Path] = set()
     for folder in map(Path, folders):
         if folder.resolve() in seen:
-            raise PatiError(f"{folder} is named twice", "name each run once")
+            raise PatiError(N_("{folder} is given twice", folder=folder), N_("give each run once"))
         seen.add(folder.resolve())
     names = _names([Path(folder) for folder in folders])
     scored = [_read(Run.open(folder), name) for folder, name in zip(folders, names, strict=True)]
@@ -76,7 +81,7 @@ def compare(folders: Sequence[str | Path], *, paired: bool = True) -> Comparison
     pairs = [_paired(*pair) if paired else _unpaired(*pair) for pair in chosen]
     for pair, p in zip(pairs, holm([pair["p_alone"] for pair in pairs]), strict=True):
         pair["p"] = p
-        pair["verdict"] = _verdict(pair)
+        pair["verdict"] = verdict(pair).shown("en")
     return {
         "paired": paired,
         "test": "McNemar, exact" if paired else "Fisher, exact",
@@ -87,7 +92,7 @@ def compare(folders: Sequence[str | Path], *, paired: bool = True) -> Comparison
 
 
 def _names(folders: list[Path]) -> list[str]:
-    """The shortest ends of the paths that tell all runs apart."""
+    """The shortest path suffixes that distinguish all runs."""
     parts = [folder.absolute().parts for folder in folders]
     for count in range(1, max(map(len, parts))):
         names = [str(Path(*part[-count:])) for part in parts]
@@ -99,45 +104,52 @@ def _names(folders: list[Path]) -> list[str]:
 def _require_comparable(scored: list[_Scored], paired: bool) -> None:
     first = scored[0]
     for other in scored[1:]:
-        names = f"{first.row['name']} and {other.row['name']}"
+        names = N_("{first} and {second}", first=first.row["name"], second=other.row["name"])
         if other.classes != first.classes:
             raise PatiError(
-                f"{names} have different classes: {', '.join(first.classes[:5])}; {', '.join(other.classes[:5])}",
-                "compare runs that answer the same question",
+                N_(
+                    "{names} have different classes: {first}; {second}",
+                    names=names,
+                    first=first.classes[:5],
+                    second=other.classes[:5],
+                ),
+                N_("compare runs with the same classes"),
             )
         if paired and other.manifest != first.manifest:
             raise PatiError(
-                f"{names} were made from different data or splits",
-                "train both on the same data with the same split_seed, or compare with --unpaired, which is less sure",
+                N_("{names} were trained on different data or splits", names=names),
+                N_("train both on the same data with the same split_seed, or use --unpaired, a less powerful test"),
             )
         if paired and not np.array_equal(other.photos, first.photos):
-            raise PatiError(f"{names} were not tested on the same photos", "compare with --unpaired")
+            raise PatiError(N_("{names} were not tested on the same photos", names=names), N_("use --unpaired"))
 
 
 def _read(run: Run, name: str) -> _Scored:
     if run.stage is not RunStage.DONE:
         again = plugins.command("train", "--resume", str(run.folder))
-        raise PatiError(f"the run {run.folder} is not finished", f"go on with it: {again}")
-    made = Classifier.load(run.folder)
+        raise PatiError(
+            N_("the run {folder} is not finished", folder=run.folder), N_("resume it with: {again}", again=again)
+        )
+    classifier = Classifier.load(run.folder)
     document, tested = run.read_metrics(), Predictions.read(run).test
-    with run.reading_scores():  # a document that lacks something
+    with run.reading_scores():  # the document may be incomplete
         by_class = bool(document.get("balance", {}).get("by_class"))
-        row = _row(run, made, name, document)
+        row = _row(run, classifier, name, document)
         answers = tested.logits.argmax(1).numpy()
         scored = np.array(tested.sha256), tested.labels.numpy(), answers, by_class
         return _Scored(row, document["manifest"], tuple(document["classes"]), *scored)
 
 
-def _row(run: Run, made: Classifier, name: str, document: RunDocument) -> RunRow:
+def _row(run: Run, classifier: Classifier, name: str, document: RunDocument) -> RunRow:
     recipe, test = Recipe.read(run.recipe), document["test"]
     speeds = [epoch.photos_per_second for epoch in epochs(run)]
-    parameters, multiply_adds = cost_of(made.net, made.preprocess.size)
+    parameters, multiply_adds = cost_of(classifier.net, classifier.preprocess.size)
     intervals = bootstrapped(torch.tensor(test["confusion"]))
     return {
         "name": name,
         "run": str(run.folder),
         "model": recipe.model,
-        "size": made.preprocess.size,
+        "size": classifier.preprocess.size,
         "accuracy": test["accuracy"],
         "accuracy_interval": test["accuracy_interval"],
         "macro_f1": test["macro_f1"],
@@ -150,28 +162,41 @@ def _row(run: Run, made: Classifier, name: str, document: RunDocument) -> RunRow
         "parameters": parameters,
         "multiply_adds": multiply_adds,
         "training_seconds": document["seconds"]["training"],
-        # Epochs have about equally many photos, so this is photos over seconds.
+        # Epochs have about equally many photos, so this is total photos over total seconds.
         "photos_per_second": statistics.harmonic_mean(speeds) if speeds else None,
         "epochs": document["epochs"],
         "seed": document["seed"],
     }
 
 
-def notes(document: Comparison) -> list[str]:
-    """What a reader of the document must know to read its pairs right."""
+def notes(document: Comparison) -> list[Message]:
+    """Notes that a reader needs to interpret the pairs."""
     count = len(document["pairs"])
     if document["paired"]:
-        found = ["pairs are judged by McNemar's exact test on the same test photos"]
+        lines = [N_("pairs are compared by McNemar's exact test on the same test photos")]
     else:
-        found = ["the runs are compared as if on different photos (Fisher's exact test): only large differences show"]
+        lines = [
+            N_("the runs are compared as if tested on different photos (Fisher's exact test), which has less power")
+        ]
     if count > 1:
-        found.append(f"p is corrected for {count} comparisons by Holm's method; the intervals are each 95 % alone")
+        lines.append(
+            N_(
+                "p-values are adjusted for {count} comparisons by Holm's method; each interval is 95 % by itself",
+                count=count,
+            )
+        )
     if len(document["runs"]) > MOST_EACH_WITH_EACH:
-        found.append(f"with more than {MOST_EACH_WITH_EACH} runs, each is compared with the first one only")
+        lines.append(
+            N_("with more than {most} runs, each is compared with the first one only", most=MOST_EACH_WITH_EACH)
+        )
     if any(row["group_by"] for row in document["runs"]):
-        found.append("photos of one group are alike: p and the intervals count photos, so they are too sure")
-    found.append("this is about these trained nets; another seed may change it, and choosing by test scores flatters")
-    return found
+        lines.append(
+            N_("photos of a group are not independent: p-values and intervals count photos, so both are too optimistic")
+        )
+    lines.append(
+        N_("this compares these trained models; another seed may differ, and choosing by test scores is optimistic")
+    )
+    return lines
 
 
 # Pairs -------------------------------------------------------------------------------
@@ -194,10 +219,11 @@ def _paired(first: _Scored, second: _Scored) -> Pair:
 def macro_f1_interval(
     labels: NDArray[np.int64], answers: NDArray[np.int64], others: NDArray[np.int64], classes: int, *, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of the difference in macro F1 of two runs' answers to the same photos, `(N,)` each.
+    """95 % interval of the difference in macro F1 of two runs' predictions on the same photos, `(N,)` each.
 
-    Percentiles of a bootstrap that draws photos within each class, the same ones for both (Efron and Tibshirani, 1993).
-    Answers that all agree leave nothing to draw: then the interval of as many such photos as the rarest class has.
+    Percentiles of a bootstrap within each class, with the same resamples for both (Efron and Tibshirani, 1993). If all
+    predictions agree, every resample would be the same: then the interval for as many such photos as the rarest class
+    has.
     """
     if np.array_equal(answers, others):
         rarest = min(np.unique(labels), key=lambda label: int((labels == label).sum()))
@@ -214,7 +240,7 @@ def macro_f1_interval(
 def _macro_f1(
     times: NDArray[np.float64], labels: NDArray[np.int64], answers: NDArray[np.int64], classes: int
 ) -> NDArray[np.float64]:
-    """Macro F1 `(B,)` where each photo counts so many times, `(B, N)`."""
+    """Macro F1 `(B,)` with photos weighted by `times` `(B, N)`."""
     unit = np.eye(classes)
     either = times @ (unit[labels] + unit[answers])
     hits = times @ (unit[labels] * unit[answers])
@@ -240,11 +266,11 @@ def _pair(first: _Scored, second: _Scored, interval: tuple[float, float], p: flo
     }
 
 
-def _verdict(pair: Pair) -> str:
-    """The pair in words, with its p."""
-    p = "p < 0.0001" if pair["p"] < 1e-4 else f"p = {pair['p']:.2g}"
+def verdict(pair: Pair) -> Message:
+    """The result for a pair in words, with its p-value."""
+    p = N_("p < {limit:g}", limit=1e-4) if pair["p"] < 1e-4 else N_("p = {p:.2g}", p=pair["p"])
     first, second = pair["first"], pair["second"]
     if pair["p"] >= ALPHA:
-        return f"no difference can be told between {first} and {second} ({p})"
+        return N_("no significant difference between {first} and {second} ({p})", first=first, second=second, p=p)
     better, worse = (first, second) if pair["difference"] > 0 else (second, first)
-    return f"{better} is more accurate than {worse} ({p})"
+    return N_("{better} is more accurate than {worse} ({p})", better=better, worse=worse, p=p)

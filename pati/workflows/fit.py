@@ -1,4 +1,4 @@
-"""A fresh net trained on prepared data, without a run's folder."""
+"""Train a new network on prepared data, without a run folder."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def fit(
     stopped: Callable[[], bool],
     log: Callable[[TrainingEvent], None],
 ) -> tuple[Net, State]:
-    """A fresh net trained on `training`, some of prepared data or like them, for `seconds` or by the recipe's epochs.
+    """Train a new network on `training` for `seconds`, or for the recipe's epochs if None; returns it and its state.
 
-    Goes on from a checkpoint of `owner`. Raises `Interrupted`, `Diverged`.
+    Resumes from a checkpoint of `owner`. Raises `Interrupted`, `Diverged`.
     """
     net = ready.net()
     paced = plan.make(
@@ -47,5 +47,5 @@ def fit(
 
 
 def following_threads(ready: Prepared, paced: Plan) -> Threads | None:
-    """What follows the machine in a run by budget; by epochs, its bits must not depend on what else it does."""
+    """Adapts the number of threads in a run by budget; None for epochs, whose result must not depend on the load."""
     return Threads() if paced.budget is not None and ready.device.type == "cpu" else None

@@ -1,7 +1,7 @@
-"""What a finished training is worth: measured, and written as its report.
+"""Evaluate a finished training run, and write its report.
 
-Nothing here scores the test split: its answers were given once, and are read. Robustness and explanations are measured
-on validation photos, on as many as there is time for.
+Nothing here scores the test split: its predictions were made once, and are read. Robustness and explanations are
+measured on validation photos, on as many as the time allows.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.explain.checks import Values
 from pati.inference.classifier import Classifier, Prediction
+from pati.locale import catalogues
 from pati.recipe import Recipe
 from pati.report import pages
 from pati.runs.history import epochs
@@ -40,74 +41,74 @@ from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import clock
 
-METHOD = "grad-cam"  # whose maps are checked
-EXPLAINING = 80  # answers take about as long as the explanations that a report shows
-SLACK = 1.15  # of what a probe is thought to take: a little too short, and it comes to nothing
-SHARE = 0.03  # of a budget, for what takes longer the more photos it is measured on
+METHOD = "grad-cam"  # the explainer that is tested
+EXPLAINING = 80  # number of predictions that take as long as the explanations in a report
+SLACK = 1.15  # safety factor on the estimated time of a probe, which is lost if the time does not suffice
+SHARE = 0.03  # of a budget, for the probes
 
 
-def analysed(made: Classifier, found: Manifest, packed: Pack, answers: Predictions) -> Analysis:
-    """What the answers are worth, without asking for more."""
-    assert made.calibration is not None, "learnt by the scoring"
+def analysed(classifier: Classifier, manifest: Manifest, packed: Pack, answers: Predictions) -> Analysis:
+    """The analysis of the stored predictions, without new ones."""
+    assert classifier.calibration is not None, "learnt by the scoring"
     splits = {
-        "validation": _scored(found.of_split("validation"), answers.validation.sha256),
-        "test": found.of_split("test"),
+        "validation": _scored(manifest.of_split("validation"), answers.validation.sha256),
+        "test": manifest.of_split("test"),
     }
     logits, labels = answers.test.logits, answers.test.labels
     rows = packed.of(splits["test"])
     all_logits = torch.cat([answers.validation.logits, logits])
     all_labels = torch.cat([answers.validation.labels, labels])
     return {
-        **analysis.of_answers(made.calibration, logits, labels, answers.familiarity, found.classes),
+        **analysis.of_answers(classifier.calibration, logits, labels, answers.p_values, manifest.classes),
         "slices": analysis.sliced(
             splits["test"], lambda number: packed.pixels[rows[number]], (logits.argmax(1) == labels).tolist()
         ),
         "suspects": analysis.suspected(
-            [*splits["validation"], *splits["test"]], all_logits, all_labels, made.calibration.temperature,
-            found.classes,
+            [*splits["validation"], *splits["test"]], all_logits, all_labels, classifier.calibration.temperature,
+            manifest.classes,
         ),
     }  # fmt: skip
 
 
 def _scored(entries: Sequence[Entry], digests: Sequence[str]) -> list[Entry]:
-    """Those of a split's entries whose contents these are, in the same order: on a budget not all may be scored."""
+    """The entries whose contents are `digests`, in the same order: with a budget, not all may have been scored."""
     rest = iter(digests)
-    wanted, found = next(rest, None), []
+    wanted, kept = next(rest, None), []
     for entry in entries:
         if entry.sha256 == wanted:
-            found.append(entry)
+            kept.append(entry)
             wanted = next(rest, None)
-    return found
+    return kept
 
 
 def probed(
-    made: Classifier,
-    found: Manifest,
+    classifier: Classifier,
+    manifest: Manifest,
     packed: Pack,
     *,
     seconds: float | None = None,
     trained: int | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Probed:
-    """Robustness and the checks of explanations on validation photos; what there is no time for is left out.
+    """Measure robustness and test explanations on validation photos; what there is no time for is left out.
 
-    On as many as fit into `seconds`; else, so that a run by epochs is the same everywhere, on as many as suit the
-    number of photos `trained` on; without either, on the `most` of `PROBES`. `progress` hears what is measured and how
-    far it is, photos done of total.
+    Limited by `seconds`; else by the number of photos `trained` on, so that runs by epochs give the same result
+    everywhere; without either, up to the `most` of `PROBES`. `progress` is called with the name of the probe, and
+    photos done and total.
     """
-    entries = found.of_split("validation")
-    labels, rows = torch.tensor(found.targets(entries)), packed.of(entries)
-    # Whatever the count, these are photos from everywhere.
+    entries = manifest.of_split("validation")
+    labels, rows = torch.tensor(manifest.targets(entries)), packed.of(entries)
+    # A random order, so that any number of photos is a sample of all.
     order = np.random.default_rng(0).permutation(len(entries))
     ends = None if seconds is None else clock.now() + seconds
     done: dict[str, list[Values]] = {name: [] for name in PROBES}
-    each: dict[str, float] = {}  # seconds for a photo
-    for share in (True, False):  # what one has no use for is the others'
+    each: dict[str, float] = {}  # seconds per photo
+    for share in (True, False):  # the second round uses the time that other probes left
         for name, probe in PROBES.items():
             some = order[: probe.most if trained is None else min(probe.most, trained // probe.trained)]
             if seconds is not None and name not in each and len(some) >= probe.fewest:
                 pixels = packed.pixels[rows[some[: probe.part]]]
-                each[name] = probe.answers * seconds_to_answer(made.logits, pixels) / len(pixels)
+                each[name] = probe.answers * seconds_to_answer(classifier.logits, pixels) / len(pixels)
             until = None if ends is None else ends - (seconds or 0) * (1 - probe.share) * share
             while count := next_part(
                 probe, len(some), _photos(done[name]), None if until is None else until - clock.now(), each.get(name, 0)
@@ -115,7 +116,7 @@ def probed(
                 start, at = _photos(done[name]), clock.now()
                 progress(name, start, len(some))
                 part = some[start : start + count]
-                done[name].append(probe.measure(made, packed.pixels[rows[part]], labels[part], start))
+                done[name].append(probe.measure(classifier, packed.pixels[rows[part]], labels[part], start))
                 each[name] = (clock.now() - at) / count
     summaries = {}
     for name, parts in done.items():
@@ -126,13 +127,15 @@ def probed(
 
 
 def _photos(parts: Sequence[Values]) -> int:
-    """On how many something was measured."""
+    """Number of photos in these parts."""
     return sum(len(next(iter(part.values()))) for part in parts)
 
 
 def next_part(probe: Probe, photos: int, done: int, seconds: float | None, each: float) -> int:
-    """How many photos to measure next, of so many of which some are done, in so many `seconds`, where one takes `each`:
-    0 where these are too few to come to a summary, or for one more."""
+    """Number of photos to measure next, of `photos` with `done` done, in `seconds`, at `each` seconds per photo.
+
+    0 if the time does not suffice for one more, or for enough to give a result.
+    """
     count = min(probe.part, photos - done) if photos >= probe.fewest else 0
     if seconds is None or count == 0:
         return count
@@ -141,8 +144,10 @@ def next_part(probe: Probe, photos: int, done: int, seconds: float | None, each:
 
 
 def probing_seconds(photos: int, one: float, most: float) -> float:
-    """What to set aside for the probes on so many validation photos, of `most` seconds, where an answer takes `one`:
-    only for those that could come to a summary, and no more than they can use."""
+    """Seconds to reserve for the probes, of at most `most`; `photos`: number of validation photos.
+
+    `one`: seconds per prediction. Only for probes that can give a result, and no more than they can use.
+    """
     aside = 0.0
     for probe in sorted(PROBES.values(), key=lambda probe: probe.fewest * probe.answers):
         each = SLACK * probe.answers * one
@@ -152,50 +157,50 @@ def probing_seconds(photos: int, one: float, most: float) -> float:
 
 
 def seconds_to_answer(ask: Callable[[torch.Tensor], object], photos: NDArray[np.uint8]) -> float:
-    """What it takes on this machine to `ask` a classifier for all these photos `uint8 (N, size, size, 3)`."""
+    """Seconds that `ask` takes for these photos `uint8 (N, size, size, 3)` on this machine."""
     pixels = torch.from_numpy(photos)
-    ask(pixels)  # the first time is slower
+    ask(pixels)  # warm-up
     at = clock.now()
     ask(pixels)
     return clock.now() - at
 
 
-def _damaged(made: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
-    return {"right": analysis.damaged(made.logits, photos, labels, seed=seed)}
+def _damaged(classifier: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
+    return {"right": analysis.damaged(classifier.logits, photos, labels, seed=seed)}
 
 
-def _explained(made: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
-    return checks.values(made.net, explainer(METHOD), *made.asked(torch.from_numpy(photos)))
+def _explained(classifier: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
+    return checks.values(classifier.net, explainer(METHOD), *classifier.asked(torch.from_numpy(photos)))
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What takes longer the more photos it is measured on."""
+    """A measurement that takes longer on more photos."""
 
     measure: Callable[[Classifier, NDArray[np.uint8], torch.Tensor, int], Values]  # photos, labels, seed -> by photo
     summary: Callable[[Values], Robustness | ExplanationChecks]
-    answers: float  # take as long as it does for a photo, with what is done beside them
-    part: int  # photos at once
-    most: int  # photos
-    fewest: int  # photos: fewer would tell nothing
-    trained: int  # photos trained on for each that is measured, in runs by epochs
-    share: float  # of the time, with those before
+    answers: float  # cost per photo as a number of predictions, including other work
+    part: int  # photos per batch
+    most: int  # maximum number of photos
+    fewest: int  # minimum number of photos for a result
+    trained: int  # in runs by epochs: one photo is measured for this many trained on
+    share: float  # of the time, cumulative over the probes up to this one
 
 
 PROBES = {
     "robustness": Probe(
-        _damaged, lambda found: analysis.robustness(found["right"]), 1.3 * (1 + len(analysis.DAMAGES)),
+        _damaged, lambda values: analysis.robustness(values["right"]), 1.3 * (1 + len(analysis.DAMAGES)),
         part=16, most=1000, fewest=20, trained=1000, share=0.3,
     ),
     "explanations": Probe(
-        _explained, lambda found: {"method": METHOD, **checks.summary(found)}, 3 * checks.ANSWERS,
+        _explained, lambda values: {"method": METHOD, **checks.summary(values)}, 3 * checks.ANSWERS,
         part=4, most=100, fewest=checks.FEWEST, trained=8000, share=1.0,
     ),
 }  # fmt: skip
 
 
 def scored(
-    made: Classifier,
+    classifier: Classifier,
     page: Path,
     answers: Sequence[Prediction],
     labels: torch.Tensor,
@@ -203,63 +208,80 @@ def scored(
     photo: Callable[[int], Photo],
     document: About,
 ) -> LaterScores:
-    """A later scoring: the `document` about it with the scores, and a page of them where the model's confidence is
-    calibrated. `answers`, `labels` `(N,)` and `paths` by photo; `photo` gives each one by its number."""
-    # The logarithm of probabilities is as good as logits: they differ by a constant a photo, and the temperature.
-    heat = 1.0 if made.calibration is None else made.calibration.temperature
+    """A later evaluation: `document` extended with the scores, and a page if the model is calibrated.
+
+    `answers`, `labels` `(N,)` and `paths` are by photo; `photo` returns a photo by its number.
+    """
+    # Log probabilities can replace logits: they differ by a constant per photo, and by the temperature.
+    temperature = 1.0 if classifier.calibration is None else classifier.calibration.temperature
     probabilities = torch.tensor([list(answer.probabilities.values()) for answer in answers], dtype=torch.float64)
-    logits = heat * probabilities.clamp_min(1e-300).log()
-    scores = metrics.summary(logits, labels, made.classes)
-    if made.calibration is not None:
-        familiarity = torch.tensor([answer.familiarity for answer in answers], dtype=torch.float64)
-        analysis_of = analysis.of_answers(made.calibration, logits, labels, familiarity, made.classes)
-        shown: ScoresPage = {**document, "scores": scores, "analysis": analysis_of, "classes": list(made.classes)}
-        pages.write_scores(page, shown, explained(made, logits, labels, paths, photo))
+    logits = temperature * probabilities.clamp_min(1e-300).log()
+    scores = metrics.summary(logits, labels, classifier.classes)
+    if classifier.calibration is not None:
+        p_values = torch.tensor([answer.ood_p_value for answer in answers], dtype=torch.float64)
+        analysis_of = analysis.of_answers(classifier.calibration, logits, labels, p_values, classifier.classes)
+        shown: ScoresPage = {**document, "scores": scores, "analysis": analysis_of, "classes": list(classifier.classes)}
+        examples = explained(classifier, logits, labels, paths, photo)
+        pages.write_scores(page, shown, examples, language=catalogues.current())
         document = {**document, "report": str(page)}
     return {**scores, **document}
 
 
 def drawn(
-    run: Run, made: Classifier, found: Manifest, packed: Pack, document: RunDocument, answers: Predictions
+    run: Run,
+    classifier: Classifier,
+    manifest: Manifest,
+    packed: Pack,
+    document: RunDocument,
+    answers: Predictions,
+    *,
+    language: str,
 ) -> pages.Drawing:
-    """The pictures of the report, which need no probe. `document`: that of metrics.json."""
-    test = found.of_split("test")
+    """Draw the report's figures that need no probe.
+
+    `document`: the contents of metrics.json; `language`: the one shown first.
+    """
+    test = manifest.of_split("test")
     rows = packed.of(test)
     examples = explained(
-        made, answers.test.logits, answers.test.labels,
+        classifier, answers.test.logits, answers.test.labels,
         [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
     )  # fmt: skip
-    return pages.draw(document, epochs(run), examples)
+    return pages.draw(document, epochs(run), examples, language=language)
 
 
 def write(
     run: Run,
-    found: Manifest,
+    manifest: Manifest,
     packed: Pack,
     recipe: Recipe,
     document: RunDocument,
     drawing: pages.Drawing,
     *,
-    language: str = "en",
+    language: str,
 ) -> None:
-    """The report and its figures. `document`: that of metrics.json; `language`: the one shown first."""
-    by_path = {entry.path: entry for entry in found.kept}
+    """Write the report and its figures. `document`: the contents of metrics.json; `language`: the one shown first."""
+    by_path = {entry.path: entry for entry in manifest.kept}
     suspicious = [by_path[row["path"]] for row in document["analysis"]["suspects"]["first"]]
     pictures = list(packed.pixels[packed.of(suspicious)]) if suspicious else []
-    pages.write(run, found, recipe, document, epochs(run), drawing, pictures, language=language)
+    pages.write(run, manifest, recipe, document, epochs(run), drawing, pictures, language=language)
 
 
 def explained(
-    made: Classifier, logits: torch.Tensor, labels: torch.Tensor, paths: Sequence[str], photo: Callable[[int], Photo]
+    classifier: Classifier,
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    paths: Sequence[str],
+    photo: Callable[[int], Photo],
 ) -> list[pages.Example]:
-    """The photos that a report shows, with explanations of the answers given; `photo` gives each one by its number."""
-    probabilities, found = made.calibrated(logits), []
+    """The photos shown in a report, with explanations of their predictions; `photo` returns a photo by its number."""
+    probabilities, examples = classifier.calibrated(logits), []
     for group, number in pages.pick_examples(probabilities, labels):
-        row = dict(zip(made.classes, probabilities[number].tolist(), strict=True))
+        row = dict(zip(classifier.classes, probabilities[number].tolist(), strict=True))
         label = max(row, key=row.__getitem__)
-        explanation = made.explain(photo(number), label=label)
-        # Only the map is new.
+        explanation = classifier.explain(photo(number), label=label)
+        # Keep the stored prediction; only the map is new.
         given = replace(explanation.prediction, label=label, confidence=row[label], probabilities=row)
-        truth = made.classes[int(labels[number])]
-        found.append(pages.Example(group, paths[number], truth, replace(explanation, prediction=given)))
-    return found
+        truth = classifier.classes[int(labels[number])]
+        examples.append(pages.Example(group, paths[number], truth, replace(explanation, prediction=given)))
+    return examples

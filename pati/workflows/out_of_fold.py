@@ -1,7 +1,8 @@
-"""Answers for training photos by nets that have not trained on them: k-fold cross-fitting.
+"""Out-of-fold predictions: k-fold cross-validation on the training photos.
 
-The training photos are dealt into folds, copies and groups together. For each fold a net of the recipe trains on the
-others and answers on it; the validation photos set its temperature. A folder keeps what is finished, and checkpoints.
+The training photos are divided into folds, with duplicates and groups kept together. For each fold, a network with the
+recipe is trained on the other folds and predicts this one; the validation photos calibrate its temperature. A folder
+stores finished folds and checkpoints.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pati.evaluation.calibration import Calibration
 from pati.evaluation.documents import FoldFacts
 from pati.events import FoldBegan, Listen
 from pati.inference.splits import all_logits
+from pati.locale.messages import N_
 from pati.system import files
 from pati.workflows.fit import fit
 from pati.workflows.prepare import Prepared
@@ -34,9 +36,11 @@ from pati.workflows.reserve import time_answers
 
 @dataclass(frozen=True)
 class Answers:
-    """For one fold: the `numbers` of its photos among the training ones; their `probabilities` `float64 (N, K)`, not
-    numbers where all photos of a class lie in it; and `facts` of the training: photos answered, epochs, seconds, and
-    `agreement`, the share answered as they are labelled.
+    """The predictions for one fold.
+
+    `numbers`: positions of its photos among the training photos. `probabilities` `float64 (N, K)`; NaN for photos whose
+    class occurs only in this fold. `facts` of the training run: photos predicted, epochs, seconds, and `agreement`, the
+    fraction predicted as labelled.
     """
 
     numbers: NDArray[np.int64]
@@ -45,31 +49,35 @@ class Answers:
 
 
 class CrossFit:
-    """The folds of prepared data. `pace`: what the trainings depend on beside recipe and data, such as a budget.
+    """The folds of prepared data. `pace`: what training depends on besides recipe and data, such as a budget.
 
-    Raises `PatiError` if there are too few photos for so many.
+    Raises `PatiError` if there are too few photos for this number of folds.
     """
 
     def __init__(self, ready: Prepared, folder: Path, folds: int, *, pace: float | None, listen: Listen) -> None:
         self._ready, self._folder, self._folds, self._pace, self._listen = ready, folder, folds, pace, listen
-        entries = ready.found.of_split("train")
+        entries = ready.manifest.of_split("train")
         units = manifest.units(entries)
         if folds > len(units):
             raise PatiError(
-                f"--folds {folds}, but the training photos are {len(units)} groups that must stay together",
-                f"expected at most {len(units)}",
+                N_(
+                    "--folds is {folds}, but the training photos form only {n} groups that must stay together",
+                    folds=folds,
+                    n=len(units),
+                ),
+                N_("expected at most {n}", n=len(units)),
             )
         dealt = split.deal([unit for unit, _ in units], folds, seed=ready.recipe.split_seed)
         fold = {entry.path: dealt[unit.identity] for unit, members in units for entry in members}
         self._fold_of = torch.tensor([fold[entry.path] for entry in entries])
 
     def answers(self, fold: int, seconds: float | None, stopped: Callable[[], bool]) -> Answers:
-        """Train on all folds but `fold`, for `seconds` or by the recipe's epochs, and answer on it.
+        """Train on all folds but `fold`, for `seconds` or the recipe's epochs, and predict `fold`.
 
-        What was finished before is read; a training that was stopped goes on. Raises `Interrupted`.
+        A finished fold is read from the folder; an interrupted one is resumed. Raises `Interrupted`.
         """
         ready, kept = self._ready, self._folder / f"{fold + 1}.npz"
-        owner = json.dumps([ready.found.hash(), ready.recipe.to_json(), self._folds, fold, self._pace])
+        owner = json.dumps([ready.manifest.hash(), ready.recipe.to_json(), self._folds, fold, self._pace])
         inside = self._fold_of == fold
         numbers = inside.nonzero().flatten()
         if kept.exists():
@@ -82,28 +90,28 @@ class CrossFit:
         self._listen(FoldBegan(fold + 1, self._folds, len(rest), seconds))
         checkpoints = self._folder / str(fold + 1)
         net, state = fit(ready, rest, checkpoints, owner=owner, seconds=seconds, stopped=stopped, log=self._listen)
-        made = ready.classifier(net)
-        made.calibration = Calibration.of(all_logits(made, ready.validation), _labels(ready.validation))
-        logits = all_logits(made, held)
+        classifier = ready.classifier(net)
+        classifier.calibration = Calibration.of(all_logits(classifier, ready.validation), _labels(ready.validation))
+        logits = all_logits(classifier, held)
         facts: FoldFacts = {
             "photos": len(held),
             "epochs": state.epoch,
             "seconds": round(state.seconds, 1),
             "agreement": metrics.accuracy(logits, _labels(held)),
         }
-        probabilities = made.calibrated(logits).numpy()
+        probabilities = classifier.calibrated(logits).numpy()
         taught = rest.targets.sum(0).cpu() > 0
-        probabilities[~taught[_labels(held)].numpy()] = math.nan  # of a class whose photos are all in this fold
-        found = Answers(numbers.numpy(), probabilities, facts)
+        probabilities[~taught[_labels(held)].numpy()] = math.nan  # photos whose class occurs only in this fold
+        answers = Answers(numbers.numpy(), probabilities, facts)
         with files.atomic(kept) as file:
             np.savez_compressed(
-                file, owner=np.array(owner), probabilities=found.probabilities, facts=np.array(json.dumps(facts))
+                file, owner=np.array(owner), probabilities=answers.probabilities, facts=np.array(json.dumps(facts))
             )
         shutil.rmtree(checkpoints, ignore_errors=True)
-        return found
+        return answers
 
     def answering_seconds(self) -> float:
-        """About what a net's answers for a fold and the validation photos take."""
+        """Estimated seconds for a network's predictions on a fold and the validation photos."""
         photos = len(self._ready.training) / self._folds + len(self._ready.validation)
         return photos * time_answers(self._ready.classifier(self._ready.net()), self._ready)[0]
 

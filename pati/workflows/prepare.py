@@ -1,4 +1,4 @@
-"""From DATA and a recipe to what nets can be trained on: find, settle, audit, split, pack."""
+"""Prepare data for training: find the files, settle the recipe, audit, split, pack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from pati import models
 from pati.data import decode, loader, pack
-from pati.data.audit.judge import manifest
+from pati.data.audit.judge import build_manifest
 from pati.data.audit.pool import Progress
 from pati.data.decisions import read as decisions_in
 from pati.data.loader import Samples
@@ -23,9 +23,10 @@ from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
 from pati.evaluation.calibration import Calibration
-from pati.evaluation.out_of_distribution import Scope
+from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.events import Advanced, DataRead, Listen, Stage, StageBegan, silent
 from pati.inference.classifier import Classifier
+from pati.locale.messages import N_
 from pati.models import Net
 from pati.recipe import Recipe, SettledRecipe
 from pati.runs.history import Reading
@@ -35,19 +36,19 @@ from pati.training import balance, plan
 from pati.training.plan import Outline
 from pati.training.speed import of_reading, of_training
 
-_PEEK = 64  # photos looked at before all are read,
-_PEEK_BYTES = 64_000_000  # or fewer large ones
+_PEEK = 64  # photos sampled before all are read,
+_PEEK_BYTES = 64_000_000  # or fewer if they are large
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data that nets can be trained on, and the recipe settled for them; the test photos are left alone.
+    """Data ready for training, and the recipe settled for it; the test photos are not used.
 
-    `preprocess` has the training photos' colour statistics; `speed`: see `plan.settle`.
+    `preprocess` has the colour statistics of the training photos; `speed`: see `plan.settle`.
     """
 
     recipe: SettledRecipe
-    found: Manifest
+    manifest: Manifest
     packed: Pack
     preprocess: Preprocess
     training: Samples
@@ -56,18 +57,20 @@ class Prepared:
     speed: float
 
     def net(self) -> Net:
-        """A fresh net of the recipe, on the device."""
+        """A new network of the recipe, on the device."""
         recipe = self.recipe
         options = models.Options(
             width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=recipe.size
         )
-        return models.build(recipe.model, len(self.found.classes), options, seed=recipe.seed).to(self.device)
+        return models.build(recipe.model, len(self.manifest.classes), options, seed=recipe.seed).to(self.device)
 
-    def classifier(self, net: Net, *, calibration: Calibration | None = None, scope: Scope | None = None) -> Classifier:
-        """The net as people hold it, with what is known of its confidence and scope."""
+    def classifier(
+        self, net: Net, *, calibration: Calibration | None = None, detector: OutOfDistributionDetector | None = None
+    ) -> Classifier:
+        """A classifier with this network, optionally with calibration and out-of-distribution detector."""
         return Classifier(
-            net, self.preprocess, self.found.classes, mirror=self.recipe.mirror, facts={}, calibration=calibration,
-            scope=scope,
+            net, self.preprocess, self.manifest.classes, mirror=self.recipe.mirror, facts={}, calibration=calibration,
+            detector=detector,
         )  # fmt: skip
 
 
@@ -80,7 +83,7 @@ def prepare(
     decisions: Path | None = None,
     listen: Listen = silent,
 ) -> Prepared:
-    """Everything that comes before training, without a run's folder: settle, audit, split, pack."""
+    """Everything before training, without a run folder: settle, audit, split, pack. Raises `PatiError`."""
     source = open_data(data, recipe, columns, decisions)
     recipe, speed, _ = settled(source, recipe)
     return prepared(*audited(source, recipe, listen), recipe, speed)
@@ -88,35 +91,38 @@ def prepare(
 
 @clock.watched()
 def prepare_again(run: Run, recipe: SettledRecipe, *, listen: Listen = silent) -> Prepared:
-    """The same for the data of a run, as they were prepared for it."""
+    """The same for the data of a run, as it was prepared for the run."""
     source = source_of(run, recipe)
     recipe, speed, _ = settled(source, recipe)
-    found, packed = audited(source, recipe, listen)
-    keep_manifest(run, found)
-    return prepared(found, packed, recipe, speed)
+    manifest, packed = audited(source, recipe, listen)
+    keep_manifest(run, manifest)
+    return prepared(manifest, packed, recipe, speed)
 
 
 def open_data(data: str | Path, recipe: Recipe, columns: Columns, decided: Path | None = None) -> Source:
-    """What DATA names, grouped as the recipe asks for, with a person's decisions. Raises `PatiError`."""
+    """Open DATA, with the grouping of the recipe and a person's decisions. Raises `PatiError`."""
     if recipe.group_by is not None:
         columns = dataclasses.replace(columns, group=recipe.group_by)
     source = find_source(data, columns)
     if not source.items:
-        raise PatiError(f"no photo found in {source.root}", "expected one folder a class with photos in it, or a CSV")
+        raise PatiError(
+            N_("no photos found in {root}", root=source.root),
+            N_("expected one folder of photos per class, or a CSV"),
+        )
     if decided is not None:
         source = dataclasses.replace(source, decisions=decisions_in(decided, source.classes))
     return source
 
 
 def source_of(run: Run, recipe: Recipe) -> Source:
-    """The data of a run, with the decisions that it began with."""
+    """The data of a run, with the decisions that it started with."""
     state = run.read_state()
     decided = run.decisions if run.decisions.exists() else None
     return open_data(state["data"], recipe, Columns(**state["columns"]), decided)
 
 
 def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outline | None]:
-    """The recipe with everything chosen, the machine's speed that it was chosen for, and what comes of its budget."""
+    """The settled recipe, the measured speed of the machine, and the outline of its budget, if any."""
     machine.keep_blocks()
     samples = _peek(source)
     precision = recipe.precision or machine.faster_precision(machine.device().type)
@@ -144,46 +150,48 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
 
 
 def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | None = None) -> tuple[Manifest, Pack]:
-    """What was found and the decoded photos; `run` keeps the manifest, or makes sure that it is the one it kept."""
+    """The manifest and the decoded photos; `run` stores the manifest, or verifies that it equals the stored one."""
     listen(StageBegan(Stage.AUDIT, len(source.items)))
     at = clock.now()
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
-    findings, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen))
-    found = manifest(source, findings, recipe)
+    inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen))
+    manifest = build_manifest(source, inspections, recipe)
     seconds = clock.now() - at
     if run is not None:
-        keep_manifest(run, found)
-        Reading(len(found.entries), reused, round(seconds, 2)).keep(run)
-    listen(DataRead(found, reused, seconds))
-    require_trainable(found)
-    return found, packed
+        keep_manifest(run, manifest)
+        Reading(len(manifest.entries), reused, round(seconds, 2)).keep(run)
+    listen(DataRead(manifest, reused, seconds))
+    require_trainable(manifest)
+    return manifest, packed
 
 
-def prepared(found: Manifest, packed: Pack, recipe: SettledRecipe, speed: float) -> Prepared:
-    """Splits with their colour statistics, on the device where they fit."""
-    training, validation = (loader.samples(packed, found, found.of_split(name)) for name in ("train", "validation"))
+def prepared(manifest: Manifest, packed: Pack, recipe: SettledRecipe, speed: float) -> Prepared:
+    """The splits with their colour statistics, on the device if they fit."""
+    training, validation = (
+        loader.samples(packed, manifest, manifest.of_split(name)) for name in ("train", "validation")
+    )
     mean, std = loader.colour_statistics(training)
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std)
     recipe = balance.settled(recipe, balance.counted(training.targets))
     device = machine.device()
     if device.type == "cuda" and _bytes(training) < torch.cuda.mem_get_info(device)[0] / 2:
         training = training.on(device)
-    return Prepared(recipe, found, packed, preprocess, training, validation, device, speed)
+    return Prepared(recipe, manifest, packed, preprocess, training, validation, device, speed)
 
 
 def _peek(source: Source) -> list[bytes]:
-    step, place = max(1, len(source.items) // _PEEK), storage.at(source.root)
-    found: list[bytes] = []
+    step, store = max(1, len(source.items) // _PEEK), storage.at(source.root)
+    samples: list[bytes] = []
     for item in source.items[::step]:
         with contextlib.suppress(decode.Unreadable):
-            found.append(place.read(item.path))
-        if sum(map(len, found)) > _PEEK_BYTES:
+            samples.append(store.read(item.path))
+        if sum(map(len, samples)) > _PEEK_BYTES:
             break
-    return found
+    return samples
 
 
 def audit_progress(listen: Listen) -> Progress:
-    """Tells how many files have been read."""
+    """Report how many files have been read."""
     return lambda done, total: listen(Advanced(done, total))
 
 
@@ -191,15 +199,15 @@ def _bytes(data: Samples) -> int:
     return len(data) * data.pixels[0].numel()
 
 
-def keep_manifest(run: Run, found: Manifest) -> None:
-    """Write the run's manifest, or make sure that it is the one there. Raises `PatiError`."""
+def keep_manifest(run: Run, manifest: Manifest) -> None:
+    """Write the run's manifest, or verify that it equals the stored one. Raises `PatiError`."""
     if run.manifest.exists():
         before = Manifest.read(run.manifest)
-        if before.hash() != found.hash():
-            changed = sorted({entry.path for entry in set(before.entries) ^ set(found.entries)})
+        if before.hash() != manifest.hash():
+            changed = sorted({entry.path for entry in set(before.entries) ^ set(manifest.entries)})
             raise PatiError(
-                f"the data changed since this run began, for example {', '.join(changed[:3])}",
-                "put the photos back as they were, or start a new run",
+                N_("the data has changed since this run was started, for example {changed}", changed=changed[:3]),
+                N_("restore the photos, or start a new run"),
             )
     else:
-        found.write(run.manifest)
+        manifest.write(run.manifest)

@@ -1,4 +1,4 @@
-"""A finished run's report, written anew."""
+"""Regenerate the report of a finished run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pati.evaluation import metrics
 from pati.evaluation.documents import Analysis, Probed, RunDocument
 from pati.events import Advanced, Listen, Stage, StageBegan, Work, silent
 from pati.inference.classifier import Classifier
+from pati.locale import catalogues
+from pati.locale.messages import N_
 from pati.recipe import SettledRecipe
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run, RunStage
@@ -21,48 +23,56 @@ from pati.workflows.prepare import audited, source_of
 def report_again(
     folder: str | Path, *, language: str | None = None, thorough: bool = True, listen: Listen = silent
 ) -> tuple[Run, RunDocument]:
-    """Write a finished run's report anew from what it keeps and its photos; `thorough`: measured on more of them than
-    in training. `language`: the one shown first; that of before if left out.
+    """Regenerate a finished run's report from its files and photos.
 
-    No test photo is scored: the answers are those that were given. Returns the run and the document of metrics.json.
+    `thorough`: measure on more photos than during training. `language`: the one shown first; None: as before. No test
+    photo is scored: the stored predictions are used. Returns the run and the contents of metrics.json. Raises
+    `PatiError`.
     """
     run = Run.open(folder)
     recipe, state = SettledRecipe.read(run.recipe), run.read_state()
-    made = Classifier.load(run.folder)
+    classifier = Classifier.load(run.folder)
     if run.stage is not RunStage.DONE:
         again = plugins.command("train", "--resume", str(run.folder))
-        raise PatiError(f"the run {run.folder} is not finished", f"go on with it: {again}")
-    if made.calibration is None or made.scope is None:
-        raise PatiError("this run is of an older pati, which kept less", "train it again with this version")
-    language = language or state.get("language", "en")
+        raise PatiError(
+            N_("the run {folder} is not finished", folder=run.folder), N_("resume it with: {again}", again=again)
+        )
+    if classifier.calibration is None or classifier.detector is None:
+        raise PatiError(
+            N_("this run was made by an older version, which saved less"), N_("train it again with this version")
+        )
+    language = language or catalogues.known(state.get("language", "")) or catalogues.current()
     with run.alone():
         run.update(language=language)
-        found, packed = audited(source_of(run, recipe), recipe, listen, run)
+        manifest, packed = audited(source_of(run, recipe), recipe, listen, run)
         answers, document = Predictions.read(run), run.read_metrics()
         listen(StageBegan(Stage.REPORT))
         probes = _probed(document["analysis"])
         if thorough:
             probes = measure.probed(
-                made, found, packed, progress=lambda what, done, total: listen(Advanced(done, total, Work(what)))
+                classifier,
+                manifest,
+                packed,
+                progress=lambda what, done, total: listen(Advanced(done, total, Work(what))),
             )
-        document["analysis"] = {**measure.analysed(made, found, packed, answers), **probes}
-        validation, test = (  # an older pati may have kept less of them
-            metrics.summary(part.logits, part.labels, found.classes) for part in (answers.validation, answers.test)
+        document["analysis"] = {**measure.analysed(classifier, manifest, packed, answers), **probes}
+        validation, test = (  # an older version may have stored less
+            metrics.summary(part.logits, part.labels, manifest.classes) for part in (answers.validation, answers.test)
         )
         document["validation"] = {**document["validation"], **validation}
         document["test"] = {**document["test"], **test}
         if thorough:
             files.write_json(run.metrics, document)
-        drawing = measure.drawn(run, made, found, packed, document, answers)
-        measure.write(run, found, packed, recipe, document, drawing, language=language)
+        drawing = measure.drawn(run, classifier, manifest, packed, document, answers, language=language)
+        measure.write(run, manifest, packed, recipe, document, drawing, language=language)
     return run, document
 
 
 def _probed(before: Analysis) -> Probed:
-    """What was measured on as many photos as there was time for."""
-    found: Probed = {}
+    """The measurements that depend on the available time, from an earlier analysis."""
+    kept: Probed = {}
     if "robustness" in before:
-        found["robustness"] = before["robustness"]
+        kept["robustness"] = before["robustness"]
     if "explanations" in before:
-        found["explanations"] = before["explanations"]
-    return found
+        kept["explanations"] = before["explanations"]
+    return kept

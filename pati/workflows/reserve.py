@@ -1,4 +1,4 @@
-"""What a budget must hold beside training, measured on this machine before training begins."""
+"""Reserve the part of a budget needed outside training, from timings on this machine before training starts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pati.evaluation import out_of_distribution
 from pati.inference import forward
 from pati.inference.classifier import Classifier
 from pati.inference.splits import FEWEST_SCORED
+from pati.locale.messages import N_
 from pati.recipe import SettledRecipe
 from pati.report import pages
 from pati.runs.elapsed import Elapsed
@@ -21,16 +22,16 @@ from pati.training.speed import of_python
 from pati.workflows import measure
 from pati.workflows.prepare import Prepared
 
-SCORING_SHARE = 0.05  # of a budget, for scoring more validation photos, and more photos for the scope
-LEAST_TRAINING = 0.2  # of a budget: with less a run is refused
-TIMED, TIMES = 32, 2  # photos answered, and how often, to know what scoring takes
-MOMENTS = 0.9  # of an answer's time, without its mirror image: the last stage is not needed for them
+SCORING_SHARE = 0.05  # of a budget, for more validation photos and a better out-of-distribution detector
+LEAST_TRAINING = 0.2  # of a budget, for training: with less, a run is refused
+TIMED, TIMES = 32, 2  # photos, and repetitions, for timing the predictions
+MOMENTS = 0.9  # time for moments relative to a prediction without mirror image: they don't need the last stage
 
 
 def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elapsed) -> Budget | None:
-    """The recipe's budget with what must follow training on so many test photos; None for a recipe with epochs.
+    """The recipe's budget with the work that follows training; None for a recipe with epochs.
 
-    Raises `PatiError` where too little would be left for training.
+    `testing`: number of test photos. Raises `PatiError` if too little would be left for training.
     """
     recipe = ready.recipe
     if recipe.budget is None:
@@ -39,18 +40,23 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
     answers, more = answers_needed(recipe, len(ready.training), len(ready.validation), testing)
     probing = measure.probing_seconds(len(ready.validation), one, measure.SHARE * recipe.budget)
     spare = probing + min(more * one, SCORING_SHARE * recipe.budget)
-    # Reading and scoring may leave too little; the report never does, though in a very short budget it ends late.
+    # Reading and scoring may leave too little for training; the report may not: in a very short budget it ends late.
     most, needed = (1 - LEAST_TRAINING) * recipe.budget, elapsed.seconds() + answers * one
-    if needed > most and elapsed.begin_anew():  # a sitting that was killed must not make the run impossible
+    if needed > most and elapsed.begin_anew():  # time lost in a killed session must not make the run impossible
         needed = elapsed.seconds() + answers * one
     if needed > most:
         raise PatiError(
-            f"a budget of {recipe.budget:.0f} s leaves {max(0, recipe.budget - needed):.0f} s for training: "
-            f"reading and scoring take the rest",
-            f"give it --budget {needed / (1 - LEAST_TRAINING) / 60:.1f}m or more; the photos are decoded now, so "
-            "try again at once",
+            N_(
+                "a budget of {budget:.0f} s leaves {training:.0f} s for training: reading and scoring take the rest",
+                budget=recipe.budget,
+                training=max(0, recipe.budget - needed),
+            ),
+            N_(
+                "use --budget {needed:.1f}m or more; the photos are decoded now, so the next run starts faster",
+                needed=needed / (1 - LEAST_TRAINING) / 60,
+            ),
         )
-    drawing = min(pages.seconds_to_draw(len(ready.found.classes)), most - needed)
+    drawing = min(pages.seconds_to_draw(len(ready.manifest.classes)), most - needed)
     return Budget(
         recipe.budget,
         answers=answers,
@@ -63,8 +69,7 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
 
 
 def answers_needed(recipe: SettledRecipe, training: int, validation: int, testing: int) -> tuple[int, int]:
-    """How many answers take as long as scoring does with so many photos: at least, and those for which time may be
-    short."""
+    """The work of scoring, as a number of predictions: the minimum, and how many more if there is time."""
     scoped = MOMENTS / (2 if recipe.mirror else 1)
     least = min(validation, FEWEST_SCORED) + scoped * min(training, out_of_distribution.FEWEST_PHOTOS)
     most = validation + scoped * min(training, out_of_distribution.PHOTOS)
@@ -72,12 +77,14 @@ def answers_needed(recipe: SettledRecipe, training: int, validation: int, testin
 
 
 def time_answers(classifier: Classifier, ready: Prepared) -> tuple[float, float]:
-    """What scoring takes for a photo on this machine, and how many times what a validation pass takes for one of that
-    size; timed in turns, so that both meet the same machine."""
+    """Seconds per prediction on this machine, and the ratio to a validation photo of the same size.
+
+    Timed alternately, so that both see the same load.
+    """
     some = ready.training.some(TIMED)
     pixels, _ = some.at(torch.arange(len(some)))
 
-    def validate(pixels: torch.Tensor) -> None:  # of the same photos
+    def validate(pixels: torch.Tensor) -> None:  # on the same photos
         precision = ready.recipe.precision
         forward.logits_of(classifier.net, some, ready.preprocess, device=ready.device, precision=precision)
 

@@ -1,4 +1,4 @@
-"""Later scorings of a run's model: a split again, another labelled set, photos of something else."""
+"""Later evaluations of a run's model: on a split, on another labelled data set, or on out-of-distribution photos."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from pati.data import decode, pack
 from pati.data.manifest import Manifest
 from pati.data.sources import storage
 from pati.data.sources.source import Columns
-from pati.data.sources.storage import Place
+from pati.data.sources.storage import Storage
 from pati.errors import PatiError
 from pati.evaluation import analysis
 from pati.evaluation.documents import About, LaterScores, OutsideOf
 from pati.events import Advanced, Listen, Stage, StageBegan, Warned, silent
 from pati.inference.classifier import Classifier, Refused
+from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
@@ -38,41 +39,46 @@ def score(
     columns: Columns = Columns(),
     listen: Listen = silent,
 ) -> LaterScores:
-    """Score a run's model on one of its splits, or on another labelled set, and write a page about it.
+    """Score a run's model on one of its splits, or on another labelled data set, and write a page with the results.
 
-    A further scoring of the test split, or of some of its photos in another set, is counted in the run, and said in its
-    report.
+    Every further scoring of the test split, or of test photos contained in another data set, is counted in the run, and
+    stated in its report. Raises `PatiError`.
     """
     run = Run.open(folder)
-    made, found = Classifier.load(run.folder), Manifest.read(run.manifest)
+    classifier, manifest = Classifier.load(run.folder), Manifest.read(run.manifest)
     if data is not None:
         source = open_data(data, Recipe(), columns)
-        unknown = sorted(set(source.classes) - set(made.classes))
+        unknown = sorted(set(source.classes) - set(classifier.classes))
         if unknown:
             raise PatiError(
-                f"{data} has classes that the model does not know: {', '.join(unknown[:5])}",
-                f"the model's classes: {', '.join(made.classes)}",
+                N_("{data} has classes that the model does not know: {unknown}", data=data, unknown=unknown[:5]),
+                N_("the model's classes: {classes}", classes=classifier.classes),
             )
-        name, place, rows = source.name, storage.at(source.root), [(item.path, item.label, "") for item in source.items]
+        name, store, rows = source.name, storage.at(source.root), [(item.path, item.label, "") for item in source.items]
         counts = Counter(item.label for item in source.items)
     else:
         if split not in ("train", "validation", "test"):
-            raise PatiError(f"there is no split {split!r}", "expected train, validation or test")
-        name, place = split, storage.at(Path(found.root))
-        rows = [(entry.path, entry.label, entry.sha256) for entry in found.of_split(split)]
-        counts = Counter(entry.label for entry in found.of_split("train"))
+            raise PatiError(N_("there is no split {split!r}", split=split), N_("expected train, validation or test"))
+        name, store = split, storage.at(Path(manifest.root))
+        rows = [(entry.path, entry.label, entry.sha256) for entry in manifest.of_split(split)]
+        counts = Counter(entry.label for entry in manifest.of_split("train"))
     listen(StageBegan(Stage.SCORE, len(rows)))
-    changed = [str(place.root / path) for path, _, digest in rows if digest and pack.hash_now(place, path) != digest]
+    changed = [str(store.root / path) for path, _, digest in rows if digest and pack.hash_now(store, path) != digest]
     if changed:
         raise PatiError(
-            f"{len(changed)} photos changed or are gone since the run, for example {changed[0]}",
-            "put them back as they were, or score another set with --data",
+            NP_(
+                "{n} photo has changed or disappeared since the run: {example}",
+                "{n} photos have changed or disappeared since the run, for example {example}",
+                n=len(changed),
+                example=changed[0],
+            ),
+            N_("restore them, or score another data set with --data"),
         )
-    known = {part: {entry.sha256 for entry in found.of_split(part)} for part in ("train", "test")}
-    seen: Counter[str] = Counter()  # photos here that are the run's own, by split
+    known = {part: {entry.sha256 for entry in manifest.of_split(part)} for part in ("train", "test")}
+    seen: Counter[str] = Counter()  # scored photos that belong to the run, by split
 
     def looked_up() -> Iterator[bytes | Refused]:
-        for photo in photos_of(place, rows):
+        for photo in photos_of(store, rows):
             if isinstance(photo, bytes):
                 digest = hashlib.sha256(photo).hexdigest()
                 seen.update(part for part, digests in known.items() if digest in digests)
@@ -80,22 +86,22 @@ def score(
 
     answers, labels, paths = [], [], []
     for done, ((path, label, _), answer) in enumerate(
-        zip(rows, made.predict_stream(looked_up()), strict=True), start=1
+        zip(rows, classifier.predict_stream(looked_up()), strict=True), start=1
     ):
         listen(Advanced(done, len(rows)))
         if not answer.error:
             answers.append(answer)
-            labels.append(made.classes.index(label))
+            labels.append(classifier.classes.index(label))
             paths.append(path)
     if not labels:
-        raise PatiError(f"none of the {len(rows)} photos could be read")
+        raise PatiError(NP_("the photo could not be read", "none of the {n} photos could be read", n=len(rows)))
     about: About = {
         "data": name,
         "kind": "data" if data is not None else split,
         "model": str(run.model),
-        "manifest": found.hash(),
+        "manifest": manifest.hash(),
         "balance": balance.evenness(Recipe.read(run.recipe).balance, list(counts.values())).document(),
-        "dependent": found.dependent(split) if data is None else {},
+        "dependent": manifest.dependent(split) if data is None else {},
         "unreadable": len(rows) - len(labels),
         "trained_on": seen["train"],
         "test_photos": seen["test"],
@@ -104,11 +110,11 @@ def score(
         with run.alone():
             about["test_scored"] = run.count_scoring(name, seen["test"])
     listen(StageBegan(Stage.REPORT))
-    # Two sets may have folders of one name: neither page takes the other's place.
-    mark = hashlib.sha256(os.fsencode(place.root.resolve())).hexdigest()[:6]
+    # Two data sets may have folders of the same name: their pages must not overwrite each other.
+    mark = hashlib.sha256(os.fsencode(store.root.resolve())).hexdigest()[:6]
     page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}-{mark}.html")
     document = measure.scored(
-        made, page, answers, torch.tensor(labels), paths, lambda number: place.read(paths[number]), about
+        classifier, page, answers, torch.tensor(labels), paths, lambda number: store.read(paths[number]), about
     )
     if "test_scored" in document:
         _tell(run, listen)
@@ -116,35 +122,36 @@ def score(
 
 
 def _tell(run: Run, listen: Listen) -> None:
-    """What was just measured is told in the report, where that can be written."""
+    """Update the report with the new results; a failure is only a warning."""
     try:
         report_again(run.folder, thorough=False)
     except PatiError as error:
-        listen(Warned(f"{run.report} does not tell of this: {error.message}"))
+        listen(Warned(N_("{path} was not updated: {error}", path=run.report, error=error.message)))
 
 
 def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) -> OutsideOf:
-    """Show a run's model photos of something else: how well does it tell them from its test photos?
+    """Measure how well a run's model distinguishes out-of-distribution photos from its test photos.
 
-    `data`: as for training; its classes don't matter. The result is kept in the run, and told in its report.
+    `data`: as for training; its labels don't matter. The result is stored in the run, and added to its report. Raises
+    `PatiError`.
     """
     run = Run.open(folder)
-    made = Classifier.load(run.folder)
-    if made.scope is None:
-        raise PatiError("this model knows nothing of its scope", "train it again with this version of pati")
-    familiarity = Predictions.read(run).familiarity
+    classifier = Classifier.load(run.folder)
+    if classifier.detector is None:
+        raise PatiError(N_("this model has no out-of-distribution detector"), N_("train it again with this version"))
+    p_values = Predictions.read(run).p_values
     source = open_data(data, Recipe(), Columns())
-    place, rows = storage.at(source.root), [(item.path, item.label, "") for item in source.items]
+    store, rows = storage.at(source.root), [(item.path, item.label, "") for item in source.items]
     listen(StageBegan(Stage.SCORE, len(rows)))
     answers = []
-    for done, answer in enumerate(made.predict_stream(photos_of(place, rows)), start=1):
+    for done, answer in enumerate(classifier.predict_stream(photos_of(store, rows)), start=1):
         listen(Advanced(done, len(rows)))
         if not answer.error:
             answers.append(answer)
     if not answers:
-        raise PatiError(f"none of the {len(rows)} photos could be read")
-    strange = torch.tensor([answer.familiarity for answer in answers], dtype=torch.float64)
-    document = analysis.outside(familiarity, strange, [answer.unsure for answer in answers])
+        raise PatiError(NP_("the photo could not be read", "none of the {n} photos could be read", n=len(rows)))
+    strange = torch.tensor([answer.ood_p_value for answer in answers], dtype=torch.float64)
+    document = analysis.outside(p_values, strange, [answer.unsure for answer in answers])
     with run.alone():
         kept = run.read_metrics()
         kept.setdefault("outside", {})[source.name] = document
@@ -154,10 +161,10 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
     return {"data": source.name, **document}
 
 
-def photos_of(place: Place, rows: list[tuple[str, str, str]]) -> Iterator[bytes | Refused]:
+def photos_of(store: Storage, rows: list[tuple[str, str, str]]) -> Iterator[bytes | Refused]:
     """The bytes of the photos in `rows` (path, label, hash), or why one can't be read."""
     for path, _, _ in rows:
         try:
-            yield place.read(path)
+            yield store.read(path)
         except decode.Unreadable as error:
-            yield Refused(str(place.root / path), str(error))
+            yield Refused(str(store.root / path), error)

@@ -1,7 +1,7 @@
-"""A control for explanations: a net of the same recipe, trained on the same photos with their labels shuffled.
+"""Data randomisation test of explanations: train a control network on shuffled labels, and compare its maps.
 
-Its answers mean nothing, so maps that stay as they were say nothing of the classes (Adebayo et al., 2018,
-https://arxiv.org/abs/1810.03292).
+The control has the same recipe and photos. Its predictions are meaningless, so maps that stay the same do not depend on
+the labels (Adebayo et al., 2018, https://arxiv.org/abs/1810.03292).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pati.events import EpochDone, Listen, Stage, StageBegan, TrainingEvent
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.inference.classifier import Classifier
+from pati.locale.messages import N_
 from pati.recipe import SettledRecipe
 from pati.runs.run import Run
 from pati.workflows import explanation_tests
@@ -31,22 +32,22 @@ from pati.workflows.stopping import stoppable
 def shuffled_labels(
     folder: str | Path, photos: Sequence[Path], method: str, *, stage: int | None = None, listen: Listen
 ) -> ShuffledLabels:
-    """Train the control for as long as the run, and compare its maps with those of the run's net.
+    """Train the control for as long as the run, and compare its maps with those of the run's network.
 
-    `stage`: the number of the one to look at, the last if left out. Returns the likeness of both maps of each photo,
-    for the class that the run's net answers (see `checks.alike`); `depends`: whether they differ (true, false, or None
-    where it can't be told); and facts of the control's training. Raises `Interrupted`.
+    `stage`: number of the stage to use (default: the last). Returns the similarity of the two maps of each photo, for
+    the class that the run's network predicts (see `checks.alike`); `depends`: whether they differ (true, false, or None
+    if undecided); and facts about the control's training. Raises `Interrupted`.
     """
     explain = explainer(method)
     run = Run.open(folder)
-    made, state = Classifier.load(folder), run.read_state()
+    classifier, state = Classifier.load(folder), run.read_state()
     plugins.require_same(state.get("plugins", {}))
-    net = made.cut(stage)
-    pixels, _ = explanation_tests.readable(made, photos)
-    asked = [made.asked(part) for part in torch.split(torch.from_numpy(pixels), explanation_tests.AT_ONCE)]
-    maps = [explain(net, images, classes) for images, classes in asked]  # before minutes are spent on training
+    net = classifier.cut(stage)
+    pixels, _ = explanation_tests.readable(classifier, photos)
+    asked = [classifier.asked(part) for part in torch.split(torch.from_numpy(pixels), explanation_tests.AT_ONCE)]
+    maps = [explain(net, images, classes) for images, classes in asked]  # fails before minutes are spent on training
     ready = prepare_again(run, SettledRecipe.read(run.recipe), listen=listen)
-    # There is nothing to learn: patience would end it early.
+    # There is nothing to learn, so early stopping would end it.
     ready = dataclasses.replace(ready, recipe=dataclasses.replace(ready.recipe, patience=0))
     targets = ready.training.targets
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).to(targets.device)
@@ -67,7 +68,7 @@ def shuffled_labels(
                 stopped=stopped, log=log,
             )  # fmt: skip
         except Interrupted:
-            raise Interrupted("what the net on shuffled labels had learnt is not kept") from None
+            raise Interrupted(N_("the training on shuffled labels is not saved")) from None
     other = (control if stage is None else control.cut(stage)).eval().to(next(net.parameters()).device)
     parts = [
         checks.likeness(before, explain(other, images, classes))

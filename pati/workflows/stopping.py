@@ -1,4 +1,4 @@
-"""Stops by a person: Ctrl-C and SIGTERM end a step, then the command, which says how to go on."""
+"""Interruptions by the user: Ctrl-C and SIGTERM finish the current step, then end the command with a hint to resume."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 
 from pati import plugins
 from pati.errors import Interrupted, of_system
+from pati.locale.messages import N_
 from pati.runs.run import Run
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask the loop to stop after its step; a second one stops at once."""
+    """Context manager in which Ctrl-C and SIGTERM ask the loop to stop after its step; a second one interrupts it."""
     asked = threading.Event()
 
     def ask(number: int, frame: object) -> None:
@@ -34,13 +35,13 @@ def stoppable() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def resumable(run: Run) -> Iterator[None]:
-    """A stop anywhere inside says how to go on."""
-    hint = f"go on with: {plugins.command('train', '--resume', str(run.folder))}"
+    """Context manager that turns an interruption into `Interrupted` with a hint on how to resume."""
+    hint = N_("resume it with: {again}", again=plugins.command("train", "--resume", str(run.folder)))
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted("what is done so far is kept", hint) from None
+        raise Interrupted(N_("everything done so far is saved"), hint) from None
     except Interrupted as stop:
         raise Interrupted(stop.message, hint) from None
     except OSError as error:
-        raise of_system(error, f"mend that; what is done so far is kept. Then {hint}") from error
+        raise of_system(error, N_("fix this; everything done so far is saved. Then {hint}", hint=hint)) from error

@@ -1,4 +1,4 @@
-"""Train from scratch: audit, split, pack, plan, train, score, report."""
+"""Train a classifier from scratch: audit, split, pack, plan, train, score, report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pati.data.sources.source import Columns, Source
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.documents import Analysis, RunDocument
-from pati.evaluation.out_of_distribution import Scope
+from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.events import (
     AlreadyFinished,
     ClassesCounted,
@@ -37,6 +37,8 @@ from pati.events import (
 from pati.inference import classifier as classifiers
 from pati.inference.classifier import Classifier
 from pati.inference.splits import SplitAnswers
+from pati.locale import catalogues
+from pati.locale.messages import N_, NP_, Message
 from pati.models import Net
 from pati.recipe import Recipe, SettledRecipe
 from pati.report import pages
@@ -61,7 +63,7 @@ from pati.workflows.stopping import resumable, stoppable
 
 @dataclass(frozen=True)
 class Result:
-    """What a training left: the run's folder, the classifier, and the document of metrics.json."""
+    """The result of a training run: the run folder, the classifier, and the contents of metrics.json."""
 
     run: Run
     classifier: Classifier
@@ -79,8 +81,11 @@ def train(
     started: float | None = None,
     listen: Listen = silent,
 ) -> Result:
-    """Train from scratch and score the test split once. `started` (`clock.now`) begins the budget; `decisions`: a CSV
-    of what a person decided of single photos (see `pati.data.decisions`)."""
+    """Train from scratch and score the test split once.
+
+    `started` (`clock.now`): start of the budget; `decisions`: a CSV with decisions about individual photos (see
+    `pati.data.decisions`). Raises `PatiError`, `Interrupted`.
+    """
     started = clock.now() if started is None else started
     source = open_data(data, recipe, columns, decisions)
     chosen, speed, outline = settled(source, recipe)
@@ -96,11 +101,11 @@ def train(
 
 @clock.watched()
 def resume(folder: str | Path, *, started: float | None = None, listen: Listen = silent) -> Result:
-    """Go on with a run after any stop; a finished run is only read."""
+    """Resume a run after any interruption; a finished run is only read."""
     started = clock.now() if started is None else started
     run = Run.open(folder)
     with resumable(run), run.alone(), threads.restored():
-        if run.stage is RunStage.DONE:  # its photos may be gone by now, and its pati be an old one
+        if run.stage is RunStage.DONE:  # its photos may be gone by now, and it may come from an older version
             listen(RunOpened(run.folder, Recipe.read(run.recipe)))
             listen(AlreadyFinished())
             return Result(run, Classifier.load(run.model), run.read_metrics())
@@ -116,11 +121,18 @@ def _warn_of_versions(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
     matters = [name for name in before if name != "timm" or recipe.model.startswith("timm/")]
     changed = [f"{name} {before[name]} → {now.get(name)}" for name in matters if before[name] != now.get(name)]
     if changed:
-        listen(Warned(f"other versions than at the start, so not the same bits: {', '.join(changed)}"))
+        listen(
+            Warned(
+                N_(
+                    "versions have changed since the start, so results may differ in the last bits: {changed}",
+                    changed=changed,
+                )
+            )
+        )
 
 
 def _go(run: Run, source: Source, recipe: SettledRecipe, started: float, listen: Listen) -> Result:
-    """Every step of a run; each one that a killed run has finished already is found done."""
+    """All steps of a run; work that an earlier session finished is reused."""
     elapsed = Elapsed(run, started)
     with elapsed.kept():
         going = TrainingRun(run, elapsed, listen)
@@ -135,7 +147,7 @@ def _go(run: Run, source: Source, recipe: SettledRecipe, started: float, listen:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained net, and where its training ended. `again`: nothing was left to train in this sitting."""
+    """A trained network and its final state. `again`: this session had nothing left to train."""
 
     net: Net
     state: State
@@ -145,7 +157,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Scored:
-    """The classifier, which now knows its confidence and scope, and its answers."""
+    """The classifier, with calibration and out-of-distribution detector, and its predictions."""
 
     classifier: Classifier
     answers: Predictions
@@ -153,14 +165,14 @@ class Scored:
 
 @dataclass(frozen=True)
 class Measured:
-    """The document of metrics.json, and the pictures drawn for the report."""
+    """The contents of metrics.json, and the figures of the report."""
 
     document: RunDocument
     drawing: pages.Drawing
 
 
 class TrainingRun:
-    """The steps of one run, in the order that they are called in."""
+    """The steps of a run, in the order in which they are called."""
 
     def __init__(self, run: Run, elapsed: Elapsed, listen: Listen) -> None:
         self._run, self._elapsed, self._listen = run, elapsed, listen
@@ -168,20 +180,20 @@ class TrainingRun:
         machine.keep_blocks()
 
     def audit(self, source: Source, recipe: SettledRecipe) -> Prepared:
-        """Read every file once, split, and settle what depends on the training photos."""
+        """Read every file once, split, and settle the fields that depend on the training photos."""
         run = self._run
         ready = prepared(*audited(source, recipe, self._listen, run), recipe, run.read_state()["speed"])
         if ready.recipe != recipe:
             files.write_json(run.recipe, ready.recipe.to_json())
-        metrics.require_sound(len(ready.found.classes))  # one of a plugin that fails must do so before training
+        metrics.require_sound(len(ready.manifest.classes))  # a failing metric of a plugin must fail before training
         evenness = _evenness(ready)
         evenness.keep(run)
         self._listen(ClassesCounted(evenness, balance.advised(balance.counted(ready.training.targets))))
         return ready
 
     def plan(self, ready: Prepared) -> Plan:
-        """How training is paced: made once, then read back, so that a resumed run keeps its pace."""
-        testing = len(ready.found.of_split("test"))
+        """Plan the training once; a resumed run reads the stored plan."""
+        testing = len(ready.manifest.of_split("test"))
         paced = _kept_plan(self._run)
         if paced is None:
             untrained = ready.classifier(ready.net())
@@ -196,7 +208,7 @@ class TrainingRun:
         return paced
 
     def fit(self, ready: Prepared, paced: Plan) -> Fitted:
-        """Train to the end of the plan, going on from the newest checkpoint. Raises `Interrupted`, `Diverged`."""
+        """Train to the end of the plan, resuming from the newest checkpoint. Raises `Interrupted`, `Diverged`."""
         run, recipe, net, following = self._run, ready.recipe, ready.net(), following_threads(ready, paced)
         owner = _identity(ready)
         kept = checkpoint.newest(run.checkpoints, owner=owner)
@@ -209,97 +221,120 @@ class TrainingRun:
                 kept=kept,
             )  # fmt: skip
         if state.progress < 1 and state.least is not None:
-            by_loss = recipe.balance == "none"
-            what, least = ("lower validation loss", state.least) if by_loss else ("higher macro F1", 1 - state.least)
-            self._note(
-                f"ended early: no {what} in the last {state.no_better} epochs than "
-                f"{least:.3f} after epoch {state.epoch - state.no_better}"
-            )
+            best = state.epoch - state.no_better
+            lower = NP_(
+                "stopped early: the validation loss has not improved on {best:.3f} (epoch {epoch}) for {n} epoch",
+                "stopped early: the validation loss has not improved on {best:.3f} (epoch {epoch}) for {n} epochs",
+                n=state.no_better, best=state.least, epoch=best,
+            )  # fmt: skip
+            higher = NP_(
+                "stopped early: the validation macro F1 has not improved on {best:.3f} (epoch {epoch}) for {n} epoch",
+                "stopped early: the validation macro F1 has not improved on {best:.3f} (epoch {epoch}) for {n} epochs",
+                n=state.no_better, best=1 - state.least, epoch=best,
+            )  # fmt: skip
+            self._note(lower if recipe.balance == "none" else higher)
         self._elapsed.raise_to(state.pace.spent)
         return Fitted(net, state, following, again=state.step == begun.step)
 
     def score(self, ready: Prepared, paced: Plan, fitted: Fitted) -> Scored:
-        """The answers of the final weights for validation and test: the one scoring of the test split.
+        """Predict validation and test photos with the final weights: the only scoring of the test split.
 
-        What the classifier knows of its own confidence and scope is learnt from the other photos, as many as there is
-        time for.
+        The calibration and the out-of-distribution detector are fitted on the other photos, as many as the time allows.
         """
         self._listen(StageBegan(Stage.SCORE))
-        run, found, pace, limits = self._run, ready.found, fitted.state.pace, paced.budget
+        run, manifest, pace, limits = self._run, ready.manifest, fitted.state.pace, paced.budget
         cost = 0.0 if limits is None else limits.answer_cost * budgets.forward(limits, pace)
         answering = SplitAnswers(ready.classifier(fitted.net), fitted.threads, cost)
-        testing = loader.samples(ready.packed, found, found.of_split("test"))
+        testing = loader.samples(ready.packed, manifest, manifest.of_split("test"))
         until = math.inf
-        # A run that was stopped after its training has had its time: what it lost is done again, all of it.
+        # A run interrupted after training has used up its time: the rest is done in full, without a limit.
         if limits is not None and not fitted.again:
             one = budgets.answer_seconds(limits, pace)
             after = one * (len(testing) + measure.EXPLAINING) + budgets.report_seconds(limits, pace)
             until = self._elapsed.at(limits.seconds - after - self._probing(ready, paced, fitted))
 
         numbers, logits, moments = answering.answers(ready.validation, until=until)
-        digests = [entry.sha256 for entry in found.of_split("validation")]
+        digests = [entry.sha256 for entry in manifest.of_split("validation")]
         watched = Split(logits, _labels(ready.validation)[numbers], [digests[number] for number in numbers.tolist()])
         if len(numbers) < len(ready.validation):
             self._note(
-                f"scored on {len(numbers)} of {len(ready.validation)} validation photos, as there was no time for "
-                "more; the test photos were all scored"
+                N_(
+                    "for lack of time, only {scored} of {total} validation photos were scored; all test photos were",
+                    scored=len(numbers),
+                    total=len(ready.validation),
+                )
             )
         calibration = Calibration.of(watched.logits, watched.labels)
         usual = answering.moments(answering.some(ready.training), until=until)
-        scope = Scope.of(usual, moments, calibration.probabilities(logits).max(1).values)
-        made = ready.classifier(fitted.net, calibration=calibration, scope=scope)
+        detector = OutOfDistributionDetector.of(usual, moments, calibration.probabilities(logits).max(1).values)
+        classifier = ready.classifier(fitted.net, calibration=calibration, detector=detector)
 
         before = run.predictions.exists()
-        if before:  # scored before the run was stopped: not a second time
+        if before:  # already scored before the interruption: not a second time
             tested = Predictions.read(run).test
             moments = answering.moments(testing)
         else:
             _, logits, moments = answering.answers(testing)
-            tested = Split(logits, _labels(testing), [entry.sha256 for entry in found.of_split("test")])
-        answers = Predictions(watched, tested, made.familiarity(tested.logits, moments))
+            tested = Split(logits, _labels(testing), [entry.sha256 for entry in manifest.of_split("test")])
+        answers = Predictions(watched, tested, classifier.p_values(tested.logits, moments))
         answers.write(run)
         if not before or not run.read_state()["test_scored"]:
             run.count_scoring("test", len(testing))
         run.enter(RunStage.SCORED)
-        return Scored(made, answers)
+        return Scored(classifier, answers)
 
     def measure(self, ready: Prepared, paced: Plan, fitted: Fitted, scored: Scored) -> Measured:
-        """What the answers are worth; the model file is written first."""
-        run, made, found, state, limits = self._run, scored.classifier, ready.found, fitted.state, paced.budget
-        document = _document(ready, scored.answers, state, measure.analysed(made, found, ready.packed, scored.answers))
-        made.facts = classifiers.facts(
+        """Evaluate the predictions; the model file is written first."""
+        run, classifier, manifest, state, limits = (
+            self._run,
+            scored.classifier,
+            ready.manifest,
+            fitted.state,
+            paced.budget,
+        )
+        document = _document(
+            ready, scored.answers, state, measure.analysed(classifier, manifest, ready.packed, scored.answers)
+        )
+        classifier.facts = classifiers.facts(
             recipe=ready.recipe,
             metrics=classifiers.told(document["test"]),
-            manifest_hash=found.hash(),
+            manifest_hash=manifest.hash(),
             versions=versions(),
         )
-        made.save(run.model)
+        classifier.save(run.model)
         self._listen(StageBegan(Stage.REPORT))
-        drawing = measure.drawn(run, made, found, ready.packed, document, scored.answers)
-        # The probes come last, as they can fill whatever time is left, and need none.
+        language = catalogues.current()
+        drawing = measure.drawn(run, classifier, manifest, ready.packed, document, scored.answers, language=language)
+        # The probes come last: they are optional, and can use whatever time is left.
         left = None
         if limits is not None:
             writing = pages.WRITING * budgets.report_seconds(limits, state.pace)
             rest = max(0.0, limits.seconds - self._elapsed.seconds() - writing)
             left = self._probing(ready, paced, fitted) if fitted.again else rest
         trained = state.epoch * len(ready.training) if limits is None else None
-        probed = measure.probed(made, found, ready.packed, seconds=left, trained=trained)
+        probed = measure.probed(classifier, manifest, ready.packed, seconds=left, trained=trained)
         document["analysis"] = {**document["analysis"], **probed}
         return Measured(document, drawing)
 
     def report(self, ready: Prepared, measured: Measured) -> None:
-        """Write metrics.json, report and card."""
+        """Write metrics.json, the report and the model card."""
         suspended = clock.suspended() - self._suspended
         if suspended >= 1:
-            self._note(f"the machine or this process was suspended for {suspended:.0f} s; that time does not count")
+            self._note(
+                N_(
+                    "the machine or this process was suspended for {seconds:.0f} s; this time does not count",
+                    seconds=suspended,
+                )
+            )
         run, document = self._run, measured.document
         document["seconds"]["command"] = round(self._elapsed.seconds(), 1)
         files.write_json(run.metrics, document)
-        measure.write(run, ready.found, ready.packed, ready.recipe, document, measured.drawing)
-        run.enter(RunStage.DONE, versions=versions())
+        language = catalogues.current()
+        measure.write(run, ready.manifest, ready.packed, ready.recipe, document, measured.drawing, language=language)
+        run.enter(RunStage.DONE, versions=versions(), language=language)
 
     def _probing(self, ready: Prepared, paced: Plan, fitted: Fitted) -> float:
-        """Seconds to set aside for robustness and explanations."""
+        """Seconds to reserve for measuring robustness and testing explanations."""
         limits = paced.budget
         if limits is None:
             return 0.0
@@ -312,20 +347,20 @@ class TrainingRun:
             event.epoch.keep(self._run)
         self._listen(event)
 
-    def _note(self, text: str) -> None:
+    def _note(self, text: Message) -> None:
         self._run.note(text)
         self._listen(Noted(text))
 
 
 def _identity(ready: Prepared) -> str:
-    """What a checkpoint must have in common with the run that goes on from it."""
-    return hashlib.sha256(json.dumps([ready.recipe.to_json(), ready.found.hash()]).encode()).hexdigest()
+    """The owner of checkpoints: a hash of everything that a run must share to resume from them."""
+    return hashlib.sha256(json.dumps([ready.recipe.to_json(), ready.manifest.hash()]).encode()).hexdigest()
 
 
 def _kept_plan(run: Run) -> Plan | None:
     kept = run.read_state().get("plan")
     if kept is not None:
-        with contextlib.suppress(KeyError, TypeError):  # of an older pati: made anew
+        with contextlib.suppress(KeyError, TypeError):  # from an older version: plan again
             return Plan.from_document(kept)
     return None
 
@@ -339,20 +374,20 @@ def _labels(data: Samples) -> torch.Tensor:
 
 
 def _document(ready: Prepared, answers: Predictions, state: State, analysis: Analysis) -> RunDocument:
-    found, recipe = ready.found, ready.recipe
+    manifest, recipe = ready.manifest, ready.recipe
     validation, test = (
-        metrics.summary(part.logits, part.labels, found.classes) for part in (answers.validation, answers.test)
+        metrics.summary(part.logits, part.labels, manifest.classes) for part in (answers.validation, answers.test)
     )
     return {
-        "classes": list(found.classes),
+        "classes": list(manifest.classes),
         "validation": validation,
         "test": test,
         "epochs": state.epoch,
         "seconds": {"training": round(state.seconds, 1)},
         "seed": recipe.seed,
         "split_seed": recipe.split_seed,
-        "manifest": found.hash(),
-        "shares": found.shares(),
+        "manifest": manifest.hash(),
+        "shares": manifest.shares(),
         "versions": versions(),
         "balance": _evenness(ready).document(),
         "analysis": analysis,

@@ -1,10 +1,9 @@
-"""A search for better values of a recipe's fields, with Optuna (Akiba et al., 2019, https://arxiv.org/abs/1907.10902).
+"""Hyperparameter search with Optuna (Akiba et al., 2019, https://arxiv.org/abs/1907.10902).
 
-A search is a folder that several processes may work on at once and that outlives any stop (see `study`): `tune.json`
-says what is searched and is written first, `study.db` holds the trials, `best.json` is the best recipe so far,
-`report.html` tells it all. Every trial is trained on the training split and scored on the validation split; the test
-split is not touched. The score is accuracy, or macro F1 where the classes are uneven (see `balance`); equal scores are
-told apart by the log loss.
+A search is a folder that several processes can share and that survives interruptions (see `tune_study`): `tune.json`
+holds the settings and is written first, `study.db` the trials, `best.json` the best recipe so far, `report.html` the
+report. Every trial is trained on the training split and scored on the validation split; the test split is not used. The
+score is accuracy, or macro F1 if the classes are imbalanced (see `balance`); ties are broken by the log loss.
 """
 
 from __future__ import annotations
@@ -38,6 +37,8 @@ from pati.events import (
     TrialDone,
 )
 from pati.inference.splits import all_logits
+from pati.locale import catalogues
+from pati.locale.messages import N_, Message
 from pati.recipe import Recipe
 from pati.report import pages
 from pati.runs.run import versions
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-MOST_FAILURES = 3  # trials in a row that can't be trained: then it is not the values
+MOST_FAILURES = 3  # failed trials in a row: with more, the cause is not the sampled values
 
 
 @clock.watched()
@@ -68,10 +69,10 @@ def tune(
     started: float | None = None,
     listen: Listen,
 ) -> SearchDocument:
-    """Search until `trials` have finished, by all processes and starts together, or for `budget` seconds.
+    """Search until `trials` trials have finished, over all processes and starts, or for `budget` seconds.
 
-    Begins a search in `out`, or goes on with it if it is there already. Returns what was found (see `_document`).
-    Raises `PatiError`; `Interrupted` after a stop.
+    Starts a search in `out`, or resumes the one that is there. Returns the result (see `_document`). Raises
+    `PatiError`; `Interrupted` after a stop.
     """
     started = clock.now() if started is None else started
     _require_goal(trials, budget)
@@ -81,7 +82,7 @@ def tune(
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     folder = out or Path("tune") / stem(source.name)
     asked = tuple(sorted(set(fields)))
-    chosen_fields(asked, turned=source.turned, uneven=False)  # a wrong name is told before anything is read
+    chosen_fields(asked, turned=source.turned, uneven=False)  # raises for an invalid name before the data is read
     _require_time(recipe.budget, len(source.items))
     with _resumable(folder):
         ready = None
@@ -98,28 +99,28 @@ def tune(
                 recipe=ready.recipe,
                 space=space(ready.recipe, names),
                 score=score,
-                manifest=ready.found.hash(),
+                manifest=ready.manifest.hash(),
                 trials=trials,
                 budget=budget,
                 plugins=plugins.state(),
             )
             folder.mkdir(parents=True, exist_ok=True)
             with alone(folder):
-                if not (folder / "tune.json").exists():  # else another process was faster
+                if not (folder / "tune.json").exists():  # otherwise another process was first
                     settings.write(folder)
         settings = Settings.read(folder)
         for what, mine, kept in (
-            ("other data", (where, columns), (settings.data, settings.columns)),
-            ("another recipe", recipe, settings.given),
-            ("other fields", asked, settings.fields),
+            (N_("other data"), (where, columns), (settings.data, settings.columns)),
+            (N_("another recipe"), recipe, settings.given),
+            (N_("other fields"), asked, settings.fields),
         ):
             if mine != kept:
                 raise PatiError(
-                    f"{folder} holds a search with {what}",
-                    f"go on with it: {_again(folder)}; or name another folder with --out",
+                    N_("{folder} contains a search with {what}", folder=folder, what=what),
+                    N_("resume it with: {command}; or choose another folder with --out", command=_again(folder)),
                 )
         if ready is not None and ready.recipe != settings.recipe:
-            ready = None  # the other process measured another speed
+            ready = None  # the other process measured a different speed
         return _go(folder, settings, ready, trials, budget, started, listen)
 
 
@@ -132,7 +133,7 @@ def resume(
     started: float | None = None,
     listen: Listen,
 ) -> SearchDocument:
-    """Go on with the search in a folder, as far as it was to go if neither `trials` nor `budget` is given."""
+    """Resume the search in a folder, up to its original limit unless `trials` or `budget` is given."""
     started = clock.now() if started is None else started
     settings = Settings.read(folder)
     if trials is None and budget is None:
@@ -144,20 +145,23 @@ def resume(
 
 def _require_goal(trials: int | None, budget: float | None) -> None:
     if (trials is None) == (budget is None):
-        got = "neither" if trials is None else "both"
-        raise PatiError(f"a search wants --trials or --budget, got {got}", "for example --trials 20, or --budget 2h")
+        got = N_("neither") if trials is None else N_("both")
+        raise PatiError(
+            N_("expected --trials or --budget, got {got}", got=got), N_("for example: --trials 20 or --budget 2h")
+        )
     if (trials is not None and trials < 1) or (budget is not None and not 0 < budget < math.inf):
-        raise PatiError("a search wants at least 1 trial or a budget above 0 s", "for example --trials 20")
+        raise PatiError(N_("expected at least 1 trial or a budget above 0 s"), N_("for example: --trials 20"))
 
 
 def _require_free(folder: Path) -> None:
     if folder.is_file():
-        raise PatiError(f"--out {folder} is a file, expected a folder")
+        raise PatiError(N_("--out {folder} is a file, expected a folder", folder=folder))
     here = folder.iterdir() if folder.exists() else ()
     strange = sorted(path.name for path in here if path.name != ".lock" and not files.is_unfinished(path))
     if strange:
         raise PatiError(
-            f"--out {folder} is not empty ({', '.join(strange[:3])})", "name a folder that is new, empty or a search's"
+            N_("--out {folder} is not empty ({names})", folder=folder, names=strange[:3]),
+            N_("choose a new or empty folder, or that of a search"),
         )
 
 
@@ -167,17 +171,18 @@ def _again(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
-    """A stop anywhere inside says how to go on."""
+    """Context manager that turns an interruption into `Interrupted` with a hint on how to resume."""
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
         begun = (folder / "tune.json").exists()
-        hint = f"go on with: {_again(folder)}" if begun else "start it again"
-        raise Interrupted("every finished trial is kept", hint) from None
+        hint = N_("resume it with: {again}", again=_again(folder)) if begun else N_("start it again")
+        raise Interrupted(N_("all finished trials are saved"), hint) from None
     except STORAGE_ERRORS as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise PatiError(
-            f"{folder / 'study.db'} can't be used: {reason}", "mend that, or name another folder with --out"
+            N_("can't use {path}: {reason}", path=folder / "study.db", reason=reason),
+            N_("fix this, or choose another folder with --out"),
         ) from error
 
 
@@ -198,10 +203,10 @@ def _go(
     plugins.require_same(settings.plugins)
     if ready is None:
         ready = prepare(settings.data, settings.recipe, columns=settings.columns, listen=listen)
-    if ready.found.hash() != settings.manifest:
+    if ready.manifest.hash() != settings.manifest:
         raise PatiError(
-            "the data changed since this search began",
-            "put the photos back as they were, or name another folder with --out",
+            N_("the data has changed since this search was started"),
+            N_("restore the photos, or choose another folder with --out"),
         )
     study = Study(folder, settings)
     deadline = math.inf if budget is None else started + budget - plan.REPORT
@@ -220,7 +225,7 @@ def _go(
 
     with stoppable() as asked:
         while not asked():
-            some = bool(study.finished())  # the first trial is trained to its end, even past the deadline
+            some = bool(study.finished())  # the first trial is trained to the end, even beyond the deadline
 
             def stopped(some: bool = some) -> bool:
                 return asked() or (some and clock.now() > deadline)
@@ -244,28 +249,28 @@ def _go(
         document = _document(study, ready)
         if study.finished():
             listen(StageBegan(Stage.REPORT))
-            pages.write_search(folder / "report.html", document, settings.recipe)
+            pages.write_search(folder / "report.html", document, settings.recipe, language=catalogues.current())
         if asked():
-            raise Interrupted("stopped")
+            raise Interrupted(N_("stopped"))
     if document["best"] is None:
         raise PatiError(
-            "no trial has been trained to its end yet",
-            f"{_again(folder)} --budget 1h, or --trials 20, goes on",
+            N_("no trial has finished yet"),
+            N_("continue with: {command} --budget 1h (or --trials 20)", command=_again(folder)),
         )
     return document
 
 
 def _usual_seconds(study: Study) -> float:
-    """What a trial takes; 0 before the first one."""
+    """Median duration of a trial; 0 before the first one."""
     return float(statistics.median([trial.user_attrs["seconds"] for trial in study.finished()] or [0.0]))
 
 
 class _Poor(Exception):
-    """The pruner gives the trial up."""
+    """The trial is pruned."""
 
 
 def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[[], bool], listen: Listen) -> None:
-    """Train one trial, score it on the validation split, and keep what came out."""
+    """Train one trial, score it on the validation split, and store the result."""
     recipe, score = study.recipe(trial), study.settings.score
     ready = dataclasses.replace(ready, recipe=recipe)
     seconds, told = 0.0, 0
@@ -278,7 +283,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
         if not isinstance(event, EpochDone):
             return
         epoch, seconds = event.epoch, event.epoch.seconds
-        # Trials by budget have different numbers of epochs: all are compared at the same tenths of their way.
+        # Trials by budget have different numbers of epochs, so all are compared at tenths of their progress.
         tenth = int(10 * epoch.progress + 1e-9)
         if tenth > told:
             told = tenth
@@ -296,46 +301,49 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
         labels = ready.validation.targets.argmax(1)
         loss = metrics.log_loss(logits, labels)
         if not math.isfinite(loss):
-            raise Diverged(f"the log loss on the validation photos is {loss}")
+            raise Diverged(N_("the validation log loss is {loss}", loss=loss))
     except _Poor:
         study.finish(trial, None, {"seconds": round(seconds, 2)})
     except Diverged as error:
-        study.finish(trial, None, {"seconds": round(seconds, 2), "diverged": error.message})
+        study.finish(trial, None, {"seconds": round(seconds, 2), "diverged": error.message.to_json()})
     except Interrupted:
         raise
-    except PatiError as error:  # these values can't be trained; others may
+    except PatiError as error:  # training fails with these values; others may work
         if "default" in trial.user_attrs or study.failed_of_late() >= MOST_FAILURES:
             raise
-        study.finish(trial, None, {"seconds": round(seconds, 2), "failed": str(error).replace("\n", "; ")})
+        study.finish(trial, None, {"seconds": round(seconds, 2), "failed": _why(error).to_json()})
     else:
         facts: TrialFacts = {"log_loss": loss, "seconds": round(seconds + clock.now() - at, 2)}
         study.finish(trial, metrics.metrics[score](logits, labels), facts)
 
 
 def _training_seconds(ready: Prepared) -> float | None:
-    """A trial's pace: that of a run of the same recipe whose photos have been decoded already."""
+    """Training time of a trial: that of a run of the same recipe with photos already decoded."""
     if ready.recipe.budget is None:
         return None
-    return plan.training_seconds(ready.recipe.budget, photos=len(ready.found.entries), reading=0.0)
+    return plan.training_seconds(ready.recipe.budget, photos=len(ready.manifest.entries), reading=0.0)
 
 
 def _require_time(budget: float | None, photos: int) -> None:
     if budget is not None and plan.training_seconds(budget, photos=photos, reading=0.0) < 0.2 * budget:
         raise PatiError(
-            f"a trial's budget of {budget:.0f} s leaves less than a fifth of it for training",
-            f"give it --trial-budget {math.ceil(plan.overhead(photos=photos, reading=0.0) / 0.8)}s or more",
+            N_("a trial budget of {budget:.0f} s leaves less than a fifth of it for training", budget=budget),
+            N_(
+                "use --trial-budget {seconds}s or more",
+                seconds=math.ceil(plan.overhead(photos=photos, reading=0.0) / 0.8),
+            ),
         )
 
 
-# What was found ---------------------------------------------------------------------
+# Results ----------------------------------------------------------------------------
 
 
 def _document(study: Study, ready: Prepared) -> SearchDocument:
-    """The search as plain values, for report and --json."""
+    """The result of the search as plain values, for the report and `--json`."""
     settings, best = study.settings, study.folder / "best.json"
     return {
         "folder": str(study.folder),
-        "source": ready.found.source,
+        "source": ready.manifest.source,
         "score": settings.score,
         "validation_photos": len(ready.validation),
         "best": _plain(study, study.best()),
@@ -358,3 +366,8 @@ def _plain(study: Study, trial: FrozenTrial | None) -> TrialRow | None:
 
 def _row(trial: Trial) -> TrialRow:
     return cast(TrialRow, dataclasses.asdict(trial))
+
+
+def _why(error: PatiError) -> Message:
+    """The error and its hint in one sentence."""
+    return N_("{error}; {hint}", error=error.message, hint=error.hint) if error.hint else error.message

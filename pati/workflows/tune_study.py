@@ -1,11 +1,11 @@
-"""What a search by `pati tune` keeps in its folder, for any number of processes: `tune.json`, `study.db`, `best.json`.
+"""The folder of a hyperparameter search, shared by any number of processes: `tune.json`, `study.db`, `best.json`.
 
-The recipe's own values are the first trial, so what is found is never worse on validation. Every other one changes a
-few fields of the best trial so far, for a good recipe lies far from the middle of most ranges, and a trial that changes
-everything is worse in something; once enough have been seen, some draw all fields nevertheless. Numbers are drawn by
-TPE (Bergstra et al., 2011, https://papers.nips.cc/paper/4443), the first few evenly. A trial whose validation curve
-lies below those of three quarters of the finished ones halfway or later is given up (after the median rule of Golovin
-et al., 2017, https://doi.org/10.1145/3097983.3098043, which spares fewer).
+The baseline, the recipe's own values, is the first trial, so the result is never worse on validation. Every other trial
+changes a few fields of the best trial so far: a good recipe lies far from the centre of most ranges, and a trial that
+changes everything is worse in something. Once enough trials have finished, some sample all fields nevertheless. Values
+are sampled by TPE (Bergstra et al., 2011, https://papers.nips.cc/paper/4443), the first few uniformly. A trial is
+pruned if, halfway or later, its validation curve lies below those of three quarters of the finished trials (after the
+median rule of Golovin et al., 2017, https://doi.org/10.1145/3097983.3098043, which prunes more).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TypedDict, TypeVar, cast
 
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
+from pati.locale.messages import N_, Message, MessageDocument
 from pati.plugins import PluginState
 from pati.recipe import Recipe, SettledRecipe, Value, does_anything
 from pati.system import files, locks
@@ -42,22 +43,22 @@ try:
     from sqlalchemy.exc import SQLAlchemyError
 except ModuleNotFoundError as error:
     raise PatiError(
-        f"pati tune needs {error.name}, which is not installed", "install it: pip install optuna"
+        N_("pati tune needs {name}, which is not installed", name=error.name), N_("install it with: pip install optuna")
     ) from error
 T = TypeVar("T")
 
 FORMAT = 1
 USUAL = ("batch", "learning_rate", "dropout", "label_smoothing", "crop", "rotate", "brightness", "mixup")
-BALANCING = ("balance", "balance_power")  # as well, where the classes are uneven
-TURNING = ("rotate",)  # only where a turned photo means the same
-RANDOM_TRIALS = 10  # before TPE has seen enough
-CHANGED = (1, 1, 2, 3)  # fields that a trial changes: one of these numbers, drawn evenly
-ALL_CHANGED = 0.2  # chance that a later trial draws all of them
-UNPRUNED_TRIALS = 4  # that must have finished before one can be given up,
-UNPRUNED_TENTHS = 5  # and tenths of a trial that it is let run: before, while steps are large, scores tell little
+BALANCING = ("balance", "balance_power")  # in addition, if the classes are imbalanced
+TURNING = ("rotate",)  # only if a rotated photo means the same
+RANDOM_TRIALS = 10  # before TPE starts
+CHANGED = (1, 1, 2, 3)  # number of fields that a trial changes, sampled uniformly from these
+ALL_CHANGED = 0.2  # probability that a later trial samples all fields
+UNPRUNED_TRIALS = 4  # that must have finished before any is pruned,
+UNPRUNED_TENTHS = 5  # and tenths of a trial before pruning: earlier, at high learning rates, scores say little
 KEPT_PERCENT = 75
 FEWEST_FOR_IMPORTANCE = 5
-MOST_KILLS = 3  # a trial that takes its process down again and again is left out
+MOST_KILLS = 3  # a trial that repeatedly kills its process is not retried
 
 STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 _STATES = {
@@ -67,31 +68,31 @@ _STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-_UNTRAINED = ("diverged", "failed")  # facts of trials that gave no score, with the reason
+_UNTRAINED = ("diverged", "failed")  # attributes of trials without a score, which hold the reason
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class TrialFacts(TypedDict, total=False):
-    """What is kept of a trial beside its score; `diverged` and `failed`: why it gave none."""
+    """Facts stored with a trial besides its score; `diverged` and `failed`: why there is none."""
 
     log_loss: float
     seconds: float
-    diverged: str
-    failed: str
+    diverged: MessageDocument
+    failed: MessageDocument
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a search. `values`: its recipe's in the searched fields, `idle`: those without effect.
+    """One trial of a search. `values`: the searched fields of its recipe; `idle`: those that have no effect in it.
 
-    `value`: the score, and `log_loss`, on the validation photos; None where it was not trained to its end, `why` says
-    then what happened. `default`: of the recipe that the search began with.
+    `value` and `log_loss`: on the validation photos; None if it was not trained to the end, with the reason in `why`.
+    `default`: whether it is the baseline, the recipe that the search started from.
     """
 
     number: int
     state: str
-    why: str | None
+    why: Message | None
     value: float | None
     log_loss: float | None
     seconds: float | None
@@ -102,11 +103,11 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a search is about, as tune.json keeps it; every process that joins works on this.
+    """The settings of a search, stored in tune.json and shared by all processes.
 
-    `given`: the recipe as the user gave it; `recipe`: the same with everything settled, the first trial's.
-    `fields`: what the user asked to search, nothing for the usual ones. `score`: a name of `metrics`. `trials` and
-    `budget` (seconds): how far the first start was to go. `plugins`: see `plugins.state`.
+    `given`: the user's recipe; `recipe`: the same, settled, which is the first trial. `fields`: the fields that the
+    user asked to search; empty for the default ones. `score`: a name in `metrics`. `trials` and `budget` (seconds): the
+    limit of the first start. `plugins`: see `plugins.state`.
     """
 
     data: str
@@ -141,14 +142,20 @@ class Settings:
 
     @classmethod
     def read(cls, folder: Path) -> Settings:
-        """The settings in a search's folder; raises `PatiError`."""
+        """The settings in a search folder; raises `PatiError`."""
         path = folder / "tune.json"
         try:
             document = files.read_json(path)
             version = document.pop("format")
             if version != FORMAT:
                 raise PatiError(
-                    f"{path} has format {version!r}, this pati reads {FORMAT}", "name another folder with --out"
+                    N_(
+                        "{path} has format {version}, this pati reads {format}",
+                        path=path,
+                        version=repr(version),
+                        format=FORMAT,
+                    ),
+                    N_("choose another folder with --out"),
                 )
             return cls(
                 data=document["data"],
@@ -164,35 +171,42 @@ class Settings:
                 plugins=document["plugins"],
             )
         except FileNotFoundError:
-            raise PatiError(f"{folder} is not a search's folder", "expected one that `pati tune` made") from None
+            raise PatiError(
+                N_("{folder} is not the folder of a search", folder=folder),
+                N_("expected a folder written by `pati tune`"),
+            ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PatiError(f"{path} can't be read: {error}", "name another folder with --out") from None
+            raise PatiError(
+                N_("can't read {path}: {error}", path=path, error=error), N_("choose another folder with --out")
+            ) from None
 
 
 # The space --------------------------------------------------------------------------
 
 
 def searchable() -> tuple[str, ...]:
-    """Names of the recipe's fields that say where to search."""
+    """Names of the recipe fields that have a search space."""
     return tuple(item.name for item in dataclasses.fields(Recipe) if item.metadata["search"])
 
 
 def chosen_fields(asked: Sequence[str], *, turned: bool, uneven: bool) -> tuple[str, ...]:
-    """The fields to search: those asked for, or the usual ones. `turned`: turned photos mean the same; `uneven`: some
-    classes have many more photos than others.
+    """The fields to search: those asked for, or the default ones.
 
-    Raises `PatiError` for names that can't be searched.
+    `turned`: rotated photos mean the same; `uneven`: the classes are imbalanced. Raises `PatiError` for names that
+    can't be searched.
     """
     able = [name for name in searchable() if turned or name not in TURNING]
     wrong = [name for name in asked if name not in able]
     if wrong:
-        why = "these photos mean something else when turned" if wrong[0] in TURNING else "there is no search over it"
-        raise PatiError(f"--search {wrong[0]}: {why}", f"fields: {', '.join(able)}")
+        why = N_("not searched")
+        if wrong[0] in TURNING:
+            why = N_("flips and rotations change what these photos show")
+        raise PatiError(N_("--search {wrong}: {why}", wrong=wrong[0], why=why), N_("fields: {names}", names=able))
     return tuple(name for name in able if name in (asked or (*USUAL, *(BALANCING if uneven else ()))))
 
 
 def space(recipe: SettledRecipe, names: Sequence[str]) -> dict[str, BaseDistribution]:
-    """Where to search each field of a settled recipe, by what `Recipe` says of it."""
+    """The search space of each field of a settled recipe, from the metadata of `Recipe`."""
     known = {item.name: item for item in dataclasses.fields(Recipe)}
     return {name: _distribution(known[name], getattr(recipe, name)) for name in names}
 
@@ -208,12 +222,12 @@ def _distribution(item: dataclasses.Field[object], own: Value) -> BaseDistributi
 
 
 def rounded(value: T) -> T | float:
-    """Three digits are all that a search can tell, and easier to read."""
+    """Round to three digits: a search can't resolve more, and they are easier to read."""
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def _nearest(where: BaseDistribution, value: Value) -> Value:
-    """The value in a range that is nearest to the recipe's own, which need not lie in it: no weight decay at all."""
+    """The value in the range closest to the recipe's own, which may lie outside, such as no weight decay."""
     if isinstance(where, FloatDistribution):
         return min(max(cast(float, value), where.low), where.high)
     return value
@@ -223,7 +237,7 @@ def _nearest(where: BaseDistribution, value: Value) -> Value:
 
 
 class Study:
-    """The trials of a folder. What is read and then written, one process at a time does, under the folder's lock."""
+    """The trials in a folder. Each read-and-write is exclusive between processes, under the folder's lock."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.settings = folder, settings
@@ -239,24 +253,28 @@ class Study:
             )
             if not self.trials():
                 self._study.enqueue_trial(self._own(), {"default": True})
-            self._write_best()  # a process may have been killed before it could
+            self._write_best()  # an earlier process may have been killed before this
 
     def _own(self) -> dict[str, Value]:
-        """The recipe's own values, or the nearest in their ranges."""
+        """The recipe's own values, or the closest ones in the ranges."""
         settings = self.settings
         return {name: _nearest(where, getattr(settings.recipe, name)) for name, where in settings.space.items()}
 
     def _storage(self) -> optuna.storages.RDBStorage:
         try:
             return optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": self._connect})
-        except RuntimeError as error:  # of another optuna, by what its versions write
+        except RuntimeError as error:  # the database was written by another version of optuna
             raise PatiError(
-                f"{self.folder / 'study.db'} was made by another optuna than {optuna.__version__}",
-                "install that one (the report names it), or name another folder with --out",
+                N_(
+                    "{path} was written by another version of optuna than {version}",
+                    path=self.folder / "study.db",
+                    version=optuna.__version__,
+                ),
+                N_("install that version (the report names it), or choose another folder with --out"),
             ) from error
 
     def _connect(self) -> sqlite3.Connection:
-        # By hand: a folder's name may hold what means something in an address.
+        # Not by URL: a folder's name may contain characters with a special meaning there.
         return sqlite3.connect(self.folder / "study.db", timeout=60, check_same_thread=False)
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
@@ -267,43 +285,43 @@ class Study:
         return self._study.get_trials(deepcopy=False)
 
     def finished(self) -> list[FrozenTrial]:
-        """Those that count: trained to the end, or given up for being poor."""
+        """Trials that were trained to the end or pruned."""
         return [trial for trial in self.trials() if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
 
     def failed_of_late(self) -> int:
-        """How many of the finished trials, from the last one on backwards, could not be trained."""
+        """Number of consecutive failed trials among the finished ones, counted from the last."""
         return sum(1 for _ in itertools.takewhile(lambda trial: "failed" in trial.user_attrs, self.finished()[::-1]))
 
     def running(self) -> int:
-        """How many are being trained, by all processes."""
+        """Number of trials in training, over all processes."""
         return sum(trial.state == TrialState.RUNNING for trial in self.trials())
 
     def changes(self, trial: FrozenTrial | optuna.Trial) -> dict[str, Value]:
-        """The fields that a trial sets; nothing for the recipe's own values."""
+        """The fields that a trial sets; empty for the baseline."""
         if "default" in trial.user_attrs:
             return {}
         return {name: rounded(value) for name, value in trial.params.items()}
 
     def recipe(self, trial: FrozenTrial | optuna.Trial) -> SettledRecipe:
-        """What a trial trains."""
+        """The recipe of a trial."""
         return self.settings.recipe.changed(self.changes(trial))
 
     def best(self) -> FrozenTrial | None:
-        """The trial with the highest score; among equals the one with the lowest log loss, then the first."""
+        """The trial with the highest score; ties are broken by the lowest log loss, then by the lowest number."""
         complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
         return max(complete, key=lambda t: (t.value, -t.user_attrs["log_loss"], -t.number), default=None)
 
     def default(self) -> FrozenTrial | None:
-        """The finished trial of the recipe's own values."""
+        """The finished trial of the baseline."""
         return next((trial for trial in self.finished() if "default" in trial.user_attrs), None)
 
     def told(self, trial: FrozenTrial) -> Trial:
-        """A trial as it is told of."""
+        """A trial as `Trial`."""
         recipe, known = self.recipe(trial), trial.user_attrs
         return Trial(
             number=trial.number,
             state=next((name for name in _UNTRAINED if name in known), _STATES[trial.state]),
-            why=next((known[name] for name in _UNTRAINED if name in known), None),
+            why=next((Message.from_json(known[name]) for name in _UNTRAINED if name in known), None),
             value=trial.value if trial.state == TrialState.COMPLETE else None,
             log_loss=known.get("log_loss"),
             seconds=known.get("seconds"),
@@ -313,15 +331,15 @@ class Study:
         )
 
     def begun(self) -> list[Trial]:
-        """All trials that have begun."""
+        """All trials that have started."""
         return [self.told(trial) for trial in self.trials() if trial.state != TrialState.WAITING]
 
     def default_open(self) -> bool:
-        """Whether the recipe's own values are still to be trained, or being trained."""
+        """Whether the baseline is waiting or in training."""
         return any("default" in trial.user_attrs and not trial.state.is_finished() for trial in self.trials())
 
     def checkpoints(self, trial: optuna.Trial) -> Path:
-        """Where a trial's state is kept; that of one tried again is the first one's."""
+        """Folder for a trial's checkpoints; a retried trial uses that of the first attempt."""
         return self.folder / "trials" / str(trial.user_attrs.get("first", trial.number))
 
     def _lock(self, number: int) -> Path:
@@ -329,23 +347,25 @@ class Study:
 
     @contextlib.contextmanager
     def trial(self, wanted: Callable[[], bool]) -> Iterator[optuna.Trial | None]:
-        """A new trial, this process's own inside the block; None if no more are `wanted`.
+        """A new trial, owned by this process inside the block; None if no more are `wanted`.
 
-        One that is not finished when an error leaves the block is put back, to be tried again from where it was.
+        If an error leaves the block before the trial is finished, the trial is put back, to be resumed later.
         """
         with contextlib.ExitStack() as held:
             with self._alone():
                 self._put_back_dead()
                 trial = None
                 if wanted():
-                    # A sampler for each trial: what is drawn follows from the seed and the trials before.
+                    # A new sampler for each trial, so that its values depend only on the seed and the earlier trials.
                     seed = self.settings.recipe.seed + len(self.trials())
                     self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
                     if not any(trial.state == TrialState.WAITING for trial in self.trials()):
                         self._study.enqueue_trial(self._fixed(seed))
                     trial = self._study.ask(self.settings.space)
-                    self._lock(trial.number).parent.mkdir(exist_ok=True)  # tidied away by another process
-                    held.enter_context(locks.locked(self._lock(trial.number), f"trial {trial.number} is taken"))
+                    self._lock(trial.number).parent.mkdir(exist_ok=True)  # another process may have removed it
+                    held.enter_context(
+                        locks.locked(self._lock(trial.number), N_("trial {number} is taken", number=trial.number))
+                    )
             try:
                 yield trial
             except BaseException as error:
@@ -356,8 +376,10 @@ class Study:
                 raise
 
     def _fixed(self, seed: int) -> dict[str, Value]:
-        """What the next trial has: the best one's values in the fields that it leaves as they are, and other ones in
-        the fields without an order that it changes. The sampler draws what is missing.
+        """The values that the next trial fixes; the sampler draws the rest.
+
+        The best trial's values in all fields that it leaves unchanged, and new values in the categorical fields that it
+        changes.
         """
         best, lot = self.best(), random.Random(seed)
         values = self._own() if best is None else best.params
@@ -383,8 +405,9 @@ class Study:
             return
         kills = trial.user_attrs.get("kills", 0) + killed
         fixed = trial.system_attrs.get("fixed_params", {}) | trial.params
-        again = any(other.user_attrs.get("after") == trial.number for other in self.trials())  # it died here before
-        # One killed before all its values were drawn is not missed: another one will be.
+        # Already put back, by a process that was killed before it could mark this one as failed.
+        again = any(other.user_attrs.get("after") == trial.number for other in self.trials())
+        # A trial killed before all its values were sampled is dropped: a new one will replace it.
         if kills < MOST_KILLS and not again and fixed.keys() == self.settings.space.keys():
             kept = {name: value for name, value in trial.user_attrs.items() if name in ("default", "first")}
             self._study.enqueue_trial(fixed, {"first": trial.number, **kept, "after": trial.number, "kills": kills})
@@ -392,7 +415,7 @@ class Study:
         self._lock(trial.number).unlink(missing_ok=True)
 
     def finish(self, trial: optuna.Trial, value: float | None, facts: TrialFacts) -> None:
-        """Keep a trial's score, None if it was given up, and `facts` about it; write the best recipe."""
+        """Store a trial's score, None if it was pruned, and `facts` about it; write the best recipe."""
         with self._alone():
             for name, fact in facts.items():
                 trial.set_user_attr(name, fact)
@@ -407,30 +430,31 @@ class Study:
             files.write_json(self.folder / "best.json", self.recipe(best).to_json())
 
     def tidy(self) -> None:
-        """Remove what nobody needs once no trial is open."""
+        """Remove files that are not needed once no trial is open."""
         with self._alone():
             if all(trial.state.is_finished() for trial in self.trials()):
                 shutil.rmtree(self.folder / "trials", ignore_errors=True)
 
     def importance(self) -> dict[str, float]:
-        """Share of the score's variance that each field explains by itself, largest first; empty if too few finished.
+        """Hyperparameter importance: fraction of the score's variance that each field alone explains, largest first.
 
-        By functional analysis of variance (Hutter et al., 2014, https://proceedings.mlr.press/v32/hutter14.html).
+        By functional ANOVA (Hutter et al., 2014, https://proceedings.mlr.press/v32/hutter14.html). Empty if too few
+        trials have finished.
         """
         values = [trial.value for trial in self.trials() if trial.state == TrialState.COMPLETE]
         if len(values) < FEWEST_FOR_IMPORTANCE or len(set(values)) == 1:
             return {}
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of normalize
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # for `normalize`
                 shares = optuna.importance.get_param_importances(
                     self._study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), normalize=False
                 )
             return shares if any(shares.values()) else {}
-        except RuntimeError:  # no tree found a difference
+        except RuntimeError:  # no tree has a split
             return {}
 
 
 def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Inside, no other process reads and then writes in the search's folder."""
-    return locks.locked(folder / ".lock", f"another process keeps {folder} locked", wait=True)
+    """Context manager in which no other process reads and then writes in the search folder."""
+    return locks.locked(folder / ".lock", N_("another process is using {folder}", folder=folder), wait=True)

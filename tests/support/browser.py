@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import time
+
+import pytest
 
 CHROMIUM = shutil.which("chromium")
-
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -20,3 +24,18 @@ def luminance(colour: str) -> float:
     parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return int(one.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Until something listens there, or twenty seconds."""
+    for _ in range(200):
+        with socket.socket() as one:
+            if one.connect_ex(("localhost", port)) == 0:
+                return
+        time.sleep(0.1)

@@ -15,6 +15,7 @@ from unittest import mock
 import torch
 
 from pati import cli
+from pati.locale import catalogues
 from pati.report import figures
 from pati.system import machine
 
@@ -31,6 +32,7 @@ def pati(*arguments: object, stdin: str = "", cwd: Path | None = None) -> subpro
         mock.patch.object(sys, "stdin", io.StringIO(stdin)),
         mock.patch.object(machine, "keep_blocks"),  # which can't be taken back
         mock.patch("atexit.register"),
+        mock.patch.multiple(catalogues, _chosen=None, _otherwise=catalogues.SOURCE),  # put back afterwards
     ):
         try:
             cli.main()

@@ -20,7 +20,7 @@ def cost(name: str, base: Path) -> tuple[float, int]:
         for number in range(FILES):
             path = KINDS[name].write(folder, number)
             started = time.monotonic()
-            process.look([(0, os.path.relpath(path, base / "data"))])
+            process.inspect([(0, os.path.relpath(path, base / "data"))])
             slowest = max(slowest, time.monotonic() - started)
         status = Path(f"/proc/{process._process.pid}/status")
         peak = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]

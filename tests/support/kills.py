@@ -25,7 +25,7 @@ def slowed(module, name, seconds):
 
 phase = sys.argv.pop(1)
 if phase == "audit":
-    slowed(pati.data.audit.pool._Process, "look", 0.5)
+    slowed(pati.data.audit.pool._Process, "inspect", 0.5)
 if phase == "pack":
     slowed(pati.system.files, "write_json", 0.2)
 if phase == "checkpoint":

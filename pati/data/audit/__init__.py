@@ -1,1 +1,1 @@
-"""Every file read once, in processes of its own: kept with its facts, or quarantined with a reason."""
+"""The audit: read every file once, in worker processes, and keep it with its facts or quarantine it with a reason."""

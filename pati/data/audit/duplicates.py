@@ -1,17 +1,17 @@
-"""Photos that show the same picture: re-saved, resized, slightly cropped or mirrored copies.
+"""Find near duplicates: re-saved, resized, slightly cropped or mirrored copies of a photo.
 
-Works on 32×32 colour thumbnails, in three sieves, each finer and on fewer pairs:
+Works on 32×32 colour thumbnails, in three stages. Each is more precise, and sees fewer pairs:
 
 1. A 77-bit hash: signs of the low frequencies of the grey thumbnail's cosine transform.
-   Mirroring flips the sign of the odd horizontal frequencies, so one hash serves both
-   ways. All pairs by a matrix product in tiles (bits as ±1): the only quadratic step,
-   77 multiply-adds a pair.
-2. Colour difference of the thumbnails shrunk to 8×8, also of one's whole and the other's middle.
+   Mirroring flips the sign of the odd horizontal frequencies, so one hash covers both
+   orientations. All pairs are compared by a matrix product in tiles (bits as ±1), the only
+   quadratic step: 77 multiply-adds per pair.
+2. Colour difference of the thumbnails shrunk to 8×8: full against full, and full against centre crop.
 3. Colour difference after alignment: one photo is cropped (up to a tenth off every side, found
    by a coarse grid and Gauss-Newton steps) so that it fits the other best.
 
-A correlation in place of the colour difference does not do: photos of different T-shirts on
-one carpet correlate at 0.98. Knows nothing of files or classes.
+Correlation can't replace the colour difference: photos of different T-shirts on one carpet correlate at 0.98. Knows
+nothing of files or classes.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pati.data.audit.worker import THUMB
 from pati.system.machine import cores
 
 _HASH_LIMIT = 24  # bits of 77; unrelated photos differ by 38 ± 5
-# Root mean square differences: grey levels of 255, and share of the photo's own deviation.
-_WIDE = (40.0, 0.75)  # at 8×8, as they are: costs no copy, spares the next look most pairs
-_COARSE = (26.0, 0.45)  # at 8×8, also against the middle: 99.9 % of copies below 18; shifted ones up to 26
+# Limits on the root mean square difference: grey levels of 255, and fraction of the photo's own deviation.
+_WIDE = (40.0, 0.75)  # at 8×8, uncropped: loses no copy, and rules out most pairs before the next step
+_COARSE = (26.0, 0.45)  # at 8×8, also against the centre crop: 99.9 % of copies are below 18; shifted ones reach 26
 _FINE = (8.5, 0.25)  # aligned: 99.8 % of copies below 8; different photos from 7 (one layout, clothing) or 20 (pets)
-_MIDDLE = 0.035  # off every side: half of what a copy may have lost
-_MIN_DEVIATION = 3.0  # grey levels; flatter pictures have no structure to compare
+_MIDDLE = 0.035  # cropped from every side: half of what a copy may have lost
+_MIN_DEVIATION = 3.0  # grey levels; flatter photos have no structure to compare
 _LARGEST_CROP = 0.12
-MOST_PAIRS = 20_000  # compared closely, about a millisecond each; photos of one layout look alike by the thousands
+MOST_PAIRS = 20_000  # that are aligned, about 1 ms each; photos of one layout give thousands of similar pairs
 _BLOCK = 2048
-_CELLS = 12  # finer grids compare mostly the noise of shrinking: copies' residuals double at 24
+_CELLS = 12  # finer grids mostly compare resampling noise: the residuals of copies double at 24
 
 _FREQUENCIES = np.array([(u, v) for u in range(12) for v in range(12) if 0 < u + v < 12])
 
@@ -61,9 +61,9 @@ def _cosine_matrix() -> NDArray[np.float32]:
 
 
 def near_duplicates(thumbs: NDArray[np.uint8]) -> tuple[list[tuple[int, int]], int]:
-    """Pairs `(i, j)`, i < j, of thumbnails `uint8 (N, 32, 32, 3)` that show one picture.
+    """Pairs `(i, j)`, i < j, of thumbnails `uint8 (N, 32, 32, 3)` that show the same picture.
 
-    Also the number of look-alikes that were too many to compare closely: the least alike of them.
+    Also returns how many candidate pairs were skipped because they exceed `MOST_PAIRS`: the least similar ones.
     """
     deviation = np.concatenate(
         [_deviation(thumbs[at : at + _BLOCK].astype(np.float32)) for at in range(0, len(thumbs), _BLOCK)]
@@ -93,14 +93,14 @@ def near_duplicates(thumbs: NDArray[np.uint8]) -> tuple[list[tuple[int, int]], i
 def _limits(
     deviation: NDArray[np.float32], pairs: NDArray[np.int64], limit: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """The largest difference allowed to each pair: absolute, and as a share of the paler photo's contrast."""
+    """The largest difference allowed for each pair: absolute, and relative to the lower contrast of the two photos."""
     absolute, relative = limit
     limits: NDArray[np.float32] = np.minimum(absolute, relative * deviation[pairs].min(1))
     return limits
 
 
 def _deviation(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Root mean square distance of `(P, S, S, 3)` from each picture's own mean colour, `(P,)`."""
+    """Root mean square distance of images `(P, S, S, 3)` from their own mean colour, `(P,)`."""
     flat = pictures.reshape(len(pictures), -1, 3)
     colour = np.einsum("pkc->pc", flat) / flat.shape[1]
     power = np.einsum("pkc,pkc->p", flat, flat) / (3 * flat.shape[1])
@@ -109,7 +109,7 @@ def _deviation(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _close_hashes(bits: NDArray[np.int8]) -> NDArray[np.int64]:
-    """Pairs `(P, 2)` within the hash limit, as they are or mirrored."""
+    """Pairs `(P, 2)` within the hash limit, in the same orientation or mirrored."""
     turning = _FREQUENCIES[:, 1] % 2 == 1  # bits that mirroring flips
     fixed, turned = (np.ascontiguousarray(bits[:, part], np.float32) for part in (~turning, turning))
     close = len(_FREQUENCIES) - 2 * _HASH_LIMIT  # a dot product of ±1 is bits − 2 × distance
@@ -126,14 +126,14 @@ def _close_hashes(bits: NDArray[np.int8]) -> NDArray[np.int64]:
             found.append(pairs[pairs[:, 0] < pairs[:, 1]])
         return found
 
-    # Threads of ours, not the matrix library's: the work between the products takes longer than they do.
+    # Our own threads, not BLAS's: the work between the products takes longer than the products.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
         parts = [part for found in pool.map(below, range(0, len(bits), 512)) for part in found]
     return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
 
 
 def _shrunk(thumbs: NDArray[np.uint8], edge: float) -> NDArray[np.float32]:
-    """Thumbnails less `edge` of their length off every side, at 8×8: `(N, 8, 8, 3)`."""
+    """Thumbnails with a fraction `edge` cropped from every side, at 8×8: `(N, 8, 8, 3)`."""
     crop = np.full((1, 4), edge, np.float32)
     small = np.empty((len(thumbs), 8, 8, 3), np.float32)
     for start in range(0, len(thumbs), _BLOCK):
@@ -144,7 +144,7 @@ def _shrunk(thumbs: NDArray[np.uint8], edge: float) -> NDArray[np.float32]:
 def _coarse(
     first: NDArray[np.float32], second: NDArray[np.float32], pairs: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Root mean square difference of `first[i]` and `second[j]`, as they are and with one mirrored."""
+    """Root mean square difference of `first[i]` and `second[j]`, unmirrored and with one of them mirrored."""
     left, right, turned = (small.reshape(len(small), 8 * 8 * 3) for small in (first, second, second[:, :, ::-1]))
     values = left.shape[1]
     own, others = (np.einsum("nk,nk->n", side, side) / values for side in (left, right))
@@ -160,7 +160,7 @@ def _coarse(
 
 
 def _fine(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64], flip: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Root mean square difference of each pair at the best crop of either photo."""
+    """Root mean square difference of each pair, with the best crop of either photo."""
     result = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), 128):
         i, j = pairs[start : start + 128].T
@@ -172,7 +172,7 @@ def _fine(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64], flip: NDArray[np.
 
 
 def _resampler(low: NDArray[np.float32], high: NDArray[np.float32], cells: int = _CELLS) -> NDArray[np.float32]:
-    """Area resampling of lines of 32 pixels, cropped by shares `low`, `high` `(P,)`: `(P, cells, 32)`."""
+    """Area resampling of lines of 32 pixels, cropped by fractions `low`, `high` `(P,)`: `(P, cells, 32)`."""
     at = np.linspace(0, 1, cells + 1, dtype=np.float32)
     edges = THUMB * (low[:, None] + (1 - low - high)[:, None] * at)
     pixel = np.arange(THUMB, dtype=np.float32)
@@ -182,7 +182,7 @@ def _resampler(low: NDArray[np.float32], high: NDArray[np.float32], cells: int =
 
 
 def _cropped(pictures: NDArray[np.float32], crop: NDArray[np.float32], cells: int = _CELLS) -> NDArray[np.float32]:
-    """`(P, 32, 32, 3)` cropped by `(P or 1, 4)` shares off top, bottom, left, right: `(P, cells, cells, 3)`."""
+    """Crop `(P, 32, 32, 3)` by fractions `(P or 1, 4)` off top, bottom, left, right: `(P, cells, cells, 3)`."""
     rows = _resampler(crop[:, 0], crop[:, 1], cells)
     columns = _resampler(crop[:, 2], crop[:, 3], cells)
     count = len(pictures)
@@ -203,7 +203,7 @@ def _aligned(whole: NDArray[np.float32], part: NDArray[np.float32]) -> NDArray[n
 def _best_of_grid(
     whole: NDArray[np.float32], part: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The best of 81 crops `(P, 4)` as shares off top, bottom, left, right, and its difference."""
+    """The best of 81 crops `(P, 4)`, fractions off top, bottom, left, right, and its difference `(P,)`."""
     count = len(whole)
     small = _cropped(part, np.zeros((1, 4), np.float32))
     best = np.full(count, np.inf, np.float32)
@@ -221,7 +221,7 @@ def _best_of_grid(
 
 
 def _refined(whole: NDArray[np.float32], part: NDArray[np.float32], crop: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Least difference while Gauss-Newton steps move the crop's four edges."""
+    """Smallest difference while Gauss-Newton steps refine the four edges of the crop."""
     count, step = len(whole), np.float32(0.01)
     target = _cropped(part, np.zeros((1, 4), np.float32))
     least = np.full(count, np.inf, np.float32)
@@ -231,9 +231,9 @@ def _refined(whole: NDArray[np.float32], part: NDArray[np.float32], crop: NDArra
         residual = (target - now).reshape(count, -1)
         least = np.minimum(least, np.sqrt((residual**2).mean(1)))
         moved = [(_cropped(whole, crop + step * edge) - now).reshape(count, -1) / step for edge in unit]
-        slopes = np.stack(moved, axis=1)  # how the crop's pixels answer to each edge
-        normal = slopes @ slopes.transpose(0, 2, 1)
+        gradients = np.stack(moved, axis=1)  # of the crop's pixels with respect to each edge
+        normal = gradients @ gradients.transpose(0, 2, 1)
         normal += 1e-3 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * unit + 1e-6
-        move = np.linalg.solve(normal, slopes @ residual[:, :, None])[:, :, 0]
+        move = np.linalg.solve(normal, gradients @ residual[:, :, None])[:, :, 0]
         crop = np.clip(crop + move, 0, _LARGEST_CROP).astype(np.float32)
     return least

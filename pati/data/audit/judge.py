@@ -1,4 +1,4 @@
-"""Inspection results of all files -> the manifest: duplicates joined, split drawn."""
+"""Build the manifest from the inspection results: merge duplicates, draw the split."""
 
 from __future__ import annotations
 
@@ -8,35 +8,42 @@ from collections.abc import Sequence
 import numpy as np
 
 from pati.data.audit import duplicates
-from pati.data.audit.worker import Finding
+from pati.data.audit.worker import Inspection
 from pati.data.decisions import Decision, unmet
 from pati.data.manifest import Entry, Manifest, SplitSettings, class_order, join, with_split
 from pati.data.sources.source import Item, Source
+from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 
-_SMALLEST_FOR_NEAR = 32  # px; below, different drawings look alike at thumbnail size
+_SMALLEST_FOR_NEAR = 32  # px; below, different drawings look the same at thumbnail size
 
 
-def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Manifest:
-    """Findings -> manifest: duplicates joined, split drawn."""
+def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Recipe) -> Manifest:
+    """The manifest of a source: inspection results with duplicates merged and the split drawn."""
     entries = [
-        _entry(item, finding, source.decisions.get(item.path))
-        for item, finding in zip(source.items, findings, strict=True)
+        _entry(item, inspection, source.decisions.get(item.path))
+        for item, inspection in zip(source.items, inspections, strict=True)
     ]
     comparable = [
         index
-        for index, finding in enumerate(findings)
-        if not finding.reason and min(finding.width, finding.height) >= _SMALLEST_FOR_NEAR
+        for index, inspection in enumerate(inspections)
+        if not inspection.reason and min(inspection.width, inspection.height) >= _SMALLEST_FOR_NEAR
     ]
-    # Exact copies share a thumbnail: compare each content once.
-    unique = list({findings[index].sha256: index for index in reversed(comparable)}.values())[::-1]
+    # Exact copies share a thumbnail, so compare each content only once.
+    unique = list({inspections[index].sha256: index for index in reversed(comparable)}.values())[::-1]
     near: list[tuple[int, int]] = []
     notes = source.notes + unmet(source.decisions, {entry.path: entry.sha256 for entry in entries})
     if unique:
-        pairs, passed_over = duplicates.near_duplicates(np.stack([findings[index].thumb for index in unique]))
+        pairs, passed_over = duplicates.near_duplicates(np.stack([inspections[index].thumb for index in unique]))
         near = [(unique[i], unique[j]) for i, j in pairs]
         if passed_over:
-            notes += (f"many photos look alike: {passed_over} pairs were not compared closely for near-duplicates",)
+            notes += (
+                NP_(
+                    "many photos look alike: {n} pair was not checked for near duplicates",
+                    "many photos look alike: {n} pairs were not checked for near duplicates",
+                    n=passed_over,
+                ),
+            )
     entries = with_split(
         join(entries, near),
         seed=recipe.split_seed,
@@ -46,10 +53,22 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
     )
     changed = sum(entry.split == "test" and "relabelled" in entry.flags for entry in entries)
     if changed:
-        notes += (f"test photos relabelled by decisions: {changed}; a score on them is not blind",)
+        notes += (
+            NP_(
+                "{n} test photo was relabelled by your decisions; the test score is no longer blind",
+                "{n} test photos were relabelled by your decisions; the test score is no longer blind",
+                n=changed,
+            ),
+        )
     dropped = sum(entry.reason == "dropped" for entry in entries)
     if dropped:
-        notes += (f"photos left out by decisions: {dropped}; where a model's mistakes chose them, no score is blind",)
+        notes += (
+            NP_(
+                "{n} photo was excluded by your decisions; if a model's mistakes suggested it, no score is blind",
+                "{n} photos were excluded by your decisions; if a model's mistakes suggested them, no score is blind",
+                n=dropped,
+            ),
+        )
     settings: SplitSettings = {
         "seed": recipe.split_seed,
         "validation": recipe.validation,
@@ -60,16 +79,18 @@ def manifest(source: Source, findings: Sequence[Finding], recipe: Recipe) -> Man
     return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, notes)
 
 
-def _entry(item: Item, finding: Finding, decision: Decision | None) -> Entry:
-    status = "quarantined" if finding.reason else "flagged" if finding.flags else "kept"
-    facts = {field.name: getattr(finding, field.name) for field in dataclasses.fields(Finding) if field.name != "thumb"}
+def _entry(item: Item, inspection: Inspection, decision: Decision | None) -> Entry:
+    status = "quarantined" if inspection.reason else "flagged" if inspection.flags else "kept"
+    facts = {
+        field.name: getattr(inspection, field.name) for field in dataclasses.fields(Inspection) if field.name != "thumb"
+    }
     entry = Entry(item.path, item.label, status, group=item.group, split=item.split, **facts)
     if decision is None or decision.sha256 != entry.sha256 or not entry.kept:
         return entry
     if decision.action == "drop":
         return dataclasses.replace(entry, status="quarantined", reason="dropped")
     if decision.action == "relabel" and decision.label != entry.label:
-        detail = f"was {entry.label}"
+        detail = N_("was {label}", label=entry.label)
         flags = (*entry.flags, "relabelled")
         return dataclasses.replace(entry, status="flagged", label=decision.label, detail=detail, flags=flags)
     return dataclasses.replace(entry, flags=(*entry.flags, "confirmed"))

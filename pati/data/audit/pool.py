@@ -1,7 +1,6 @@
-"""Every file read once: kept with its facts, or quarantined with a reason.
+"""Inspect all files of a source in worker processes.
 
-The same reading fills the pack, so that training costs no second decoding. Knows nothing
-of nets.
+The same pass fills the pack, so training needs no second decoding. Knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -17,10 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pati.data import decode
-from pati.data.audit.worker import Finding, Setup, Target, quarantined, receive, send, unpack_findings
+from pati.data.audit.worker import Inspection, Setup, Target, quarantined, receive, send, unpack_inspections
 from pati.data.sources import storage
 from pati.data.sources.source import Source
 from pati.errors import PatiError
+from pati.locale.messages import N_, Message
 from pati.system import clock
 from pati.system.machine import cores
 
@@ -30,32 +30,32 @@ Progress = Callable[[int, int], None]
 
 
 @clock.watched()
-def read_all(source: Source, target: Target | None = None, progress: Progress | None = None) -> list[Finding]:
-    """Findings in the source's order; each photo's pixels go to its row of `target`."""
-    decode.limits_now()  # a mistake in them is told here, not by every worker
+def read_all(source: Source, target: Target | None = None, progress: Progress | None = None) -> list[Inspection]:
+    """Inspection results in the source's order; the pixels of each photo are written to its row of `target`."""
+    decode.limits_now()  # raises here, once, if they are invalid, and not in every worker
     total = len(source.items)
     tasks = [(index, item.path) for index, item in enumerate(source.items)]
-    found: dict[int, Finding] = {}
+    results: dict[int, Inspection] = {}
 
-    def keep(chunk: list[tuple[int, str]], findings: list[Finding]) -> None:
-        for (index, _), finding in zip(chunk, findings, strict=True):
-            found[index] = finding
+    def keep(chunk: list[tuple[int, str]], inspections: list[Inspection]) -> None:
+        for (index, _), inspection in zip(chunk, inspections, strict=True):
+            results[index] = inspection
         if progress:
-            progress(len(found), total)
+            progress(len(results), total)
 
     _in_processes(source.root, target, [tasks[at : at + CHUNK] for at in range(0, total, CHUNK)], keep)
-    return [found[index] for index in range(total)]
+    return [results[index] for index in range(total)]
 
 
 def _in_processes(
     root: Path,
     target: Target | None,
     chunks: list[list[tuple[int, str]]],
-    keep: Callable[[list[tuple[int, str]], list[Finding]], None],
+    keep: Callable[[list[tuple[int, str]], list[Inspection]], None],
 ) -> None:
-    """One process a core, each fed by a thread here; results reach `keep` in this thread."""
+    """Run one process per core, each fed by a thread of this process; `keep` is called in the calling thread."""
     todo: queue.SimpleQueue[list[tuple[int, str]]] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[list[tuple[int, str]], list[Finding]] | BaseException] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[list[tuple[int, str]], list[Inspection]] | BaseException] = queue.SimpleQueue()
     for chunk in chunks:
         todo.put(chunk)
     stop = threading.Event()
@@ -65,7 +65,7 @@ def _in_processes(
         try:
             while not stop.is_set():
                 chunk = todo.get_nowait()
-                done.put((chunk, process.look(chunk)))
+                done.put((chunk, process.inspect(chunk)))
         except queue.Empty:
             pass
         except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
@@ -91,7 +91,7 @@ def _in_processes(
 
 
 class _Process:
-    """A worker process; started anew when a file has killed it or held it too long."""
+    """A worker process; restarted when a file has crashed it or timed out."""
 
     def __init__(self, root: Path, target: Target | None) -> None:
         self._setup: Setup = {
@@ -103,65 +103,65 @@ class _Process:
         self._start()
 
     def _start(self) -> None:
-        here = str(Path(__file__).parents[3])  # where this package lies
+        here = str(Path(__file__).parents[3])  # the folder that contains this package
         path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            # -P: a random.py in the user's folder must not be imported in place of Python's own.
+            # -P: a random.py in the user's folder must not shadow the standard library's.
             [sys.executable, "-P", "-m", "pati.data.audit.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
+            start_new_session=True,  # Ctrl-C in the terminal goes to the parent only
             env=os.environ | {"PYTHONPATH": path},
         )
         assert self._process.stdout
         try:
             self._ask(self._setup)
             answer = receive(self._process.stdout)
-        except BaseException:  # a stop by the user must leave no process behind
+        except BaseException:  # an interruption must not leave a process behind
             self._end()
             raise
         if answer is None and not self._closed:
             self._end()
             raise PatiError(
-                "the process that decodes photos could not be started; its own message stands above",
-                "is there enough memory and disk? `python -m pati.data.audit.worker` shows the cause",
+                N_("the process that decodes photos could not be started; its own message is above"),
+                N_("check memory and disk space; `python -m pati.data.audit.worker` shows the cause"),
             )
 
     def _ask(self, document: object) -> None:
         assert self._process.stdin
-        with contextlib.suppress(OSError):  # the process is gone: the missing answer tells
+        with contextlib.suppress(OSError):  # the process has died: the missing reply shows it
             send(self._process.stdin, document)
 
-    def look(self, chunk: list[tuple[int, str]]) -> list[Finding]:
+    def inspect(self, chunk: list[tuple[int, str]]) -> list[Inspection]:
         assert self._process.stdout
         seconds = decode.limits_now().seconds
         with self._patience(seconds if len(chunk) == 1 else seconds + len(chunk)) as late:
             self._ask(chunk)
             answer = receive(self._process.stdout)
         if answer is not None:
-            if late():  # ended all the same, a moment after it had answered
+            if late():  # killed just after it had replied
                 self._end()
                 self._start()
-            return unpack_findings(*answer)
+            return unpack_inspections(*answer)
         if self._closed:
             return [quarantined("damaged")] * len(chunk)
-        # The process died. Alone, each file shows whether it was the one.
+        # The process died. Retry the files one by one to find the one that caused it.
         self._end()
         self._start()
         if len(chunk) > 1:
-            return [self.look([task])[0] for task in chunk]
+            return [self.inspect([task])[0] for task in chunk]
         if late():
-            return [self._given_up(chunk[0][1], "too-large", f"took over {seconds} s to decode")]
-        return [self._given_up(chunk[0][1], "damaged", "the decoder crashed on this file")]
+            return [self._given_up(chunk[0][1], "too-large", N_("decoding took over {seconds} s", seconds=seconds))]
+        return [self._given_up(chunk[0][1], "damaged", N_("the decoder crashed on this file"))]
 
     @contextlib.contextmanager
     def _patience(self, seconds: float) -> Iterator[Callable[[], bool]]:
-        """Kills the process if the block takes over so many active seconds; yields whether that was so."""
+        """Kill the process if the block takes longer than `seconds` of active time; yields whether it was killed."""
         answered, killed = threading.Event(), threading.Event()
         ends = clock.now() + seconds
 
         def wait() -> None:
-            while (left := ends - clock.now()) > 0:  # a suspension in between leaves more than was waited for
+            while (left := ends - clock.now()) > 0:  # after a suspension, some active time is still left
                 if answered.wait(left):
                     return
             killed.set()
@@ -175,8 +175,8 @@ class _Process:
             answered.set()
             thread.join()
 
-    def _given_up(self, relative: str, reason: str, detail: str) -> Finding:
-        """With its content's hash, so that the next run knows the file without decoding it."""
+    def _given_up(self, relative: str, reason: str, detail: Message) -> Inspection:
+        """The result for a file that killed its worker; includes its hash, so the next run need not decode it."""
         try:
             data = storage.at(Path(self._setup["root"])).read(relative)
         except decode.Unreadable as error:

@@ -1,8 +1,7 @@
-"""One file looked at: facts, thumbnail, and its pixels into the pack. Also a process that does so.
+"""Inspect one file: facts, thumbnail, and its pixels into the pack. Also the main module of a worker process.
 
-`python -m pati.data.audit.worker` reads tasks from stdin and answers on stdout, so that decoding
-uses every core, needs no `if __name__ == "__main__"` in a user's script, and a file that
-kills a decoder kills no training. Never imports torch.
+`python -m pati.data.audit.worker` reads tasks from stdin and replies on stdout. Worker processes use every core, need
+no `if __name__ == "__main__"` in the user's script, and isolate crashes of the decoder. Never imports torch.
 """
 
 from __future__ import annotations
@@ -23,59 +22,60 @@ from PIL import Image
 from pati.data import decode
 from pati.data.preprocess import Preprocess, PreprocessDocument
 from pati.data.sources import storage
+from pati.locale.messages import Message, MessageDocument
 from pati.system import machine
 
 THUMB = 32
 
-Row = tuple[str, int, int, int, str, str, Sequence[str]]
-"""A finding but for its thumbnail."""
+Row = tuple[str, int, int, int, str, MessageDocument | str | None, Sequence[str]]
+"""An inspection result without its thumbnail."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one file holds; `thumb` is `uint8 (32, 32, 3)`, all zero for a quarantined file."""
+class Inspection:
+    """The inspection result of one file; `thumb` is `uint8 (32, 32, 3)`, all zeros for a quarantined file."""
 
     sha256: str
     bytes: int
     width: int
     height: int
     reason: str
-    detail: str
+    detail: Message | None
     flags: tuple[str, ...]
     thumb: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where pixels go: a `.npy` file `uint8 (N, size, size, 3)` whose row is the file's index."""
+    """Where pixels are written: a `.npy` file `uint8 (N, size, size, 3)`, indexed by file number."""
 
     path: str
     preprocess: Preprocess
 
 
 class Setup(TypedDict):
-    """The first message: the place of the files, and the path and preprocessing of a `Target`."""
+    """The first message to a worker: the root of the files, and path and preprocessing of a `Target`."""
 
     root: str
     target: str | None
     preprocess: PreprocessDocument | None
 
 
-class Looker:
-    """Looks at files of the place `root`; keeps the pack's file open."""
+class Inspector:
+    """Inspects files of the storage at `root`, and keeps the pack's file open."""
 
     def __init__(self, root: Path, target: Target | None) -> None:
-        self._place = storage.at(root)
+        self._store = storage.at(root)
         self._target = target
         self._rows: NDArray[np.uint8] | None = None
         if target:
             self._rows = np.load(target.path, mmap_mode="r+", allow_pickle=False)
 
-    def look(self, index: int, relative: str) -> Finding:
-        """The finding of one file; its pixels are written to row `index` of the target."""
+    def inspect(self, index: int, relative: str) -> Inspection:
+        """The inspection result of one file; its pixels are written to row `index` of the target."""
         digest, size = "", 0
         try:
-            data = self._place.read(relative)
+            data = self._store.read(relative)
             digest, size = hashlib.sha256(data).hexdigest(), len(data)
             decoded = decode.decode(data)
         except decode.Unreadable as error:
@@ -84,20 +84,20 @@ class Looker:
         try:
             image = Image.fromarray(decoded.pixels)
         except MemoryError:
-            return quarantined("too-large", "not enough memory", digest, size)
+            return quarantined("too-large", decode.NO_MEMORY, digest, size)
         width, height = image.size
         if self._rows is not None and self._target:
             self._rows[index] = self._target.preprocess.fit_image(image)
         small = image.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0)
-        return Finding(digest, size, width, height, "", "", decoded.flags, np.asarray(small))
+        return Inspection(digest, size, width, height, "", None, decoded.flags, np.asarray(small))
 
 
-def quarantined(reason: str, detail: str = "", digest: str = "", size: int = 0) -> Finding:
-    """The finding of a file that can't be used."""
-    return Finding(digest, size, 0, 0, reason, detail, (), np.zeros((THUMB, THUMB, 3), np.uint8))
+def quarantined(reason: str, detail: Message | None = None, digest: str = "", size: int = 0) -> Inspection:
+    """The inspection result of a file that can't be used."""
+    return Inspection(digest, size, 0, 0, reason, detail, (), np.zeros((THUMB, THUMB, 3), np.uint8))
 
 
-# Messages: a length, a JSON document, and for answers the thumbnails' bytes behind it.
+# Messages: the two lengths, a JSON document, and in replies the bytes of the thumbnails.
 
 
 def send(stream: IO[bytes], document: object, tail: bytes = b"") -> None:
@@ -108,7 +108,7 @@ def send(stream: IO[bytes], document: object, tail: bytes = b"") -> None:
 
 
 def receive(stream: IO[bytes]) -> tuple[Any, bytes] | None:
-    """Read one message; None where the stream has ended."""
+    """Read one message; None at the end of the stream."""
     head = stream.read(8)
     if len(head) < 8:
         return None
@@ -117,23 +117,28 @@ def receive(stream: IO[bytes]) -> tuple[Any, bytes] | None:
     return (json.loads(text), behind) if len(behind) == tail and len(text) == length else None
 
 
-def pack_findings(findings: list[Finding]) -> tuple[list[Row], bytes]:
-    """Findings as a message."""
-    rows: list[Row] = [(f.sha256, f.bytes, f.width, f.height, f.reason, f.detail, f.flags) for f in findings]
-    return rows, b"".join(f.thumb.tobytes() for f in findings)
+def pack_inspections(inspections: list[Inspection]) -> tuple[list[Row], bytes]:
+    """Inspection results as the contents of a message."""
+    rows: list[Row] = [
+        (f.sha256, f.bytes, f.width, f.height, f.reason, f.detail.to_json() if f.detail else None, f.flags)
+        for f in inspections
+    ]
+    return rows, b"".join(f.thumb.tobytes() for f in inspections)
 
 
-def unpack_findings(rows: list[Row], tail: bytes) -> list[Finding]:
-    """Inverse of `pack_findings`."""
+def unpack_inspections(rows: list[Row], tail: bytes) -> list[Inspection]:
+    """Inverse of `pack_inspections`."""
     thumbs = np.frombuffer(tail, np.uint8).reshape(-1, THUMB, THUMB, 3)
     return [
-        Finding(digest, size, width, height, reason, detail, tuple(flags), thumb)
+        Inspection(
+            digest, size, width, height, reason, Message.from_json(detail) if detail else None, tuple(flags), thumb
+        )
         for (digest, size, width, height, reason, detail, flags), thumb in zip(rows, thumbs, strict=True)
     ]
 
 
 def _bound_memory(more: int) -> None:
-    """Let this process take `more` bytes than now: past that its decoders fail, not the machine (Linux only)."""
+    """Limit this process to `more` bytes above its current use, so that decoders fail, not the machine (Linux only)."""
     try:
         import resource
 
@@ -145,7 +150,7 @@ def _bound_memory(more: int) -> None:
 
 
 def main() -> None:
-    """Serve tasks until stdin closes. The first message says where the files are and the pixels go."""
+    """Serve tasks until stdin closes. The first message is a `Setup`."""
     source, out = sys.stdin.buffer, sys.stdout.buffer
     first = receive(source)
     if first is None:
@@ -155,11 +160,11 @@ def main() -> None:
     if setup["target"] is not None and setup["preprocess"] is not None:
         target = Target(setup["target"], Preprocess.from_json(setup["preprocess"]))
     machine.keep_small_blocks()
-    looker = Looker(Path(setup["root"]), target)
+    inspector = Inspector(Path(setup["root"]), target)
     _bound_memory(decode.limits_now().memory)
     send(out, "ready")
     while (message := receive(source)) is not None:
-        send(out, *pack_findings([looker.look(index, path) for index, path in message[0]]))
+        send(out, *pack_inspections([inspector.inspect(index, path) for index, path in message[0]]))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""From what a user calls DATA to a list of labelled files. Knows nothing of what is inside the files."""
+"""From the user's DATA argument to a list of labelled files. Knows nothing of file contents."""

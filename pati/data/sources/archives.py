@@ -1,8 +1,8 @@
-"""What archives may hold, and tars unpacked by our own walk over their members.
+"""Unpack tar archives safely, and limits on the contents of archives.
 
-Only regular files are written, only below the target folder, and only within stated limits
-on count, size and ratio. What is left out is counted by its reason. A zip is not unpacked
-but read where it is (`places`). Knows nothing of photos.
+Only regular files are written, only below the target folder, and only within fixed limits on number, size and
+compression ratio. Members left out are counted by reason. A zip is not unpacked but read in place (`storage`). Knows
+nothing of photos.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from pati.errors import PatiError
+from pati.locale.messages import N_
 from pati.system.files import cache_folder, read_json, scratch_folder, settle_folder, sha256_file, write_json
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_LARGEST_HEADER = 1 << 24  # bytes that a tar's header may hold: tarfile reads it whole
+_LARGEST_HEADER = 1 << 24  # bytes; tarfile reads a header in full
 _BLOCK = 1 << 20
 
-# Why a member is not written.
-LINK = "links, devices and other members that are no files"
-UNSAFE = "names that lead out of the folder or are too long"
-TWICE = "names that came twice, perhaps in another case"
+# Why a member is left out.
+LINK, UNSAFE, TWICE = "link", "unsafe", "twice"
+LEFT_OUT = {
+    LINK: N_("links, devices or other members that are not regular files"),
+    UNSAFE: N_("names that point outside the folder or are too long"),
+    TWICE: N_("names that occur twice, perhaps in another case"),
+}
 
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What is refused: numbers of files, unpacked bytes, and unpacked bytes an archive byte."""
+    """Limits on the number of files, unpacked bytes, and the ratio of unpacked to archive bytes."""
 
     files: int = 2_000_000
     bytes: int = 200_000_000_000
@@ -47,30 +51,35 @@ class ArchiveLimits:
         return min(self.bytes, max(archive.stat().st_size, 1_000_000) * self.ratio)
 
     def check(self, archive: Path, files: int, size: int) -> None:
-        """Raises `PatiError` where the archive holds more than it may."""
+        """Raises `PatiError` if the archive exceeds a limit."""
         if files > self.files:
-            raise PatiError(f"{archive} holds more than {self.files:,} files")
+            raise PatiError(N_("{archive} contains more than {files:,} files", archive=archive, files=self.files))
         if size > self.room(archive):
             raise PatiError(
-                f"{archive} unpacks to over {self.ratio} times its size or {self.bytes:,} bytes",
-                "if you trust it, unpack it yourself and give the folder",
+                N_(
+                    "{archive} unpacks to over {ratio} times its size or {bytes:,} bytes",
+                    archive=archive,
+                    ratio=self.ratio,
+                    bytes=self.bytes,
+                ),
+                N_("if you trust it, unpack it yourself and give the folder"),
             )
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name is that of an archive pati unpacks."""
+    """Whether the name has the suffix of a supported archive."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def stem(name: str) -> str:
-    """A data set's name without what makes it an archive or a table: my.photos of my.photos.tar.gz."""
+    """A data set's name without the suffix of an archive or table: my.photos for my.photos.tar.gz."""
     ends = sorted((*SUFFIXES, ".csv", ".tsv"), key=len, reverse=True)
     end = next((end for end in ends if name.lower().endswith(end)), "")
     return name[: len(name) - len(end)].strip(".") or "data"
 
 
 def unpacked(archive: Path, limits: ArchiveLimits = ArchiveLimits()) -> tuple[Path, dict[str, int]]:
-    """Folder with a tar's files, and how many members were left out for which reason.
+    """The folder with a tar's files, and the number of members left out for each reason.
 
     Unpacked once into the cache, keyed by the archive's content.
     """
@@ -81,19 +90,19 @@ def unpacked(archive: Path, limits: ArchiveLimits = ArchiveLimits()) -> tuple[Pa
             (new / "files").mkdir(parents=True)
             write_json(new / "left-out.json", unpack(archive, new / "files", limits))
             if hasattr(os, "sync"):
-                os.sync()  # thousands of files: one flush of all is cheaper than one each
+                os.sync()  # for thousands of files, one global flush is cheaper than one per file
             settle_folder(new, slot)
     return slot / "files", read_json(slot / "left-out.json")
 
 
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits()) -> dict[str, int]:
-    """Write a tar's regular files below `folder`; how many members were left out for which reason.
+    """Write a tar's regular files below `folder`; returns the number of members left out for each reason.
 
-    Raises `PatiError` on a limit or a broken archive.
+    Raises `PatiError` for a broken archive, or beyond `limits`.
     """
     left_out: Counter[str] = Counter()
     taken: set[str] = set()
-    made: set[Path] = set()
+    created: set[Path] = set()
     room = _Room(archive, limits)
     try:
         for name, open_member in _tar_members(archive, _Room(archive, limits)):
@@ -101,57 +110,60 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
             if open_member is None or relative is None:
                 left_out[LINK if open_member is None else UNSAFE] += 1
                 continue
-            # Names that differ only in case are one file on many systems: the first one stays.
+            # On many systems, names that differ only in case are the same file: keep the first one.
             if str(relative).casefold() in taken:
                 left_out[TWICE] += 1
                 continue
             taken.add(str(relative).casefold())
             limits.check(archive, len(taken), 0)
             target = folder / relative
-            if target.parent not in made:
+            if target.parent not in created:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                made.add(target.parent)
+                created.add(target.parent)
             with open_member() as source, target.open("xb") as file:
                 while block := source.read(_BLOCK):
                     room.take(len(block))
                     file.write(block)
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise PatiError(f"can't unpack {archive}: {error.strerror}") from error
-        raise PatiError(f"{archive} is a broken archive: {error}", "download or copy it again") from error
+            raise PatiError(N_("can't unpack {archive}: {reason}", archive=archive, reason=error.strerror)) from error
+        raise PatiError(
+            N_("the archive {archive} is damaged: {error}", archive=archive, error=error),
+            N_("download or copy it again"),
+        ) from error
     return dict(left_out)
 
 
 class _Room:
-    """Bytes that an archive may still unpack to."""
+    """The number of bytes that an archive may still unpack to."""
 
     def __init__(self, archive: Path, limits: ArchiveLimits) -> None:
         self._archive, self._limits = archive, limits
         self._taken, self._room = 0, limits.room(archive)
 
     def take(self, count: int) -> None:
-        """Claim `count` bytes; raises `PatiError` when there is no more room."""
+        """Use `count` bytes; raises `PatiError` if they exceed the limit."""
         self._taken += count
         if self._taken > self._room:
             self._limits.check(self._archive, 0, self._taken)
 
 
 def _tar_members(archive: Path, room: _Room) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
-    """Name and opener of every member but folders; no opener for what is no regular file.
+    """Name and opener of every member except folders; the opener is None for anything but a regular file.
 
-    The tar may be packed; `room` is for its whole stream, with what is passed over in it.
+    The tar may be compressed; `room` limits its whole stream, including skipped members.
     """
     with _decompressed(archive) as stream:
-        bounded = cast(IO[bytes], _TarStream(stream, room))  # as much of a file as tarfile asks for
+        bounded = cast(IO[bytes], _TarStream(stream, room))  # implements only the methods that tarfile uses
         with tarfile.open(fileobj=bounded, mode="r:") as tarred:
             while (member := tarred.next()) is not None:
-                tarred.members = []  # type: ignore[attr-defined]  # it would remember them all
+                tarred.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
                 if not member.isdir():
                     yield member.name, partial(_content, tarred, member) if member.isreg() else None
 
 
 class _TarStream:
-    """A tar's decompressed bytes for `tarfile`: each is claimed before it is made, and no header is large."""
+    """A tar's decompressed bytes for `tarfile`: checked against the limit before decompression; headers are bounded."""
 
     def __init__(self, stream: IO[bytes], room: _Room) -> None:
         self._stream = stream
@@ -203,7 +215,7 @@ def _content(tarred: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 
 def safe_name(name: str) -> PurePosixPath | None:
-    """A member's name as a path that stays below the target, or None for one that would leave it."""
+    """A member's name as a path below the target, or None if it would point outside."""
     path = PurePosixPath(name.replace("\\", "/"))
     parts = [part for part in path.parts if part != "."]
     if path.is_absolute() or not parts or ".." in parts or "\0" in name or ":" in parts[0]:

@@ -1,4 +1,4 @@
-"""A file brought from an address: resumed after a break, checked, and in place only when it is whole.
+"""Download a file: resumable, verified, and moved into place only when complete.
 
 Knows nothing of data sets.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pati.errors import PatiError
+from pati.locale.messages import N_, Message, as_is
 from pati.system.files import sha256_file, sync_folder
 from pati.system.locks import locked
 
@@ -23,7 +24,7 @@ Progress = Callable[[int, int], None]
 Answer = http.client.HTTPResponse | urllib.error.HTTPError
 
 ATTEMPTS = 5
-PAUSE = 1.0  # seconds before the next attempt, twice as long each time
+PAUSE = 1.0  # seconds before the next attempt, doubled each time
 _BLOCK = 1 << 20
 
 
@@ -36,14 +37,15 @@ def download(
     attempts: int = ATTEMPTS,
     progress: Progress | None = None,
 ) -> Path:
-    """Bring `address` to `target`; gives up after `timeout` seconds of silence, `attempts` times without a new byte.
+    """Download `address` to `target`. Returns `target`.
 
-    What has come stays in a file beside the target, so that another try goes on from there, also by
-    another process. Raises `PatiError`: no network, no room, or not the file that was expected.
+    Gives up after `attempts` attempts without a new byte; an attempt fails after `timeout` seconds of silence. Partial
+    data is kept in a file next to the target, from which another call, also in another process, resumes. Raises
+    `PatiError`: no network, no disk space, or an unexpected file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-    with locked(part.with_name(f"{part.name}.lock"), f"another process is downloading {target.name}"):
+    with locked(part.with_name(f"{part.name}.lock"), N_("another process is downloading {name}", name=target.name)):
         if target.exists():
             return target
         try:
@@ -51,22 +53,29 @@ def download(
             if sha256 is not None and (found := sha256_file(part)) != sha256:
                 _forget(part)
                 raise PatiError(
-                    f"{address} gave another file than expected: its SHA-256 is {found}, expected {sha256}",
-                    "try again; if it stays so, the publisher changed the file",
+                    N_(
+                        "unexpected file from {address}: its SHA-256 is {found}, expected {sha256}",
+                        address=address,
+                        found=found,
+                        sha256=sha256,
+                    ),
+                    N_("try again; if this persists, the publisher has changed the file"),
                 )
             _settle(part, target)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise PatiError(
-                    f"no room for {target} on its disk",
-                    "make room, or set PATI_CACHE to a folder on a larger disk; what has come is kept",
+                    N_("not enough disk space for {target}", target=target),
+                    N_("free some space, or set PATI_CACHE to a folder on a larger disk; the downloaded part is kept"),
                 ) from None
-            raise PatiError(f"can't write {target}: {os.strerror(error.errno or 0)}") from None
+            raise PatiError(
+                N_("can't write {target}: {reason}", target=target, reason=os.strerror(error.errno or 0))
+            ) from None
     return target
 
 
 def _bring(address: str, part: Path, timeout: float, attempts: int, progress: Progress | None) -> None:
-    """Fill `part`, in as many attempts as it takes while there is progress."""
+    """Fill `part`, retrying as long as there is progress."""
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -74,28 +83,30 @@ def _bring(address: str, part: Path, timeout: float, attempts: int, progress: Pr
             missing = _attempt(address, part, timeout, progress)
             if not missing:
                 return
-            why = f"it ended {missing:,} bytes too early"
+            why: Message = N_("the connection closed {missing:,} bytes too early", missing=missing)
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            why = str(getattr(error, "reason", None) or error or type(error).__name__)
+            why = as_is(str(getattr(error, "reason", None) or error or type(error).__name__))
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                failures = attempts  # the server knows what it says
+                failures = attempts  # a client error: retrying won't help
         failures = 0 if failures < attempts and part.exists() and part.stat().st_size > before else failures + 1
         if failures >= attempts:
             kept = part.stat().st_size if part.exists() else 0
             raise PatiError(
-                f"can't download {address}: {why}",
-                f"look at the network and try again{f': the {kept:,} bytes that have come are kept' if kept else ''}",
+                N_("can't download {address}: {reason}", address=address, reason=why),
+                N_("check the network and try again: the {kept:,} bytes downloaded so far are kept", kept=kept)
+                if kept
+                else N_("check the network and try again"),
             )
         time.sleep(PAUSE * 2 ** max(0, failures - 1))
 
 
 def _attempt(address: str, part: Path, timeout: float, progress: Progress | None) -> int:
-    """One request, for what is still missing; the bytes that are missing after it."""
+    """Make one request for the missing bytes; returns how many are missing afterwards."""
     have = part.stat().st_size if part.exists() else 0
     mark = _mark_file(part)
     request = urllib.request.Request(address)
     if have and mark.exists():
-        # The server must send the rest of the same file, or all of the new one.
+        # The server sends the rest of the same file, or all of the file if it has changed.
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", json.loads(mark.read_text())["mark"])
     else:
@@ -103,9 +114,9 @@ def _attempt(address: str, part: Path, timeout: float, progress: Progress | None
     with _asked(request, timeout) as answer:
         start = _range_start(answer) if answer.status == 206 else 0
         if answer.status == 416 and (answer.headers.get("Content-Range") or "").endswith(f"*/{have}"):
-            return 0  # there is no more: ours is whole already
+            return 0  # nothing left: our file is complete
         if answer.status == 416 or start not in (0, have):
-            _forget(part)  # ours is longer than theirs, or they send what was not asked for
+            _forget(part)  # our file is longer than the server's, or it sent another range
             return 1
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length and length.isdecimal() else 0
@@ -127,7 +138,7 @@ def _attempt(address: str, part: Path, timeout: float, progress: Progress | None
 
 
 def _asked(request: urllib.request.Request, timeout: float) -> Answer:
-    """The open answer; also one that says that there is nothing in the range asked for."""
+    """Open the response; HTTP 416 (range not satisfiable) is returned rather than raised."""
     try:
         answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout)
         return answer
@@ -138,7 +149,7 @@ def _asked(request: urllib.request.Request, timeout: float) -> Answer:
 
 
 def _received(answer: Answer) -> bytes:
-    """The next bytes, in which any break is one of the network's, not of the disk's."""
+    """The next bytes; a read error is raised as `ConnectionError`, to tell it from a disk error."""
     try:
         block: bytes = answer.read(_BLOCK)
     except OSError as error:
@@ -147,7 +158,7 @@ def _received(answer: Answer) -> bytes:
 
 
 def _range_start(answer: Answer) -> int:
-    """Where the sent part begins, by `Content-Range: bytes 100-199/200`; -1 if it is not said."""
+    """Start of the range in `Content-Range: bytes 100-199/200`; -1 if it is missing."""
     text = (answer.headers.get("Content-Range") or "").removeprefix("bytes ").split("-")[0]
     return int(text) if text.isdecimal() else -1
 

@@ -1,4 +1,4 @@
-"""Known sets brought to this machine: from the mirror, Kaggle, or their publisher's address."""
+"""Fetch known data sets: from the mirror, Kaggle, or the publisher's URL."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pati.data.sources.archives import is_archive
 from pati.data.sources.download import ATTEMPTS, Progress, download
 from pati.data.sources.known_sets import Download, datasets, downloads, locate
 from pati.errors import PatiError
+from pati.locale.messages import N_
 from pati.system import files
 from pati.system.files import cache_folder
 
@@ -22,7 +23,7 @@ def fetch(
     attempts: int = ATTEMPTS,
     progress: Progress | None = None,
 ) -> Path:
-    """Where the known set `name` lies, after bringing it there. `given`: a file or folder already downloaded.
+    """Fetch the known data set `name` if needed, and return its location. `given`: a file or folder already downloaded.
 
     `timeout` and `attempts` as in `download`. Raises `PatiError`.
     """
@@ -43,8 +44,12 @@ def fetch(
     except PatiError as error:
         raise PatiError(
             error.message,
-            f"{error.hint}. Or bring it by another way and run `pati fetch {name} --from FILE`, "
-            "or set PATI_MIRROR to a folder that holds it",
+            N_(
+                "{hint}. Or download it in another way and run `pati fetch {name} --from FILE`, or set "
+                "PATI_MIRROR to a folder that contains it",
+                hint=error.hint,
+                name=name,
+            ),
         ) from None
 
 
@@ -54,32 +59,35 @@ def _target(name: str) -> Path:
 
 def _from_file(name: str, given: Path) -> Path:
     if not given.exists():
-        raise PatiError(f"--from {given}: there is no such file or folder")
+        raise PatiError(N_("--from {path}: no such file or folder", path=given))
     if given.is_dir():
         return _link(name, given.resolve())
     if not is_archive(given) or not zipfile.is_zipfile(given):
-        raise PatiError(f"--from {given} is not a zip file", "expected a folder, or the zip as its publisher gives it")
-    _unlink(name)  # a folder would be found first
+        raise PatiError(
+            N_("--from {path} is not a zip file", path=given),
+            N_("expected a folder, or the zip file as published"),
+        )
+    _unlink(name)  # `locate` would find a folder first
     with given.open("rb") as source, files.atomic(_target(name)) as file:
         shutil.copyfileobj(source, file, 1 << 20)
     return _target(name)
 
 
 def _from_kaggle(name: str, published: Download) -> Path | None:
-    """Through kagglehub where the extra [fetch] is installed and the user has set it up; else None."""
+    """Download with kagglehub if the extra [fetch] is installed and configured; otherwise None."""
     try:
         import kagglehub
     except ImportError:
         return None
     try:
         folder = Path(kagglehub.dataset_download(published.kaggle))
-    except Exception:  # no account, no network: the publisher's address comes next
+    except Exception:  # no account or no network: fall back to the publisher's URL
         return None
     return _link(name, folder)
 
 
 def _link(name: str, folder: Path) -> Path:
-    """Remember a folder that lies elsewhere as the set's place."""
+    """Link the data set's name in the cache to a folder elsewhere."""
     link = _unlink(name)
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(folder, target_is_directory=True)
@@ -87,9 +95,12 @@ def _link(name: str, folder: Path) -> Path:
 
 
 def _unlink(name: str) -> Path:
-    """Forget the folder that was remembered. Raises `PatiError` for a real one: its photos may be a user's."""
+    """Remove such a link. Raises `PatiError` for a real folder: it may contain the user's photos."""
     link = cache_folder() / "datasets" / name
     if link.is_dir() and not link.is_symlink():
-        raise PatiError(f"{link} holds {name} already", "move this folder away, then run the command again")
+        raise PatiError(
+            N_("{link} already contains {name}", link=link, name=name),
+            N_("move this folder, then run the command again"),
+        )
     link.unlink(missing_ok=True)
     return link

@@ -1,4 +1,4 @@
-"""What a user calls DATA -> its labelled files."""
+"""Find the labelled files that the user's DATA argument refers to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pati.data.sources.known_sets import datasets
 from pati.data.sources.paths import open_path
 from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
+from pati.locale.messages import N_
 
 
 def find_source(data: str | os.PathLike[str], columns: Columns = Columns()) -> Source:
@@ -18,8 +19,10 @@ def find_source(data: str | os.PathLike[str], columns: Columns = Columns()) -> S
     if not path.exists():
         if text in datasets:
             if columns != Columns():
-                raise PatiError(f"the known set {text} has no CSV, so there are no columns to choose or group by")
+                raise PatiError(
+                    N_("the known data set {text} has no CSV, so there are no columns to choose or group by", text=text)
+                )
             return datasets[text](None)
-        near = "" if os.sep in text else f"known sets: {', '.join(datasets)}"
-        raise PatiError(f"there is no file, folder or known set {text!r}", near)
+        hint = None if os.sep in text else N_("known data sets: {names}", names=list(datasets))
+        raise PatiError(N_("no file, folder or known data set {text!r}", text=text), hint)
     return open_path(path, columns)

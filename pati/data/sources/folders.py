@@ -1,45 +1,51 @@
-"""Folders of class folders, with or without folders for splits above them."""
+"""Folders with one subfolder per class, optionally below one folder per split."""
 
 from __future__ import annotations
 
 from pati.data.decode import is_photo_name, is_system_file
 from pati.data.sources.source import SPLITS, Item, Source
-from pati.data.sources.storage import Place
+from pati.data.sources.storage import Storage
 from pati.data.sources.tables import is_table
 from pati.errors import PatiError
+from pati.locale.messages import N_, NP_, Message
 
 
-def descend(place: Place) -> Place:
-    """Through folders that hold one folder and no photos: where archives put their top folder."""
+def descend(store: Storage) -> Storage:
+    """Skip wrapper folders, as archives often have: those that contain one folder and no photos."""
     while True:
-        visible = [entry for entry in place.names() if not entry.name.startswith((".", "__MACOSX"))]
+        visible = [entry for entry in store.names() if not entry.name.startswith((".", "__MACOSX"))]
         folders = [entry for entry in visible if entry.folder]
         if len(folders) != 1 or any(is_photo_name(entry.name) or is_table(entry.name) for entry in visible):
-            return place
-        inner = place.child(folders[0].name)
+            return store
+        inner = store.child(folders[0].name)
         if not any(entry.folder or is_table(entry.name) for entry in inner.names()):
-            return place  # a single class folder, not a wrapper
-        place = inner
+            return store  # a single class folder, not a wrapper
+        store = inner
 
 
-def from_folder(name: str, place: Place) -> Source:
-    """A class for each folder; below folders named as splits, if all are."""
-    notes: list[str] = []
-    top = [entry for entry in place.names() if entry.folder and not _hidden(entry.name, notes)]
+def from_folder(name: str, store: Storage) -> Source:
+    """One class per subfolder; if the top folders are named like splits, one class per subfolder of each split."""
+    notes: list[Message] = []
+    top = [entry for entry in store.names() if entry.folder and not _hidden(entry.name, notes)]
     splits = {entry.name: SPLITS[entry.name.lower()] for entry in top if entry.name.lower() in SPLITS}
     if "train" in splits.values() and len(set(splits.values())) > 1:
-        others = [entry.name for entry in top if entry.name not in splits and _holds_files(place.child(entry.name))]
+        others = [entry.name for entry in top if entry.name not in splits and _holds_files(store.child(entry.name))]
         if others:
             raise PatiError(
-                f"{place.root} has {', '.join(splits)} and also {', '.join(others[:3])}: are these splits or classes?",
-                "take the other folders away, or put the class folders alone into one folder",
+                N_(
+                    "{root} contains the splits {splits} and also {others}: splits or classes?",
+                    root=store.root,
+                    splits=splits,
+                    others=others[:3],
+                ),
+                N_("remove the other folders, or move the class folders into a folder of their own"),
             )
         top = [entry for entry in top if entry.name in splits]
     else:
         splits = {}
     items: list[Item] = []
     for entry in top:
-        folder = place.child(entry.name)
+        folder = store.child(entry.name)
         if splits:
             for inner in folder.names():
                 if inner.folder and not _hidden(inner.name, notes):
@@ -47,35 +53,41 @@ def from_folder(name: str, place: Place) -> Source:
                     items += _walk(folder.child(inner.name), relative, inner.name, splits[entry.name], notes)
         else:
             items += _walk(folder, entry.name, entry.name, None, notes)
-    loose = sum(not entry.folder and not is_system_file(entry.name) for entry in place.names())
+    loose = sum(not entry.folder and not is_system_file(entry.name) for entry in store.names())
     if loose and items:
-        notes.append(f"{loose} files beside the class folders have no class and are left out")
-    return Source(name, place.root, tuple(items), presplit=bool(splits), notes=tuple(notes))
+        notes.append(
+            NP_(
+                "{n} file beside the class folders has no class and is ignored",
+                "{n} files beside the class folders have no class and are ignored",
+                n=loose,
+            )
+        )
+    return Source(name, store.root, tuple(items), presplit=bool(splits), notes=tuple(notes))
 
 
-def _holds_files(place: Place) -> bool:
-    names = place.names()
+def _holds_files(store: Storage) -> bool:
+    names = store.names()
     if any(not entry.folder for entry in names):
         return True
-    return any(_holds_files(place.child(entry.name)) for entry in names if not entry.link)
+    return any(_holds_files(store.child(entry.name)) for entry in names if not entry.link)
 
 
-def _hidden(name: str, notes: list[str]) -> bool:
+def _hidden(name: str, notes: list[Message]) -> bool:
     if not name.startswith((".", "__MACOSX")):
         return False
-    notes.append(f"folder {name} is hidden and is left out")
+    notes.append(N_("the folder {name} is hidden and is ignored", name=name))
     return True
 
 
-def _walk(place: Place, relative: str, label: str, split: str | None, notes: list[str]) -> list[Item]:
+def _walk(store: Storage, relative: str, label: str, split: str | None, notes: list[Message]) -> list[Item]:
     items: list[Item] = []
-    for entry in place.names():
+    for entry in store.names():
         path = f"{relative}/{entry.name}"
         if entry.folder and not entry.link:
             if is_photo_name(entry.name):
-                items.append(Item(path, label, split))  # for the audit to say that it is none
+                items.append(Item(path, label, split))  # so that the audit reports that it is not a photo
             if not _hidden(entry.name, notes):
-                items += _walk(place.child(entry.name), path, label, split, notes)
+                items += _walk(store.child(entry.name), path, label, split, notes)
         else:
             items.append(Item(path, label, split))
     return items

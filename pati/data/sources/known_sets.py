@@ -10,15 +10,16 @@ from pathlib import Path
 from pati.data.sources.paths import open_path
 from pati.data.sources.source import Source
 from pati.errors import PatiError
+from pati.locale.messages import N_
 from pati.registry import Registry
 from pati.system.files import cache_folder, scratch_folder, settle_folder
 
-datasets: Registry[Callable[[Path | None], Source]] = Registry("dataset")
+datasets: Registry[Callable[[Path | None], Source]] = Registry(N_("data set"))
 
 
 @dataclass(frozen=True)
 class Download:
-    """Where a set can be brought from: its name on Kaggle, and its publisher's archive with that file's checksum."""
+    """Where a data set can be downloaded: its name on Kaggle, and the publisher's archive with its checksum."""
 
     kaggle: str
     address: str
@@ -30,20 +31,20 @@ downloads = {
         kaggle="shaunthesheep/microsoft-catsvsdogs-dataset",
         address="https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/"
         "kagglecatsanddogs_5340.zip",
-        # Microsoft publishes none; this one is of the dogs-vs-cats example of GoMLX, https://github.com/gomlx/gomlx.
+        # Microsoft publishes none; this is from GoMLX's dogs-vs-cats example, https://github.com/gomlx/gomlx.
         sha256="b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
     )
-}  # of those sets that do not come with a library
+}  # for data sets that are not part of a library
 
 
 def mirror() -> Path | None:
-    """Folder with data sets already at hand, from `$PATI_MIRROR`."""
+    """The folder with local copies of data sets, from `$PATI_MIRROR`."""
     folder = os.environ.get("PATI_MIRROR")
     return Path(folder).expanduser() if folder else None
 
 
 def locate(name: str, suffixes: tuple[str, ...] = (".zip",)) -> Path | None:
-    """A known set's archive or folder in the mirror or the download cache."""
+    """A known data set's archive or folder in the mirror or the download cache."""
     for base in (mirror(), cache_folder() / "datasets"):
         for candidate in [base / name, *(base / f"{name}{suffix}" for suffix in suffixes)] if base else []:
             if candidate.exists():
@@ -53,12 +54,12 @@ def locate(name: str, suffixes: tuple[str, ...] = (".zip",)) -> Path | None:
 
 @datasets.register("cats-vs-dogs")
 def cats_vs_dogs(given: Path | None) -> Source:
-    """Microsoft Cats vs Dogs: 25,000 photos of two classes; `pati fetch cats-vs-dogs` gets it."""
+    """Microsoft Cats vs Dogs: 25,000 photos of two classes; `pati fetch cats-vs-dogs` downloads it."""
     path = given or locate("cats-vs-dogs")
     if path is None:
         raise PatiError(
-            "cats-vs-dogs is not on this machine",
-            "run `pati fetch cats-vs-dogs`, or set PATI_MIRROR to a folder with cats-vs-dogs.zip",
+            N_("cats-vs-dogs is not on this machine"),
+            N_("run `pati fetch cats-vs-dogs`, or set PATI_MIRROR to a folder with cats-vs-dogs.zip"),
         )
     source = open_path(path)
     return Source("cats-vs-dogs", source.root, source.items, presplit=source.presplit, notes=source.notes)
@@ -66,13 +67,13 @@ def cats_vs_dogs(given: Path | None) -> Source:
 
 @datasets.register("digits")
 def digits(given: Path | None) -> Source:
-    """Handwritten digits: 1,797 grey 8×8 pictures of 0 to 9 that come with scikit-learn."""
+    """Handwritten digits: 1,797 grey 8×8 images of 0 to 9, included in scikit-learn."""
     path = given or locate("digits")
     if path is None:
         path = cache_folder() / "datasets" / "digits"
         _write_digits(path)
     source = open_path(path)
-    # A mirrored 2 is no digit, and a turned 6 is a 9.
+    # A mirrored 2 is not a digit, and a rotated 6 is a 9.
     return Source("digits", source.root, source.items, mirrored=False, turned=False, notes=source.notes)
 
 

@@ -1,4 +1,4 @@
-"""A folder, an archive or a table on the disk -> its labelled files."""
+"""The labelled files of a folder, an archive or a table."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from pati.data.sources import storage
-from pati.data.sources.archives import is_archive, unpacked
+from pati.data.sources.archives import LEFT_OUT, is_archive, unpacked
 from pati.data.sources.folders import descend, from_folder
 from pati.data.sources.source import Columns, Source
-from pati.data.sources.storage import Folder, Place, Zip
+from pati.data.sources.storage import Folder, Storage, Zip
 from pati.data.sources.tables import from_table, read_table, table_beside, table_in, with_table
 from pati.errors import PatiError
+from pati.locale.messages import N_, NP_, as_is
 
 
 def open_path(path: Path, columns: Columns = Columns()) -> Source:
-    """The source in a folder, archive or CSV file."""
+    """The source in a folder, archive or CSV file. Raises `PatiError`."""
     path = path.resolve()
     name = path.name
     if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
@@ -23,7 +24,7 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
         assert table is not None
         return from_table(name, path.parent, table)
     left_out: dict[str, int] = {}
-    top: Place
+    top: Storage
     if path.is_dir():
         top = Folder(path)
     elif path.suffix.lower() == ".zip":
@@ -35,17 +36,28 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
         top = Folder(folder)
     else:
         raise PatiError(
-            f"{path} is neither a folder, an archive nor a CSV file",
-            "give a folder with one folder a class, a .zip or .tar.* of it, or a CSV with path and label",
+            N_("{path} is neither a folder, an archive nor a CSV file", path=path),
+            N_(
+                "expected a folder with one folder per class, a .zip or .tar.* of it, or a CSV with the "
+                "columns path and label"
+            ),
         )
-    notes = tuple(f"{count} members of the archive are left out: {reason}" for reason, count in left_out.items())
-    place = descend(top)
-    table = table_in(place, columns) or table_beside(path, columns)
+    notes = tuple(
+        NP_(
+            "{n} member of the archive is ignored: {reason}",
+            "{n} members of the archive are ignored: {reason}",
+            n=count,
+            reason=LEFT_OUT.get(reason, as_is(reason)),  # caches of older versions contain sentences
+        )
+        for reason, count in left_out.items()
+    )
+    store = descend(top)
+    table = table_in(store, columns) or table_beside(path, columns)
     if table is None and columns.group is not None:
         raise PatiError(
-            f"no CSV with a column {columns.group!r} lies in or beside {path}",
-            "grouping needs a CSV with one row a photo: its path and that column",
+            N_("no CSV with a column {group!r} in or beside {path}", group=columns.group, path=path),
+            N_("grouping needs a CSV with one row per photo, holding its path and this column"),
         )
-    source = from_folder(name, place)
+    source = from_folder(name, store)
     source = replace(source, notes=notes + source.notes)
-    return source if table is None else with_table(source, place, table)
+    return source if table is None else with_table(source, store, table)

@@ -1,4 +1,4 @@
-"""A named list of labelled files, and the words that people use for splits."""
+"""`Source`: a named list of labelled files, and the recognised names of splits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pati.data.decisions import Decision
+from pati.locale.messages import Message
 
 SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
           "validation": "validation", "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
@@ -25,11 +26,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """A named list of labelled files below `root`, in order of their paths; `places.at(root)` reads them.
+    """A named list of labelled files below `root`, in order of path; `storage.at(root)` reads them.
 
-    `mirrored`: a photo and its mirror image mean the same, so flips are a sound
-    augmentation (false for digits). `turned`: so do small turns. `presplit`: the user's
-    own train/val/test folders or CSV column rule. `decisions`: the user's, by path.
+    `mirrored`: a mirrored photo means the same, so flips are a valid augmentation (false for digits). `turned`: so do
+    small rotations. `presplit`: the split comes from the user's train/val/test folders or CSV column. `decisions`: the
+    user's, by path.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Source:
     mirrored: bool = True
     turned: bool = True
     presplit: bool = False
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
     decisions: Mapping[str, Decision] = field(default_factory=dict)
 
     @property
@@ -49,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of CSV columns; None means: found by usual names."""
+    """Names of CSV columns; None: detected by common names."""
 
     path: str | None = None
     label: str | None = None
@@ -57,12 +58,12 @@ class Columns:
     group: str | None = None
 
     def options(self) -> list[str]:
-        """What names them on the command line; a group's column is named by the recipe."""
+        """The command-line options for these columns; the group column is part of the recipe."""
         named = (("path", self.path), ("label", self.label), ("split", self.split))
         return [part for name, value in named if value is not None for part in (f"--{name}-column", value)]
 
 
 def natural(text: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
-    """Sort key in which numbers count as numbers: 2 before 10. The text itself settles ties: 1 and 01."""
+    """Sort key that compares numbers by value: 2 before 10. Ties (1 and 01) are broken by the text itself."""
     parts = (part for part in re.split(r"(\d+)", text) if part)
     return tuple((0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in parts), text

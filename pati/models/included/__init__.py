@@ -1,6 +1,6 @@
-"""Models that come with pati, each trained from scratch by this project, beside its model card.
+"""Models included with pati, each trained from scratch by this project, with its model card.
 
-`pati predict photo.jpg` and `pati app` answer with the first one where no other model is named.
+`pati predict photo.jpg` and `pati app` use the first one if no other model is given.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ FOLDER = Path(__file__).parent
 
 
 def model() -> Path:
-    """The model file that answers where no other is named."""
+    """The model file that is used if no other one is given."""
     return FOLDER / f"{NAME}.safetensors"
 
 
 def card() -> Path:
-    """What it was trained on, how, and what came out."""
+    """Its model card: training data, training procedure and results."""
     return FOLDER / f"{NAME}.md"

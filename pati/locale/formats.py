@@ -1,0 +1,71 @@
+"""Format numbers and names for a language; rounding never turns a value into exactly 0 % or 100 %.
+
+The decimal mark and other marks are entries of the catalogues, so a new language needs no code.
+"""
+
+from __future__ import annotations
+
+from pati.locale.catalogues import catalogue
+
+
+def printable(name: str) -> str:
+    """A file name for display: characters that cannot be encoded or printed become the replacement character."""
+    text = name.encode("utf-8", "replace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def careful(value: float, whole: int, digits: int) -> tuple[str, str]:
+    """`value` times `whole`, rounded to `digits`, as (prefix, number).
+
+    The prefix holds a minus sign if needed, and "<" or ">" where rounding alone would give 0 or `whole`: 0.9996 with
+    `whole` 100 and 1 digit is ("> ", "99.9").
+    """
+    size, step, sign = abs(value), 10.0**-digits, ""
+    number = round(whole * size, digits)
+    if size > 1e-9 and not number:
+        number, sign = step, "< " if value > 0 else "> "
+    if size < 1 - 1e-9 and number == whole:
+        number, sign = whole - step, "> " if value > 0 else "< "
+    return sign + "-" * (value < 0 and number > 0), f"{number:.{digits}f}"
+
+
+def marked(number: str, language: str) -> str:
+    """`number` with the language's decimal mark and thousands separator instead of the English ones."""
+    words = catalogue(language)
+    point, comma = words.pgettext("decimal mark", "."), words.pgettext("thousands separator", ",")
+    return number.translate({ord("."): point, ord(","): comma})
+
+
+def signed(number: str, language: str) -> str:
+    """`number` with the language's marks and percent sign: 99.9 %, in Turkish %99,9."""
+    return catalogue(language).pgettext("percentage", "{number} %").format(number=marked(number, language))
+
+
+def percent(share: float, language: str, digits: int = 1) -> str:
+    """A fraction as a percentage: 0.9996 is "> 99.9 %"."""
+    sign, number = careful(share, 100, digits)
+    return sign + signed(number, language)
+
+
+def hundredths(share: float, language: str, digits: int = 1) -> str:
+    """A percentage without the percent sign, for columns headed %: 0.9996 is "> 99.9"."""
+    return marked("".join(careful(share, 100, digits)), language)
+
+
+def rate(share: float, language: str) -> str:
+    """A fraction with three decimals: 0.9996 is "> 0.999"."""
+    return marked("".join(careful(share, 1, 3)), language)
+
+
+def duration(seconds: float, language: str) -> str:
+    """A duration for display: 45 s, 5 min, 2 h 10 min."""
+    words = catalogue(language)
+    if seconds < 100:
+        return words.pgettext("duration", "{seconds} s").format(seconds=f"{seconds:.0f}")
+    if seconds < 5997:  # rounds to less than 100 minutes
+        minutes = marked(f"{seconds / 60:.1f}".removesuffix(".0"), language)
+        return words.pgettext("duration", "{minutes} min").format(minutes=minutes)
+    hours, rest = divmod(round(seconds / 60), 60)
+    if not rest:
+        return words.pgettext("duration", "{hours} h").format(hours=hours)
+    return words.pgettext("duration", "{hours} h {minutes} min").format(hours=hours, minutes=rest)
