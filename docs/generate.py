@@ -119,23 +119,23 @@ def _model_row(name: str, reference: dict[str, str] | None) -> str:
 
 WORDS = {
     "README.md": {
-        "head": "| photos | command | test accuracy | 95 % interval | whole command |",
+        "head": "| photos | command | test accuracy | 95 % interval | total time, peak memory |",
         "cats": "cats-vs-dogs: 20,002 files, 2 classes",
-        "clothing": "clothing: 5,096 photos, 17 classes, one sender in one split only",
-        "digits": "digits: 1,797 drawings of 8×8",
+        "clothing": "clothing: 5,096 photos, 17 classes, each sender in one split only",
+        "digits": "digits: 1,797 images of 8×8 px",
         "mean": "mean of {count} seeds",
         "minutes": "{minutes:.1f} min, {memory:.1f} GB",
         "percent": "{:.1f} %",
-        "against": "On the same two cores the bootcamp notebook's own recipe reaches {notebook} in three epochs, "
+        "against": "On the same two cores, the recipe of the bootcamp notebook reaches {notebook} in three epochs, "
         "{minutes:.1f} minutes; `--budget 30s` reaches {shortest} in {seconds:.0f} seconds.",
         "foot": "{cpu}, {cores} cores, no GPU; torch {torch}, Python {python}; commit {commit}. "
         "Made by `python -m bench`.",
     },
     "README.tr.md": {
-        "head": "| fotoğraflar | komut | test doğruluğu | %95 aralık | komutun tümü |",
+        "head": "| fotoğraflar | komut | test doğruluğu | %95 güven aralığı | toplam süre, en yüksek bellek |",
         "cats": "cats-vs-dogs: 20.002 dosya, 2 sınıf",
-        "clothing": "clothing: 5.096 fotoğraf, 17 sınıf, bir gönderen tek bölümde",
-        "digits": "digits: 8×8 boyutunda 1.797 çizim",
+        "clothing": "clothing: 5.096 fotoğraf, 17 sınıf, her gönderen tek bölümde",
+        "digits": "digits: 8×8 piksellik 1.797 resim",
         "mean": "{count} tohumun ortalaması",
         "minutes": "{minutes:.1f} dk, {memory:.1f} GB",
         "percent": "%{:.1f}",

@@ -69,7 +69,7 @@ def test_a_finished_run_of_one_that_knew_fewer_fields_is_read(older: Path) -> No
     run.recipe.write_text(json.dumps(recipe))
     assert resume(run.folder).metrics == run.read_metrics()
     run.update(stage=RunStage.TRAINING)
-    with pytest.raises(PatiError, match="lacks mirror, precision"):
+    with pytest.raises(PatiError, match="has no mirror, precision"):
         resume(run.folder)
 
 

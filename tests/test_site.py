@@ -34,7 +34,7 @@ def test_the_site(tmp_path: Path) -> None:
             text,
         )
         assert not [url for pair in loaded for url in pair if url.startswith(("http", "//"))], name
-    assert "Where the net found its reasons" in pages["python/index.html"]  # from docstrings
+    assert "A saliency map for" in pages["python/index.html"]  # from docstrings
     assert "Usage: pati train" in pages["cli/index.html"]  # from the help
 
 

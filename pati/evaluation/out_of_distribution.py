@@ -104,7 +104,7 @@ class OutOfDistributionDetector:
     def shapes(features: int, directions: int, quantiles: int) -> dict[str, tuple[int, ...]]:
         """The shapes of `tensors` for these sizes; raises `ValueError` for impossible ones."""
         if not (0 < directions < features < 10**6 and 0 < quantiles <= _QUANTILES):
-            raise ValueError(f"a scope of {features} features, {directions} directions, {quantiles} ranks")
+            raise ValueError(f"a detector of {features} features, {directions} directions, {quantiles} ranks")
         wide, narrow, ranks = (features,), (directions,), (quantiles,)
         return {
             "usual": wide, "centre": wide, "scale": wide, "directions": (features, directions), "variances": narrow,
