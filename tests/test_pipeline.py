@@ -23,6 +23,7 @@ from pati.data.manifest import Manifest
 from pati.errors import PatiError
 from pati.events import ClassesCounted, DataRead, Event, Noted, StepDone
 from pati.inference import forward, splits
+from pati.locale.messages import Message
 from pati.recipe import Recipe, SettledRecipe
 from pati.runs.run import Run
 from pati.system import clock
@@ -127,10 +128,10 @@ def test_changed_photos_are_noticed(tmp_path: Path) -> None:
     run = train(data, QUICK, out=tmp_path / "run").run
     (victim, *_) = Manifest.read(run.manifest).of_split("test")
     (data / victim.path).write_bytes(jpeg(draw("circle", 4321)))
-    with pytest.raises(PatiError, match="changed or are gone"):
+    with pytest.raises(PatiError, match="has changed or disappeared"):
         score(run.folder)
     run.update(stage="training")
-    with pytest.raises(PatiError, match="data changed since this run began"):
+    with pytest.raises(PatiError, match="data has changed since this run was started"):
         resume(run.folder)
 
 
@@ -153,7 +154,7 @@ def test_runs_are_reproducible_and_their_folders_are_not_taken_twice(shapes: Pat
     tensors = [safetensors.torch.load_file(result.run.model) for result in (first, second)]
     assert all((tensors[0][name] == tensors[1][name]).all() for name in tensors[0])
     assert first.metrics["test"] == second.metrics["test"]
-    with pytest.raises(PatiError, match="holds a run already"):
+    with pytest.raises(PatiError, match="already contains a run"):
         train(shapes, QUICK, out=tmp_path / "a")
 
 
@@ -262,7 +263,7 @@ def test_a_late_scoring_leaves_validation_photos_out_and_says_so(
 
     monkeypatch.setattr(training, "train_net", at_once)
     monkeypatch.setattr(clock, "now", lambda: now() + late[0])
-    told: list[str] = []
+    told: list[Message] = []
     result = train(
         shapes, dataclasses.replace(QUICK, epochs=None, budget=600.0), out=tmp_path / "run",
         listen=lambda event: told.append(event.text) if isinstance(event, Noted) else None,
@@ -270,7 +271,7 @@ def test_a_late_scoring_leaves_validation_photos_out_and_says_so(
     found = Manifest.read(result.run.manifest)
     assert result.metrics["validation"]["photos"] == 4 < len(found.of_split("validation"))
     assert result.metrics["test"]["photos"] == len(found.of_split("test"))
-    assert any(text.startswith("scored on 4 of ") for text in told)
+    assert any(str(text).startswith("for lack of time, only 4 of ") for text in told)
     monkeypatch.undo()
     again, _ = report_again(result.run.folder)
     assert again.report.exists()
@@ -311,7 +312,7 @@ def test_patience_is_noted(shapes: Path, tmp_path: Path) -> None:
     result = train(shapes, recipe, out=tmp_path / "run")
     assert result.metrics["epochs"] < 40
     (note,) = result.run.rows("note")
-    assert "no lower validation loss in the last 1 epochs" in note["text"]
+    assert "the validation loss has not improved" in Message.from_json(note["text"]).shown("en")
 
 
 def test_out_never_takes_a_folder_with_something_in_it(shapes: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_every_verb_takes_the_plugin_and_is_refused_without(home: Path, trained:
     done = command(*words, cwd=home)
     assert done.returncode == 1
     assert "the model 'tiny' comes from the plugin my_nets.py" in done.stderr
-    assert "hint: --plugin my_nets.py (only if you trust it: it is code)" in done.stderr
+    assert "hint: use --plugin my_nets.py (only if you trust it: it is executed)" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (home / "__pycache__").exists()
 
@@ -214,7 +214,7 @@ def test_what_a_plugin_imports_of_pati_stays_patis_own(plugin: Path, trained: Pa
     assert done.stdout == "['tiny'] True\n", done.stderr
     plugin.write_text(DOCUMENTED.replace('"tiny"', '"scratch"'))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "the model 'scratch' is taken already" in done.stderr
+    assert "the model 'scratch' already exists" in done.stderr
 
 
 BROKEN: dict[str, tuple[str, str]] = {
@@ -226,7 +226,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     "no text": ("\0", "null bytes"),
     "a taken name": (
         DOCUMENTED.replace('"tiny"', '"pati"'),
-        f"line {REGISTERED}: the model 'pati' is taken already",
+        f"line {REGISTERED}: the model 'pati' already exists",
     ),
     "no docstring": (re.sub(r'    """My.*\n', "", DOCUMENTED), "the model 'tiny' has no docstring"),
     "an error at the end": (DOCUMENTED + "\nraise ValueError('late')\n", "ValueError: late"),
@@ -266,19 +266,19 @@ def test_wrong_files_are_refused(tmp_path: Path, plugin: Path) -> None:
         pati.load_plugin(twin)
     rival = tmp_path / "rival.py"
     rival.write_text(DOCUMENTED)
-    with pytest.raises(PatiError, match=r"'tiny' is taken already by the plugin my_nets.py"):
+    with pytest.raises(PatiError, match=r"'tiny' already exists: it comes from the plugin my_nets.py"):
         pati.load_plugin(rival)
 
 
 WRONG_NETS: dict[str, tuple[str, str, str]] = {
     "shapes that don't fit": ("nn.Linear(32, ", "nn.Linear(99, ", "RuntimeError: mat1 and mat2 shapes"),
-    "too few answers": ("nn.Linear(32, classes)", "nn.Linear(32, 1)", "answers 2 photos with (2, 1)"),
+    "too few answers": ("nn.Linear(32, classes)", "nn.Linear(32, 1)", "returned (2, 1) for 2 photos"),
     "no map": (
         "Net(stages, ",
         "Net(nn.Sequential(stages, nn.AdaptiveAvgPool2d(1), nn.Flatten()), ",
-        "no map: nothing could be explained",
+        "which is not a feature map: its predictions cannot be explained",
     ),
-    "no Net": ("return Net(", "return nn.Identity(", "gives a Identity"),
+    "no Net": ("return Net(", "return nn.Identity(", "returned a Identity"),
     "double precision": ("    return Net(", "    stages.double()\n    return Net(", "torch.float64"),
     "lazy layers": ("nn.Linear(32, ", "nn.LazyLinear(", "uninitialized"),
     "an error in the factory": (
@@ -327,14 +327,14 @@ def test_resume_is_exact_and_wants_the_same_plugin(plugin: Path, trained: Path, 
         resume(stopped.folder)
     plugin.write_text(DOCUMENTED + "# edited\n")
     pati.load_plugin(plugin)
-    with pytest.raises(PatiError, match=r"the plugin my_nets.py changed since this run began"):
+    with pytest.raises(PatiError, match=r"the plugin my_nets.py has changed since this run was started"):
         resume(stopped.folder)
     plugin.write_text(DOCUMENTED)
     pati.load_plugin(plugin)
     another = tmp_path / "another.py"
     another.write_text(DOCUMENTED.replace('"tiny"', '"another"'))
     pati.load_plugin(another)
-    with pytest.raises(PatiError, match=r"began without the plugin another.py"):
+    with pytest.raises(PatiError, match=r"was started without the plugin another.py"):
         resume(stopped.folder)
     remove_all()
     pati.load_plugin(plugin)
@@ -480,10 +480,10 @@ def test_a_metric_is_seen_wherever_scores_are(
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("return torch.eye(3)", r"'mine' gives torch.float32 \(3, 3\)"),
+        ("return torch.eye(3)", r"'mine' returned torch.float32 \(3, 3\)"),
         ("return torch.zeros(len(given[2]), 2, 3)", r"\(4, 2, 3\)"),
         ("return torch.eye(3).expand(len(given[2]), 3, 3).double()", r"torch.float64 \(4, 3, 3\)"),
-        ("return 1.5", "'mine' gives float"),
+        ("return 1.5", "'mine' returned float"),
         ("return torch.zeros(2, 4)", r"\(2, 4\)"),
     ],
 )
@@ -523,7 +523,7 @@ def test_a_plugin_registers_no_family(tmp_path: Path) -> None:
     path.write_text(
         "from pati.models import models\n@models.register_family('hub')\ndef hub(name):\n    'Hub.'\n    return None\n"
     )
-    with pytest.raises(PatiError, match="a plugin has no model families"):
+    with pytest.raises(PatiError, match="cannot register a family of model names"):
         pati.load_plugin(path)
     assert "hub/NAME" not in models.families()
 
@@ -574,9 +574,9 @@ def test_an_augmentation_may_filter_images(tmp_path: Path) -> None:
     [
         (
             "return lambda images: images[:1]",
-            r"the filter of .* 'mine' gives torch.float32 \(1, 3, 32, 32\)",
+            r"the filter of .* 'mine' returned torch.float32 \(1, 3, 32, 32\)",
         ),
-        ("return lambda images: None", "gives NoneType"),
+        ("return lambda images: None", "returned NoneType"),
         ("return lambda images: images.no_such()", r"the plugin mine.py, line \d+: AttributeError"),
     ],
 )
@@ -589,12 +589,13 @@ def test_a_filter_that_gives_no_images_is_told(tmp_path: Path, body: str, told: 
 @pytest.mark.parametrize("body", ["", "return torch.ones(3)", "return 'much'"])
 def test_a_metric_that_gives_no_number_is_told(tmp_path: Path, body: str) -> None:
     loaded(tmp_path / "mine.py", "metrics", body or "pass")
-    with pytest.raises(PatiError, match=r"the metric 'mine' gives a \w+\nexpected a number"):
+    with pytest.raises(PatiError, match=r"the metric 'mine' returned a \w+\nexpected a number"):
         summary(torch.eye(3), torch.arange(3), ("a", "b", "c"))
 
 
 @pytest.mark.parametrize(
-    ("body", "told"), [("return None", "gives a NoneType"), ("return torch.ones(1, 3, 4, 4)", r"gives \(1, 3, 4, 4\)")]
+    ("body", "told"),
+    [("return None", "returned a NoneType"), ("return torch.ones(1, 3, 4, 4)", r"returned \(1, 3, 4, 4\)")],
 )
 def test_an_explainer_that_gives_no_map_is_told(trained: Path, tmp_path: Path, body: str, told: str) -> None:
     loaded(tmp_path / "mine.py", "explainers", body)
@@ -611,7 +612,7 @@ def test_a_users_explainer_is_tried_as_strictly_as_it_is_drawn(trained: Path, tm
         lambda: explanation_tests.checked(made, photos, "mine"),
         lambda: made.explain(photos[0], method="mine"),
     ):
-        with pytest.raises(PatiError, match="'mine' are not finite, or below 0"):
+        with pytest.raises(PatiError, match="'mine' returned values that are not finite, or negative"):
             ask()
 
 
@@ -644,7 +645,7 @@ def test_hints_of_a_run_name_the_plugin(
     with pytest.raises(Interrupted) as caught:
         train(trained.parent / "shapes", QUICK, out=Path("run"), listen=stop)
     again = "pati train --plugin my_nets.py --resume run"
-    assert str(caught.value.hint) == f"resume with: {again}"
+    assert str(caught.value.hint) == f"resume it with: {again}"
     for action in (lambda: pati.load("run"), lambda: pati.compare(["run", trained])):
         with pytest.raises(PatiError) as refused:
             action()
