@@ -69,7 +69,7 @@ def test_none_and_auto_are_names_where_a_field_has_them() -> None:
         ("droput=0.3", "dropout"),
         ("dropout=2", "from 0 to 0.95"),
         ("batch=1.5", "an integer"),
-        ("optimizer=adam", "muon or sgd or adamw"),
+        ("optimizer=adam", "muon, sgd or adamw"),
         ("dropout", "field=value"),
         ("model=3", "expected text"),
         ("label_smoothing=nan", "a number"),

@@ -131,12 +131,12 @@ def test_a_second_process_on_one_run_is_refused(undisturbed: tuple[Path, bytes],
         for arguments in (("--resume", run), (undisturbed[0], *OPTIONS, "--out", run)):
             second = pati("train", *arguments)
             assert second.returncode == 1
-            assert "another process is working on" in " ".join(second.stderr.split())
+            assert "another process is using" in " ".join(second.stderr.split())
         assert process.poll() is None
     finally:
         process.kill()
         process.communicate()
-    with locks.locked(run / ".lock", "still held"):  # a lock ends with its process, however it ends
+    with locks.locked(run / ".lock", N_("still held")):  # a lock ends with its process, however it ends
         pass
 
 
@@ -211,7 +211,7 @@ def test_disk_full_while_training(
     starved = Fork(FILLING, left, ballast, "train", data, *OPTIONS, "--out", run)
     told = " ".join(starved.communicate()[1].split())
     assert starved.returncode == 1, told
-    assert "no room left on the disk" in told
+    assert "no space left on the disk" in told
     assert told.count("error:") == 1
     assert f"pati train --resume {run}" in told
     assert "Traceback" not in told
@@ -235,7 +235,7 @@ def test_disk_full_while_packing(
     data = write_shapes(tmp_path / "shapes", per_class=300)
     done = pati("train", data, "--epochs", "1", "--size", "64", "--out", tmp_path / "run")
     assert done.returncode == 1
-    assert "can't write the pack" in " ".join(done.stderr.split())
+    assert "can't write the cache in" in " ".join(done.stderr.split())
     assert "PATI_CACHE" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(disk.glob("packs/*"))
@@ -369,4 +369,4 @@ def test_a_stopped_process_keeps_its_budget(tmp_path: Path) -> None:
     assert process.returncode == 0, told
     assert not phases
     assert time.monotonic() - started - 12 == pytest.approx(25, abs=5)  # other tests run beside it
-    assert "was suspended for 12 s; that time does not count" in " ".join("".join(told).split())
+    assert "was suspended for 12 s; this time does not count" in " ".join("".join(told).split())
