@@ -2,7 +2,7 @@
 to photos of something else.
 
 The best model is the one in the package; its maps and checks want a GPU: Score-CAM asks for an answer for each
-of hundreds of channels. The pets are not of its data set: Oxford-IIIT Pet, 97 cats and 51 dogs.
+of hundreds of channels. The pets are not of its dataset: Oxford-IIIT Pet, 97 cats and 51 dogs.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def heads() -> dict[str, Any]:
 
 def validation_photos() -> Path:
     """A folder of `CHECKED` of the photos that the model's threshold was chosen on; kept, so that it can be carried to
-    where the data set is not."""
+    where the dataset is not."""
     folder = KEPT / "validation"
     if not folder.exists():
         found = check("cats-vs-dogs", Recipe())

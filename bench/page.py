@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pati.data.sources.known_sets import mirror
+from pati.data.sources.builtin_datasets import mirror
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page

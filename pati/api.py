@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def train(
     data: str | Path, recipe: Recipe | None = None, *, out: str | Path | None = None, progress: bool = False
 ) -> Classifier:
-    """Train a classifier from scratch on a folder, archive, CSV file or known data set.
+    """Train a classifier from scratch on a folder, archive, CSV file or built-in dataset.
 
     `out` is the run folder (default: the next free one in runs/). It will contain the report; the scores are also in
     the classifier's `facts`. `progress` shows progress on stderr, as on the command line. Raises `PatiError`.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from pati.data.sources.known_sets import mirror
+from pati.data.sources.builtin_datasets import mirror
 from pati.recipe import Recipe
 from tests.support import commands, kills
 from tests.support.photos import write_shapes
@@ -59,7 +59,7 @@ def shapes(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def photos() -> Callable[[str], Path]:
-    """Finds a data set's archive in $PATI_MIRROR; skips the test where it is absent."""
+    """Finds a dataset's archive in $PATI_MIRROR; skips the test where it is absent."""
 
     def find(name: str) -> Path:
         base = mirror()

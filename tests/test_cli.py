@@ -52,7 +52,7 @@ def test_a_command_ends_without_a_search_for_garbage() -> None:
     ("arguments", "code", "told"),
     [
         (["train"], 1, "requires DATA"),
-        (["train", "/nowhere"], 1, "no file, folder or known data set"),
+        (["train", "/nowhere"], 1, "no file, folder or built-in dataset"),
         (["train", "digits", "--model", "pti"], 1, "did you mean pati or pati-deep?"),
         (["train", "digits", "--set", "droput=1"], 1, "did you mean dropout"),
         (["train", "digits", "--budget", "soon"], 1, "90s, 5m or 1h"),
@@ -71,7 +71,7 @@ def test_a_command_ends_without_a_search_for_garbage() -> None:
         (["predict", "nowhere.safetensors"], 1, "at least one photo"),
         (["predict"], 1, "at least one photo"),
         (["explain", "nowhere.safetensors"], 1, "at least one photo"),
-        (["fetch", "imagenet"], 1, "no data set 'imagenet'"),
+        (["fetch", "imagenet"], 1, "no dataset 'imagenet'"),
         (["check", "digits", "--out", "/"], 1, "would overwrite another file"),
         (["train", "digits", "--group-by", "sender"], 1, "no columns to choose or group by"),
         (["show-augment", "digits", "--out", "x.jpg"], 1, "ends in .png"),

@@ -104,7 +104,7 @@ def test_a_language_is_asked_for(words: list[str], environment: dict[str, str], 
 def test_english_is_the_rest(environment: dict[str, str], unchosen: pytest.MonkeyPatch) -> None:
     for name, value in environment.items():
         unchosen.setenv(name, value)
-    assert "no file, folder or known data set '/nowhere'" in pati("train", "/nowhere").stderr
+    assert "no file, folder or built-in dataset '/nowhere'" in pati("train", "/nowhere").stderr
 
 
 def test_a_process_speaks_it(unchosen: pytest.MonkeyPatch) -> None:

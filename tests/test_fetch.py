@@ -1,4 +1,4 @@
-"""Bringing known sets here, against a server on this machine."""
+"""Bringing built-in datasets here, against a server on this machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from typing import ClassVar
 import pytest
 
 from pati.data.sources import download, fetch
+from pati.data.sources.builtin_datasets import Download, downloads, locate
 from pati.data.sources.find import find_source
-from pati.data.sources.known_sets import Download, downloads, locate
 from pati.errors import PatiError
 from pati.system import locks
 from tests.support.photos import draw, jpeg

@@ -169,7 +169,7 @@ def test_splits_beside_other_folders_are_not_guessed_at(tmp_path: Path) -> None:
 
 
 def test_unknown_data() -> None:
-    with pytest.raises(PatiError, match="known data set 'cats-vs-dog'"):
+    with pytest.raises(PatiError, match="built-in dataset 'cats-vs-dog'"):
         find_source("cats-vs-dog")
 
 

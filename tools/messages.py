@@ -25,7 +25,7 @@ PLURAL, CONTEXT = (1, 2), ((1, "c"), 2)
 IN_CODE = {"N_": None, "NP_": PLURAL, "NC_": CONTEXT, "pgettext": CONTEXT, "_choice": (2,)}  # the help of a field
 IN_TEMPLATES = IN_CODE | {"t": None, "tp": PLURAL, "tc": CONTEXT, "s": None, "sp": PLURAL, "sc": CONTEXT}
 # Modules whose registered functions have user-visible docstrings: `pati list` shows their summaries.
-REGISTRIES = ("data/sources/known_sets.py", "evaluation", "explain", "models", "recipe.py", "training")
+REGISTRIES = ("data/sources/builtin_datasets.py", "evaluation", "explain", "models", "recipe.py", "training")
 
 
 def messages() -> Catalog:

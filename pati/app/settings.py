@@ -52,8 +52,8 @@ class Settings:
         return cls(model.resolve(), runs.resolve(), root.resolve(), language)
 
     def may_read(self, path: Path) -> bool:
-        """Whether `path`, links followed, lies where the page may look: the root, the runs, pati's known sets."""
-        from pati.data.sources.known_sets import datasets, locate
+        """Whether `path`, links followed, may be read by the web app: the root, the runs, built-in datasets."""
+        from pati.data.sources.builtin_datasets import datasets, locate
 
         known = [place for name in datasets if (place := locate(name)) is not None]
         allowed = [self.root, self.runs, cache_folder(), *known]

@@ -18,7 +18,7 @@ from pati.app.parts import TABS, plain, reason, settings, t
 from pati.data.decode import is_photo_name
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.sources.archives import is_archive
-from pati.data.sources.known_sets import datasets, downloads, locate
+from pati.data.sources.builtin_datasets import datasets, downloads, locate
 from pati.data.split import SPLITS
 from pati.errors import PatiError
 from pati.events import Advanced, Event
@@ -39,7 +39,7 @@ SHOWN_ROWS = 100  # of quarantined files
 SHOWN_NOTES = 5
 SHOWN_GROUPS = 12  # of duplicates
 
-KINDS = {"known": N_("Known dataset"), "path": N_("Folder or archive")}
+KINDS = {"known": N_("Built-in dataset"), "path": N_("Folder or archive")}
 BUDGET = N_("Time budget (minutes)")
 STATES = {
     "running": NC_("run", "running"),

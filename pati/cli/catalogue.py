@@ -12,7 +12,7 @@ from pati.registry import Listing
 
 def registries() -> dict[str, Listing]:
     """Every catalogue by the name that `pati list` takes."""
-    from pati.data.sources.known_sets import datasets
+    from pati.data.sources.builtin_datasets import datasets
     from pati.evaluation.metrics import metrics
     from pati.explain.cams import explainers
     from pati.models import models

@@ -21,12 +21,12 @@ def check(
     json: Json = False,
     table: TableOptions = TableOptions(),
 ) -> None:
-    """Audit a data set: unusable files, duplicates, classes, sizes and the split. The photos are not changed.
+    """Audit a dataset: unusable files, duplicates, classes, sizes and the split. The photos are not changed.
 
     Parameters
     ----------
     data
-        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a known data set.
+        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a built-in dataset.
     out
         Where to write the manifest, one line per file.
     group_by

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from pati.cli.start import STARTED
+from pati.data.sources.builtin_datasets import locate
 from pati.data.sources.fetch import fetch
-from pati.data.sources.known_sets import locate
 from pati.errors import Interrupted, PatiError
 from pati.locale import catalogues
 from pati.locale.messages import N_, Message

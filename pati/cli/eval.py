@@ -31,10 +31,10 @@ def evaluate(
     split
         The split of the run. Default: test; how often that was scored is counted and reported.
     data
-        Another folder, archive, CSV or known data set with the same classes. If test photos of the run are among its
+        Another folder, archive, CSV or built-in dataset with the same classes. If test photos of the run are among its
         photos, this counts as a scoring of the test split.
     outside
-        A folder, an archive or a known data set of photos of something else (out of distribution): how well are they
+        A folder, an archive or a built-in dataset of photos of something else (out of distribution): how well are they
         told from the test photos? The result is saved in the run and shown in its report.
     """
     from pati.terminal.console import console, say

@@ -1,4 +1,4 @@
-"""`pati fetch`: get a known data set."""
+"""`pati fetch`: get a built-in dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pati.locale.messages import N_
 def fetch(
     name: str, /, *, from_: Annotated[Path | None, Parameter(name="--from")] = None, timeout: float = 30.0
 ) -> None:
-    """Download a known data set, and print where it is.
+    """Download a built-in dataset, and print where it is.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def show_augment(
     Parameters
     ----------
     data
-        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a known data set.
+        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a built-in dataset.
     out
         Where to save the picture.
     recipe

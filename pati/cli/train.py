@@ -30,7 +30,7 @@ def train(
     Parameters
     ----------
     data
-        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a known data set.
+        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a built-in dataset.
     budget
         Time for the whole command, such as 90s, 5m or 1h. Default, without --epochs: one that suits the data.
     epochs
@@ -54,7 +54,7 @@ def train(
     else:
         if data is None:
             raise PatiError(
-                N_("pati train requires DATA: a folder, an archive, a CSV or a known data set"),
+                N_("pati train requires DATA: a folder, an archive, a CSV or a built-in dataset"),
                 N_("for example: pati train photos/"),
             )
         chosen = options.chosen(epochs=epochs, budget=seconds(budget))

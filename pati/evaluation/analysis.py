@@ -164,7 +164,7 @@ def robustness(right: torch.Tensor) -> Robustness:
 
 
 def outside(p_values: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> Outside:
-    """How well photos of another data set are distinguished from the test photos.
+    """How well photos of another dataset are distinguished from the test photos.
 
     `p_values`: of the test photos; `strange`: p-values of the other photos; `unsure`: whether each of these is marked
     unsure. `roc_area`: the probability that a photo of the other set has a lower p-value than a test photo.

@@ -173,7 +173,7 @@ class Robustness(TypedDict):
 
 
 class Outside(TypedDict):
-    """Out-of-distribution detection: how well photos of another data set are distinguished from the test photos."""
+    """Out-of-distribution detection: how well photos of another dataset are distinguished from the test photos."""
 
     photos: int
     roc_area: float
@@ -309,7 +309,7 @@ class ScoresPage(About):
 
 
 class OutsideOf(Outside):
-    """The same, with the name of the data set."""
+    """The same, with the name of the dataset."""
 
     data: str
 

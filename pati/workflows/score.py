@@ -1,4 +1,4 @@
-"""Later evaluations of a run's model: on a split, on another labelled data set, or on out-of-distribution photos."""
+"""Later evaluations of a run's model: on a split, on another labelled dataset, or on out-of-distribution photos."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def score(
     columns: Columns = Columns(),
     listen: Listen = silent,
 ) -> LaterScores:
-    """Score a run's model on one of its splits, or on another labelled data set, and write a page with the results.
+    """Score a run's model on one of its splits, or on another labelled dataset, and write a page with the results.
 
-    Every further scoring of the test split, or of test photos contained in another data set, is counted in the run, and
+    Every further scoring of the test split, or of test photos contained in another dataset, is counted in the run, and
     stated in its report. Raises `PatiError`.
     """
     run = Run.open(folder)
@@ -72,7 +72,7 @@ def score(
                 n=len(changed),
                 example=changed[0],
             ),
-            N_("restore them, or score another data set with --data"),
+            N_("restore them, or score another dataset with --data"),
         )
     known = {part: {entry.sha256 for entry in manifest.of_split(part)} for part in ("train", "test")}
     seen: Counter[str] = Counter()  # scored photos that belong to the run, by split
@@ -110,7 +110,7 @@ def score(
         with run.alone():
             about["test_scored"] = run.count_scoring(name, seen["test"])
     listen(StageBegan(Stage.REPORT))
-    # Two data sets may have folders of the same name: their pages must not overwrite each other.
+    # Two datasets may have folders of the same name: their pages must not overwrite each other.
     mark = hashlib.sha256(os.fsencode(store.root.resolve())).hexdigest()[:6]
     page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}-{mark}.html")
     document = measure.scored(

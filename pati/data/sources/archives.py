@@ -72,7 +72,7 @@ def is_archive(path: Path) -> bool:
 
 
 def stem(name: str) -> str:
-    """A data set's name without the suffix of an archive or table: my.photos for my.photos.tar.gz."""
+    """A dataset's name without the suffix of an archive or table: my.photos for my.photos.tar.gz."""
     ends = sorted((*SUFFIXES, ".csv", ".tsv"), key=len, reverse=True)
     end = next((end for end in ends if name.lower().endswith(end)), "")
     return name[: len(name) - len(end)].strip(".") or "data"

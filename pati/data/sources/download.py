@@ -1,6 +1,6 @@
 """Download a file: resumable, verified, and moved into place only when complete.
 
-Knows nothing of data sets.
+Knows nothing of datasets.
 """
 
 from __future__ import annotations

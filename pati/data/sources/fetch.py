@@ -1,4 +1,4 @@
-"""Fetch known data sets: from the mirror, Kaggle, or the publisher's URL."""
+"""Fetch built-in datasets: from the mirror, Kaggle, or the publisher's URL."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 from pati.data.sources.archives import is_archive
+from pati.data.sources.builtin_datasets import Download, datasets, downloads, locate
 from pati.data.sources.download import ATTEMPTS, Progress, download
-from pati.data.sources.known_sets import Download, datasets, downloads, locate
 from pati.errors import PatiError
 from pati.locale.messages import N_
 from pati.system import files
@@ -23,7 +23,7 @@ def fetch(
     attempts: int = ATTEMPTS,
     progress: Progress | None = None,
 ) -> Path:
-    """Fetch the known data set `name` if needed, and return its location. `given`: a file or folder already downloaded.
+    """Fetch the built-in dataset `name` if needed, and return its location. `given`: a file or folder already there.
 
     `timeout` and `attempts` as in `download`. Raises `PatiError`.
     """
@@ -87,7 +87,7 @@ def _from_kaggle(name: str, published: Download) -> Path | None:
 
 
 def _link(name: str, folder: Path) -> Path:
-    """Link the data set's name in the cache to a folder elsewhere."""
+    """Link the dataset's name in the cache to a folder elsewhere."""
     link = _unlink(name)
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(folder, target_is_directory=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pati.data.sources.known_sets import datasets
+from pati.data.sources.builtin_datasets import datasets
 from pati.data.sources.paths import open_path
 from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
@@ -20,9 +20,12 @@ def find_source(data: str | os.PathLike[str], columns: Columns = Columns()) -> S
         if text in datasets:
             if columns != Columns():
                 raise PatiError(
-                    N_("the known data set {text} has no CSV, so there are no columns to choose or group by", text=text)
+                    N_(
+                        "the built-in dataset {name} has no CSV, so no columns to choose or group by",
+                        name=text,
+                    )
                 )
             return datasets[text](None)
-        hint = None if os.sep in text else N_("known data sets: {names}", names=list(datasets))
-        raise PatiError(N_("no file, folder or known data set {text!r}", text=text), hint)
+        hint = None if os.sep in text else N_("built-in datasets: {names}", names=list(datasets))
+        raise PatiError(N_("no file, folder or built-in dataset {text!r}", text=text), hint)
     return open_path(path, columns)

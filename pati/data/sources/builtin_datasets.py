@@ -1,4 +1,4 @@
-"""Data sets that are known by name."""
+"""Datasets that are known by name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pati.locale.messages import N_
 from pati.registry import Registry
 from pati.system.files import cache_folder, scratch_folder, settle_folder
 
-datasets: Registry[Callable[[Path | None], Source]] = Registry(N_("data set"))
+datasets: Registry[Callable[[Path | None], Source]] = Registry(N_("dataset"))
 
 
 @dataclass(frozen=True)
 class Download:
-    """Where a data set can be downloaded: its name on Kaggle, and the publisher's archive with its checksum."""
+    """Where a dataset can be downloaded: its name on Kaggle, and the publisher's archive with its checksum."""
 
     kaggle: str
     address: str
@@ -34,17 +34,17 @@ downloads = {
         # Microsoft publishes none; this is from GoMLX's dogs-vs-cats example, https://github.com/gomlx/gomlx.
         sha256="b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
     )
-}  # for data sets that are not part of a library
+}  # for datasets that are not part of a library
 
 
 def mirror() -> Path | None:
-    """The folder with local copies of data sets, from `$PATI_MIRROR`."""
+    """The folder with local copies of datasets, from `$PATI_MIRROR`."""
     folder = os.environ.get("PATI_MIRROR")
     return Path(folder).expanduser() if folder else None
 
 
 def locate(name: str, suffixes: tuple[str, ...] = (".zip",)) -> Path | None:
-    """A known data set's archive or folder in the mirror or the download cache."""
+    """A built-in dataset's archive or folder in the mirror or the download cache."""
     for base in (mirror(), cache_folder() / "datasets"):
         for candidate in [base / name, *(base / f"{name}{suffix}" for suffix in suffixes)] if base else []:
             if candidate.exists():
