@@ -50,7 +50,7 @@ def cost() -> dict[str, Any]:
     machine.keep_blocks()
     precision = machine.faster_precision()
     rows = {model: [of(model, size, width, precision) for width in WIDTHS for size in SIZES] for model in plan.COST}
-    standard = next(row for row in rows[plan.HOUSE] if row["size"] == plan.STANDARD and row["width"] == 1.0)
+    standard = next(row for row in rows[plan.DEFAULT_MODEL] if row["size"] == plan.STANDARD and row["width"] == 1.0)
     fits = {model: fit(found, standard["step"]) for model, found in rows.items()}
     bare = speed.of_training(None, precision, torch.device("cpu")) / speed.LOOP_SHARE
     with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / "cats-vs-dogs.zip") as archive:

@@ -26,8 +26,8 @@ from pati.recipe import Recipe
 from pati.report import pages
 from pati.system.clock import TICK, Clock
 from pati.training import plan
-from pati.training.budget import Budget, Pace, after_look, after_pass, answer_seconds, report_seconds
-from pati.training.loop import LOOK_SECONDS
+from pati.training.budget import Budget, Pace, after_pass, after_python_timing, answer_seconds, report_seconds
+from pati.training.loop import PYTHON_TIMING_SECONDS
 from pati.training.optim import one_cycle
 from pati.workflows import measure
 from pati.workflows.reserve import LEAST_TRAINING, MOMENTS, SCORING_SHARE, TIMED, TIMES, answers_needed
@@ -238,8 +238,9 @@ def _run(
     machine.work(START, "python")
     probed = speed / scale / min(machine.factor(), FEWER_THREADS * machine.factor("python"))  # tried on one thread too
     recipe = plan.settle(
-        Recipe(budget=budget), photos=photos, natural=plan.LARGEST, mirrored=True, turned=True, minimum_size=16,
-        precision="float32", speed=probed, reading=READING * scale * machine.factor("decoding"),
+        Recipe(budget=budget), photos=photos, natural=plan.LARGEST, minimum_size=16,
+        flip_invariant=True, rotation_invariant=True, precision="float32",
+        speed=probed, reading=READING * scale * machine.factor("decoding"),
     )  # fmt: skip
     assert recipe.batch is not None
     assert recipe.model is not None
@@ -289,8 +290,8 @@ def _run(
                 pace, progress, taken=now - last, photos=paced.batch, size=size, steps=steps, steps_per_epoch=per_epoch
             )
             last = now
-            if now - looked >= LOOK_SECONDS:
-                pace, looked = after_look(pace, machine.python(rng)), now
+            if now - looked >= PYTHON_TIMING_SECONDS:
+                pace, looked = after_python_timing(pace, machine.python(rng)), now
         if not paced.validates(pace, progress):
             continue
         machine.work(paced.validated * tier.validation[size])

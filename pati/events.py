@@ -17,7 +17,7 @@ from pati.locale.messages import Message
 if TYPE_CHECKING:
     from pati.data.manifest import Manifest
     from pati.recipe import Recipe, SettledRecipe
-    from pati.runs.history import Epoch, Evenness
+    from pati.runs.history import ClassBalance, Epoch
     from pati.training.plan import Outline, Plan
     from pati.workflows.tune_study import Trial
 
@@ -27,7 +27,7 @@ class Stage(StrEnum):
 
     AUDIT = "audit"
     SPLIT = "split"
-    LOOK = "look"
+    INSPECT = "look"
     CONTROL = "control"
     SCORE = "score"
     REPORT = "report"
@@ -82,7 +82,7 @@ class DataRead:
 class ClassesCounted:
     """Class balance of the training photos, and the balancing method `advised` for it."""
 
-    evenness: Evenness
+    class_balance: ClassBalance
     advised: str
 
 
@@ -98,11 +98,11 @@ class Planned:
 
 @dataclass(frozen=True)
 class TrainingBegan:
-    """Training starts at this step. `passed_over`: why newer checkpoints were skipped."""
+    """Training starts at this step. `skipped`: why newer checkpoints were skipped."""
 
     step: int
     epoch: int
-    passed_over: tuple[Message, ...]
+    skipped: tuple[Message, ...]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pati.data.preprocess import Preprocess
 from pati.errors import Interrupted
 from pati.events import StepDone, TrainingEvent
 from pati.recipe import Recipe, field_named
-from pati.runs.history import Evenness
+from pati.runs.history import ClassBalance
 from pati.training import balance, loop, plan
 from tests.support.recipes import settled
 from tests.support.trainings import TRAINING, VALIDATION
@@ -49,9 +49,9 @@ def test_ratio_and_advice() -> None:
     assert {method for _, method in balance.ADVISED} <= set(METHODS)
     assert balance.settled(Recipe(balance="auto"), [90, 10]).balance == "sampling"
     assert balance.settled(Recipe(balance="focal"), [90, 10]).balance == "focal"
-    assert balance.evenness("none", [29, 10]) == Evenness("none", 2.9, by_class=False)
-    assert balance.evenness("none", [30, 10]).by_class
-    assert balance.evenness("focal", [10, 10]).by_class
+    assert balance.class_balance("none", [29, 10]) == ClassBalance("none", 2.9, by_class=False)
+    assert balance.class_balance("none", [30, 10]).by_class
+    assert balance.class_balance("focal", [10, 10]).by_class
 
 
 def test_weights_by_hand() -> None:

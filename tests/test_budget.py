@@ -13,13 +13,13 @@ from bench.disturbed import Disturbance, Spell, disturbances, failures, simulate
 from pati.training.budget import (
     AROUND,
     FORWARD,
-    UNLIKE,
+    MAX_FORWARD_FACTOR,
     Budget,
     Pace,
     advanced,
-    after_look,
     after_other_work,
     after_pass,
+    after_python_timing,
     after_step,
     answer_seconds,
     closing_seconds,
@@ -79,9 +79,9 @@ def test_the_report_takes_as_long_as_python_says() -> None:
     _, pace = run(BUDGET, [1.0] * 10 + [2.0] * 10)
     assert report_seconds(BUDGET, pace) == 2
     for taken in (0.002, 0.02, 0.006, 0.006, 0.006):
-        pace = after_look(pace, taken)
+        pace = after_python_timing(pace, taken)
     assert report_seconds(BUDGET, pace) == pytest.approx(6)
-    assert report_seconds(BUDGET, after_look(Pace(), 1e-5)) == 1  # however quick
+    assert report_seconds(BUDGET, after_python_timing(Pace(), 1e-5)) == 1  # however quick
 
 
 @pytest.mark.parametrize(("stall", "at"), [(8.0, 20), (8.0, 50), (8.0, 75), (20.0, 20), (20.0, 50)])
@@ -118,7 +118,7 @@ def test_a_busy_moment_before_training_is_not_believed() -> None:
     """An answer took ten times as long as a forward pass costs by any machine."""
     pace = after_step(Pace(), BUDGET, taken=0.1, photos=10, photo_cost=1.0)
     busy = dataclasses.replace(BUDGET, answer_seconds=10 * BUDGET.answer_cost * FORWARD * pace.step)
-    assert answer_seconds(busy, pace) == pytest.approx(UNLIKE * BUDGET.answer_cost * FORWARD * pace.step)
+    assert answer_seconds(busy, pace) == pytest.approx(MAX_FORWARD_FACTOR * BUDGET.answer_cost * FORWARD * pace.step)
     assert answer_seconds(busy, Pace()) == busy.answer_seconds  # there is nothing to compare with
 
 

@@ -21,7 +21,7 @@ from pati import cli
 from pati.data import decisions
 from pati.data.loader import Samples
 from pati.data.manifest import Manifest, units
-from pati.data.split import Unit, deal
+from pati.data.split import Unit, assign_folds
 from pati.errors import Interrupted, PatiError
 from pati.events import Event, FoldBegan, TrainingBegan
 from pati.recipe import Recipe
@@ -81,13 +81,13 @@ def ready(dirty: Path) -> Prepared:
 
 def test_deals_evenly_and_for_ever() -> None:
     made = [Unit(f"{label}{number}", ((label, 1 + number % 3),)) for label in "abc" for number in range(10)]
-    dealt = deal(made, 3, seed=0)
+    dealt = assign_folds(made, 3, seed=0)
     assert Counter(dealt.values()) == {0: 10, 1: 10, 2: 10}
     for label in "abc":
         counts = Counter(fold for name, fold in dealt.items() if name.startswith(label))
         assert sorted(counts.values()) == [3, 3, 4]
-    assert deal(made[::-1], 3, seed=0) == dealt
-    assert deal(made, 3, seed=1) != dealt
+    assert assign_folds(made[::-1], 3, seed=0) == dealt
+    assert assign_folds(made, 3, seed=1) != dealt
 
 
 def test_judges_have_not_trained_on_what_they_judge(

@@ -94,9 +94,9 @@ def test_flat_pictures_are_no_duplicates() -> None:
 def test_crowds_of_look_alikes_are_cut_off_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "MOST_PAIRS", 10)
     thumbs = np.repeat(thumb(scene(1))[None], 8, 0)  # 28 pairs
-    found, passed_over = duplicates.near_duplicates(thumbs)
+    found, skipped = duplicates.near_duplicates(thumbs)
     assert len(found) == 10
-    assert passed_over == 18
+    assert skipped == 18
 
 
 @pytest.mark.slow

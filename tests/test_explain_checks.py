@@ -64,7 +64,7 @@ def test_deletion_equals_counting_by_hand() -> None:
     net = models.Net(nn.Sequential(nn.Identity()), head, minimum_size=1)
     images, classes = torch.ones(1, 3, 2, 2), torch.tensor([1])
     maps = torch.tensor([[[4.0, 3.0], [2.0, 1.0]]])
-    found = checks.course(net, maps, images, classes, checks.removed, (0.25, 0.5, 0.75, 1.0))
+    found = checks.perturbation_curve(net, maps, images, classes, checks.removed, (0.25, 0.5, 0.75, 1.0))
     torch.testing.assert_close(found, torch.tensor([[3.0, 2.0, 1.0, 0.0]]).double().sigmoid())
 
 
@@ -72,7 +72,7 @@ def test_deletion_equals_counting_by_hand() -> None:
 def test_likeness_equals_scipy(seed: int, levels: int) -> None:
     generator = np.random.default_rng(seed)
     one, two = generator.integers(0, levels + 1, (2, 3, 4, 5)).astype(np.float32)
-    for mine, first, second in zip(checks.likeness(torch.tensor(one), torch.tensor(two)), one, two, strict=True):
+    for mine, first, second in zip(checks.similarity(torch.tensor(one), torch.tensor(two)), one, two, strict=True):
         even = (np.ptp(first) == 0) + (np.ptp(second) == 0)
         expected = math.nan if even else spearmanr(first.ravel(), second.ravel()).statistic
         assert mine.item() == pytest.approx(expected, abs=1e-12, nan_ok=True)
@@ -220,7 +220,7 @@ def test_a_method_of_chance_with_some_empty_maps_is_not_called_alike() -> None:
         maps = torch.rand(100, 4, 4, generator=generator)
         return maps * (torch.rand(100, 1, 1, generator=generator) < 0.4)
 
-    found = checks.alike(torch.stack([checks.likeness(chance(), chance()) for _ in range(10)], 1))
+    found = checks.mean_similarity(torch.stack([checks.similarity(chance(), chance()) for _ in range(10)], 1))
     assert abs(found["mean"]) < 0.1
     assert checks.depends(found) is True
 
@@ -241,16 +241,16 @@ def test_a_likeness_counts_photos_that_have_one() -> None:
     found = torch.rand(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found[2] = math.nan
     found[3, 1] = math.nan
-    alike = checks.alike(found)
-    assert (alike["photos"], alike["draws"]) == (11, 3)
-    assert alike["mean"] == pytest.approx(np.nanmean(found.numpy()))
-    assert alike["interval"][0] < alike["mean"] < alike["interval"][1]
-    assert checks.alike(found[:8])["mean"] is None
+    mean_similarity = checks.mean_similarity(found)
+    assert (mean_similarity["photos"], mean_similarity["draws"]) == (11, 3)
+    assert mean_similarity["mean"] == pytest.approx(np.nanmean(found.numpy()))
+    assert mean_similarity["interval"][0] < mean_similarity["mean"] < mean_similarity["interval"][1]
+    assert checks.mean_similarity(found[:8])["mean"] is None
     found[:, 1:] = math.nan
-    lonely = checks.alike(found)
+    lonely = checks.mean_similarity(found)
     assert (lonely["draws"], lonely["interval"]) == (1, [None, None])  # one net of several tells of no other
     assert checks.depends(lonely) is None
-    assert checks.alike(found[:, :1])["interval"][0] is not None
+    assert checks.mean_similarity(found[:, :1])["interval"][0] is not None
     ends = ([0.1, 0.4], [0.4, 0.6], [0.5, 0.9], [None, None])
     assert [checks.depends({"interval": pair}) for pair in ends] == [True, None, False, None]
 
@@ -283,5 +283,5 @@ def test_shuffling_goes_as_deep_as_asked(trained: tuple[models.Net, torch.Tensor
 def test_a_map_that_moves_with_the_photo_is_steady() -> None:
     images = torch.randn(3, 3, 50, 50, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3)
     classes = torch.zeros(3, dtype=torch.int64)
-    assert (checks.steadiness(CORNER, checks.edges, images, classes) > 0.9).all()
-    assert (checks.steadiness(CORNER, checks.noise(50, 50), images, classes).abs() < 0.2).all()
+    assert (checks.shift_stability(CORNER, checks.edges, images, classes) > 0.9).all()
+    assert (checks.shift_stability(CORNER, checks.noise(50, 50), images, classes).abs() < 0.2).all()

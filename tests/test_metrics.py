@@ -13,9 +13,9 @@ from sklearn import metrics as reference
 from pati.evaluation import intervals, metrics
 from pati.evaluation.intervals import (
     FEWEST,
-    bootstrapped,
+    bootstrap_indices,
+    bootstrap_intervals,
     crossed_interval,
-    drawn_anew,
     log_loss_interval,
     mean_interval,
     resamples,
@@ -79,7 +79,7 @@ def test_means_of_very_many_photos_take_no_longer(monkeypatch: pytest.MonkeyPatc
     whole = mean_interval(values)
     monkeypatch.setattr(intervals, "_WORK", 400 * 500)
     monkeypatch.setattr(intervals, "_CELLS", 400 * 30)
-    drawn = list(drawn_anew(400))
+    drawn = list(bootstrap_indices(400))
     assert sum(map(len, drawn)) == 500
     assert max(map(len, drawn)) == 30
     np.testing.assert_allclose(mean_interval(values), whole, atol=0.03)
@@ -127,25 +127,27 @@ def test_a_mean_of_equal_values_is_not_taken_for_certain(value: float) -> None:
 
 def test_equal_answers_are_not_taken_for_certain() -> None:
     """All right, all wrong, and one class always taken for the other: no draw differs from another."""
-    right = bootstrapped(torch.diag(torch.tensor([10, 40])))
+    right = bootstrap_intervals(torch.diag(torch.tensor([10, 40])))
     for name in ("macro_f1", "balanced_accuracy"):
         low, high = right[name]
         assert 0.85 < low < 0.98
         assert high == 1
     few, many = 1 - right["f1"][:, 0]
     assert few > 2 * many > 0
-    wrong = bootstrapped(torch.tensor([[0, 10, 0], [0, 0, 40], [0, 0, 0]]))
+    wrong = bootstrap_intervals(torch.tensor([[0, 10, 0], [0, 0, 40], [0, 0, 0]]))
     assert wrong["balanced_accuracy"][0] == 0
     assert 0.02 < wrong["balanced_accuracy"][1] < 0.3
-    low, high = bootstrapped(torch.tensor([[20, 0], [20, 0]]))["balanced_accuracy"]
+    low, high = bootstrap_intervals(torch.tensor([[20, 0], [20, 0]]))["balanced_accuracy"]
     assert 0.4 < low < 0.5 < high < 0.6
     # Several answers, and none of them right.
-    few, many = (bootstrapped(torch.tensor([[0, half, half], [0, 40, 0], [0, 20, 20]]))["f1"][0] for half in (2, 20))
+    few, many = (
+        bootstrap_intervals(torch.tensor([[0, half, half], [0, 40, 0], [0, 20, 20]]))["f1"][0] for half in (2, 20)
+    )
     assert few[0] == many[0] == 0
     assert 0.4 < few[1] < 0.8
     assert 0.02 < many[1] < 0.15
     # A class of which there is nothing is no class that was got wrong.
-    low, high = bootstrapped(torch.diag(torch.tensor([30, 30, 0])))["macro_f1"]
+    low, high = bootstrap_intervals(torch.diag(torch.tensor([30, 30, 0])))["macro_f1"]
     assert low > 0.9
 
 
@@ -158,7 +160,7 @@ def test_classes_of_few_photos_leave_an_interval_wide() -> None:
             generator.multinomial(size, shares)
             for size, shares in ((1000, [0.99, 0.01, 0]), (3, [0.1, 0.8, 0.1]), (3, [0.1, 0.1, 0.8]))
         ]
-        low, high = bootstrapped(torch.tensor(np.array(rows)))["balanced_accuracy"]
+        low, high = bootstrap_intervals(torch.tensor(np.array(rows)))["balanced_accuracy"]
         held += low <= truth <= high
     assert held / 300 > 0.85
 
@@ -169,7 +171,7 @@ def test_intervals_of_a_good_net_hold_its_balanced_accuracy() -> None:
     for _ in range(300):
         hits = generator.binomial(25, 0.99, 2)
         counts = torch.tensor([[hits[0], 25 - hits[0]], [25 - hits[1], hits[1]]])
-        low, high = bootstrapped(counts)["balanced_accuracy"]
+        low, high = bootstrap_intervals(counts)["balanced_accuracy"]
         held += low <= 0.99 <= high
         perfect += hits.sum() == 50
     assert perfect > 150

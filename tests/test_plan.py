@@ -18,11 +18,11 @@ from pati.training.plan import Plan
 MACHINE = {"precision": "float32", "speed": 1500.0, "reading": 0.0005}
 
 
-def settle(recipe: Recipe, photos: int = 1000, natural: int = 160, minimum_size: int = 16, turned: bool = True,
+def settle(recipe: Recipe, photos: int = 1000, natural: int = 160, minimum_size: int = 16, invariant: bool = True,
            speed: float = 1500.0) -> Recipe:  # fmt: skip
     return plan.settle(
-        recipe, photos=photos, natural=natural, mirrored=turned, turned=turned, minimum_size=minimum_size,
-        **MACHINE | {"speed": speed},
+        recipe, photos=photos, natural=natural, minimum_size=minimum_size,
+        flip_invariant=invariant, rotation_invariant=invariant, **MACHINE | {"speed": speed},
     )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_nothing_stays_open() -> None:
 
 
 def test_digits_are_not_mirrored() -> None:
-    assert settle(Recipe(), natural=32, turned=False).flip == 0
+    assert settle(Recipe(), natural=32, invariant=False).flip == 0
 
 
 def test_a_size_below_the_models_is_refused() -> None:

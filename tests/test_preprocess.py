@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pati.data.preprocess import Preprocess, shrunk
+from pati.data.preprocess import Preprocess, downscaled
 from pati.errors import PatiError
 from tests.support.photos import draw, jpeg
 
@@ -70,10 +70,10 @@ def test_wrong_arrays_are_refused(array: np.ndarray) -> None:
 
 def test_packed_photos_are_shrunk_as_photos_are_fitted() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
-    small = shrunk(torch.from_numpy(pixels), 40).numpy()
+    small = downscaled(torch.from_numpy(pixels), 40).numpy()
     fitted = np.stack([Preprocess(size=40).fit(photo) for photo in pixels])
     assert np.abs(small.astype(int) - fitted).max() <= 1  # rounding
-    assert np.array_equal(shrunk(torch.from_numpy(pixels), 200).numpy(), pixels)
+    assert np.array_equal(downscaled(torch.from_numpy(pixels), 200).numpy(), pixels)
 
 
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])

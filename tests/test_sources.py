@@ -182,7 +182,7 @@ def test_digits_are_built_in() -> None:
     source = find_source("digits")
     assert len(source.items) == 1797
     assert source.classes == tuple("0123456789")
-    assert not source.mirrored
+    assert not source.flip_invariant
 
 
 def test_known_photos(photos: Callable[[str], Path]) -> None:

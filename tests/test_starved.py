@@ -279,7 +279,7 @@ def resumed(run: Path) -> tuple[int, list[Message]]:
     """The step from which the run goes on, and what it says of checkpoints."""
     told: list[TrainingBegan] = []
     resume(run, listen=lambda event: told.append(event) if isinstance(event, TrainingBegan) else None)
-    return told[0].step, list(told[0].passed_over)
+    return told[0].step, list(told[0].skipped)
 
 
 @pytest.mark.parametrize("harm", ["flipped", "cut", "empty", "text", "foreign", "newer", "unreadable"])

@@ -14,7 +14,7 @@ from rich.console import Console
 from pati.evaluation import metrics
 from pati.events import ClassesCounted, EpochDone, RunOpened
 from pati.recipe import Recipe
-from pati.runs.history import Epoch, Evenness
+from pati.runs.history import ClassBalance, Epoch
 from pati.terminal.console import duration
 from pati.terminal.progress import Watch
 from pati.terminal.tables import show_scores
@@ -44,7 +44,7 @@ def test_scores_by_class_lead_where_they_are_not() -> None:
 @pytest.mark.parametrize("by_class", [True, False])
 def test_epochs_show_macro_f1_where_classes_are_uneven(by_class: bool, capsys: pytest.CaptureFixture[str]) -> None:
     watch = Watch()
-    watch(ClassesCounted(Evenness("none", 9.0, by_class), "sampling"))
+    watch(ClassesCounted(ClassBalance("none", 9.0, by_class), "sampling"))
     watch(
         EpochDone(
             Epoch(

@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest
     newest.write_bytes(damaged)
     resumed, told = run(tmp_path / "cut")
     assert isinstance(told[0], TrainingBegan)
-    assert told[0].passed_over == (N_("the checkpoint {name} is damaged", name=newest.name),)
+    assert told[0].skipped == (N_("the checkpoint {name} is damaged", name=newest.name),)
     assert same(whole, resumed)
 
 

@@ -37,11 +37,11 @@ from pati.workflows.prepare import prepare
 from pati.workflows.train import train
 from pati.workflows.tune_study import (
     CHANGED,
+    DEFAULT_FIELDS,
     MOST_KILLS,
     RANDOM_TRIALS,
     UNPRUNED_TENTHS,
     UNPRUNED_TRIALS,
-    USUAL,
     Settings,
     Study,
     chosen_fields,
@@ -167,20 +167,20 @@ def test_every_searchable_range_lies_inside_the_fields_limits() -> None:
         item = next(item for item in dataclasses.fields(Recipe) if item.name == name)
         for value in () if item.metadata["relative"] else item.metadata["search"]:
             Recipe(**{name: value})
-    assert set(USUAL) <= set(searchable())
+    assert set(DEFAULT_FIELDS) <= set(searchable())
 
 
 def test_drawings_that_cannot_be_turned_are_not() -> None:
-    assert "rotate" in chosen_fields((), turned=True, uneven=False)
-    assert "rotate" not in chosen_fields((), turned=False, uneven=False)
+    assert "rotate" in chosen_fields((), rotation_invariant=True, uneven=False)
+    assert "rotate" not in chosen_fields((), rotation_invariant=False, uneven=False)
     with pytest.raises(PatiError, match="flips and rotations"):
-        chosen_fields(["rotate"], turned=False, uneven=False)
+        chosen_fields(["rotate"], rotation_invariant=False, uneven=False)
 
 
 @pytest.mark.parametrize("name", ["size", "droput"])
 def test_other_names_are_refused_with_the_list(name: str) -> None:
     with pytest.raises(PatiError, match=name) as caught:
-        chosen_fields(["dropout", name], turned=True, uneven=False)
+        chosen_fields(["dropout", name], rotation_invariant=True, uneven=False)
     assert all(field in str(caught.value.hint) for field in searchable())
 
 
@@ -416,7 +416,7 @@ def test_a_trial_that_takes_its_process_down_is_left_out(data: Path, tmp_path: P
 
 
 def test_trials_change_a_few_fields_of_the_best(tmp_path: Path) -> None:
-    names = chosen_fields((), turned=True, uneven=True)
+    names = chosen_fields((), rotation_invariant=True, uneven=True)
     assert {"balance", "balance_power"} <= set(names)
     recipe = settled(Recipe(rotate=0.0))
     drawn = Settings(

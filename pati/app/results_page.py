@@ -9,7 +9,7 @@ from pati.app import gallery, parts
 from pati.app.gallery import Tested, tested
 from pati.app.parts import number, percent, plain, settings, t
 from pati.errors import PatiError
-from pati.evaluation.metrics import further
+from pati.evaluation.metrics import other_metrics
 from pati.locale import formats
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_, Message, as_is
@@ -91,7 +91,7 @@ def _row(run: Run) -> tuple[list[object], dict[str, float | None]]:
             recipe.model,
             recipe.size,
         ]
-        return row, further(scores)
+        return row, other_metrics(scores)
 
 
 def _comparison(runs: list[Run]) -> None:

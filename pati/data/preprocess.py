@@ -162,7 +162,7 @@ class Preprocess:
         return result
 
 
-def shrunk(pixels: torch.Tensor, size: int) -> torch.Tensor:
+def downscaled(pixels: torch.Tensor, size: int) -> torch.Tensor:
     """Packed pixels `uint8 (N, H, H, 3)`, downscaled to `size` if larger, with the filter of `Preprocess`."""
     from torch.nn.functional import interpolate
 

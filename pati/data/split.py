@@ -49,7 +49,7 @@ def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) 
     return result
 
 
-def deal(units: Sequence[Unit], folds: int, *, seed: int) -> dict[str, int]:
+def assign_folds(units: Sequence[Unit], folds: int, *, seed: int) -> dict[str, int]:
     """Unit identity -> fold in 0..folds-1, stratified by class.
 
     A unit's class is the label of most of its photos. The units of each class are dealt to the folds in turn, in an

@@ -20,13 +20,13 @@ from pati.evaluation.documents import (
     Analysis,
     CalibrationResult,
     ClassCurve,
-    Damage,
-    Outside,
+    CorruptionResult,
+    LabelError,
+    LabelErrors,
+    OutOfDistributionResult,
     Reliability,
     Robustness,
     Slices,
-    Suspect,
-    Suspects,
 )
 from pati.evaluation.intervals import log_loss_interval, mean_interval, wilson
 from pati.evaluation.out_of_distribution import FEWEST, LEVEL
@@ -149,7 +149,7 @@ def robustness(right: torch.Tensor) -> Robustness:
         return {"accuracy": float(hits.mean()), "interval": list(wilson(float(hits.sum()), len(hits)))}
 
     before, *others = right.T.numpy()
-    kinds: dict[str, list[Damage]] = {kind: [] for kind in CORRUPTIONS}
+    kinds: dict[str, list[CorruptionResult]] = {kind: [] for kind in CORRUPTIONS}
     for (kind, level), after in zip(DAMAGES, others, strict=True):
         lost = before - after
         kinds[kind].append(
@@ -163,7 +163,7 @@ def robustness(right: torch.Tensor) -> Robustness:
     return {"photos": len(before), "undamaged": row(before), "kinds": kinds}
 
 
-def outside(p_values: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> Outside:
+def outside(p_values: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> OutOfDistributionResult:
     """How well photos of another dataset are distinguished from the test photos.
 
     `p_values`: of the test photos; `strange`: p-values of the other photos; `unsure`: whether each of these is marked
@@ -203,11 +203,11 @@ def sliced(entries: Sequence[Entry], photos: Callable[[int], NDArray[np.uint8]],
 
 def suspected(
     entries: Sequence[Entry], logits: torch.Tensor, labels: torch.Tensor, temperature: float, classes: Sequence[str]
-) -> Suspects:
+) -> LabelErrors:
     """Likely label errors, the most likely first; labels that a person has decided on only count as `decided`."""
     probabilities = (logits.double() / temperature).softmax(1).numpy()
     order, believed = label_errors.ranked(probabilities, labels.numpy())
-    rows: list[Suspect] = [
+    rows: list[LabelError] = [
         {
             "path": entries[index].path,
             "split": entries[index].split,

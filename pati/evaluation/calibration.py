@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from pati.evaluation.documents import Bin
-from pati.evaluation.intervals import drawn_anew, wilson
+from pati.evaluation.intervals import bootstrap_indices, wilson
 
 BINS = 15
-HOTTEST = 20.0  # highest temperature considered; the lowest one is its reciprocal
+MAX_TEMPERATURE = 20.0  # highest temperature considered; the lowest one is its reciprocal
 RISK = 0.01  # default accepted error rate among the photos that are not unsure
 
 Floats = NDArray[np.float64]
@@ -75,7 +75,7 @@ class Calibration:
             tuple((float(risk), float(threshold)) for risk, threshold in document["thresholds"]),
             int(document["photos"]),
         )
-        if not (1 / HOTTEST <= calibration.temperature <= HOTTEST) or any(
+        if not (1 / MAX_TEMPERATURE <= calibration.temperature <= MAX_TEMPERATURE) or any(
             not 0 <= v <= 1 for p in calibration.thresholds for v in p
         ):
             raise ValueError(f"a temperature of {calibration.temperature}, or a threshold beyond 0 and 1")
@@ -96,7 +96,7 @@ def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
         total = torch.nn.functional.cross_entropy(logits / math.exp(logarithm), labels, reduction="sum").item()
         return total + logarithm**2 / 2
 
-    end = math.log(HOTTEST)
+    end = math.log(MAX_TEMPERATURE)
     return math.exp(minimize_scalar(loss, bounds=(-end, end), method="bounded", options={"xatol": 1e-6}).x)
 
 
@@ -151,7 +151,7 @@ def error_interval(
     sure, gaps = confidence[order], (right - confidence)[order]
     place = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     generator, anew, fair = np.random.default_rng(seed), [], []
-    for numbers in drawn_anew(len(order), seed=seed):
+    for numbers in bootstrap_indices(len(order), seed=seed):
         cells = place[numbers] + len(parts) * np.arange(len(numbers))[:, None]
         sums = np.bincount(cells.ravel(), gaps[numbers].ravel(), len(numbers) * len(parts))
         anew.append(np.abs(sums.reshape(len(numbers), -1)).sum(1))

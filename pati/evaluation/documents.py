@@ -30,7 +30,7 @@ ClassRow = TypedDict(
 
 
 class Balance(TypedDict):
-    """See `runs.history.Evenness`."""
+    """See `runs.history.ClassBalance`."""
 
     method: str
     ratio: float
@@ -130,7 +130,7 @@ class Slices(TypedDict):
     by: dict[str, list[Part]]
 
 
-class Suspect(TypedDict):
+class LabelError(TypedDict):
     """A likely label error."""
 
     path: str
@@ -140,13 +140,13 @@ class Suspect(TypedDict):
     label_probability: float
 
 
-class Suspects(TypedDict):
+class LabelErrors(TypedDict):
     """Likely label errors, the `first` of `count`; `decided`: how many others a person has already decided on."""
 
     photos: int
     count: int
     decided: int
-    first: list[Suspect]
+    first: list[LabelError]
 
 
 class Accuracy(TypedDict):
@@ -156,7 +156,7 @@ class Accuracy(TypedDict):
     interval: Interval
 
 
-class Damage(Accuracy):
+class CorruptionResult(Accuracy):
     """Accuracy at one severity of a corruption; `lost`: the decrease on the same photos."""
 
     strength: float
@@ -169,10 +169,10 @@ class Robustness(TypedDict):
 
     photos: int
     undamaged: Accuracy
-    kinds: dict[str, list[Damage]]
+    kinds: dict[str, list[CorruptionResult]]
 
 
-class Outside(TypedDict):
+class OutOfDistributionResult(TypedDict):
     """Out-of-distribution detection: how well photos of another dataset are distinguished from the test photos."""
 
     photos: int
@@ -197,7 +197,7 @@ class Gain(Mean):
     better: bool | None
 
 
-class Likeness(TypedDict):
+class MapSimilarity(TypedDict):
     """Rank correlation of two maps of the same photos, over `draws` randomised networks."""
 
     mean: float | None
@@ -227,9 +227,9 @@ class ExplanationChecks(TypedDict):
     method: NotRequired[str]
     photos: int
     even: int
-    forgotten: dict[str, Likeness]
+    forgotten: dict[str, MapSimilarity]
     depends: bool | None
-    steadiness: Likeness
+    steadiness: MapSimilarity
     measures: dict[str, Measure]
     beyond_centre: dict[str, list[str]]
 
@@ -240,7 +240,7 @@ class Analysis(TypedDict):
     calibration: CalibrationResult
     curves: list[ClassCurve]
     slices: NotRequired[Slices]
-    suspects: NotRequired[Suspects]
+    suspects: NotRequired[LabelErrors]
     robustness: NotRequired[Robustness]
     explanations: NotRequired[ExplanationChecks]
 
@@ -267,17 +267,17 @@ class RunDocument(TypedDict):
     versions: dict[str, str]
     balance: Balance
     analysis: Analysis
-    outside: NotRequired[dict[str, Outside]]
+    outside: NotRequired[dict[str, OutOfDistributionResult]]
 
 
-class Probed(TypedDict):
+class Measurements(TypedDict):
     """Measurements that take longer on more photos; those for which there was no time are missing."""
 
     robustness: NotRequired[Robustness]
     explanations: NotRequired[ExplanationChecks]
 
 
-class About(TypedDict):
+class EvaluationContext(TypedDict):
     """The subject of a later evaluation.
 
     `test_scored`: how many times test photos have been scored, if this evaluation includes some.
@@ -296,11 +296,11 @@ class About(TypedDict):
     report: NotRequired[str]
 
 
-class LaterScores(Scores, About):
+class LaterScores(Scores, EvaluationContext):
     """The result of a later evaluation."""
 
 
-class ScoresPage(About):
+class ScoresPage(EvaluationContext):
     """The contents of its page."""
 
     scores: Scores
@@ -308,7 +308,7 @@ class ScoresPage(About):
     classes: list[str]
 
 
-class OutsideOf(Outside):
+class OutOfDistributionScores(OutOfDistributionResult):
     """The same, with the name of the dataset."""
 
     data: str
@@ -364,26 +364,26 @@ class Comparison(TypedDict):
     pairs: list[Pair]
 
 
-class LocatedMean(Mean):
+class LocalisationMean(Mean):
     """A measure of maps against boxes, and its gain over each baseline."""
 
     against: NotRequired[dict[str, Mean]]
 
 
-class Located(TypedDict):
+class LocalisationResult(TypedDict):
     """Evaluation of maps against bounding boxes: the measures of each method."""
 
     photos: int
     unreadable: int
     beyond: int
     area: Mean
-    methods: dict[str, dict[str, LocatedMean]]
+    methods: dict[str, dict[str, LocalisationMean]]
 
 
 class ShuffledLabels(TypedDict):
     """Comparison of a method's maps with those of a network trained on shuffled labels."""
 
-    likeness: Likeness
+    likeness: MapSimilarity
     depends: bool | None
     epochs: int
     seconds: float

@@ -64,7 +64,7 @@ def _difference(first: tuple[int, int], second: tuple[int, int], correlation: fl
     return max(-1.0, middle - reach(below, other_above)), min(1.0, middle + reach(above, other_below))
 
 
-def bootstrapped(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np.float64]]:
+def bootstrap_intervals(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDArray[np.float64]]:
     """95 % intervals of `macro_f1` and `balanced_accuracy`, `(2,)` each, and of each class's `f1`, `(K, 2)`.
 
     Percentiles of a bootstrap that resamples photos within each class (Efron and Tibshirani, 1993). The predictions in
@@ -132,7 +132,9 @@ def _scores_by_class(
     }
 
 
-def resampled(labels: NDArray[np.int64], *, resamples: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+def stratified_bootstrap_counts(
+    labels: NDArray[np.int64], *, resamples: int, seed: int = 0
+) -> Iterator[NDArray[np.float64]]:
     """Counts of each photo in a bootstrap within each class, `(B, N)`, with `resamples` rows in total.
 
     Yielded in parts, so that memory stays bounded.
@@ -151,7 +153,7 @@ def resamples(cells: int, most: int = RESAMPLES) -> int:
     return max(FEWEST, min(most, _WORK // cells))
 
 
-def drawn_anew(photos: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
+def bootstrap_indices(photos: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
     """Bootstrap indices: photo numbers drawn with replacement, `(B, N)`; yielded in parts to bound memory."""
     generator, part, left = np.random.default_rng(seed), max(1, _CELLS // photos), resamples(photos)
     while left > 0:
@@ -171,7 +173,7 @@ def mean_interval(
     if np.ptp(values) < 1e-9:
         unseen, value = wilson(0, count)[1], float(values[0])
         return value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
-    means = np.concatenate([values[numbers].mean(1) for numbers in drawn_anew(count, seed=seed)])
+    means = np.concatenate([values[numbers].mean(1) for numbers in bootstrap_indices(count, seed=seed)])
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 

@@ -13,7 +13,7 @@ import torch
 
 from pati.errors import PatiError
 from pati.evaluation.documents import ClassRow, Scores
-from pati.evaluation.intervals import bootstrapped, log_loss_interval, wilson
+from pati.evaluation.intervals import bootstrap_intervals, log_loss_interval, wilson
 from pati.locale.messages import N_
 from pati.registry import Registry
 
@@ -94,13 +94,13 @@ def _number(name: str, value: object) -> float:
         ) from None
 
 
-OWN_PLACE = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")  # metrics shown separately, with intervals
+MAIN_METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")  # metrics shown separately, with intervals
 
 
-def further(scores: Scores) -> dict[str, float | None]:
+def other_metrics(scores: Scores) -> dict[str, float | None]:
     """The other metrics in a document of `summary`, such as a plugin's, by display name."""
     names = scores.get("metrics", [name for name in metrics if name in scores])
-    return {name.replace("_", " "): value(scores, name) for name in names if name not in OWN_PLACE}
+    return {name.replace("_", " "): value(scores, name) for name in names if name not in MAIN_METRICS}
 
 
 def value(scores: Scores, name: str) -> float | None:
@@ -108,7 +108,7 @@ def value(scores: Scores, name: str) -> float | None:
     return cast(dict[str, float | None], scores)[name]
 
 
-def require_sound(classes: int) -> None:
+def check_plugin_metrics(classes: int) -> None:
     """Raise `PatiError` if a plugin's metric fails on random logits for `classes` classes."""
     answers = min(2 * classes, 64)
     logits = torch.randn(answers, classes, generator=torch.Generator().manual_seed(0))
@@ -124,7 +124,7 @@ def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]
     counts = confusion(logits, labels)
     hits = int(counts.diagonal().sum().item())
     scores = {name: _number(name, metrics[name](logits, labels)) for name in metrics}
-    intervals = bootstrapped(counts)
+    intervals = bootstrap_intervals(counts)
     rows: list[ClassRow] = [
         {
             "class": name,

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from pati.errors import PatiError
-from pati.evaluation.documents import ExplanationChecks, Gain, Likeness, Mean, Measure
+from pati.evaluation.documents import ExplanationChecks, Gain, MapSimilarity, Mean, Measure
 from pati.evaluation.intervals import crossed_interval
 from pati.explain.cams import Explainer
 from pati.models.blocks import Net
@@ -51,8 +51,8 @@ def noise(height: int, width: int) -> Explainer:
 def centre(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Baseline: a centred Gaussian whose standard deviation is a quarter of the side."""
     down, across = (torch.linspace(-2, 2, side).to(images) for side in images.shape[2:])
-    blob = torch.exp(-(down[:, None] ** 2 + across**2) / 2)
-    return blob.expand(len(images), *blob.shape)
+    gaussian = torch.exp(-(down[:, None] ** 2 + across**2) / 2)
+    return gaussian.expand(len(images), *gaussian.shape)
 
 
 def edges(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -90,7 +90,7 @@ def shuffled(net: Net, depth: int, *, seed: int = 0) -> Net:
     return randomised
 
 
-def likeness(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+def similarity(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Similarity of two maps of each photo: Spearman's rank correlation, `(N,)`.
 
     NaN if one of the maps is uniform, as an empty one is: it has no pattern to compare.
@@ -98,8 +98,8 @@ def likeness(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     ranks, other_ranks = _ranks(maps.flatten(1)), _ranks(others.flatten(1))
     ranks, other_ranks = (part - part.mean(1, keepdim=True) for part in (ranks, other_ranks))
     sizes = (ranks.square().sum(1) * other_ranks.square().sum(1)).sqrt()
-    alike: torch.Tensor = (ranks * other_ranks).sum(1) / sizes  # 0 / 0 is NaN
-    return alike
+    correlation: torch.Tensor = (ranks * other_ranks).sum(1) / sizes  # 0 / 0 is NaN
+    return correlation
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
@@ -122,23 +122,26 @@ def parameter_randomisation(
     randomised depends on the features, not on the predicted class.
     """
 
-    def alike(depth: int, seed: int) -> torch.Tensor:
+    def after_randomising(depth: int, seed: int) -> torch.Tensor:
         try:
-            return likeness(maps, explain(shuffled(net, depth, seed=seed), images, classes))
+            return similarity(maps, explain(shuffled(net, depth, seed=seed), images, classes))
         except PatiError:  # the maps of this network are not finite
             return torch.full((len(maps),), math.nan, dtype=torch.float64)
 
     depths = {"head": 0, "all": len(net.stages)}
-    return {name: torch.stack([alike(depth, seed) for seed in range(DRAWS)], 1) for name, depth in depths.items()}
+    return {
+        name: torch.stack([after_randomising(depth, seed) for seed in range(DRAWS)], 1)
+        for name, depth in depths.items()
+    }
 
 
-def steadiness(net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+def shift_stability(net: Net, explain: Explainer, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Similarity of each map to that of the photo shifted by `SHIFT` to the right and down, shifted back."""
     height, width = images.shape[2:]
     down, across = max(1, round(SHIFT * height)), max(1, round(SHIFT * width))
     moved = F.pad(images, (across, 0, down, 0), mode="reflect")[:, :, :height, :width]
     before, after = (enlarged(explain(net, some, classes), images) for some in (images, moved))
-    return likeness(before[:, : height - down, : width - across], after[:, down:, across:])
+    return similarity(before[:, : height - down, : width - across], after[:, down:, across:])
 
 
 # Does it highlight the evidence for the prediction? --------------------------------------
@@ -157,8 +160,8 @@ def first_pixels(maps: torch.Tensor, fractions: Sequence[float]) -> Iterator[tor
     Ties are broken by a fixed random order.
     """
     flat = maps.flatten(1)
-    lot = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0)).to(maps.device)
-    order = lot[flat[:, lot].argsort(dim=1, descending=True, stable=True)]
+    order_of_ties = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0)).to(maps.device)
+    order = order_of_ties[flat[:, order_of_ties].argsort(dim=1, descending=True, stable=True)]
     places = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1]).to(order).expand_as(order))
     for fraction in fractions:
         yield (places < round(fraction * flat.shape[1])).reshape(maps.shape)
@@ -260,7 +263,7 @@ def probabilities(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torc
     return logits.softmax(1).gather(1, classes[:, None])[:, 0]
 
 
-def course(
+def perturbation_curve(
     net: Net,
     maps: torch.Tensor,
     images: torch.Tensor,
@@ -279,7 +282,7 @@ def deletion(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.
 
     Petsiuk et al., 2018, https://arxiv.org/abs/1806.07421.
     """
-    return course(net, maps, images, classes, removed, FRACTIONS).mean(1)
+    return perturbation_curve(net, maps, images, classes, removed, FRACTIONS).mean(1)
 
 
 def insertion(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -287,12 +290,12 @@ def insertion(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch
 
     Same paper as `deletion`.
     """
-    return course(net, maps, images, classes, shown(images), FRACTIONS).mean(1)
+    return perturbation_curve(net, maps, images, classes, shown(images), FRACTIONS).mean(1)
 
 
 def road(net: Net, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """ROAD: mean probability without the least important pixels minus without the most important; high is good."""
-    least, most = (course(net, sign * maps, images, classes, imputed, IMPUTED) for sign in (-1, 1))
+    least, most = (perturbation_curve(net, sign * maps, images, classes, imputed, IMPUTED) for sign in (-1, 1))
     return (least - most).mean(1)
 
 
@@ -344,7 +347,7 @@ def values(
         progress(step, total)
         found[f"{name} {which}"] = MEASURES[name][0](net, maps[which], images, classes)
     progress(total - 1, total)
-    found["steadiness"] = steadiness(net, explain, images, classes)[:, None]
+    found["steadiness"] = shift_stability(net, explain, images, classes)[:, None]
     progress(total, total)
     return found
 
@@ -353,9 +356,9 @@ def summary(found: Values) -> ExplanationChecks:
     """Summarise `values` as plain values; each mean has a 95 % interval over photos.
 
     `even`: number of photos with a uniform map, which highlights nothing. `forgotten`: similarity when the `head`, and
-    when `all` layers, are randomised, see `alike`. `depends`: whether the maps change when all layers are randomised:
-    true, false, or None if undecided. `measures`: each measure's mean for the method and for the baselines, and the
-    gain of the method over each baseline; `better`: true, false or None, as before.
+    when `all` layers, are randomised, see `mean_similarity`. `depends`: whether the maps change when all layers are
+    randomised: true, false, or None if undecided. `measures`: each measure's mean for the method and for the baselines,
+    and the gain of the method over each baseline; `better`: true, false or None, as before.
     """
     measures: dict[str, Measure] = {}
     for name, (_, high_is_good) in MEASURES.items():
@@ -368,19 +371,22 @@ def summary(found: Values) -> ExplanationChecks:
             "edges": mean(found[f"{name} edges"]),
             "against": {which: _better(sign * (ours - found[f"{name} {which}"])) for which in BASELINES},
         }
-    even, randomised = int(found["even"].sum()), {what: alike(found[f"randomised {what}"]) for what in ("head", "all")}
+    even, randomised = (
+        int(found["even"].sum()),
+        {what: mean_similarity(found[f"randomised {what}"]) for what in ("head", "all")},
+    )
     return {
         "photos": len(found["even"]),
         "even": even,
         "forgotten": randomised,
         "depends": depends(randomised["all"]) if even < len(found["even"]) else False,
-        "steadiness": alike(found["steadiness"]),
+        "steadiness": mean_similarity(found["steadiness"]),
         "measures": measures,
         "beyond_centre": verdict(measures, "centre"),
     }
 
 
-def alike(found: torch.Tensor) -> Likeness:
+def mean_similarity(found: torch.Tensor) -> MapSimilarity:
     """Mean of similarities `(N, D)` over photos and draws, with a 95 % interval over both, and the number of each.
 
     `photos` and `draws` count those with any values. There is no mean with fewer than `FEWEST` photos, and no interval
@@ -396,8 +402,8 @@ def alike(found: torch.Tensor) -> Likeness:
     return {"mean": float(values[known].mean()), "interval": list(interval), "photos": photos, "draws": draws}
 
 
-def depends(likenesses: Likeness) -> bool | None:
-    """Whether maps depend on what was changed, from their similarity (see `alike`); None if undecided."""
+def depends(likenesses: MapSimilarity) -> bool | None:
+    """Whether maps depend on what was changed, from their similarity (see `mean_similarity`); None if undecided."""
     low, high = likenesses["interval"]
     return None if low is None or high is None else True if high < SAME else False if low >= SAME else None
 

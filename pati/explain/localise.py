@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 
 from pati.errors import PatiError
-from pati.evaluation.documents import LocatedMean
+from pati.evaluation.documents import LocalisationMean
 from pati.evaluation.intervals import wilson
 from pati.explain import checks
 from pati.explain.cams import Explainer
@@ -112,14 +112,14 @@ def localised(
     return found
 
 
-def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, LocatedMean]]:
+def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, LocalisationMean]]:
     """Summarise `localised`: means with 95 % intervals over photos, and the gain over each baseline."""
-    result: dict[str, dict[str, LocatedMean]] = {}
+    result: dict[str, dict[str, LocalisationMean]] = {}
     for name, measures in found.items():
         result[name] = {}
         for measure, values in measures.items():
             over = mean(values, (0.0, 1.0))
-            row: LocatedMean = {"mean": over["mean"], "interval": over["interval"]}
+            row: LocalisationMean = {"mean": over["mean"], "interval": over["interval"]}
             if ((values == 0) | (values == 1)).all():  # a proportion of photos, which may be 0 or 1
                 row["interval"] = list(wilson(float(values.sum()), len(values)))
             if name not in BASELINES:

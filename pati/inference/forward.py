@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from pati.data.loader import Samples
-from pati.data.preprocess import Preprocess, shrunk
+from pati.data.preprocess import Preprocess, downscaled
 from pati.errors import Interrupted
 from pati.evaluation.out_of_distribution import moments
 from pati.locale.messages import N_
@@ -38,7 +38,7 @@ def logits_of(
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         for pixels, _ in data.in_order(BATCH):
             if size is not None:
-                pixels = shrunk(pixels, size)
+                pixels = downscaled(pixels, size)
             logits.append(batch_logits(net, preprocess.normalise(pixels.to(device)), mirror=mirror).cpu())
             if stopped():
                 raise Interrupted(N_("stopped while scoring"))

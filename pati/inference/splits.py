@@ -17,7 +17,7 @@ from pati.system.threads import Threads
 FEWEST_SCORED = 384  # validation photos, however little time is left: they calibrate the confidence
 
 
-class SplitAnswers:
+class SplitPredictor:
     """Predictions for whole splits; with a budget, the number of torch's threads adapts to the machine as in training.
 
     `cost`: of one prediction, in the same unit as training steps.

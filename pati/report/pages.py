@@ -31,7 +31,7 @@ from pati.evaluation.documents import (
     ScoresPage,
     SearchDocument,
 )
-from pati.evaluation.metrics import further
+from pati.evaluation.metrics import other_metrics
 from pati.inference.classifier import Explanation
 from pati.locale import formats
 from pati.locale.catalogues import SOURCE, languages
@@ -88,7 +88,7 @@ class Answers(TypedDict):
     name; `rarer`: how many kinds of mistakes are not among `mistakes`; `scale`: a PNG as base64."""
 
     scores: Scores
-    further: dict[str, float | None]
+    other_metrics: dict[str, float | None]
     analysis: Analysis
     mistakes: list[Mistake]
     rarer: int
@@ -267,7 +267,7 @@ def _answers(
     mistakes = _mistakes(scores["confusion"], classes)
     return {
         "scores": scores,
-        "further": further(scores),
+        "other_metrics": other_metrics(scores),
         "analysis": analysis,
         "mistakes": mistakes[:MOST_LISTED],
         "rarer": len(mistakes[MOST_LISTED:]),
@@ -332,7 +332,7 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
         balance=document["balance"],
         dependent=manifest.dependent("test"),
         test=document["test"],
-        further=further(document["test"]),
+        other_metrics=other_metrics(document["test"]),
         worst=min(
             (row for row in document["test"]["per_class"] if row["recall"] is not None),
             key=lambda row: row["recall"] or 0.0,

@@ -31,7 +31,7 @@ class Elapsed:
         """
         self._before += max(0.0, seconds - self.seconds())
 
-    def begin_anew(self) -> bool:
+    def reset(self) -> bool:
         """Count only this session from now on; returns whether that drops earlier ones."""
         before, self._before = self._before, 0.0
         return before > 0

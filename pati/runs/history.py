@@ -37,7 +37,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Evenness:
+class ClassBalance:
     """The balancing method of a recipe, and the ratio of training photos in the largest and smallest class.
 
     `by_class`: whether scores that weight all classes equally are the main ones.

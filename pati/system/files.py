@@ -63,7 +63,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def settle_folder(new: Path, target: Path) -> None:
+def publish_folder(new: Path, target: Path) -> None:
     """Rename the complete folder `new` to `target`; if another process was first, its folder is kept."""
     try:
         new.rename(target)

@@ -7,7 +7,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from pati.evaluation.documents import CheckedExplanations, Interval, Likeness, Located, LocatedMean
+from pati.evaluation.documents import CheckedExplanations, Interval, LocalisationMean, LocalisationResult, MapSimilarity
 from pati.locale.messages import N_, NC_, NP_, Message
 from pati.terminal.console import hundredths, note, number, show
 from pati.terminal.labels import MAPS, MEASURES
@@ -123,7 +123,7 @@ def _beyond_centre(found: dict[str, list[str]]) -> Message:
     return N_("In short: there is no significant difference between the maps and a centred Gaussian.")
 
 
-def show_located(document: Located, screen: Console) -> None:
+def show_located(document: LocalisationResult, screen: Console) -> None:
     """Maps against boxes: each measure with its interval, and how far above a uniform map and a centred Gaussian."""
     low, high = document["area"]["interval"]
     show(
@@ -161,7 +161,7 @@ def show_located(document: Located, screen: Console) -> None:
     _left_out(screen, document["unreadable"], document["beyond"])
 
 
-def _gain(measure: str, row: LocatedMean, other: str) -> Message:
+def _gain(measure: str, row: LocalisationMean, other: str) -> Message:
     gain = row["against"][other]
     low, high = gain["interval"]
     facts = {"measure": MEASURES[measure], "spread": _spread(gain["mean"], gain["interval"], sign=True)}
@@ -172,7 +172,7 @@ def _gain(measure: str, row: LocatedMean, other: str) -> Message:
     return N_("{measure} not significantly different ({spread})", **facts)
 
 
-def _similarity(row: Likeness) -> Message:
+def _similarity(row: MapSimilarity) -> Message:
     """The rank correlation of two maps of the same photos, in words."""
     if row["mean"] is None:
         return NP_(

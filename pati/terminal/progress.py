@@ -197,16 +197,16 @@ class Watch:
         )
 
     def _classes(self, event: ClassesCounted) -> None:
-        evenness = event.evenness
-        if not evenness.by_class:
+        class_balance = event.class_balance
+        if not class_balance.by_class:
             return
         self._by_class, self._table = True, _epoch_table(by_class=True)
-        if evenness.method == "none" and event.advised != "none":
+        if class_balance.method == "none" and event.advised != "none":
             say(
                 N_(
                     "the largest class has {ratio:.1f} times as many training photos as the smallest; balance: none "
                     "(--balance {advised} would balance the classes)",
-                    ratio=evenness.ratio,
+                    ratio=class_balance.ratio,
                     advised=event.advised,
                 )
             )
@@ -215,15 +215,15 @@ class Watch:
                 N_(
                     "the largest class has {ratio:.1f} times as many training photos as the smallest; balance: "
                     "{method}",
-                    ratio=evenness.ratio,
-                    method=evenness.method,
+                    ratio=class_balance.ratio,
+                    method=class_balance.method,
                 )
             )
 
     def _training(self, event: TrainingBegan) -> None:
-        for reason in event.passed_over:
+        for reason in event.skipped:
             say(warning(N_("{reason}; it is skipped", reason=reason)))
-        if event.passed_over and not event.step:
+        if event.skipped and not event.step:
             say(warning(N_("no usable checkpoint is left: training starts from the beginning")))
         if event.step:
             say(N_("resuming at step {step}, epoch {epoch}", step=event.step, epoch=event.epoch + 1))
@@ -385,7 +385,7 @@ def _stage(event: StageBegan) -> Message:
             return NP_("reading {n} file", "reading {n} files", n=count)
         case Stage.SPLIT:
             return N_("splitting the data")
-        case Stage.LOOK:
+        case Stage.INSPECT:
             return NP_("checking the label of {n} photo", "checking the labels of {n} photos", n=count)
         case Stage.CONTROL:
             return N_("training a network on shuffled labels, for comparison")

@@ -20,14 +20,14 @@ from pati.evaluation.documents import (
     CleanDocument,
     Comparison,
     LaterScores,
-    OutsideOf,
+    OutOfDistributionScores,
     Pair,
     RunDocument,
     RunRow,
     Scores,
     SearchDocument,
 )
-from pati.evaluation.metrics import further
+from pati.evaluation.metrics import other_metrics
 from pati.locale import catalogues
 from pati.locale.formats import printable, signed
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
@@ -98,9 +98,9 @@ def check_document(found: Manifest) -> CheckDocument:
     groups = found.duplicate_groups()
     trained = Counter(entry.label for entry in found.of_split("train"))
     counts = [trained[name] for name in found.classes]
-    evenness: Advice | None = None
+    class_balance: Advice | None = None
     if counts and min(counts) > 0:
-        evenness = {"ratio": round(balance.ratio(counts), 2), "advised": balance.advised(counts)}
+        class_balance = {"ratio": round(balance.ratio(counts), 2), "advised": balance.advised(counts)}
     return {
         "source": found.source,
         "root": found.root,
@@ -121,7 +121,7 @@ def check_document(found: Manifest) -> CheckDocument:
             for name in found.classes
         },
         "shares": found.shares(),
-        "balance": evenness,
+        "balance": class_balance,
         "sizes": {
             name: {"smallest": values[0], "median": values[len(values) // 2], "largest": values[-1]}
             for name, values in (("width", widths), ("height", heights))
@@ -163,7 +163,7 @@ def show_check(found: Manifest, screen: Console) -> None:
     table.add_row(str(NC_("row of splits", "share")), *shares, "")
     screen.print(table)
     if document["balance"]:
-        show(_evenness(document["balance"]), screen)
+        show(_class_balance(document["balance"]), screen)
     _show_files(document, screen)
     groups = document["duplicates"]
     show(
@@ -184,7 +184,7 @@ def show_check(found: Manifest, screen: Console) -> None:
         show(note(text), screen)
 
 
-def _evenness(balance: Advice) -> Message:
+def _class_balance(balance: Advice) -> Message:
     if balance["advised"] == "none":
         return N_(
             "balance: the largest class has {ratio:.1f} times as many training photos as the smallest; no balancing "
@@ -268,7 +268,7 @@ def show_scores(document: Scores, balance: Balance | None, screen: Console) -> N
         )
         scores = [macro, balanced, accuracy]
     show(_listed(scores), screen)
-    more = [as_is(f"{name} {_value(value)}") for name, value in further(document).items()]
+    more = [as_is(f"{name} {_value(value)}") for name, value in other_metrics(document).items()]
     if more:
         show(_listed(more), screen)
 
@@ -325,7 +325,7 @@ def _value(value: float | None) -> str:
     return "–" if value is None else number(value, ".4g")
 
 
-def show_outside(document: OutsideOf) -> None:
+def show_outside(document: OutOfDistributionScores) -> None:
     """Photos from elsewhere against the test photos, on stdout."""
     low, high = document["roc_interval"]
     tell(
@@ -438,9 +438,9 @@ def tell_pairs(pairs: Sequence[tuple[Message | None, object]]) -> None:
 
 def show_comparison(document: Comparison, verdicts: Sequence[Message], screen: Console) -> None:
     """Runs as columns, as many abreast as fit, then what can be said of each pair; `verdicts`: of the pairs."""
-    further = list(dict.fromkeys(name for row in document["runs"] for name in row["further"]))
+    metrics = list(dict.fromkeys(name for row in document["runs"] for name in row["further"]))
     columns = [
-        (printable(row["name"]), _comparison_cells(row, further, by_class=document["by_class"]))
+        (printable(row["name"]), _comparison_cells(row, metrics, by_class=document["by_class"]))
         for row in document["runs"]
     ]
     heads = [head for head, _ in columns[0][1]]
@@ -492,8 +492,8 @@ def _show_pair(pair: Pair, verdict: Message, screen: Console, *, by_class: bool)
         show(indented(judged), screen)
 
 
-def _comparison_cells(row: RunRow, further: Sequence[str], *, by_class: bool) -> list[tuple[str, str]]:
-    """Head and text of each cell; `further`: the metrics of all runs, of which this one may lack some."""
+def _comparison_cells(row: RunRow, metrics: Sequence[str], *, by_class: bool) -> list[tuple[str, str]]:
+    """Head and text of each cell; `metrics`: the metrics of all runs, of which this one may lack some."""
     low, high = (number(100 * end, ".1f") for end in row["accuracy_interval"])
     interval = str(indented(NC_("row of a comparison", "95 % CI")))
     accuracy = [
@@ -511,7 +511,7 @@ def _comparison_cells(row: RunRow, further: Sequence[str], *, by_class: bool) ->
         (str(NC_("row of a comparison", "model")), row["model"] or ""),
         *(alike + accuracy if by_class else accuracy + alike),
         (str(NC_("row of a comparison", "log loss")), number(row["log_loss"], ".3f")),
-        *((name, _value(row["further"].get(name))) for name in further),
+        *((name, _value(row["further"].get(name))) for name in metrics),
         (str(NC_("row of a comparison", "test photos")), str(row["photos"])),
         (str(NC_("row of a comparison", "size px")), str(row["size"])),
         (str(NC_("row of a comparison", "parameters")), _thousands(row["parameters"])),

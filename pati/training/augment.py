@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 import torch
 import torch.nn.functional as F
 
-from pati.data.preprocess import Preprocess, shrunk
+from pati.data.preprocess import Preprocess, downscaled
 from pati.errors import PatiError
 from pati.locale.messages import N_
 from pati.plugins import blamed
@@ -333,7 +333,7 @@ def augment(
 
     `names`: the augmentations to apply. Raises `PatiError` if one of them returns an invalid value.
     """
-    images = shrunk(pixels, source_size(recipe, size)).permute(0, 3, 1, 2)
+    images = downscaled(pixels, source_size(recipe, size)).permute(0, 3, 1, 2)
     images = images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     space = torch.eye(3).expand(len(images), 3, 3)
     colour = torch.eye(3, 4).expand(len(images), 3, 4)

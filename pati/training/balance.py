@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from pati.recipe import SettledRecipe
-from pati.runs.history import Evenness
+from pati.runs.history import ClassBalance
 
 IMBALANCED = 3.0  # largest to smallest class, in photos: from here on, per-class averages are the main scores
 ADVISED = ((1.0, "none"), (IMBALANCED, "sampling"))  # (minimum ratio, method); the study supports only the method
@@ -41,10 +41,10 @@ def counted(targets: torch.Tensor) -> list[int]:
     return counts
 
 
-def evenness(method: str, counts: Sequence[int]) -> Evenness:
+def class_balance(method: str, counts: Sequence[int]) -> ClassBalance:
     """The class balance of these numbers of training photos per class, and the balancing method."""
     imbalance = ratio(counts)
-    return Evenness(method, round(imbalance, 2), by_class=method != "none" or imbalance >= IMBALANCED)
+    return ClassBalance(method, round(imbalance, 2), by_class=method != "none" or imbalance >= IMBALANCED)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ PASSES = 3  # recent validations, whose median predicts the cost of a validation
 AROUND = 5  # relative to this many steps just before
 MEMORY = 6.0  # seconds: the machine's speed is averaged over at least this time,
 HORIZON = 0.15  # or over this fraction of the remaining time, as it must predict the duration of scoring
-QUICKER = 0.5  # the report takes at least this fraction of what was measured before training
-LOOKS = 5  # recent timings of Python work, whose median predicts the duration of the report
-WRONG = 1.6  # largest factor by which the cost model is off
+MIN_REPORT_FACTOR = 0.5  # the report takes at least this fraction of what was measured before training
+PYTHON_TIMINGS = 5  # recent timings of Python work, whose median predicts the duration of the report
+MAX_COST_ERROR = 1.6  # largest factor by which the cost model is off
 LEAST = 1e-6  # minimum duration in seconds
-COOLDOWN = 0.2  # of the budget: the schedule never runs faster than all of it in this time
+MIN_SCHEDULE_SHARE = 0.2  # of the budget: the schedule never runs faster than all of it in this time
 FORWARD = 0.25  # cost of a forward pass relative to a training step (bench cost), until one has been timed,
-UNLIKE = 2.0  # and then within this factor of it
+MAX_FORWARD_FACTOR = 2.0  # and then within this factor of it
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _at_first(before: float, steps: tuple[float, ...]) -> float:
     machine's speed must have changed, and `before` is returned.
     """
     first = statistics.median(steps)
-    return first if not before or before / WRONG < first < before * WRONG else before
+    return first if not before or before / MAX_COST_ERROR < first < before * MAX_COST_ERROR else before
 
 
 def after_pass(pace: Pace, *, taken: float, photos: int) -> Pace:
@@ -130,9 +130,9 @@ def after_other_work(pace: Pace, taken: float) -> Pace:
     return replace(pace, spent=pace.spent + taken, gross=pace.gross + taken)
 
 
-def after_look(pace: Pace, python: float) -> Pace:
+def after_python_timing(pace: Pace, python: float) -> Pace:
     """The pace after another timing of Python work, in seconds."""
-    return replace(pace, python=(*pace.python, python)[-LOOKS:])
+    return replace(pace, python=(*pace.python, python)[-PYTHON_TIMINGS:])
 
 
 def forward(budget: Budget, pace: Pace) -> float:
@@ -142,7 +142,7 @@ def forward(budget: Budget, pace: Pace) -> float:
     two values the lower one, as a validation may coincide with other load.
 
     At the first size, the latter is the time of a prediction before training, which may have coincided with load too:
-    it is used only until the first validation, and limited to within a factor `UNLIKE` of `FORWARD`.
+    it is used only until the first validation, and limited to within a factor `MAX_FORWARD_FACTOR` of `FORWARD`.
     """
     before = pace.answer_then or budget.answer_seconds
     if not (before and budget.answer_cost and pace.unit_then):
@@ -150,7 +150,9 @@ def forward(budget: Budget, pace: Pace) -> float:
     expected = before / (budget.answer_cost * pace.unit_then)
     if pace.answer_then:
         return statistics.median_low((*pace.passes, expected))
-    return statistics.median_low(pace.passes or (min(max(expected, FORWARD / UNLIKE), FORWARD * UNLIKE),))
+    return statistics.median_low(
+        pace.passes or (min(max(expected, FORWARD / MAX_FORWARD_FACTOR), FORWARD * MAX_FORWARD_FACTOR),)
+    )
 
 
 def answer_seconds(budget: Budget, pace: Pace) -> float:
@@ -164,7 +166,7 @@ def report_seconds(budget: Budget, pace: Pace) -> float:
     One thread draws it, which may have a core to itself while training, on all cores, is slowed by other programs.
     """
     slower = statistics.median(pace.python) / budget.python if pace.python and budget.python else 1.0
-    return budget.report * max(QUICKER, slower)
+    return budget.report * max(MIN_REPORT_FACTOR, slower)
 
 
 def closing_seconds(budget: Budget, pace: Pace) -> float:
@@ -182,9 +184,9 @@ def advanced(progress: float, budget: Budget, pace: Pace, *, photos: int) -> flo
     """
     cost = photos * pace.photo_cost
     left = budget.seconds - pace.spent - closing_seconds(budget, pace)
-    left = max(left, COOLDOWN * budget.seconds * (1 - progress))
+    left = max(left, MIN_SCHEDULE_SHARE * budget.seconds * (1 - progress))
     # The next step would overshoot the end by more than this one falls short of it, or the budget is long exceeded.
-    if left < pace.step * cost / 2 or pace.spent > (1 + COOLDOWN) * budget.seconds:
+    if left < pace.step * cost / 2 or pace.spent > (1 + MIN_SCHEDULE_SHARE) * budget.seconds:
         return 1.0
     step = max(pace.step, pace.gross / pace.work) * cost  # including what happens between steps
     return progress + (1 - progress) * step / (step + left)

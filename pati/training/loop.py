@@ -34,14 +34,14 @@ from pati.system.threads import Threads
 from pati.training import balance, losses, speed
 from pati.training.augment import Draws, augment
 from pati.training.balance import Balance
-from pati.training.budget import Pace, after_look, after_other_work, after_pass
+from pati.training.budget import Pace, after_other_work, after_pass, after_python_timing
 from pati.training.mixing import mix
 from pati.training.optim import Optimizers
 from pati.training.plan import Plan
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer if saving is slow:
 CHECKPOINT_SHARE = 0.02  # maximum fraction of the time spent on saving
-LOOK_SECONDS = 1.0  # between timings of Python work
+PYTHON_TIMING_SECONDS = 1.0  # between timings of Python work
 
 Log = Callable[[TrainingEvent], None]
 
@@ -193,8 +193,8 @@ def train(
             )  # fmt: skip
             if threads:
                 threads.follow(state.pace.steps[-1], taken)
-            if plan.budget is not None and now - looked >= LOOK_SECONDS:
-                state.pace, looked = after_look(state.pace, speed.of_python()), now
+            if plan.budget is not None and now - looked >= PYTHON_TIMING_SECONDS:
+                state.pace, looked = after_python_timing(state.pace, speed.of_python()), now
             if average:
                 _move_average(average, net, (state.progress - before) / min(recipe.averaging, state.progress))
             log(

@@ -15,7 +15,7 @@ from torch import nn
 from pati.recipe import SettledRecipe
 
 
-class _Light(torch.optim.Optimizer):
+class _WithoutCompiler(torch.optim.Optimizer):
     """PyTorch's base class without the wrappers that only exclude it from `torch.compile`.
 
     They import the compiler, which takes a second or two, and nothing is compiled here.
@@ -27,19 +27,19 @@ class _Light(torch.optim.Optimizer):
     load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
 
 
-class SGD(_Light, torch.optim.SGD):
+class SGD(_WithoutCompiler, torch.optim.SGD):
     """`torch.optim.SGD` without importing the compiler."""
 
     step = torch.no_grad()(unwrap(torch.optim.SGD.step))
 
 
-class Adam(_Light, torch.optim.Adam):
+class Adam(_WithoutCompiler, torch.optim.Adam):
     """`torch.optim.Adam` without importing the compiler."""
 
     step = torch.no_grad()(unwrap(torch.optim.Adam.step))
 
 
-class Muon(_Light):
+class Muon(_WithoutCompiler):
     """Orthogonalised momentum for convolution kernels, at a constant norm of each kernel.
 
     The update of a kernel, as a matrix (out, in·h·w), is replaced by one with the same singular vectors and singular

@@ -39,16 +39,16 @@ def cost(size: float, width: float = 1.0, model: str | None = None) -> float:
     one to both (convolutions). The unit of cost is pati's network at width 1 and `STANDARD` px; models without fitted
     costs have a unit of their own.
     """
-    by_channels, by_pixels, by_both = COST.get(model or HOUSE, COST[HOUSE])
+    by_channels, by_pixels, by_both = COST.get(model or DEFAULT_MODEL, COST[DEFAULT_MODEL])
     return by_channels * width**2 + (size / STANDARD) ** 2 * (by_pixels + by_both * width**2)
 
 
 def standard(model: str | None) -> str:
     """The model that defines the unit of cost for `model`, at width 1."""
-    return HOUSE if model is None or model in COST else model
+    return DEFAULT_MODEL if model is None or model in COST else model
 
 
-HOUSE = "pati"
+DEFAULT_MODEL = "pati"
 COST = {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25)}
 
 
@@ -62,7 +62,7 @@ class Tier:
     width: float
     crop: float
     learning_rate: float  # of the kernels with muon; longer runs need a lower one
-    model: str = HOUSE
+    model: str = DEFAULT_MODEL
     mirror: bool = True
 
     def cost(self) -> float:
@@ -224,8 +224,8 @@ def settle(
     *,
     photos: int,
     natural: int,
-    mirrored: bool,
-    turned: bool,
+    flip_invariant: bool,
+    rotation_invariant: bool,
     minimum_size: int,
     precision: str,
     speed: float,
@@ -252,11 +252,14 @@ def settle(
         ("size", max(minimum_size, min(natural, tier.size))),
         ("growth", tier.growth),
         ("model", tier.model),
-        ("width", tier.width if standard(recipe.model) == HOUSE else 1.0),
-        ("flip", 0.5 if mirrored else 0.0),
+        ("width", tier.width if standard(recipe.model) == DEFAULT_MODEL else 1.0),
+        ("flip", 0.5 if flip_invariant else 0.0),
         ("rotate", 0.0),
-        ("crop", tier.crop if turned else 0.8),  # drawings that can't be rotated don't tolerate much cropping either
-        ("mirror", mirrored and tier.mirror),
+        (
+            "crop",
+            tier.crop if rotation_invariant else 0.8,
+        ),  # drawings that can't be rotated don't tolerate much cropping either
+        ("mirror", flip_invariant and tier.mirror),
         ("learning_rate", LEARNING_RATES.get(recipe.optimizer, tier.learning_rate)),
         ("momentum", MOMENTA[recipe.optimizer]),
     ):

@@ -45,7 +45,7 @@ from pati.workflows.stopping import stoppable
 
 COLUMNS = ("path", "sha256", "split", "label", "why", "answer", "label_probability", "decision", "new_label")
 REASONS = ("two-classes", "label", "odd")  # in display order; "odd": the most unusual photos
-ODDEST = 0.002  # fraction of the photos listed as the most unusual
+OUTLIER_SHARE = 0.002  # fraction of the photos listed as the most unusual
 LEAST_SHARE = 0.2  # of a budget, for training: with less, the networks would be too poor to assess labels
 MOST_FOLDS = 20
 MOST_SHOWN = 300  # photos per reason on the page; the table contains all
@@ -115,7 +115,7 @@ def clean(
                 N_("expected the classes of the run: {classes}", classes=classifier.classes),
             )
         cross = CrossFit(ready, out / "folds", folds, pace=budget, listen=listen) if folds else None
-        listen(StageBegan(Stage.LOOK, len(entries)))
+        listen(StageBegan(Stage.INSPECT, len(entries)))
         logits, distances = _looked(classifier, ready, listen)
         probabilities = _of_run(run, classifier, entries, logits)
         trainings = []
@@ -296,7 +296,7 @@ def _rows(manifest: Manifest, probabilities: Floats, distances: Floats) -> list[
             for entry in group
         ],
         "label": known[order[believed[order]]].tolist(),
-        "odd": np.argsort(-distances, kind="stable")[: math.ceil(ODDEST * len(entries))].tolist(),
+        "odd": np.argsort(-distances, kind="stable")[: math.ceil(OUTLIER_SHARE * len(entries))].tolist(),
     }
     assert tuple(reasons) == REASONS
     members = {why: set(numbers) for why, numbers in reasons.items()}

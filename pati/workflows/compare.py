@@ -19,8 +19,14 @@ from numpy.typing import NDArray
 from pati import plugins
 from pati.errors import PatiError
 from pati.evaluation.documents import Comparison, Pair, RunDocument, RunRow
-from pati.evaluation.intervals import RESAMPLES, bootstrapped, paired_interval, resampled, unpaired_interval
-from pati.evaluation.metrics import further
+from pati.evaluation.intervals import (
+    RESAMPLES,
+    bootstrap_intervals,
+    paired_interval,
+    stratified_bootstrap_counts,
+    unpaired_interval,
+)
+from pati.evaluation.metrics import other_metrics
 from pati.evaluation.significance import fisher, holm, mcnemar
 from pati.inference.classifier import Classifier
 from pati.locale.messages import N_, Message
@@ -144,7 +150,7 @@ def _row(run: Run, classifier: Classifier, name: str, document: RunDocument) -> 
     recipe, test = Recipe.read(run.recipe), document["test"]
     speeds = [epoch.photos_per_second for epoch in epochs(run)]
     parameters, multiply_adds = cost_of(classifier.net, classifier.preprocess.size)
-    intervals = bootstrapped(torch.tensor(test["confusion"]))
+    intervals = bootstrap_intervals(torch.tensor(test["confusion"]))
     return {
         "name": name,
         "run": str(run.folder),
@@ -156,7 +162,7 @@ def _row(run: Run, classifier: Classifier, name: str, document: RunDocument) -> 
         "macro_f1_interval": intervals["macro_f1"].tolist(),
         "balanced_accuracy": test["balanced_accuracy"],
         "log_loss": test["log_loss"],
-        "further": further(test),
+        "further": other_metrics(test),
         "photos": test["photos"],
         "group_by": recipe.group_by,
         "parameters": parameters,
@@ -231,7 +237,7 @@ def macro_f1_interval(
         return paired_interval(int(right.sum()), 0, 0, int((~right).sum()))
     drawn = [
         _macro_f1(times, labels, answers, classes) - _macro_f1(times, labels, others, classes)
-        for times in resampled(labels, resamples=RESAMPLES, seed=seed)
+        for times in stratified_bootstrap_counts(labels, resamples=RESAMPLES, seed=seed)
     ]
     low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
     return float(low), float(high)

@@ -16,7 +16,7 @@ from pati.data import decode
 from pati.data.sources.tables import COLUMNS, tidy
 from pati.errors import PatiError
 from pati.evaluation.analysis import spread
-from pati.evaluation.documents import CheckedExplanations, Located
+from pati.evaluation.documents import CheckedExplanations, LocalisationResult
 from pati.explain import checks, localise
 from pati.explain.cams import explainer
 from pati.explain.checks import FEWEST
@@ -126,7 +126,7 @@ def located(
     *,
     stage: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Located:
+) -> LocalisationResult:
     """Compare maps of the predicted class with bounding boxes: see `localise`; means with intervals over photos.
 
     `stage`: see `checked`. The result includes the number of photos, of skipped ones, `unreadable`, and of those whose

@@ -20,11 +20,11 @@ from pati.data.pack import Pack
 from pati.data.preprocess import Photo
 from pati.evaluation import analysis, metrics
 from pati.evaluation.documents import (
-    About,
     Analysis,
+    EvaluationContext,
     ExplanationChecks,
     LaterScores,
-    Probed,
+    Measurements,
     Robustness,
     RunDocument,
     ScoresPage,
@@ -89,7 +89,7 @@ def probed(
     seconds: float | None = None,
     trained: int | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
-) -> Probed:
+) -> Measurements:
     """Measure robustness and test explanations on validation photos; what there is no time for is left out.
 
     Limited by `seconds`; else by the number of photos `trained` on, so that runs by epochs give the same result
@@ -123,7 +123,7 @@ def probed(
         if _photos(parts) >= PROBES[name].fewest:
             progress(name, _photos(parts), _photos(parts))
             summaries[name] = PROBES[name].summary({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
-    return cast(Probed, summaries)
+    return cast(Measurements, summaries)
 
 
 def _photos(parts: Sequence[Values]) -> int:
@@ -206,7 +206,7 @@ def scored(
     labels: torch.Tensor,
     paths: Sequence[str],
     photo: Callable[[int], Photo],
-    document: About,
+    document: EvaluationContext,
 ) -> LaterScores:
     """A later evaluation: `document` extended with the scores, and a page if the model is calibrated.
 

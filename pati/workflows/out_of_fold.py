@@ -67,7 +67,7 @@ class CrossFit:
                 ),
                 N_("expected at most {n}", n=len(units)),
             )
-        dealt = split.deal([unit for unit, _ in units], folds, seed=ready.recipe.split_seed)
+        dealt = split.assign_folds([unit for unit, _ in units], folds, seed=ready.recipe.split_seed)
         fold = {entry.path: dealt[unit.identity] for unit, members in units for entry in members}
         self._fold_of = torch.tensor([fold[entry.path] for entry in entries])
 

@@ -127,14 +127,14 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
     samples = _peek(source)
     precision = recipe.precision or machine.faster_precision(machine.device().type)
     speed = of_training(recipe.model, precision, machine.device())
-    photos, minimum_size = len(source.items), models.smallest_size(recipe.model or plan.HOUSE)
+    photos, minimum_size = len(source.items), models.smallest_size(recipe.model or plan.DEFAULT_MODEL)
     reading = of_reading(samples)
     recipe = plan.settle(
         recipe,
         photos=photos,
         natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
-        mirrored=source.mirrored,
-        turned=source.turned,
+        flip_invariant=source.flip_invariant,
+        rotation_invariant=source.rotation_invariant,
         minimum_size=minimum_size,
         precision=precision,
         speed=speed,

@@ -7,7 +7,7 @@ from pathlib import Path
 from pati import plugins
 from pati.errors import PatiError
 from pati.evaluation import metrics
-from pati.evaluation.documents import Analysis, Probed, RunDocument
+from pati.evaluation.documents import Analysis, Measurements, RunDocument
 from pati.events import Advanced, Listen, Stage, StageBegan, Work, silent
 from pati.inference.classifier import Classifier
 from pati.locale import catalogues
@@ -68,9 +68,9 @@ def report_again(
     return run, document
 
 
-def _probed(before: Analysis) -> Probed:
+def _probed(before: Analysis) -> Measurements:
     """The measurements that depend on the available time, from an earlier analysis."""
-    kept: Probed = {}
+    kept: Measurements = {}
     if "robustness" in before:
         kept["robustness"] = before["robustness"]
     if "explanations" in before:

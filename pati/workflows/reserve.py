@@ -42,7 +42,7 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
     spare = probing + min(more * one, SCORING_SHARE * recipe.budget)
     # Reading and scoring may leave too little for training; the report may not: in a very short budget it ends late.
     most, needed = (1 - LEAST_TRAINING) * recipe.budget, elapsed.seconds() + answers * one
-    if needed > most and elapsed.begin_anew():  # time lost in a killed session must not make the run impossible
+    if needed > most and elapsed.reset():  # time lost in a killed session must not make the run impossible
         needed = elapsed.seconds() + answers * one
     if needed > most:
         raise PatiError(
@@ -63,7 +63,7 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
         answer_seconds=one,
         answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model),
         report=drawing,
-        python=statistics.median(of_python() for _ in range(budgets.LOOKS)),
+        python=statistics.median(of_python() for _ in range(budgets.PYTHON_TIMINGS)),
         spare=min(spare, most - needed - drawing),
     )
 

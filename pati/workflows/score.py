@@ -17,7 +17,7 @@ from pati.data.sources.source import Columns
 from pati.data.sources.storage import Storage
 from pati.errors import PatiError
 from pati.evaluation import analysis
-from pati.evaluation.documents import About, LaterScores, OutsideOf
+from pati.evaluation.documents import EvaluationContext, LaterScores, OutOfDistributionScores
 from pati.events import Advanced, Listen, Stage, StageBegan, Warned, silent
 from pati.inference.classifier import Classifier, Refused
 from pati.locale.messages import N_, NP_
@@ -95,12 +95,12 @@ def score(
             paths.append(path)
     if not labels:
         raise PatiError(NP_("the photo could not be read", "none of the {n} photos could be read", n=len(rows)))
-    about: About = {
+    about: EvaluationContext = {
         "data": name,
         "kind": "data" if data is not None else split,
         "model": str(run.model),
         "manifest": manifest.hash(),
-        "balance": balance.evenness(Recipe.read(run.recipe).balance, list(counts.values())).document(),
+        "balance": balance.class_balance(Recipe.read(run.recipe).balance, list(counts.values())).document(),
         "dependent": manifest.dependent(split) if data is None else {},
         "unreadable": len(rows) - len(labels),
         "trained_on": seen["train"],
@@ -129,7 +129,7 @@ def _tell(run: Run, listen: Listen) -> None:
         listen(Warned(N_("{path} was not updated: {error}", path=run.report, error=error.message)))
 
 
-def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) -> OutsideOf:
+def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) -> OutOfDistributionScores:
     """Measure how well a run's model distinguishes out-of-distribution photos from its test photos.
 
     `data`: as for training; its labels don't matter. The result is stored in the run, and added to its report. Raises

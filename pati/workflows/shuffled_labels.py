@@ -35,8 +35,8 @@ def shuffled_labels(
     """Train the control for as long as the run, and compare its maps with those of the run's network.
 
     `stage`: number of the stage to use (default: the last). Returns the similarity of the two maps of each photo, for
-    the class that the run's network predicts (see `checks.alike`); `depends`: whether they differ (true, false, or None
-    if undecided); and facts about the control's training. Raises `Interrupted`.
+    the class that the run's network predicts (see `checks.mean_similarity`); `depends`: whether they differ (true,
+    false, or None if undecided); and facts about the control's training. Raises `Interrupted`.
     """
     explain = explainer(method)
     run = Run.open(folder)
@@ -71,13 +71,13 @@ def shuffled_labels(
             raise Interrupted(N_("the training on shuffled labels is not saved")) from None
     other = (control if stage is None else control.cut(stage)).eval().to(next(net.parameters()).device)
     parts = [
-        checks.likeness(before, explain(other, images, classes))
+        checks.similarity(before, explain(other, images, classes))
         for before, (images, classes) in zip(maps, asked, strict=True)
     ]
-    likeness = checks.alike(torch.cat(parts)[:, None])
+    similarity = checks.mean_similarity(torch.cat(parts)[:, None])
     return {
-        "likeness": likeness,
-        "depends": checks.depends(likeness),
+        "likeness": similarity,
+        "depends": checks.depends(similarity),
         "epochs": end.epoch,
         "seconds": round(end.seconds, 1),
         "train_accuracy": learnt,

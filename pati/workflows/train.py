@@ -36,7 +36,7 @@ from pati.events import (
 )
 from pati.inference import classifier as classifiers
 from pati.inference.classifier import Classifier
-from pati.inference.splits import SplitAnswers
+from pati.inference.splits import SplitPredictor
 from pati.locale import catalogues
 from pati.locale.messages import N_, NP_, Message
 from pati.models import Net
@@ -44,7 +44,7 @@ from pati.recipe import Recipe, SettledRecipe
 from pati.report import pages
 from pati.runs import checkpoint
 from pati.runs.elapsed import Elapsed
-from pati.runs.history import Evenness
+from pati.runs.history import ClassBalance
 from pati.runs.predictions import Predictions, Split
 from pati.runs.run import Run, RunStage, versions
 from pati.system import clock, files, machine, threads
@@ -185,10 +185,12 @@ class TrainingRun:
         ready = prepared(*audited(source, recipe, self._listen, run), recipe, run.read_state()["speed"])
         if ready.recipe != recipe:
             files.write_json(run.recipe, ready.recipe.to_json())
-        metrics.require_sound(len(ready.manifest.classes))  # a failing metric of a plugin must fail before training
-        evenness = _evenness(ready)
-        evenness.keep(run)
-        self._listen(ClassesCounted(evenness, balance.advised(balance.counted(ready.training.targets))))
+        metrics.check_plugin_metrics(
+            len(ready.manifest.classes)
+        )  # a failing metric of a plugin must fail before training
+        class_balance = _class_balance(ready)
+        class_balance.keep(run)
+        self._listen(ClassesCounted(class_balance, balance.advised(balance.counted(ready.training.targets))))
         return ready
 
     def plan(self, ready: Prepared) -> Plan:
@@ -244,7 +246,7 @@ class TrainingRun:
         self._listen(StageBegan(Stage.SCORE))
         run, manifest, pace, limits = self._run, ready.manifest, fitted.state.pace, paced.budget
         cost = 0.0 if limits is None else limits.answer_cost * budgets.forward(limits, pace)
-        answering = SplitAnswers(ready.classifier(fitted.net), fitted.threads, cost)
+        answering = SplitPredictor(ready.classifier(fitted.net), fitted.threads, cost)
         testing = loader.samples(ready.packed, manifest, manifest.of_split("test"))
         until = math.inf
         # A run interrupted after training has used up its time: the rest is done in full, without a limit.
@@ -365,8 +367,8 @@ def _kept_plan(run: Run) -> Plan | None:
     return None
 
 
-def _evenness(ready: Prepared) -> Evenness:
-    return balance.evenness(ready.recipe.balance, balance.counted(ready.training.targets))
+def _class_balance(ready: Prepared) -> ClassBalance:
+    return balance.class_balance(ready.recipe.balance, balance.counted(ready.training.targets))
 
 
 def _labels(data: Samples) -> torch.Tensor:
@@ -389,6 +391,6 @@ def _document(ready: Prepared, answers: Predictions, state: State, analysis: Ana
         "manifest": manifest.hash(),
         "shares": manifest.shares(),
         "versions": versions(),
-        "balance": _evenness(ready).document(),
+        "balance": _class_balance(ready).document(),
         "analysis": analysis,
     }

@@ -82,7 +82,9 @@ def tune(
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     folder = out or Path("tune") / stem(source.name)
     asked = tuple(sorted(set(fields)))
-    chosen_fields(asked, turned=source.turned, uneven=False)  # raises for an invalid name before the data is read
+    chosen_fields(
+        asked, rotation_invariant=source.rotation_invariant, uneven=False
+    )  # raises for an invalid name before the data is read
     _require_time(recipe.budget, len(source.items))
     with _resumable(folder):
         ready = None
@@ -90,7 +92,7 @@ def tune(
             _require_free(folder)
             ready = prepare(data, recipe, columns=columns, listen=listen)
             score = _score_for(ready)
-            names = chosen_fields(asked, turned=source.turned, uneven=score == "macro_f1")
+            names = chosen_fields(asked, rotation_invariant=source.rotation_invariant, uneven=score == "macro_f1")
             settings = Settings(
                 data=where,
                 columns=columns,
@@ -187,8 +189,8 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 
 def _score_for(ready: Prepared) -> str:
-    evenness = balance.evenness(ready.recipe.balance, balance.counted(ready.training.targets))
-    return "macro_f1" if evenness.by_class else "accuracy"
+    class_balance = balance.class_balance(ready.recipe.balance, balance.counted(ready.training.targets))
+    return "macro_f1" if class_balance.by_class else "accuracy"
 
 
 def _go(
@@ -265,7 +267,7 @@ def _usual_seconds(study: Study) -> float:
     return float(statistics.median([trial.user_attrs["seconds"] for trial in study.finished()] or [0.0]))
 
 
-class _Poor(Exception):
+class _Pruned(Exception):
     """The trial is pruned."""
 
 
@@ -289,7 +291,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
             told = tenth
             trial.report(epoch.validation_macro_f1 if score == "macro_f1" else epoch.validation_accuracy, tenth)
             if tenth < 10 and trial.should_prune():
-                raise _Poor
+                raise _Pruned
 
     try:
         net, _ = fit(
@@ -302,7 +304,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
         loss = metrics.log_loss(logits, labels)
         if not math.isfinite(loss):
             raise Diverged(N_("the validation log loss is {loss}", loss=loss))
-    except _Poor:
+    except _Pruned:
         study.finish(trial, None, {"seconds": round(seconds, 2)})
     except Diverged as error:
         study.finish(trial, None, {"seconds": round(seconds, 2), "diverged": error.message.to_json()})

@@ -48,7 +48,7 @@ except ModuleNotFoundError as error:
 T = TypeVar("T")
 
 FORMAT = 1
-USUAL = ("batch", "learning_rate", "dropout", "label_smoothing", "crop", "rotate", "brightness", "mixup")
+DEFAULT_FIELDS = ("batch", "learning_rate", "dropout", "label_smoothing", "crop", "rotate", "brightness", "mixup")
 BALANCING = ("balance", "balance_power")  # in addition, if the classes are imbalanced
 TURNING = ("rotate",)  # only if a rotated photo means the same
 RANDOM_TRIALS = 10  # before TPE starts
@@ -189,20 +189,20 @@ def searchable() -> tuple[str, ...]:
     return tuple(item.name for item in dataclasses.fields(Recipe) if item.metadata["search"])
 
 
-def chosen_fields(asked: Sequence[str], *, turned: bool, uneven: bool) -> tuple[str, ...]:
+def chosen_fields(asked: Sequence[str], *, rotation_invariant: bool, uneven: bool) -> tuple[str, ...]:
     """The fields to search: those asked for, or the default ones.
 
-    `turned`: rotated photos mean the same; `uneven`: the classes are imbalanced. Raises `PatiError` for names that
-    can't be searched.
+    `rotation_invariant`: rotated photos mean the same; `uneven`: the classes are imbalanced. Raises `PatiError`
+    for names that can't be searched.
     """
-    able = [name for name in searchable() if turned or name not in TURNING]
+    able = [name for name in searchable() if rotation_invariant or name not in TURNING]
     wrong = [name for name in asked if name not in able]
     if wrong:
         why = N_("not searched")
         if wrong[0] in TURNING:
             why = N_("flips and rotations change what these photos show")
         raise PatiError(N_("--search {wrong}: {why}", wrong=wrong[0], why=why), N_("fields: {names}", names=able))
-    return tuple(name for name in able if name in (asked or (*USUAL, *(BALANCING if uneven else ()))))
+    return tuple(name for name in able if name in (asked or (*DEFAULT_FIELDS, *(BALANCING if uneven else ()))))
 
 
 def space(recipe: SettledRecipe, names: Sequence[str]) -> dict[str, BaseDistribution]:
@@ -381,17 +381,17 @@ class Study:
         The best trial's values in all fields that it leaves unchanged, and new values in the categorical fields that it
         changes.
         """
-        best, lot = self.best(), random.Random(seed)
+        best, rng = self.best(), random.Random(seed)
         values = self._own() if best is None else best.params
-        if len(self.finished()) >= RANDOM_TRIALS and lot.random() < ALL_CHANGED:
+        if len(self.finished()) >= RANDOM_TRIALS and rng.random() < ALL_CHANGED:
             return {}
         known = self.settings.recipe.changed(values)
         able = [name for name in values if does_anything(name, known)] or [*values]
-        for name in lot.sample(able, min(len(able), lot.choice(CHANGED))):
+        for name in rng.sample(able, min(len(able), rng.choice(CHANGED))):
             where, value = self.settings.space[name], values[name]
             values = {other: kept for other, kept in values.items() if other != name}
             if isinstance(where, CategoricalDistribution):
-                values[name] = lot.choice([choice for choice in where.choices if choice != value])
+                values[name] = rng.choice([choice for choice in where.choices if choice != value])
         return values
 
     def _put_back_dead(self) -> None:

@@ -34,14 +34,14 @@ def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Re
     near: list[tuple[int, int]] = []
     notes = source.notes + unmet(source.decisions, {entry.path: entry.sha256 for entry in entries})
     if unique:
-        pairs, passed_over = duplicates.near_duplicates(np.stack([inspections[index].thumb for index in unique]))
+        pairs, skipped = duplicates.near_duplicates(np.stack([inspections[index].thumb for index in unique]))
         near = [(unique[i], unique[j]) for i, j in pairs]
-        if passed_over:
+        if skipped:
             notes += (
                 NP_(
                     "many photos look alike: {n} pair was not checked for near duplicates",
                     "many photos look alike: {n} pairs were not checked for near duplicates",
-                    n=passed_over,
+                    n=skipped,
                 ),
             )
     entries = with_split(

@@ -151,8 +151,8 @@ class _Process:
         if len(chunk) > 1:
             return [self.inspect([task])[0] for task in chunk]
         if late():
-            return [self._given_up(chunk[0][1], "too-large", N_("decoding took over {seconds} s", seconds=seconds))]
-        return [self._given_up(chunk[0][1], "damaged", N_("the decoder crashed on this file"))]
+            return [self._failed(chunk[0][1], "too-large", N_("decoding took over {seconds} s", seconds=seconds))]
+        return [self._failed(chunk[0][1], "damaged", N_("the decoder crashed on this file"))]
 
     @contextlib.contextmanager
     def _patience(self, seconds: float) -> Iterator[Callable[[], bool]]:
@@ -175,7 +175,7 @@ class _Process:
             answered.set()
             thread.join()
 
-    def _given_up(self, relative: str, reason: str, detail: Message) -> Inspection:
+    def _failed(self, relative: str, reason: str, detail: Message) -> Inspection:
         """The result for a file that killed its worker; includes its hash, so the next run need not decode it."""
         try:
             data = storage.at(Path(self._setup["root"])).read(relative)

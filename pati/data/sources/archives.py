@@ -23,7 +23,7 @@ from typing import IO, cast
 
 from pati.errors import PatiError
 from pati.locale.messages import N_
-from pati.system.files import cache_folder, read_json, scratch_folder, settle_folder, sha256_file, write_json
+from pati.system.files import cache_folder, publish_folder, read_json, scratch_folder, sha256_file, write_json
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _LARGEST_HEADER = 1 << 24  # bytes; tarfile reads a header in full
@@ -46,7 +46,7 @@ class ArchiveLimits:
     bytes: int = 200_000_000_000
     ratio: int = 200
 
-    def room(self, archive: Path) -> int:
+    def quota(self, archive: Path) -> int:
         """Bytes that this archive may unpack to."""
         return min(self.bytes, max(archive.stat().st_size, 1_000_000) * self.ratio)
 
@@ -54,7 +54,7 @@ class ArchiveLimits:
         """Raises `PatiError` if the archive exceeds a limit."""
         if files > self.files:
             raise PatiError(N_("{archive} contains more than {files:,} files", archive=archive, files=self.files))
-        if size > self.room(archive):
+        if size > self.quota(archive):
             raise PatiError(
                 N_(
                     "{archive} unpacks to over {ratio} times its size or {bytes:,} bytes",
@@ -91,7 +91,7 @@ def unpacked(archive: Path, limits: ArchiveLimits = ArchiveLimits()) -> tuple[Pa
             write_json(new / "left-out.json", unpack(archive, new / "files", limits))
             if hasattr(os, "sync"):
                 os.sync()  # for thousands of files, one global flush is cheaper than one per file
-            settle_folder(new, slot)
+            publish_folder(new, slot)
     return slot / "files", read_json(slot / "left-out.json")
 
 
@@ -103,9 +103,9 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
     left_out: Counter[str] = Counter()
     taken: set[str] = set()
     created: set[Path] = set()
-    room = _Room(archive, limits)
+    quota = _Quota(archive, limits)
     try:
-        for name, open_member in _tar_members(archive, _Room(archive, limits)):
+        for name, open_member in _tar_members(archive, _Quota(archive, limits)):
             relative = safe_name(name)
             if open_member is None or relative is None:
                 left_out[LINK if open_member is None else UNSAFE] += 1
@@ -122,7 +122,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
                 created.add(target.parent)
             with open_member() as source, target.open("xb") as file:
                 while block := source.read(_BLOCK):
-                    room.take(len(block))
+                    quota.take(len(block))
                     file.write(block)
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -134,12 +134,12 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
     return dict(left_out)
 
 
-class _Room:
+class _Quota:
     """The number of bytes that an archive may still unpack to."""
 
     def __init__(self, archive: Path, limits: ArchiveLimits) -> None:
         self._archive, self._limits = archive, limits
-        self._taken, self._room = 0, limits.room(archive)
+        self._taken, self._room = 0, limits.quota(archive)
 
     def take(self, count: int) -> None:
         """Use `count` bytes; raises `PatiError` if they exceed the limit."""
@@ -148,13 +148,13 @@ class _Room:
             self._limits.check(self._archive, 0, self._taken)
 
 
-def _tar_members(archive: Path, room: _Room) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
+def _tar_members(archive: Path, quota: _Quota) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
     """Name and opener of every member except folders; the opener is None for anything but a regular file.
 
-    The tar may be compressed; `room` limits its whole stream, including skipped members.
+    The tar may be compressed; `quota` limits its whole stream, including skipped members.
     """
     with _decompressed(archive) as stream:
-        bounded = cast(IO[bytes], _TarStream(stream, room))  # implements only the methods that tarfile uses
+        bounded = cast(IO[bytes], _TarStream(stream, quota))  # implements only the methods that tarfile uses
         with tarfile.open(fileobj=bounded, mode="r:") as tarred:
             while (member := tarred.next()) is not None:
                 tarred.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
@@ -165,9 +165,9 @@ def _tar_members(archive: Path, room: _Room) -> Iterator[tuple[str, Callable[[],
 class _TarStream:
     """A tar's decompressed bytes for `tarfile`: checked against the limit before decompression; headers are bounded."""
 
-    def __init__(self, stream: IO[bytes], room: _Room) -> None:
+    def __init__(self, stream: IO[bytes], quota: _Quota) -> None:
         self._stream = stream
-        self._room = room
+        self._room = quota
         self._claimed = 0
 
     def read(self, count: int) -> bytes:

@@ -12,7 +12,7 @@ from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.locale.messages import N_
 from pati.registry import Registry
-from pati.system.files import cache_folder, scratch_folder, settle_folder
+from pati.system.files import cache_folder, publish_folder, scratch_folder
 
 datasets: Registry[Callable[[Path | None], Source]] = Registry(N_("dataset"))
 
@@ -74,7 +74,9 @@ def digits(given: Path | None) -> Source:
         _write_digits(path)
     source = open_path(path)
     # A mirrored 2 is not a digit, and a rotated 6 is a 9.
-    return Source("digits", source.root, source.items, mirrored=False, turned=False, notes=source.notes)
+    return Source(
+        "digits", source.root, source.items, flip_invariant=False, rotation_invariant=False, notes=source.notes
+    )
 
 
 def _write_digits(folder: Path) -> None:
@@ -89,4 +91,4 @@ def _write_digits(folder: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             grey = np.clip(np.rint(picture * (255 / 16)), 0, 255).astype(np.uint8)
             Image.fromarray(grey).save(path)
-        settle_folder(temporary / "new", folder)
+        publish_folder(temporary / "new", folder)

@@ -28,16 +28,16 @@ class Item:
 class Source:
     """A named list of labelled files below `root`, in order of path; `storage.at(root)` reads them.
 
-    `mirrored`: a mirrored photo means the same, so flips are a valid augmentation (false for digits). `turned`: so do
-    small rotations. `presplit`: the split comes from the user's train/val/test folders or CSV column. `decisions`: the
-    user's, by path.
+    `flip_invariant`: a flipped photo keeps its label, so flips are a valid augmentation (false for digits).
+    `rotation_invariant`: so does a rotated one. `presplit`: the split comes from the user's train/val/test folders or
+    CSV column. `decisions`: the user's, by path.
     """
 
     name: str
     root: Path
     items: tuple[Item, ...]
-    mirrored: bool = True
-    turned: bool = True
+    flip_invariant: bool = True
+    rotation_invariant: bool = True
     presplit: bool = False
     notes: tuple[Message, ...] = ()
     decisions: Mapping[str, Decision] = field(default_factory=dict)
