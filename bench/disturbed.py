@@ -30,7 +30,7 @@ from pati.training.budget import Budget, Pace, after_pass, after_python_timing, 
 from pati.training.loop import PYTHON_TIMING_SECONDS
 from pati.training.optim import one_cycle
 from pati.workflows import measure
-from pati.workflows.reserve import LEAST_TRAINING, MOMENTS, SCORING_SHARE, TIMED, TIMES, answers_needed
+from pati.workflows.reserve import LEAST_TRAINING, MOMENTS, SCORING_SHARE, TIMED, TIMES, predictions_needed
 
 STEP_TIMES = Path(__file__).parent / "results" / "step_times.json"
 MINUTES = (1, 2, 5, 10, 30, 60)
@@ -256,7 +256,7 @@ def _run(
     ratio = tier.answer / tier.validation[max(tier.validation)] * rng.uniform(0.85, 1.15)
     ratio *= (max(tier.validation) / recipe.size) ** 2  # a validation photo of the scored size
     machine.work(pixels * tier.answer)
-    answers, more = answers_needed(recipe, training, validation, testing)
+    answers, more = predictions_needed(recipe, training, validation, testing)
     probing = measure.probing_seconds(validation, answer, measure.SHARE * budget)
     room = (1 - LEAST_TRAINING) * budget - machine.clock.now() - answers * answer
     if room < 0:

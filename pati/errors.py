@@ -27,12 +27,12 @@ class PatiError(Exception):
         return f"{self.message}\n{self.hint}" if self.hint else str(self.message)
 
 
-def of_system(error: OSError, hint: Message | None = None) -> PatiError:
+def from_os_error(error: OSError, hint: Message | None = None) -> PatiError:
     """What the operating system refused, such as a full disk or a folder without permission, as the user's to fix."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return PatiError(N_("no space left on the disk: {file}", file=str(error.filename or error)), hint)
-    told = (error.filename, error.strerror or error)
-    return PatiError(as_is(": ".join(str(part) for part in told if part)), hint)
+    parts = (error.filename, error.strerror or error)
+    return PatiError(as_is(": ".join(str(part) for part in parts if part)), hint)
 
 
 class Interrupted(PatiError):

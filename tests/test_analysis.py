@@ -163,13 +163,13 @@ def test_suspects_section() -> None:
     named = [
         dataclasses.replace(entry, split="validation" if n < 30 else "test") for n, entry in enumerate(entries(60))
     ]
-    found = analysis.suspected(named, logits, labels, 1.0, CLASSES)
+    found = analysis.likely_label_errors(named, logits, labels, 1.0, CLASSES)
     assert (found["photos"], found["count"]) == (60, 2)
     assert [row["path"] for row in found["first"]] == ["31.jpg", "7.jpg"]  # the surer one first
     assert found["decided"] == 0
     for flag in ("confirmed", "relabelled"):  # a person has said that the label is right
         decided = [dataclasses.replace(entry, flags=(flag,) * (n == 31)) for n, entry in enumerate(named)]
-        again = analysis.suspected(decided, logits, labels, 1.0, CLASSES)
+        again = analysis.likely_label_errors(decided, logits, labels, 1.0, CLASSES)
         assert (again["count"], again["decided"]) == (1, 1)
         assert [row["path"] for row in again["first"]] == ["7.jpg"]
     for row, n in zip(found["first"], (31, 7), strict=True):

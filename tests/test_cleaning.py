@@ -161,8 +161,8 @@ def test_finds_what_is_wrong(dirty: Path, copied: Path) -> None:
     for path in ("circle/10.jpg", "triangle/twin.jpg"):
         assert rows[path]["why"].split()[0] == "two-classes"
     assert all(row["decision"] == "" for row in rows.values())
-    suspected = [float(row["label_probability"]) for row in rows.values() if row["why"] == "label"]
-    assert suspected == sorted(suspected)
+    likely_label_errors = [float(row["label_probability"]) for row in rows.values() if row["why"] == "label"]
+    assert likely_label_errors == sorted(likely_label_errors)
     assert document["judged"] == document["photos"] == 181
     assert document["unjudged"] == 0
     assert document["counts"] == {
@@ -223,9 +223,9 @@ def test_decisions_are_followed_and_kept(dirty: Path, copied: Path) -> None:
     assert not any("not applied" in str(note) for note in found.notes)
     # A run that was trained with them goes on from there.
     again = train(dirty / "shapes", RECIPE, out=copied.parent / "second", decisions=table)
-    suspected = {row["path"] for row in again.metrics["analysis"]["suspects"]["first"]}
-    assert suspected.isdisjoint(wanted)
-    assert suspected == {path for path in suspected if "confirmed" not in entries[path].flags}
+    likely_label_errors = {row["path"] for row in again.metrics["analysis"]["suspects"]["first"]}
+    assert likely_label_errors.isdisjoint(wanted)
+    assert likely_label_errors == {path for path in likely_label_errors if "confirmed" not in entries[path].flags}
     third = clean.clean(dirty / "shapes", copied.parent / "second", listen=silent)
     assert third["decided"] == len(wanted)
     assert (

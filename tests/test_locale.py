@@ -32,7 +32,7 @@ SHOWN: dict[str, list[tuple[float, str, str]]] = {
         (-0.05, "-5.0 %", "-%5,0"), (1, "100.0 %", "%100,0"), (0, "0.0 %", "%0,0"),
     ],
     "percent0": [(0.924, "92 %", "%92"), (0.996, "> 99 %", "> %99"), (0.004, "< 1 %", "< %1")],
-    "hundredths": [(0.924, "92.4", "92,4"), (0.9996, "> 99.9", "> 99,9"), (12.345, "1234.5", "1234,5")],
+    "percent_number": [(0.924, "92.4", "92,4"), (0.9996, "> 99.9", "> 99,9"), (12.345, "1234.5", "1234,5")],
     "rate": [(0.92345, "0.923", "0,923"), (0.9996, "> 0.999", "> 0,999"), (1e-5, "< 0.001", "< 0,001")],
     "duration": [
         (0.4, "0 s", "0 sn"), (99.4, "99 s", "99 sn"), (130, "2.2 min", "2,2 dk"), (300, "5 min", "5 dk"),
@@ -277,7 +277,7 @@ def test_names_of_locales(name: str, language: str | None) -> None:
 def test_the_language_of_the_system(environment: dict[str, str], language: str, unset: pytest.MonkeyPatch) -> None:
     for name, value in environment.items():
         unset.setenv(name, value)
-    assert catalogues.of_system() == language
+    assert catalogues.system_language() == language
     assert catalogues.current() == "en"  # a library does not follow it by itself
     catalogues.follow_system()
     assert catalogues.current() == language
@@ -377,7 +377,7 @@ def test_a_catalogue_names_its_language(language: str) -> None:
 # The code ----------------------------------------------------------------------------------
 
 MARKS = {"N_": (0,), "NP_": (0, 1), "NC_": (0, 1)}  # which arguments are words
-SAYING = {"PatiError", "Interrupted", "Diverged", "UnreadablePhoto", "Noted", "Warned", "say", "tell", "of_system"}
+SAYING = {"PatiError", "Interrupted", "Diverged", "UnreadablePhoto", "Noted", "Warned", "say", "tell", "from_os_error"}
 
 
 def calls(*names: str) -> Iterator[tuple[str, ast.Call]]:

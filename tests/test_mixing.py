@@ -102,7 +102,7 @@ def test_with_both_each_photo_takes_one_by_equal_chance() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
 def test_without_weights_everyone_is_partner_once_and_nobodys_own(count: int) -> None:
-    partner = mixing.ring(draws(count))
+    partner = mixing.cyclic_partners(draws(count))
     assert sorted(partner.tolist()) == list(range(count))
     assert count == 1 or (partner != torch.arange(count)).all()
     seen, at = set(), 0

@@ -394,7 +394,7 @@ def test_the_card_calls_damage_harmful_only_where_that_can_be_told(trained: Path
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     document = json.loads((run / "metrics.json").read_text())
-    right = torch.ones(50, 1 + len(analysis.DAMAGES), dtype=torch.float64)
+    right = torch.ones(50, 1 + len(analysis.CORRUPTION_LEVELS), dtype=torch.float64)
     right[: int(50 * loss), 3] = 0  # the first kind at its strongest
     document["analysis"]["robustness"] = analysis.robustness(right)
     (run / "metrics.json").write_text(json.dumps(document))
@@ -403,7 +403,7 @@ def test_the_card_calls_damage_harmful_only_where_that_can_be_told(trained: Path
     assert ("Corrupted photos are predicted less accurately" in card) == (loss > 0)
     assert ("cannot be determined from 50 validation photos" in card) == (loss == 0)
     section = page.split(f"{t('Robustness to corruptions')}</h2>")[1].split("</table>")[0]
-    assert section.count(t("not significant")) == len(analysis.DAMAGES) - (loss > 0)
+    assert section.count(t("not significant")) == len(analysis.CORRUPTION_LEVELS) - (loss > 0)
 
 
 def test_nothing_is_said_of_photos_that_are_not_alike(trained: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pati.app import parts
 from pati.inference.classifier import Prediction
 from pati.locale import formats
-from pati.locale.formats import careful
+from pati.locale.formats import careful_round
 from pati.locale.messages import as_is
 from pati.terminal import predictions
 
@@ -21,7 +21,7 @@ from pati.terminal import predictions
     ],
 )  # fmt: skip
 def test_rounding_makes_nothing_perfect(value: float, told: tuple[str, str]) -> None:
-    assert careful(value, 100, 1) == told
+    assert careful_round(value, 100, 1) == told
 
 
 def test_no_answer_is_sure(capsys: pytest.CaptureFixture[str]) -> None:

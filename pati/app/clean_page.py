@@ -47,12 +47,12 @@ def page() -> None:
         parts.say_none(settings().runs)
         return
     run = runs[st.selectbox(t(N_("Run")), list(runs), key="clean_run")]
-    found = jobs.job(run.folder, cleaning=True)
-    if found is not None and found.state == "running":
+    job = jobs.job(run.folder, cleaning=True)
+    if job is not None and job.state == "running":
         _live(run)
         return
-    if found is not None and found.state == "failed" and found.error is not None:
-        parts.show_error(found.error)
+    if job is not None and job.state == "failed" and job.error is not None:
+        parts.show_error(job.error)
     table = run.folder / "clean" / "decisions.csv"
     if table.exists():
         _decide(run, table)
@@ -86,11 +86,11 @@ def _make_list(run: Run) -> None:
 
 @st.fragment(run_every=1.0)
 def _live(run: Run) -> None:
-    found = jobs.job(run.folder, cleaning=True)
-    if found is None or found.state != "running":
+    job = jobs.job(run.folder, cleaning=True)
+    if job is None or job.state != "running":
         st.rerun()
         return
-    show_progress(found)
+    show_progress(job)
     if st.button(t(N_("Stop and save progress")), key="clean_stop"):
         jobs.stop(run.folder, cleaning=True)
     st.caption(t(SURVIVES))
@@ -101,25 +101,25 @@ def _live(run: Run) -> None:
 
 def _decide(run: Run, table: Path) -> None:
     _, rows = files.read_csv(table)
-    found = _manifest(str(run.manifest), run.manifest.stat().st_mtime_ns)
+    manifest = _manifest(str(run.manifest), run.manifest.stat().st_mtime_ns)
     later: list[str] = st.session_state.setdefault(f"later of {run.folder}", [])
-    made: list[str] = st.session_state.setdefault(f"decided in {run.folder}", [])
+    decided_paths: list[str] = st.session_state.setdefault(f"decided in {run.folder}", [])
     open_ = [row for row in rows if not row["decision"]]
     decided = len(rows) - len(open_)
-    told = NP_("{decided} of {n} photo decided", "{decided} of {n} photos decided", n=len(rows), decided=decided)
-    st.progress(decided / max(1, len(rows)), t(told))
+    text = NP_("{decided} of {n} photo decided", "{decided} of {n} photos decided", n=len(rows), decided=decided)
+    st.progress(decided / max(1, len(rows)), t(text))
     # Those put off come last, in the order in which they were.
     open_.sort(key=lambda row: later.index(row["path"]) + 1 if row["path"] in later else 0)
     if open_:
-        _ask(table, open_[0], found, later, made)
+        _ask(table, open_[0], manifest, later, decided_paths)
     else:
         st.success(t(N_("You have decided on every photo in the list.")))
     with st.container(horizontal=True, vertical_alignment="center"):
-        undo = st.button(t(N_("Undo the last decision")), key="undo", shortcut=KEYS["undo"], disabled=not made)
+        undo = st.button(t(N_("Undo the last decision")), key="undo", shortcut=KEYS["undo"], disabled=not decided_paths)
         if decided and st.button(t(N_("Train again with these decisions")), key="clean_train", type="primary"):
             _train(run, table)
-    if undo and _written(table, made[-1], ""):
-        made.pop()
+    if undo and _written(table, decided_paths[-1], ""):
+        decided_paths.pop()
         st.rerun()
     st.caption(t(N_("Shortcuts: K keep, D drop, N new label, L later, U undo")))
     st.caption(plain(t(N_("Your decisions are saved in {path}", path=table))))
@@ -140,12 +140,12 @@ def _written(table: Path, path: str, action: str, label: str = "") -> bool:
     return True
 
 
-def _ask(table: Path, row: dict[str, str], found: Manifest, later: list[str], made: list[str]) -> None:
+def _ask(table: Path, row: dict[str, str], manifest: Manifest, later: list[str], decided_paths: list[str]) -> None:
     """One photo, why it is listed, and the choices; `later` and `made`: photos put off, and decided."""
-    entries = {entry.path: entry for entry in found.entries}
+    entries = {entry.path: entry for entry in manifest.entries}
     entry = entries.get(row["path"])
     left, right = st.columns([3, 2], gap="large")
-    root = readable_root(found, settings())
+    root = readable_root(manifest, settings())
     with left:
         _show(root, {row["path"]: ""}, 420)
         st.caption(plain(printable(row["path"])))
@@ -158,8 +158,8 @@ def _ask(table: Path, row: dict[str, str], found: Manifest, later: list[str], ma
             share = float(row["label_probability"])
             st.write(plain(t(N_("Probability of the label: {share:percent}", share=share))))
         # Above the copies: pictures come late, and would move the buttons away under a pointer.
-        action, label = _choices(row, found.classes)
-        copies = [other for other in found.kept if entry and other.duplicate and other.duplicate == entry.duplicate]
+        action, label = _choices(row, manifest.classes)
+        copies = [other for other in manifest.kept if entry and other.duplicate and other.duplicate == entry.duplicate]
         copies = [other for other in copies if other.path != row["path"]][:COPIES]
         if copies:
             st.write(t(N_("Its duplicates:")))
@@ -168,7 +168,7 @@ def _ask(table: Path, row: dict[str, str], found: Manifest, later: list[str], ma
         later[:] = [path for path in later if path != row["path"]] + [row["path"]]
         st.rerun()
     if action and _written(table, row["path"], action, label):
-        made.append(row["path"])
+        decided_paths.append(row["path"])
         st.rerun()
 
 

@@ -58,9 +58,9 @@ def photo_of(root: Path | None, path: str) -> bytes | None:
         return None
 
 
-def readable_root(found: Manifest, settings: Settings) -> Path | None:
+def readable_root(manifest: Manifest, settings: Settings) -> Path | None:
     """Where a manifest's photos lie, if they do and the page may look there."""
-    root = Path(found.root)
+    root = Path(manifest.root)
     there = any(path.exists() for path in (root, *root.parents[:3]) if path != path.parent)
     return root if there and settings.may_read(root) else None
 
@@ -68,14 +68,14 @@ def readable_root(found: Manifest, settings: Settings) -> Path | None:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _tested(folder: str, changed: int, readable: Settings) -> Tested:
     run = Run(Path(folder))
-    made = classifier(run.model)
-    found = Manifest.read(run.manifest)
-    entries = {entry.sha256: entry for entry in found.of_split("test")}
+    clf = classifier(run.model)
+    manifest = Manifest.read(run.manifest)
+    entries = {entry.sha256: entry for entry in manifest.of_split("test")}
     answers = Predictions.read(run).test
     with run.reading_scores():  # of photos that the manifest does not have
         photos = [entries[digest] for digest in answers.sha256]
     return Tested(
-        photos, found.classes, made.calibrated(answers.logits), answers.labels, readable_root(found, readable)
+        photos, manifest.classes, clf.calibrated(answers.logits), answers.labels, readable_root(manifest, readable)
     )
 
 
@@ -84,12 +84,12 @@ def tested(folder: Path, readable: Settings) -> Tested:
     return _tested(str(folder), (folder / "predictions.npz").stat().st_mtime_ns, readable)
 
 
-def show(run: Run, found: Tested, numbers: Sequence[int], *, overlays: bool, key: str, page: int = 12) -> None:
+def show(run: Run, tested: Tested, numbers: Sequence[int], *, overlays: bool, key: str, page: int = 12) -> None:
     """Photos by their numbers, `page` at a time, with label and prediction; `overlays`: with its explanation map."""
     if not len(numbers):
         st.caption(t(N_("No photos.")))
         return
-    if found.root is None:
+    if tested.root is None:
         st.info(t(GONE))
         return
     pages = -(-len(numbers) // page)
@@ -99,19 +99,19 @@ def show(run: Run, found: Tested, numbers: Sequence[int], *, overlays: bool, key
         for row in range(0, len(some), 4):
             for column, number in zip(st.columns(4), some[row : row + 4], strict=False):
                 with column:
-                    _photo(run, found, number, overlays=overlays)
+                    _photo(run, tested, number, overlays=overlays)
 
 
-def _photo(run: Run, found: Tested, number: int, *, overlays: bool) -> None:
-    entry, answer = found.entries[number], int(found.answers[number])
-    label = found.classes[answer] if overlays else None
-    picture = _picture(str(run.model), run.model.stat().st_mtime_ns, str(found.root), entry.path, entry.sha256, label)
+def _photo(run: Run, tested: Tested, number: int, *, overlays: bool) -> None:
+    entry, answer = tested.entries[number], int(tested.answers[number])
+    label = tested.classes[answer] if overlays else None
+    picture = _picture(str(run.model), run.model.stat().st_mtime_ns, str(tested.root), entry.path, entry.sha256, label)
     if picture is None:
         st.caption(t(GONE))
         return
     st.image(picture, alt=printable(entry.path), width="stretch")
-    truth, predicted = (printable(found.classes[index]) for index in (int(found.labels[number]), answer))
-    st.caption(plain(f"{truth} → {predicted} {percent(float(found.probabilities[number, answer]))}"))
+    truth, predicted = (printable(tested.classes[index]) for index in (int(tested.labels[number]), answer))
+    st.caption(plain(f"{truth} → {predicted} {percent(float(tested.probabilities[number, answer]))}"))
 
 
 @st.cache_data(max_entries=300, show_spinner=False)

@@ -133,8 +133,8 @@ def running(runs: Path) -> Job | None:
 def unfinished(runs: Path) -> list[Job]:
     """Runs that the page started and that can be resumed, or failed; the newest first."""
     marks = sorted(runs.glob(f"*/job/{NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    found = [one for path in marks if (one := job(path.parents[1])) is not None]
-    return [one for one in found if one.state in ("stopped", "failed")]
+    recent = [one for path in marks if (one := job(path.parents[1])) is not None]
+    return [one for one in recent if one.state in ("stopped", "failed")]
 
 
 def begin(order: Order, runs: Path) -> None:
@@ -191,9 +191,9 @@ def train(
 
 def stop(run: Path, *, cleaning: bool = False) -> None:
     """Ask the process to keep its state and end; it does so after its step."""
-    found = job(run, cleaning=cleaning)
-    if found is not None and found.state == "running" and "process" in found.progress:
-        os.kill(found.progress["process"], signal.SIGTERM)
+    current = job(run, cleaning=cleaning)
+    if current is not None and current.state == "running" and "process" in current.progress:
+        os.kill(current.progress["process"], signal.SIGTERM)
 
 
 def _alive(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pati.app import clean_page, parts, results_page, style, train_page, try_page
 from pati.app.parts import TABS, language, settings, t
-from pati.errors import PatiError, of_system
+from pati.errors import PatiError, from_os_error
 from pati.locale import catalogues
 from pati.locale.messages import N_, NC_
 
@@ -25,8 +25,8 @@ COOKIE = "pati_language"
 
 def first_language() -> str:
     """That of the last visit, or that asked for at the start, or the browser's, or English."""
-    asked = (st.context.cookies.get(COOKIE), settings().language, catalogues.known(st.context.locale or ""))
-    return next((code for code in asked if code in catalogues.languages()), catalogues.SOURCE)
+    candidates = (st.context.cookies.get(COOKIE), settings().language, catalogues.known(st.context.locale or ""))
+    return next((code for code in candidates if code in catalogues.languages()), catalogues.SOURCE)
 
 
 def name_of(code: str) -> str:
@@ -68,7 +68,7 @@ def main() -> None:
     except PatiError as error:  # a run that is damaged
         parts.show_error(error)
     except OSError as error:  # or that was deleted meanwhile
-        parts.show_error(of_system(error))
+        parts.show_error(from_os_error(error))
 
 
 if __name__ == "__main__":  # as Streamlit runs it

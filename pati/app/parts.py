@@ -106,9 +106,11 @@ def classifier(path: Path) -> Classifier:
 
 def finished(runs: Path) -> list[Run]:
     """The finished runs in a folder, the newest first."""
-    found = [Run(path.parent) for path in runs.glob("*/metrics.json") if (path.parent / "model.safetensors").exists()]
+    finished = [
+        Run(path.parent) for path in runs.glob("*/metrics.json") if (path.parent / "model.safetensors").exists()
+    ]
     done = []
-    for run in found:
+    for run in finished:
         with contextlib.suppress(PatiError, OSError):  # one that is damaged, of another version, or just being deleted
             if run.stage is RunStage.DONE:
                 done.append((run.metrics.stat().st_mtime, run))
@@ -189,8 +191,8 @@ def report(run: Run) -> None:
 
 def page_named(name: str) -> StreamlitPage:
     """One of the pages, to go to."""
-    found: StreamlitPage = st.session_state["pages"][name]
-    return found
+    page: StreamlitPage = st.session_state["pages"][name]
+    return page
 
 
 def say_none(runs: Path) -> None:

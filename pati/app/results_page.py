@@ -68,8 +68,8 @@ def _table(runs: dict[str, Run]) -> dict[str, Run]:
             parts.show_error(error)
     more = list(dict.fromkeys(metric for values in others.values() for metric in values))  # a plugin's, say
     for name, values in others.items():
-        found = (values.get(metric) for metric in more)
-        rows[name] += ["–" if value is None else number(value, 4) for value in found]
+        shown = (values.get(metric) for metric in more)
+        rows[name] += ["–" if value is None else number(value, 4) for value in shown]
     if rows:
         numbers = (1, 2, 3, 4, 5, 7, *range(len(head), len(head) + len(more)))
         parts.table([*head, *more], list(rows.values()), numbers=numbers)
@@ -80,7 +80,7 @@ def _row(run: Run) -> tuple[list[object], dict[str, float | None]]:
     document, recipe = run.read_metrics(), Recipe.read(run.recipe)
     with run.reading_scores():
         scores = document["test"]
-        low, high = (formats.hundredths(share, parts.language()) for share in scores["accuracy_interval"])
+        low, high = (formats.percent_number(share, parts.language()) for share in scores["accuracy_interval"])
         row = [
             run.folder.name,
             percent(scores["accuracy"]),
@@ -99,19 +99,19 @@ def _comparison(runs: list[Run]) -> None:
     folders = [run.folder for run in runs]
     try:
         try:
-            found = compare.compare(folders)
+            comparison = compare.compare(folders)
         except PatiError:  # other photos, as after cleaning: an unpaired test is less powerful
-            found = compare.compare(folders, paired=False)
+            comparison = compare.compare(folders, paired=False)
             st.caption(t(N_("These runs differ in their photos or split, so the comparison is less powerful.")))
     except PatiError as error:
         parts.show_error(error)
         return
     rows = []
-    for pair in found["pairs"]:
+    for pair in comparison["pairs"]:
         better = pair["first"] if pair["difference"] > 0 else pair["second"]
         low, high = (number(100 * share) for share in pair["interval"])
         verdict = _verdict(better if pair["p"] < compare.ALPHA else None)
-        if found["by_class"] and found["paired"]:
+        if comparison["by_class"] and comparison["paired"]:
             gain, (least, most) = pair["macro_f1_difference"], pair["macro_f1_interval"]
             better = pair["first"] if gain > 0 else pair["second"]
             by_f1 = _verdict(None if least <= 0 <= most else better)
@@ -135,14 +135,18 @@ def _verdict(better: str | None) -> Message:
 
 
 def _one(run: Run) -> None:
-    found = tested(run.folder, settings())
+    predictions = tested(run.folder, settings())
     st.subheader(t(N_("Confusion matrix")))
-    counts = torch.zeros(len(found.classes), len(found.classes), dtype=torch.int64)
-    counts.index_put_((found.labels, found.answers), torch.ones(len(found.labels), dtype=torch.int64), accumulate=True)
-    if len(found.classes) <= MOST_CELLS:
-        _matrix(run, found, counts)
+    counts = torch.zeros(len(predictions.classes), len(predictions.classes), dtype=torch.int64)
+    counts.index_put_(
+        (predictions.labels, predictions.answers),
+        torch.ones(len(predictions.labels), dtype=torch.int64),
+        accumulate=True,
+    )
+    if len(predictions.classes) <= MOST_CELLS:
+        _matrix(run, predictions, counts)
     else:
-        _pairs(run, found, counts)
+        _pairs(run, predictions, counts)
     st.subheader(t(N_("Gallery")))
     cell = _cell(run)
     kinds = [kind for kind in GALLERIES if cell or kind != "cell"]
@@ -159,16 +163,16 @@ def _one(run: Run) -> None:
         overlays = st.toggle(t(N_("Show explanation maps")), key="overlays")
     if kind == "cell" and cell:
         true, answer = cell
-        told = NP_(
+        text = NP_(
             "{true} predicted as {predicted}: {n} photo",
             "{true} predicted as {predicted}: {n} photos",
             n=int(counts[true, answer]),
-            true=found.classes[true],
-            predicted=found.classes[answer],
+            true=predictions.classes[true],
+            predicted=predictions.classes[answer],
         )
-        st.write(plain(t(told)))
-    numbers = _numbers(found, kind or kinds[0], cell)
-    gallery.show(run, found, numbers, overlays=overlays, key=f"{run.folder.name}-{kind}-{cell}")
+        st.write(plain(t(text)))
+    numbers = _numbers(predictions, kind or kinds[0], cell)
+    gallery.show(run, predictions, numbers, overlays=overlays, key=f"{run.folder.name}-{kind}-{cell}")
     st.subheader(t(N_("Report")))
     with st.container(horizontal=True):
         st.download_button(
@@ -193,9 +197,9 @@ def _press(run: Run, true: int, answer: int) -> None:
     st.session_state["gallery_wanted"] = "cell"
 
 
-def _matrix(run: Run, found: Tested, counts: torch.Tensor) -> None:
+def _matrix(run: Run, predictions: Tested, counts: torch.Tensor) -> None:
     st.caption(t(N_("Rows: the true class; columns: the predicted class. Select a number to see its photos.")))
-    names = [printable(name) for name in found.classes]
+    names = [printable(name) for name in predictions.classes]
     share = counts / counts.sum(1, keepdim=True).clamp_min(1)
     _colour(
         {f"cell-{row}-{column}": float(share[row, column]) for row in range(len(names)) for column in range(len(names))}
@@ -229,29 +233,29 @@ def _colour(shares: dict[str, float]) -> None:
     st.html(f"<style>{rules}</style>")
 
 
-def _pairs(run: Run, found: Tested, counts: torch.Tensor) -> None:
+def _pairs(run: Run, predictions: Tested, counts: torch.Tensor) -> None:
     """Many classes: the most frequent confusions, and any cell by choice."""
     wrong = counts.clone().fill_diagonal_(0).flatten()
     order = wrong.argsort(descending=True, stable=True)[:MOST_PAIRS].tolist()
-    some = [divmod(index, len(found.classes)) for index in order if wrong[index]]
+    some = [divmod(index, len(predictions.classes)) for index in order if wrong[index]]
     st.caption(t(N_("Most frequent confusions") if some else N_("No confusions: every prediction is correct.")))
     with st.container(horizontal=True):
         for true, answer in some:
-            text = f"{found.classes[true]} → {found.classes[answer]}: {int(counts[true, answer])}"
+            text = f"{predictions.classes[true]} → {predictions.classes[answer]}: {int(counts[true, answer])}"
             st.button(plain(printable(text)), key=f"cell-{true}-{answer}", on_click=_press, args=(run, true, answer))
     left, right, button = st.columns([2, 2, 1], vertical_alignment="bottom")
-    numbers = range(len(found.classes))
+    numbers = range(len(predictions.classes))
     true, answer = (
-        place.selectbox(t(label), numbers, key=key, format_func=lambda index: printable(found.classes[index]))
+        place.selectbox(t(label), numbers, key=key, format_func=lambda index: printable(predictions.classes[index]))
         for place, key, label in ((left, "confusion_true", TRUE), (right, "confusion_answer", PREDICTED))
     )
     button.button(t(N_("Show photos")), key="cell-chosen", on_click=_press, args=(run, true, answer))
 
 
-def _numbers(found: Tested, kind: str, cell: tuple[int, int] | None) -> list[int]:
+def _numbers(predictions: Tested, kind: str, cell: tuple[int, int] | None) -> list[int]:
     """The photos of a gallery, in its order."""
-    sureness = found.probabilities.max(1).values
-    wrong = found.answers != found.labels
+    sureness = predictions.probabilities.max(1).values
+    wrong = predictions.answers != predictions.labels
     if kind == "mistakes":
         order = sureness.argsort(descending=True, stable=True)
         return order[wrong[order]].tolist()
@@ -259,4 +263,4 @@ def _numbers(found: Tested, kind: str, cell: tuple[int, int] | None) -> list[int
         return sureness.argsort(stable=True)[:100].tolist()
     assert cell is not None
     order = sureness.argsort(descending=True, stable=True)
-    return order[(found.labels[order] == cell[0]) & (found.answers[order] == cell[1])].tolist()
+    return order[(predictions.labels[order] == cell[0]) & (predictions.answers[order] == cell[1])].tolist()

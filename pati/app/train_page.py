@@ -86,9 +86,9 @@ def page() -> None:
     data = _choose_data()
     if data is None:
         return
-    found = _audit(data)
-    if found is not None:
-        _begin(data, found, busy=other is not None)
+    manifest = _audit(data)
+    if manifest is not None:
+        _begin(data, manifest, busy=other is not None)
 
 
 def _offer_unfinished() -> None:
@@ -96,10 +96,10 @@ def _offer_unfinished() -> None:
     waiting = jobs.unfinished(settings().runs)[:MOST_UNFINISHED]
     if waiting:
         with st.expander(t(N_("Stopped or failed runs: {count}", count=len(waiting)))):
-            for found in waiting:
-                name = f"{printable(found.folder.name)} · {t(STATES[found.state])}"
-                if st.button(plain(name), key=f"open-{found.folder.name}"):
-                    _open(found.folder)
+            for job in waiting:
+                name = f"{printable(job.folder.name)} · {t(STATES[job.state])}"
+                if st.button(plain(name), key=f"open-{job.folder.name}"):
+                    _open(job.folder)
 
 
 def _open(folder: Path | None) -> None:
@@ -155,17 +155,17 @@ def _choose_data() -> str | None:
 @st.cache_data(max_entries=8, ttl=30, show_spinner=False)
 def _offered(root: Path) -> list[str]:
     """Folders that hold folders of photos, and archives, below the root: relative paths."""
-    found: list[str] = []
+    options: list[str] = []
     for folder, inner, names in os.walk(root):
         here = Path(folder)
         depth = len(here.relative_to(root).parts)
         inner[:] = sorted(name for name in inner if not name.startswith(".")) if depth < DEEPEST else []
         if sum(_holds_photos(here / name) for name in inner[:50]) > 1:
-            found.append(str(here.relative_to(root)))
-        found += [str((here / name).relative_to(root)) for name in sorted(names) if is_archive(here / name)]
-        if len(found) > MOST_OFFERED:
+            options.append(str(here.relative_to(root)))
+        options += [str((here / name).relative_to(root)) for name in sorted(names) if is_archive(here / name)]
+        if len(options) > MOST_OFFERED:
             break
-    return found[:MOST_OFFERED]
+    return options[:MOST_OFFERED]
 
 
 def _holds_photos(folder: Path) -> bool:
@@ -188,8 +188,8 @@ def _audit(data: str) -> Manifest | None:
 
         def listen(event: Event) -> None:
             if isinstance(event, Advanced) and event.total:
-                told = NP_("Reading {done} of {n} file", "Reading {done} of {n} files", n=event.total, done=event.done)
-                bar.progress(event.done / event.total, t(told))
+                text = NP_("Reading {done} of {n} file", "Reading {done} of {n} files", n=event.total, done=event.done)
+                bar.progress(event.done / event.total, t(text))
 
         try:
             kept = st.session_state["audited"] = (data, check(data, Recipe(), listen=listen))
@@ -204,12 +204,12 @@ def _audit(data: str) -> Manifest | None:
     return kept[1]
 
 
-def _show_audit(found: Manifest) -> None:
-    aside = [entry for entry in found.entries if not entry.kept]
-    groups = found.duplicate_groups()
+def _show_audit(manifest: Manifest) -> None:
+    aside = [entry for entry in manifest.entries if not entry.kept]
+    groups = manifest.duplicate_groups()
     crossing = [group for group in groups if len({entry.label for entry in group}) > 1]
     counted = (
-        (N_("Photos kept"), len(found.kept)),
+        (N_("Photos kept"), len(manifest.kept)),
         (N_("Files quarantined"), len(aside)),
         (N_("Groups of duplicates"), len(groups)),
         (N_("Groups across classes"), len(crossing)),
@@ -217,12 +217,12 @@ def _show_audit(found: Manifest) -> None:
     with st.container(key="grid-audit"):
         for column, (label, count) in zip(st.columns(4), counted, strict=True):
             column.metric(t(label), parts.number(count, 0))
-    for note in found.notes[:SHOWN_NOTES]:
+    for note in manifest.notes[:SHOWN_NOTES]:
         st.caption(plain(t(note)))
-    _more(found.notes, SHOWN_NOTES)
-    with st.expander(t(N_("Classes and splits")), expanded=len(found.classes) <= 20):
-        counts = Counter((entry.label, entry.split) for entry in found.kept)
-        rows = [[printable(name), *(counts[name, split] for split in SPLITS)] for name in found.classes]
+    _more(manifest.notes, SHOWN_NOTES)
+    with st.expander(t(N_("Classes and splits")), expanded=len(manifest.classes) <= 20):
+        counts = Counter((entry.label, entry.split) for entry in manifest.kept)
+        rows = [[printable(name), *(counts[name, split] for split in SPLITS)] for name in manifest.classes]
         head = (N_("Class"), *(labels.SPLITS[split] for split in SPLITS))
         parts.table([t(label) for label in head], rows, numbers=(1, 2, 3))
     if aside:
@@ -232,12 +232,12 @@ def _show_audit(found: Manifest) -> None:
             _more(aside, SHOWN_ROWS)
     if crossing:
         with st.expander(t(N_("Duplicates across classes: {count}", count=len(crossing))), expanded=True):
-            told = N_(
+            text = N_(
                 "At least one label in each group is wrong. After training, the {tab} page helps you decide.",
                 tab=TABS["clean"],
             )
-            st.caption(t(told))
-            root = readable_root(found, settings())
+            st.caption(t(text))
+            root = readable_root(manifest, settings())
             for group in crossing[:SHOWN_GROUPS]:
                 for column, entry in zip(st.columns(4, wrap=False), group, strict=False):
                     data = photo_of(root, entry.path)
@@ -255,9 +255,9 @@ def _more(ones: Sequence[object], shown: int) -> None:
         st.caption(t(N_("and {count} more", count=len(ones) - shown)))
 
 
-def _begin(data: str, found: Manifest, *, busy: bool) -> None:
+def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
     try:
-        require_trainable(found)
+        require_trainable(manifest)
     except PatiError as error:
         parts.show_error(PatiError(N_("Cannot train on these photos: {error}", error=error.message), error.hint))
         return
@@ -286,16 +286,16 @@ def _begin(data: str, found: Manifest, *, busy: bool) -> None:
 
 def _watch(run: Run) -> None:
     st.subheader(plain(run.folder.name))
-    found = jobs.job(run.folder)
-    state = "done" if run.state.exists() and run.stage is RunStage.DONE else found.state if found else "stopped"
+    job = jobs.job(run.folder)
+    state = "done" if run.state.exists() and run.stage is RunStage.DONE else job.state if job else "stopped"
     if state == "running":
         _live(run)
         return
     if state == "done":
         _result(run)
     else:
-        if state == "failed" and found is not None and found.error is not None:
-            parts.show_error(PatiError(N_("The run failed: {error}", error=found.error.message), found.error.hint))
+        if state == "failed" and job is not None and job.error is not None:
+            parts.show_error(PatiError(N_("The run failed: {error}", error=job.error.message), job.error.hint))
         elif run.recipe.exists():
             st.warning(t(N_("Stopped. The state of the run is saved, so you can resume it.")))
         else:
@@ -316,11 +316,11 @@ def _watch(run: Run) -> None:
 @st.fragment(run_every=1.0)
 def _live(run: Run) -> None:
     """The progress of the process, again every second."""
-    found = jobs.job(run.folder)
-    if found is None or found.state != "running":
+    job = jobs.job(run.folder)
+    if job is None or job.state != "running":
         st.rerun()
         return
-    show_progress(found)
+    show_progress(job)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(t(N_("Stop and save progress")), key="stop"):
             jobs.stop(run.folder)
@@ -331,18 +331,18 @@ def _live(run: Run) -> None:
     st.caption(t(SURVIVES))
 
 
-def show_progress(found: Job) -> None:
+def show_progress(job: Job) -> None:
     """What a process is doing, and its progress."""
-    progress = found.progress
+    progress = job.progress
     total = progress.get("total")
     share = progress["done"] / total if total else 0.0
-    told = [STAGES[progress.get("stage", "begin")]]
+    text = [STAGES[progress.get("stage", "begin")]]
     if "folds" in progress:
-        told.append(N_("fold {number} of {folds}", number=progress["fold"], folds=progress["folds"]))
+        text.append(N_("fold {number} of {folds}", number=progress["fold"], folds=progress["folds"]))
     if progress.get("stage") == "train" and "left" in progress:
-        told += [N_("epoch {epoch}", epoch=progress["epoch"]), N_("{time} left", time=clock(progress["left"]))]
-    st.progress(min(1.0, share), " · ".join(map(t, told)))
-    for note in found.notes[-3:]:
+        text += [N_("epoch {epoch}", epoch=progress["epoch"]), N_("{time} left", time=clock(progress["left"]))]
+    st.progress(min(1.0, share), " · ".join(map(t, text)))
+    for note in job.notes[-3:]:
         st.caption(plain(t(note)))
 
 
@@ -376,14 +376,14 @@ def _result(run: Run) -> None:
     with run.reading_scores():
         scores = document["test"]
         low, high = scores["accuracy_interval"]
-        told = NP_(
+        text = NP_(
             "Done: accuracy {accuracy:percent} on {n} test photo (95 % CI "
-            "{low:hundredths}–{high:hundredths} %).",
+            "{low:percent_number}–{high:percent_number} %).",
             "Done: accuracy {accuracy:percent} on {n} test photos (95 % CI "
-            "{low:hundredths}–{high:hundredths} %).",
+            "{low:percent_number}–{high:percent_number} %).",
             n=scores["photos"], accuracy=scores["accuracy"], low=low, high=high,
         )  # fmt: skip
-    st.success(plain(t(told)))
+    st.success(plain(t(text)))
     with st.container(horizontal=True):
         if st.button(t(N_("Try the model")), key="try_it", type="primary"):
             st.session_state["try_model"] = str(run.model)

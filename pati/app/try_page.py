@@ -57,8 +57,8 @@ def page() -> None:
     st.title(t(N_("What is in the photo?")))
     st.write(t(INTRODUCTION))
     model = _choose_model()
-    made = classifier(model)
-    _tell(model, made)
+    clf = classifier(model)
+    _tell(model, clf)
     how = st.segmented_control(
         t(N_("Photo")),
         list(SOURCES),
@@ -68,12 +68,12 @@ def page() -> None:
         format_func=lambda name: t(SOURCES[name]),
         label_visibility="collapsed",
     )
-    given = {"upload": _uploaded, "camera": _taken, "sample": _sampled}[how](model, made)
+    given = {"upload": _uploaded, "camera": _taken, "sample": _sampled}[how](model, clf)
     _forget_others({photo.key for photo in given})
     if len(given) == 1:
-        _one(model, made, given[0])
+        _one(model, clf, given[0])
     elif given:
-        _many(model, made, given)
+        _many(model, clf, given)
 
 
 # The model ----------------------------------------------------------------------------
@@ -103,49 +103,49 @@ def _named(model: Path) -> Message:
     return as_is(model.parent.name if model.name == "model.safetensors" else model.stem)
 
 
-def _tell(model: Path, made: Classifier) -> None:
+def _tell(model: Path, clf: Classifier) -> None:
     """The model's test accuracy, in one line."""
     name = _named(model)
-    scores = made.facts.get("metrics", ModelScores())
+    scores = clf.facts.get("metrics", ModelScores())
     if "accuracy_interval" in scores:
         low, high = scores["accuracy_interval"]
-        told = NP_(
+        text = NP_(
             "{name}. Trained from scratch; accuracy {accuracy:percent} on {n} test photo (95 % CI "
-            "{low:hundredths}–{high:hundredths} %).",
+            "{low:percent_number}–{high:percent_number} %).",
             "{name}. Trained from scratch; accuracy {accuracy:percent} on {n} test photos (95 % CI "
-            "{low:hundredths}–{high:hundredths} %).",
+            "{low:percent_number}–{high:percent_number} %).",
             n=scores["photos"], name=name, accuracy=scores["accuracy"], low=low, high=high,
         )  # fmt: skip
     else:
-        told = N_("{name}. Classes: {classes}", name=name, classes=list(map(class_named, made.classes[:20])))
-    st.caption(plain(t(told)))
+        text = N_("{name}. Classes: {classes}", name=name, classes=list(map(class_named, clf.classes[:20])))
+    st.caption(plain(t(text)))
 
 
 # Photos -------------------------------------------------------------------------------
 
 
-def _uploaded(model: Path, made: Classifier) -> list[Given]:
-    found = st.file_uploader(
+def _uploaded(model: Path, clf: Classifier) -> list[Given]:
+    files = st.file_uploader(
         t(N_("Photos (JPEG, PNG, WebP, GIF, BMP, TIFF)")), accept_multiple_files=True, key="upload"
     )
-    return [Given(file.file_id, file.name, file.getvalue()) for file in found]
+    return [Given(file.file_id, file.name, file.getvalue()) for file in files]
 
 
-def _taken(model: Path, made: Classifier) -> list[Given]:
+def _taken(model: Path, clf: Classifier) -> list[Given]:
     shot = st.camera_input(t(N_("Take a photo")), key="camera")
     return [Given(shot.file_id, shot.name, shot.getvalue())] if shot else []
 
 
-def _sampled(model: Path, made: Classifier) -> list[Given]:
+def _sampled(model: Path, clf: Classifier) -> list[Given]:
     samples = list(_samples(model))
     if not samples:
         st.info(t(N_("No sample photos: the test photos of this run have been moved or deleted.")))
         return []
     if samples[0].truth:
-        told = N_("These are test photos of this run: the model was not trained on them.")
+        text = N_("These are test photos of this run: the model was not trained on them.")
     else:
-        told = N_("The model knows cats and dogs only. For anything else it should be unsure, but it is not always.")
-    st.caption(t(told))
+        text = N_("The model knows cats and dogs only. For anything else it should be unsure, but it is not always.")
+    st.caption(t(text))
     chosen = st.session_state.get("sample")
     for row in range(0, len(samples), 4):
         for number, (column, photo) in enumerate(
@@ -163,12 +163,12 @@ def _sampled(model: Path, made: Classifier) -> list[Given]:
 def _samples(model: Path) -> Iterator[Given]:
     """Test photos of the model's run; for the included model, photos that a library carries."""
     if model != included.model():
-        found = _tested(model)
-        if found is None:
+        tested = _tested(model)
+        if tested is None:
             return
-        numbers = range(0, len(found.entries), max(1, len(found.entries) // SAMPLES))[:SAMPLES]
+        numbers = range(0, len(tested.entries), max(1, len(tested.entries) // SAMPLES))[:SAMPLES]
         for number in numbers:
-            entry, data = found.entries[number], found.read(number)
+            entry, data = tested.entries[number], tested.read(number)
             if data is not None:
                 yield Given(entry.sha256, entry.path, data, truth=entry.label)
         return
@@ -188,44 +188,44 @@ def _tested(model: Path) -> Tested | None:
 # One photo ----------------------------------------------------------------------------
 
 
-def _one(model: Path, made: Classifier, photo: Given) -> None:
-    stages = range(len(made.net.stages), 0, -1)
+def _one(model: Path, clf: Classifier, photo: Given) -> None:
+    stages = range(len(clf.net.stages), 0, -1)
     # The prediction is computed before anything is shown: a browser that draws meanwhile takes the processor from it.
     # What is asked of the explanation below is known from the last time.
-    asked = {name: st.session_state.get(name, value) for name, value in ASKED.items()}
-    stage = None if asked["why_stage"] in (None, stages[0]) else asked["why_stage"]
+    chosen = {name: st.session_state.get(name, value) for name, value in ASKED.items()}
+    stage = None if chosen["why_stage"] in (None, stages[0]) else chosen["why_stage"]
     try:
-        explanation = made.explain(
+        explanation = clf.explain(
             photo.data,
-            label=asked["why_class"] if asked["why_class"] in made.classes else None,
-            method=asked["why_method"],
+            label=chosen["why_class"] if chosen["why_class"] in clf.classes else None,
+            method=chosen["why_method"],
             stage=stage if stage in stages else None,
         )
-        picture = parts.overlaid(explanation, asked["opacity"])
+        picture = parts.overlaid(explanation, chosen["opacity"])
     except UnreadablePhoto as error:
         _say_unreadable(photo, error.reason)
         return
     except PatiError as error:  # a model or a method of one's own that don't fit
         st.error(plain(t(N_("This model cannot be explained with this method: {error}", error=error.message))))
-        answer = made.predict(photo.data)
-        verdict(made, answer, photo.truth)
+        answer = clf.predict(photo.data)
+        verdict(clf, answer, photo.truth)
         parts.bars(answer)
-        _ask(made, stages)
-        _download_answers([(photo, answer)], made, key="csv-one")
+        _ask(clf, stages)
+        _download_answers([(photo, answer)], clf, key="csv-one")
         return
     answer, label = explanation.prediction, class_named(explanation.label)
     left, right = st.columns([3, 2], gap="large")
     with left:
         parts.picture(picture, t(N_("The photo under the explanation map for {label}", label=label)))
         if explanation.even:
-            told = N_("The map for {label} is uniform: it does not highlight any region.", label=label)
+            text = N_("The map for {label} is uniform: it does not highlight any region.", label=label)
         else:
-            told = N_("Yellow regions contribute most to the class {label}.", label=label)
-        st.caption(plain(t(told)))
+            text = N_("Yellow regions contribute most to the class {label}.", label=label)
+        st.caption(plain(t(text)))
     with right:
-        verdict(made, answer, photo.truth)
+        verdict(clf, answer, photo.truth)
         parts.bars(answer)
-        _ask(made, stages)
+        _ask(clf, stages)
         with st.container(horizontal=True):
             st.download_button(
                 t(N_("Download the overlay")),
@@ -234,15 +234,15 @@ def _one(model: Path, made: Classifier, photo: Given) -> None:
                 mime="image/png",
                 on_click="ignore",
             )
-            _download_answers([(photo, answer)], made, key="csv-one")
+            _download_answers([(photo, answer)], clf, key="csv-one")
 
 
-def _ask(made: Classifier, stages: Sequence[int]) -> None:
+def _ask(clf: Classifier, stages: Sequence[int]) -> None:
     """What to explain and how: class, method, stage, and the map's opacity."""
     with st.expander(t(N_("Explanation options"))):
         st.slider(t(N_("Opacity of the map")), 0.0, 1.0, OPACITY, 0.05, key="opacity")
         st.selectbox(
-            t(N_("Class to explain")), [None, *made.classes], key="why_class",
+            t(N_("Class to explain")), [None, *clf.classes], key="why_class",
             format_func=lambda name: t(N_("the predicted class") if name is None else class_named(name)),
         )  # fmt: skip
         st.selectbox(t(N_("Method")), list(explainers), key="why_method")
@@ -252,7 +252,7 @@ def _ask(made: Classifier, stages: Sequence[int]) -> None:
         )  # fmt: skip
 
 
-def verdict(made: Classifier, answer: Prediction, truth: str = "") -> None:
+def verdict(clf: Classifier, answer: Prediction, truth: str = "") -> None:
     """The prediction in words: a class, or that the model is unsure and why."""
     label, share = class_named(answer.label), answer.confidence
     if not answer.unsure:
@@ -262,7 +262,7 @@ def verdict(made: Classifier, answer: Prediction, truth: str = "") -> None:
         why = N_(
             "The photo is out of distribution: unlike the training photos. The model knows only {classes}; its most "
             "likely class is {label} ({share:percent}).",
-            classes=list(map(class_named, made.classes[:10])),
+            classes=list(map(class_named, clf.classes[:10])),
             label=label,
             share=share,
         )
@@ -273,7 +273,7 @@ def verdict(made: Classifier, answer: Prediction, truth: str = "") -> None:
             "{threshold:percent}.",
             label=label,
             share=share,
-            threshold=made.calibration.threshold() if made.calibration else 0.0,
+            threshold=clf.calibration.threshold() if clf.calibration else 0.0,
         )
     parts.heading(head, why, *([N_("True label: {label}", label=class_named(truth))] if truth else []))
 
@@ -285,17 +285,17 @@ def _say_unreadable(photo: Given, code: str) -> None:
 # Many photos --------------------------------------------------------------------------
 
 
-def _many(model: Path, made: Classifier, given: list[Given]) -> None:
-    answers = _answered(model, made, given)
+def _many(model: Path, clf: Classifier, given: list[Given]) -> None:
+    answers = _answered(model, clf, given)
     counts = Counter("unreadable" if row.error else "unsure" if row.unsure else "predicted" for row in answers)
-    told = N_(
+    text = N_(
         "{predicted} predicted, {unsure} unsure, {unreadable} unreadable",
         predicted=counts["predicted"],
         unsure=counts["unsure"],
         unreadable=counts["unreadable"],
     )
-    st.write(t(told))
-    _download_answers(list(zip(given, answers, strict=True)), made, key="csv-many")
+    st.write(t(text))
+    _download_answers(list(zip(given, answers, strict=True)), clf, key="csv-many")
     pages = -(-len(given) // PAGE)
     at = PAGE * (st.number_input(t(N_("Page")), 1, pages, key="many_page") - 1) if pages > 1 else 0
     with st.container(key="grid-many"):
@@ -308,7 +308,7 @@ def _many(model: Path, made: Classifier, given: list[Given]) -> None:
     closer = next((photo for photo in given if photo.key == chosen), None)
     if closer is not None:
         st.divider()
-        _one(model, made, closer)
+        _one(model, clf, closer)
 
 
 def _small(photo: Given, answer: Prediction, number: int) -> None:
@@ -318,22 +318,22 @@ def _small(photo: Given, answer: Prediction, number: int) -> None:
     st.image(_thumbnail(photo), alt=printable(photo.name), width="stretch")
     label, share = class_named(answer.label), answer.confidence
     if answer.unsure:
-        told = N_("Unsure: {label} {share:percent} · {name}", label=label, share=share, name=photo.name)
+        text = N_("Unsure: {label} {share:percent} · {name}", label=label, share=share, name=photo.name)
     else:
-        told = N_("{label} {share:percent} · {name}", label=label, share=share, name=photo.name)
-    st.caption(plain(t(told)))
+        text = N_("{label} {share:percent} · {name}", label=label, share=share, name=photo.name)
+    st.caption(plain(t(text)))
     if st.button(t(N_("Details")), key=f"closer-{number}", width="stretch"):
         st.session_state["closer"] = photo.key
 
 
-def _answered(model: Path, made: Classifier, given: list[Given]) -> list[Prediction]:
+def _answered(model: Path, clf: Classifier, given: list[Given]) -> list[Prediction]:
     """Predictions for all, those of earlier clicks kept; shows the progress."""
     kept: dict[tuple[str, str], Prediction] = st.session_state.setdefault("answers", {})
-    keys = [(f"{model} {made.facts.get('manifest')}", photo.key) for photo in given]
+    keys = [(f"{model} {clf.facts.get('manifest')}", photo.key) for photo in given]
     new = [photo for photo, key in zip(given, keys, strict=True) if key not in kept]
     if new:
         shown = st.progress(0.0)
-        stream = made.predict_stream(photo.data for photo in new)
+        stream = clf.predict_stream(photo.data for photo in new)
         for done, (photo, answer) in enumerate(zip(new, stream, strict=True), start=1):
             kept[(keys[0][0], photo.key)] = answer
             shown.progress(
@@ -362,11 +362,11 @@ def _forget_others(keys: set[str]) -> None:
         del thumbnails[key]
 
 
-def _download_answers(rows: list[tuple[Given, Prediction]], made: Classifier, *, key: str) -> None:
+def _download_answers(rows: list[tuple[Given, Prediction]], clf: Classifier, *, key: str) -> None:
     def text() -> str:
         to = io.StringIO()
         named = [Prediction(**{**vars(answer), "path": printable(photo.name)}) for photo, answer in rows]
-        predictions.comma_separated(named, made.classes, to)
+        predictions.comma_separated(named, clf.classes, to)
         return to.getvalue()
 
     st.download_button(

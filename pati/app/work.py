@@ -14,7 +14,7 @@ from pathlib import Path  # noqa: E402
 
 from pati.app import jobs  # noqa: E402
 from pati.app.jobs import NAME, Order  # noqa: E402
-from pati.errors import Interrupted, PatiError, of_system  # noqa: E402
+from pati.errors import Interrupted, PatiError, from_os_error  # noqa: E402
 from pati.events import Advanced, EpochDone, Event, FoldBegan, Noted, Planned, StageBegan, StepDone, Warned  # noqa: E402
 from pati.locale.messages import N_, as_is  # noqa: E402
 from pati.system import files, locks  # noqa: E402
@@ -75,10 +75,10 @@ def main(order: Order) -> None:
         except PatiError as error:
             progress.end("failed", error)
         except OSError as error:
-            progress.end("failed", of_system(error))
+            progress.end("failed", from_os_error(error))
         except Exception as error:
-            told = as_is(f"{type(error).__name__}: {error}")
-            progress.end("failed", PatiError(told, N_("details are in {path}", path=order.job / "output.txt")))
+            reason = as_is(f"{type(error).__name__}: {error}")
+            progress.end("failed", PatiError(reason, N_("details are in {path}", path=order.job / "output.txt")))
             raise
         else:
             progress.end("done")

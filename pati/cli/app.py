@@ -37,4 +37,4 @@ def app_(
     from pati.app.launch import launch
     from pati.app.settings import Settings
 
-    launch(Settings.of(where, root, catalogues.asked()), host=host, port=port, browser=browser)
+    launch(Settings.of(where, root, catalogues.requested()), host=host, port=port, browser=browser)

@@ -36,7 +36,7 @@ def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
             for item in dataclasses.fields(Recipe)
         ]
     registry = registries()[what]
-    found = []
+    rows = []
     for name in registry:
         text = registry.summary(name)
         if what == "presets":  # cost and expected score stand in the docstring's other lines
@@ -44,5 +44,5 @@ def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
         summary, plugin = Message(text), registry.plugin(name)
         if plugin:
             summary = N_("{summary} (plugin {plugin})", summary=summary, plugin=plugin)
-        found.append((name, summary.shown(language)))
-    return found + [(name, Message(text).shown(language)) for name, text in registry.families().items()]
+        rows.append((name, summary.shown(language)))
+    return rows + [(name, Message(text).shown(language)) for name, text in registry.families().items()]

@@ -45,10 +45,10 @@ def check(
         raise PatiError(N_("--out {out} would overwrite another file", out=out), N_("choose another name"))
     with watching() as listen:
         recipe, columns = Recipe(group_by=group_by), table.columns()
-        found = workflow.check(data, recipe, columns=columns, decisions=decisions, listen=listen)
-    found.write(out)
+        manifest = workflow.check(data, recipe, columns=columns, decisions=decisions, listen=listen)
+    manifest.write(out)
     if json:
-        print_json(check_document(found))
+        print_json(check_document(manifest))
     else:
-        show_check(found, console(stderr=False))
+        show_check(manifest, console(stderr=False))
         say(N_("manifest: {path}", path=out))

@@ -14,7 +14,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from pati.cli.help import EVERYWHERE, Formatter
-from pati.errors import Interrupted, PatiError, of_system
+from pati.errors import Interrupted, PatiError, from_os_error
 from pati.locale import catalogues
 from pati.locale.messages import N_, NC_
 from pati.system import machine
@@ -41,10 +41,10 @@ def main() -> None:
     try:
         program.meta(plugins_first(_choose_language(sys.argv[1:])))
     except CycloptsError as error:
-        from pati.cli.mistakes import told
+        from pati.cli.mistakes import as_error
         from pati.terminal.console import fail
 
-        fail(told(error, program))
+        fail(as_error(error, program))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -54,7 +54,7 @@ def main() -> None:
     except (PatiError, OSError) as error:
         from pati.terminal.console import fail
 
-        fail(of_system(error) if isinstance(error, OSError) else error)
+        fail(from_os_error(error) if isinstance(error, OSError) else error)
         sys.exit(130 if isinstance(error, Interrupted) else 1)
 
 

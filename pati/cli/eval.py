@@ -45,11 +45,11 @@ def evaluate(
         if (split, data, table) != (None, None, TableOptions()):
             raise PatiError(N_("--outside cannot be combined with other options"), N_("omit the other options"))
         with watching() as listen:
-            found = workflow.outside(run, outside, listen=listen)
+            scores = workflow.outside(run, outside, listen=listen)
         if json:
-            print_json(found)
+            print_json(scores)
         else:
-            show_outside(found)
+            show_outside(scores)
         return
     if data is not None and split is not None:
         raise PatiError(N_("--split is for the data of the run, --data is for other data"), N_("give one of them only"))

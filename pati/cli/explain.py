@@ -156,18 +156,18 @@ def _test_explanations(
         print_json(located) if json else show_located(located, console(stderr=False))
         return
     named = list(expand(words, []))
-    found = [Path(item) for item in named if isinstance(item, str)]
-    if not found:
+    paths = [Path(item) for item in named if isinstance(item, str)]
+    if not paths:
         raise PatiError(
             N_("--check requires photos, or folders of photos"), N_("for example: pati explain photos/ --check")
         )
     used, control = method or "grad-cam", None
     if shuffled_labels:
         with watching() as listen:
-            control = workflow.shuffled_labels(model, found, used, stage=stage, listen=listen)
+            control = workflow.shuffled_labels(model, paths, used, stage=stage, listen=listen)
     with bar(N_("checking"), unit="photos") as progress:
-        checked = explanation_tests.checked(classifier, found, used, stage=stage, progress=progress)
-    checked["unreadable"] += len(named) - len(found)
+        checked = explanation_tests.checked(classifier, paths, used, stage=stage, progress=progress)
+    checked["unreadable"] += len(named) - len(paths)
     if control is not None:
         checked["shuffled_labels"] = control
     print_json(checked) if json else show_checked(checked, console(stderr=False))

@@ -85,7 +85,7 @@ def sentence(text: str) -> str:
 
 def placeholders(text: str) -> str:
     """The words in capitals of a line such as `pati train [OPTIONS] [ARGS]` in the language of this process."""
-    return re.sub(r"[A-Z]+", lambda found: str(_PLACEHOLDERS.get(found[0], found[0])), text)
+    return re.sub(r"[A-Z]+", lambda match: str(_PLACEHOLDERS.get(match[0], match[0])), text)
 
 
 def _entry(entry: HelpEntry) -> HelpEntry:

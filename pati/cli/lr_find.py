@@ -45,25 +45,25 @@ def lr_find(
     with watching() as listen:
         ready = prepare(data, options.chosen(), columns=table.columns(), listen=listen)
     with bar(N_("learning rates"), unit="steps") as progress:
-        found = search(
+        result = search(
             ready.net(), ready.training, ready.preprocess, ready.recipe,
             device=ready.device, steps=steps, progress=progress,
         )  # fmt: skip
     drawn = figures.learning_rates(
-        found.rates, found.losses, found.smoothed, found.suggestion, language=catalogues.current()
+        result.rates, result.losses, result.smoothed, result.suggestion, language=catalogues.current()
     )
     files.write_bytes(out, drawn)
     if json:
         choices = {name: getattr(ready.recipe, name) for name in ("model", "size", "batch", "optimizer")}
-        print_json({"learning_rate": found.suggestion, **choices, **dataclasses.asdict(found), "picture": str(out)})
+        print_json({"learning_rate": result.suggestion, **choices, **dataclasses.asdict(result), "picture": str(out)})
         return
     say(
         NP_(
             "loss against the learning rate of {optimizer}, {n} step: {path}",
             "loss against the learning rate of {optimizer}, {n} steps: {path}",
-            n=len(found.rates),
+            n=len(result.rates),
             optimizer=ready.recipe.optimizer,
             path=out,
         )
     )
-    print(f"--set learning_rate={found.suggestion:g}")
+    print(f"--set learning_rate={result.suggestion:g}")

@@ -25,7 +25,7 @@ from pati.locale.messages import N_, NP_, Message, as_is
 EVERYWHERE = ("--help", "--lang", "--plugin")
 
 
-def told(error: CycloptsError, commands: Iterable[str]) -> PatiError:
+def as_error(error: CycloptsError, commands: Iterable[str]) -> PatiError:
     """What was wrong, and what was probably meant; `commands`: those that there are."""
     match error:
         case UnknownOptionError():

@@ -55,8 +55,8 @@ def predict(
     write = predictions.writers[format]
     failed = [0, 0]
 
-    def counted(found: Iterable[Prediction]) -> Iterator[Prediction]:
-        for prediction in found:
+    def counted(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        for prediction in predictions:
             failed[bool(prediction.error)] += 1
             yield prediction
 

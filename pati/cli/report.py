@@ -21,8 +21,8 @@ def report_(run: Path, /, *, json: Json = False) -> None:
     from pati.workflows.report import report_again
 
     with watching() as listen:
-        made, document = report_again(run, language=catalogues.asked(), listen=listen)
+        reported, document = report_again(run, language=catalogues.requested(), listen=listen)
     if json:
         print_json(document)
     else:
-        print(made.report)
+        print(reported.report)

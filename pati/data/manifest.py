@@ -254,16 +254,16 @@ def with_split(entries: Sequence[Entry], *, seed: int, validation: float, test: 
     """
     present = {entry.split for entry in entries if entry.kept} if given else set()
     open_entries = [entry for entry in entries if entry.kept and (not given or entry.split in (None, "train"))]
-    found = units(open_entries)
+    grouped = units(open_entries)
     wanted = {"validation": validation, "test": test}
     shares = {name: 0.0 if name in present else share for name, share in wanted.items()}
     if given and all(share == 0 for share in shares.values()):
         return [dataclasses.replace(entry, split=entry.split or "train") for entry in entries]
-    drawn = split.assign([unit for unit, _ in found], seed=seed, **shares)
+    drawn = split.assign([unit for unit, _ in grouped], seed=seed, **shares)
     if given:
         # The rule that every class appears in every split may have moved units into the user's splits: undo that.
         drawn = {name: "train" if where in present else where for name, where in drawn.items()}
-    place = {entry.path: drawn[unit.identity] for unit, members in found for entry in members}
+    place = {entry.path: drawn[unit.identity] for unit, members in grouped for entry in members}
     return [dataclasses.replace(entry, split=place.get(entry.path, entry.split)) for entry in entries]
 
 
@@ -291,11 +291,11 @@ def units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:
         top = root(key(entry))
         members[top].append(entry)
         names[top].add(f"group:{entry.group}" if entry.group is not None else key(entry))
-    found = []
+    leaks = []
     for top, group in members.items():
         counts = Counter(entry.label for entry in group)
-        found.append((split.Unit(min(names[top]), tuple(sorted(counts.items()))), group))
-    return found
+        leaks.append((split.Unit(min(names[top]), tuple(sorted(counts.items()))), group))
+    return leaks
 
 
 def class_order(entries: Iterable[Entry]) -> tuple[str, ...]:
@@ -348,9 +348,9 @@ def require_trainable(manifest: Manifest) -> None:
     small = [label for label, count in counts.items() if count < 3]
     emptied = sorted({entry.label for entry in manifest.entries} - set(counts))
     if small or emptied:
-        told = ", ".join(f"{label!r} ({counts[label]})" for label in [*small, *emptied][:5])
+        too_few = ", ".join(f"{label!r} ({counts[label]})" for label in [*small, *emptied][:5])
         raise PatiError(
-            N_("every class needs at least 3 usable photos; too few in: {classes}", classes=told),
+            N_("every class needs at least 3 usable photos; too few in: {classes}", classes=too_few),
             N_("add photos, or remove the class"),
         )
     for name in split.SPLITS:

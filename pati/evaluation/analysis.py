@@ -100,20 +100,20 @@ def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]
         return []
     probabilities, rows = logits.double().softmax(1).numpy(), list[ClassCurve]()
     for number, name in enumerate(classes):
-        found = curves.curve(probabilities[:, number], (labels == number).numpy())
-        if found is None:
+        curve = curves.curve(probabilities[:, number], (labels == number).numpy())
+        if curve is None:
             continue
-        some = spread(len(found.recall), POINTS)
+        some = spread(len(curve.recall), POINTS)
         rows.append(
             {
                 "class": name,
-                "roc_area": found.roc_area,
-                "roc_interval": list(found.roc_interval),
-                "average_precision": found.average_precision,
-                "average_precision_interval": list(found.average_precision_interval),
-                "false_rate": found.false_rate[some].tolist(),
-                "recall": found.recall[some].tolist(),
-                "precision": found.precision[some].tolist(),
+                "roc_area": curve.roc_area,
+                "roc_interval": list(curve.roc_interval),
+                "average_precision": curve.average_precision,
+                "average_precision_interval": list(curve.average_precision_interval),
+                "false_rate": curve.false_rate[some].tolist(),
+                "recall": curve.recall[some].tolist(),
+                "precision": curve.precision[some].tolist(),
             }
         )
     return rows
@@ -125,17 +125,17 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
 
 
 # Type and level of each corruption.
-DAMAGES = [(kind, level) for kind, (_, strengths) in CORRUPTIONS.items() for level in range(len(strengths))]
+CORRUPTION_LEVELS = [(kind, level) for kind, (_, severities) in CORRUPTIONS.items() for level in range(len(severities))]
 
 
 def damaged(
     answers: Callable[[torch.Tensor], torch.Tensor], photos: NDArray[np.uint8], labels: torch.Tensor, *, seed: int = 0
 ) -> torch.Tensor:
-    """Which photos `uint8 (N, size, size, 3)` are predicted correctly, uncorrupted and with each of `DAMAGES`.
+    """Which photos `uint8 (N, size, size, 3)` are predicted correctly, clean and at each of `CORRUPTION_LEVELS`.
 
     Returns 0 or 1, `float64 (N, 1 + D)`. `answers`: function from photos to logits.
     """
-    kinds = [photos, *(corrupted(photos, kind, level, seed=seed) for kind, level in DAMAGES)]
+    kinds = [photos, *(corrupted(photos, kind, level, seed=seed) for kind, level in CORRUPTION_LEVELS)]
     return torch.stack([(answers(torch.from_numpy(some)).argmax(1) == labels).double() for some in kinds], 1)
 
 
@@ -150,7 +150,7 @@ def robustness(right: torch.Tensor) -> Robustness:
 
     before, *others = right.T.numpy()
     kinds: dict[str, list[CorruptionResult]] = {kind: [] for kind in CORRUPTIONS}
-    for (kind, level), after in zip(DAMAGES, others, strict=True):
+    for (kind, level), after in zip(CORRUPTION_LEVELS, others, strict=True):
         lost = before - after
         kinds[kind].append(
             {
@@ -170,13 +170,13 @@ def outside(p_values: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool
     unsure. `roc_area`: the probability that a photo of the other set has a lower p-value than a test photo.
     """
     scores = -torch.cat([strange, p_values]).double().numpy()
-    found = curves.curve(scores, np.arange(len(scores)) < len(strange))
-    assert found is not None, "there are photos of both kinds"
+    curve = curves.curve(scores, np.arange(len(scores)) < len(strange))
+    assert curve is not None, "there are photos of both kinds"
     odd = int((strange <= LEVEL).sum())
     return {
         "photos": len(strange),
-        "roc_area": found.roc_area,
-        "roc_interval": list(found.roc_interval),
+        "roc_area": curve.roc_area,
+        "roc_interval": list(curve.roc_interval),
         "odd": odd / len(strange),
         "odd_interval": list(wilson(odd, len(strange))),
         "unsure": sum(unsure) / len(strange),
@@ -201,7 +201,7 @@ def sliced(entries: Sequence[Entry], photos: Callable[[int], NDArray[np.uint8]],
     return {"photos": len(chosen), "by": {name: slices.parts(values, hits) for name, values in properties.items()}}
 
 
-def suspected(
+def likely_label_errors(
     entries: Sequence[Entry], logits: torch.Tensor, labels: torch.Tensor, temperature: float, classes: Sequence[str]
 ) -> LabelErrors:
     """Likely label errors, the most likely first; labels that a person has decided on only count as `decided`."""

@@ -85,10 +85,10 @@ def bootstrap_intervals(counts: torch.Tensor, *, seed: int = 0) -> dict[str, NDA
         }
         for percent, rows in doubted.items()
     )
-    found = {}
+    intervals = {}
     for name, point in _scores_by_class(matrix.diagonal()[None], matrix.sum(0)[None], support).items():
-        found[name] = np.stack([np.minimum(low[name], point[0]), np.maximum(high[name], point[0])], -1)
-    return found
+        intervals[name] = np.stack([np.minimum(low[name], point[0]), np.maximum(high[name], point[0])], -1)
+    return intervals
 
 
 def _drawn(

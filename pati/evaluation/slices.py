@@ -1,4 +1,4 @@
-"""Accuracy on slices of a split: small and large photos, narrow and wide, dark and bright, blurred and sharp.
+"""Accuracy on values of a split: small and large photos, narrow and wide, dark and bright, blurred and sharp.
 
 Functions of numbers alone: a property `float64 (N,)` of each photo and whether it was predicted correctly, `bool (N,)`.
 """
@@ -26,12 +26,12 @@ def brightness(photos: Iterable[NDArray[np.uint8]]) -> Floats:
 
 def sharpness(photos: Iterable[NDArray[np.uint8]]) -> Floats:
     """Standard deviation of the Laplacian of the grey values, 0 or more, `(N,)`: low if a photo is blurred or empty."""
-    found = []
+    values = []
     for photo in photos:
         grey = _grey(photo) / 255
         middle = grey[1:-1, 1:-1]
-        found.append((grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle).std())
-    return np.array(found)
+        values.append((grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle).std())
+    return np.array(values)
 
 
 def _grey(photo: NDArray[np.uint8]) -> Floats:

@@ -225,12 +225,12 @@ def _smooth(images: torch.Tensor, chosen: torch.Tensor, *, closeness: float = 1e
     def share(of: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
         return torch.where(whole > 0, of / torch.where(whole > 0, whole, 1), 0)
 
-    found = images * (1 - inside)
-    residual = near(found).mul_(inside)
+    filled = images * (1 - inside)
+    residual = near(filled).mul_(inside)
     limit = closeness * dot(residual, residual / degree)
     if min(images.shape[2:]) >= 8:
-        found = torch.where(chosen[:, None], _from_half(images, chosen), images)
-        residual = (near(found) - degree * found).mul_(inside)
+        filled = torch.where(chosen[:, None], _from_half(images, chosen), images)
+        residual = (near(filled) - degree * filled).mul_(inside)
     even = residual / degree
     step, size = even, dot(residual, even)
     for _ in range(1000):
@@ -238,13 +238,13 @@ def _smooth(images: torch.Tensor, chosen: torch.Tensor, *, closeness: float = 1e
             break
         through = torch.addcmul(-near(step), degree, step).mul_(inside)
         length = share(size, dot(step, through))
-        found.addcmul_(length, step)
+        filled.addcmul_(length, step)
         residual.addcmul_(length, through, value=-1)
         even = residual / degree
         new = dot(residual, even)
         step = torch.addcmul(even, share(new, size), step)
         size = new
-    return found
+    return filled
 
 
 def _from_half(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -337,22 +337,22 @@ def values(
     total = len(MEASURES) * (1 + len(BASELINES)) + 2
     progress(0, total)
     ours = explain(net, images, classes)
-    found = {"even": (ours == ours[:, :1, :1]).all((1, 2))}
-    found |= {
+    checks = {"even": (ours == ours[:, :1, :1]).all((1, 2))}
+    checks |= {
         f"randomised {what}": some
         for what, some in parameter_randomisation(net, explain, ours, images, classes).items()
     }
     maps = {"method": ours, **{name: make(net, images, classes) for name, make in baselines(ours).items()}}
     for step, (name, which) in enumerate(itertools.product(MEASURES, maps), start=1):
         progress(step, total)
-        found[f"{name} {which}"] = MEASURES[name][0](net, maps[which], images, classes)
+        checks[f"{name} {which}"] = MEASURES[name][0](net, maps[which], images, classes)
     progress(total - 1, total)
-    found["steadiness"] = shift_stability(net, explain, images, classes)[:, None]
+    checks["steadiness"] = shift_stability(net, explain, images, classes)[:, None]
     progress(total, total)
-    return found
+    return checks
 
 
-def summary(found: Values) -> ExplanationChecks:
+def summary(checks: Values) -> ExplanationChecks:
     """Summarise `values` as plain values; each mean has a 95 % interval over photos.
 
     `even`: number of photos with a uniform map, which highlights nothing. `forgotten`: similarity when the `head`, and
@@ -362,37 +362,37 @@ def summary(found: Values) -> ExplanationChecks:
     """
     measures: dict[str, Measure] = {}
     for name, (_, high_is_good) in MEASURES.items():
-        ours, sign = found[f"{name} method"], 1 if high_is_good else -1
+        ours, sign = checks[f"{name} method"], 1 if high_is_good else -1
         measures[name] = {
             "high_is_good": high_is_good,
-            "method": mean(found[f"{name} method"]),
-            "random": mean(found[f"{name} random"]),
-            "centre": mean(found[f"{name} centre"]),
-            "edges": mean(found[f"{name} edges"]),
-            "against": {which: _better(sign * (ours - found[f"{name} {which}"])) for which in BASELINES},
+            "method": mean(checks[f"{name} method"]),
+            "random": mean(checks[f"{name} random"]),
+            "centre": mean(checks[f"{name} centre"]),
+            "edges": mean(checks[f"{name} edges"]),
+            "against": {which: _better(sign * (ours - checks[f"{name} {which}"])) for which in BASELINES},
         }
     even, randomised = (
-        int(found["even"].sum()),
-        {what: mean_similarity(found[f"randomised {what}"]) for what in ("head", "all")},
+        int(checks["even"].sum()),
+        {what: mean_similarity(checks[f"randomised {what}"]) for what in ("head", "all")},
     )
     return {
-        "photos": len(found["even"]),
+        "photos": len(checks["even"]),
         "even": even,
         "forgotten": randomised,
-        "depends": depends(randomised["all"]) if even < len(found["even"]) else False,
-        "steadiness": mean_similarity(found["steadiness"]),
+        "depends": depends(randomised["all"]) if even < len(checks["even"]) else False,
+        "steadiness": mean_similarity(checks["steadiness"]),
         "measures": measures,
         "beyond_centre": verdict(measures, "centre"),
     }
 
 
-def mean_similarity(found: torch.Tensor) -> MapSimilarity:
+def mean_similarity(similarities: torch.Tensor) -> MapSimilarity:
     """Mean of similarities `(N, D)` over photos and draws, with a 95 % interval over both, and the number of each.
 
     `photos` and `draws` count those with any values. There is no mean with fewer than `FEWEST` photos, and no interval
     if only one of several draws has values.
     """
-    values = found.double().cpu().numpy()
+    values = similarities.double().cpu().numpy()
     known = ~np.isnan(values)
     photos, draws = int(known.any(1).sum()), int(known.any(0).sum())
     if photos < FEWEST:
@@ -410,18 +410,18 @@ def depends(likenesses: MapSimilarity) -> bool | None:
 
 def verdict(measures: dict[str, Measure], baseline: str) -> dict[str, list[str]]:
     """The measures by which the maps are better than this baseline, worse, and undecided."""
-    told = {name: row["against"][baseline]["better"] for name, row in measures.items()}
+    verdicts = {name: row["against"][baseline]["better"] for name, row in measures.items()}
     words = {True: "better", False: "worse", None: "open"}
-    return {word: [name for name, better in told.items() if better is found] for found, word in words.items()}
+    return {word: [name for name, better in verdicts.items() if better is found] for found, word in words.items()}
 
 
 def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0)) -> Mean:
     """The mean over photos and its 95 % interval; `bounds`: the range of possible values."""
-    found = values.double().cpu().numpy()
-    return {"mean": float(found.mean()), "interval": list(crossed_interval(found[:, None], bounds))}
+    by_photo = values.double().cpu().numpy()
+    return {"mean": float(by_photo.mean()), "interval": list(crossed_interval(by_photo[:, None], bounds))}
 
 
 def _better(gain: torch.Tensor) -> Gain:
-    found = mean(gain, (-2.0, 2.0))  # the range for ROAD, itself a difference; the others' is smaller
-    low, high = found["interval"]
-    return {**found, "better": True if low > 0 else False if high < 0 else None}
+    average = mean(gain, (-2.0, 2.0))  # the range for ROAD, itself a difference; the others' is smaller
+    low, high = average["interval"]
+    return {**average, "better": True if low > 0 else False if high < 0 else None}

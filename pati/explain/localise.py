@@ -103,19 +103,19 @@ def localised(
     coarsest = min(maps.values(), key=lambda some: some[0].numel())
     maps["even"] = torch.ones_like(coarsest)
     maps |= {name: make(net, images, classes) for name, make in checks.baselines(coarsest).items()}
-    found = {}
+    results = {}
     for name, some in maps.items():
         whole = enlarged(some, images)
         scale = torch.tensor([some.shape[2] / images.shape[3], some.shape[1] / images.shape[2]] * 2).to(boxes)
-        found[name] = {"pointing": pointing(some, boxes * scale).cpu()}
-        found[name] |= {measure: how(whole, boxes).cpu() for measure, how in MEASURES.items() if how is not pointing}
-    return found
+        results[name] = {"pointing": pointing(some, boxes * scale).cpu()}
+        results[name] |= {measure: how(whole, boxes).cpu() for measure, how in MEASURES.items() if how is not pointing}
+    return results
 
 
-def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, LocalisationMean]]:
+def compared(results: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, LocalisationMean]]:
     """Summarise `localised`: means with 95 % intervals over photos, and the gain over each baseline."""
     result: dict[str, dict[str, LocalisationMean]] = {}
-    for name, measures in found.items():
+    for name, measures in results.items():
         result[name] = {}
         for measure, values in measures.items():
             over = mean(values, (0.0, 1.0))
@@ -123,6 +123,6 @@ def compared(found: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, L
             if ((values == 0) | (values == 1)).all():  # a proportion of photos, which may be 0 or 1
                 row["interval"] = list(wilson(float(values.sum()), len(values)))
             if name not in BASELINES:
-                row["against"] = {other: mean(values - found[other][measure]) for other in BASELINES}
+                row["against"] = {other: mean(values - results[other][measure]) for other in BASELINES}
             result[name][measure] = row
     return result

@@ -28,7 +28,7 @@ from pati.evaluation.documents import Scores
 from pati.evaluation.out_of_distribution import LEVEL, OutOfDistributionDetector
 from pati.explain.cams import explainer
 from pati.inference import model_file
-from pati.inference.forward import BATCH, batch_answers, batch_logits, batch_moments
+from pati.inference.forward import BATCH, batch_logits, batch_logits_and_moments, batch_moments
 from pati.inference.model_file import Architecture, Facts, ModelFile, ModelScores
 from pati.locale.messages import N_, Message
 from pati.models import Net, channels_last, folded, models
@@ -240,7 +240,7 @@ class Classifier:
     def answers(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits, and the moments `(N, D)` that the out-of-distribution detector uses, on the CPU."""
         batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
-        parts = [batch_answers(self._ready, images, mirror=self.mirror) for images in batches]
+        parts = [batch_logits_and_moments(self._ready, images, mirror=self.mirror) for images in batches]
         logits, moments = (torch.cat([part.cpu() for part in side]) for side in zip(*parts, strict=True))
         return logits, moments
 
@@ -272,16 +272,16 @@ class Classifier:
             raise UnreadablePhoto(photo, error.reason, error.message) from None
         fitted = self.preprocess.fit(shown)
         (answer,) = self._predictions([_name(photo)], fitted[None], self._threshold(None))
-        asked = label or answer.label
+        target = label or answer.label
         images = self.preprocess.normalise(torch.tensor(fitted[None]).to(self._device))
-        (found,) = explain(net, images, torch.tensor([self.classes.index(asked)]).to(self._device))
-        raw = found.cpu().numpy()
+        (map_,) = explain(net, images, torch.tensor([self.classes.index(target)]).to(self._device))
+        raw = map_.cpu().numpy()
         peak = float(raw.max())
         height, width = shown.shape[:2]
         covered = self.preprocess.covered(width, height)
-        return Explanation(shown, raw / peak if peak > 0 else raw, asked, peak, answer, covered)
+        return Explanation(shown, raw / peak if peak > 0 else raw, target, peak, answer, covered)
 
-    def asked(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def explainer_inputs(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Preprocessed pixels -> inputs of an explainer: normalised images, and the predicted class of each."""
         images = self.preprocess.normalise(pixels.to(self._device))
         return images, self.logits(pixels).argmax(1).to(self._device)
@@ -315,7 +315,7 @@ class Classifier:
         )  # fmt: skip
 
 
-def told(scores: Scores) -> ModelScores:
+def file_scores(scores: Scores) -> ModelScores:
     """The scores in a model file: every registered metric, the interval of the accuracy, and the number of photos."""
     named = {name: metrics.value(scores, name) for name in metrics.metrics}
     return cast(ModelScores, {**named, "accuracy_interval": scores["accuracy_interval"], "photos": scores["photos"]})

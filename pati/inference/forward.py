@@ -58,25 +58,27 @@ def batch_moments(net: Net, images: torch.Tensor) -> torch.Tensor:
     return _staged(net, images)[1]
 
 
-def batch_answers(net: Net, images: torch.Tensor, *, mirror: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_logits_and_moments(
+    net: Net, images: torch.Tensor, *, mirror: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits as `batch_logits`, and moments `(N, D)` as `batch_moments`."""
-    values, found = _staged(net, images)
-    for stage in list(net.stages)[_told(net) :]:
+    values, stages = _staged(net, images)
+    for stage in list(net.stages)[_monitored_stages(net) :]:
         values = stage(values)
     logits: torch.Tensor = net.head(values)
     if mirror:
         logits = (logits + net(images.flip(3))) / 2
-    return logits.float(), found
+    return logits.float(), stages
 
 
 def _staged(net: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The output of the last stage that has moments, and the moments of all stages up to it."""
     values, parts = images, []
-    for stage in list(net.stages)[: _told(net)]:
+    for stage in list(net.stages)[: _monitored_stages(net)]:
         values = stage(values)
         parts.append(moments(values))
     return values, torch.cat(parts, 1)
 
 
-def _told(net: Net) -> int:
+def _monitored_stages(net: Net) -> int:
     return max(1, len(net.stages) - 1)  # a network with one stage has no other

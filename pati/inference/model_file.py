@@ -264,14 +264,14 @@ def _check_tensors(path: Path, expected: dict[str, tuple[tuple[int, ...], torch.
         raise PatiError(lacks if missing else more, N_("it was written by another version, or is incomplete"))
     for name, (sides, dtype) in expected.items():
         shape, kind = list(sides), _TYPES[dtype]
-        found = table[name] if isinstance(table[name], dict) else {}
-        if found.get("shape") != shape or found.get("dtype") != kind:
+        entry = table[name] if isinstance(table[name], dict) else {}
+        if entry.get("shape") != shape or entry.get("dtype") != kind:
             raise PatiError(
                 N_(
                     "{path}: {name} is {got}, expected {expected}",
                     path=path,
                     name=name,
-                    got=[str(found.get("dtype")), str(found.get("shape"))],
+                    got=[str(entry.get("dtype")), str(entry.get("shape"))],
                     expected=[kind, str(shape)],
                 ),
                 N_("it was written by another version, or is incomplete"),

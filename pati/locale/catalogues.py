@@ -14,7 +14,7 @@ SOURCE = "en"  # the language of the code
 VARIABLE = "PATI_LANG"
 
 _chosen: str | None = None
-_otherwise = SOURCE
+_default = SOURCE
 
 
 @functools.cache
@@ -31,18 +31,18 @@ def choose(language: str | None) -> None:
 
 def follow_system() -> None:
     """Default to the system's language instead of English when no language is requested."""
-    global _otherwise
-    _otherwise = of_system()
+    global _default
+    _default = system_language()
 
 
-def asked() -> str | None:
+def requested() -> str | None:
     """The language set by `choose` or by `PATI_LANG`; None if neither is set."""
     return _chosen or known(os.environ.get(VARIABLE, ""))
 
 
 def current() -> str:
     """The language of this process."""
-    return asked() or _otherwise
+    return requested() or _default
 
 
 def known(name: str) -> str | None:
@@ -53,7 +53,7 @@ def known(name: str) -> str | None:
     return next((one for one in (code, code.partition("_")[0].lower()) if one in languages()), None)
 
 
-def of_system() -> str:
+def system_language() -> str:
     """The language of the operating system's settings; English if there is no catalogue for it."""
     names = [os.environ.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG")]
     name = next(filter(None, names), "")

@@ -14,7 +14,7 @@ def printable(name: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-def careful(value: float, whole: int, digits: int) -> tuple[str, str]:
+def careful_round(value: float, whole: int, digits: int) -> tuple[str, str]:
     """`value` times `whole`, rounded to `digits`, as (prefix, number).
 
     The prefix holds a minus sign if needed, and "<" or ">" where rounding alone would give 0 or `whole`: 0.9996 with
@@ -43,18 +43,18 @@ def signed(number: str, language: str) -> str:
 
 def percent(share: float, language: str, digits: int = 1) -> str:
     """A fraction as a percentage: 0.9996 is "> 99.9 %"."""
-    sign, number = careful(share, 100, digits)
+    sign, number = careful_round(share, 100, digits)
     return sign + signed(number, language)
 
 
-def hundredths(share: float, language: str, digits: int = 1) -> str:
+def percent_number(share: float, language: str, digits: int = 1) -> str:
     """A percentage without the percent sign, for columns headed %: 0.9996 is "> 99.9"."""
-    return marked("".join(careful(share, 100, digits)), language)
+    return marked("".join(careful_round(share, 100, digits)), language)
 
 
 def rate(share: float, language: str) -> str:
     """A fraction with three decimals: 0.9996 is "> 0.999"."""
-    return marked("".join(careful(share, 1, 3)), language)
+    return marked("".join(careful_round(share, 1, 3)), language)
 
 
 def duration(seconds: float, language: str) -> str:

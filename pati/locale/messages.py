@@ -54,14 +54,14 @@ class Message:
             text = words.pgettext(self.context, self.text)
         else:
             text = words.gettext(self.text)
-        return _FIELD.sub(lambda found: self._filled(found, language), text)
+        return _FIELD.sub(lambda match: self._filled(match, language), text)
 
-    def _filled(self, found: re.Match[str], language: str) -> str:
-        name, quoted, form = found.groups()
+    def _filled(self, match: re.Match[str], language: str) -> str:
+        name, quoted, form = match.groups()
         if name is None:  # a doubled brace
-            return found[0][0]
+            return match[0][0]
         if name not in self.arguments:  # a message from a file that has been edited
-            return found[0]
+            return match[0]
         value = self.arguments[name]
         return _shown(repr(value) if quoted else value, form or "", language)
 
@@ -181,7 +181,7 @@ def _read_argument(value: object, nested: int) -> Argument:
 FORMATS: dict[str, Callable[[float, str], str]] = {
     "percent": formats.percent,
     "percent0": lambda share, language: formats.percent(share, language, 0),
-    "hundredths": formats.hundredths,
+    "percent_number": formats.percent_number,
     "rate": formats.rate,
     "duration": formats.duration,
 }

@@ -323,16 +323,16 @@ def roc_and_precision(rows: Sequence[ClassCurve], language: str, *, named: int =
         return _svg(figure)
 
 
-def robustness(found: Robustness, language: str) -> str:
+def robustness(results: Robustness, language: str) -> str:
     """Accuracy at three severities of each kind of corruption, beside that on clean photos, as SVG."""
-    kinds = list(found["kinds"])
+    kinds = list(results["kinds"])
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(8, 3))
         axes = figure.add_subplot()
-        clean = 100 * found["undamaged"]["accuracy"]
+        clean = 100 * results["undamaged"]["accuracy"]
         axes.axhline(clean, color=GREY, linestyle="--", linewidth=1)
         for number, kind in enumerate(kinds):
-            rows = found["kinds"][kind]
+            rows = results["kinds"][kind]
             accuracy = 100 * np.array([row["accuracy"] for row in rows])
             reach = np.abs(100 * np.array([row["interval"] for row in rows]).T - accuracy)
             at = number + np.array([-0.22, 0, 0.22])

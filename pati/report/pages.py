@@ -165,10 +165,10 @@ def write(
 ) -> None:
     """Write report.html, model-card.md and the figures of a scored run. `drawing`: see `draw`; `suspicious`: the photos
     of the suspects, in their order; `language`: the one shown first, and that of the card and the figures' files."""
-    found = document["analysis"]
-    answers: Answers = {**drawing.parts, "analysis": found}
-    if "robustness" in found:
-        damage = found["robustness"]
+    analysis = document["analysis"]
+    answers: Answers = {**drawing.parts, "analysis": analysis}
+    if "robustness" in analysis:
+        damage = analysis["robustness"]
         drawn = _in_all_languages({"robustness": lambda language: figures.robustness(damage, language)})
         answers["figures"] = answers["figures"] | drawn
     for name, by_language in answers["figures"].items():
@@ -208,7 +208,7 @@ def write(
         most=MOST_LISTED,
         suspects=[
             row | {"picture": base64.b64encode(figures.thumbnail(photo)).decode(), "path": printable(row["path"])}
-            for row, photo in zip(found["suspects"]["first"], suspicious, strict=True)
+            for row, photo in zip(analysis["suspects"]["first"], suspicious, strict=True)
         ],
     )
     files.write_text(run.report, page)
@@ -286,13 +286,13 @@ def _in_all_languages(make: Mapping[str, Draw]) -> dict[str, dict[str, str]]:
 
 def _mistakes(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[Mistake]:
     """The kinds of wrong answers, the most frequent first, with the share of the class's photos."""
-    found: list[Mistake] = [
+    mistakes: list[Mistake] = [
         {"truth": classes[row], "answer": classes[column], "photos": count, "share": count / sum(counts)}
         for row, counts in enumerate(confusion)
         for column, count in enumerate(counts)
         if count and row != column
     ]
-    return sorted(found, key=lambda kind: -kind["photos"])
+    return sorted(mistakes, key=lambda kind: -kind["photos"])
 
 
 def _answered(calibrated: CalibrationResult) -> list[tuple[float, float]]:
@@ -305,8 +305,8 @@ def _answered(calibrated: CalibrationResult) -> list[tuple[float, float]]:
 def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, scored: int, language: str) -> str:
     """The model card, in one language: what the model is for, what it was made of, what it is worth, and what it can't
     do."""
-    found = document["analysis"]
-    damage = found.get("robustness")
+    analysis = document["analysis"]
+    damage = analysis.get("robustness")
     at_worst = [(rows[-1]["lost"], kind, rows[-1]) for kind, rows in damage["kinds"].items()] if damage else []
     _, kind, worst_damage = max(at_worst, key=lambda row: row[0], default=(0.0, "", None))
     counts = Counter(entry.split for entry in manifest.kept)
@@ -337,11 +337,11 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
             (row for row in document["test"]["per_class"] if row["recall"] is not None),
             key=lambda row: row["recall"] or 0.0,
         ),
-        calibration=found["calibration"],
+        calibration=analysis["calibration"],
         outside=document.get("outside", {}),
         damage=damage,
         hardest=None if worst_damage is None else {"kind": labels.CORRUPTIONS[kind], **worst_damage},
-        suspects=found["suspects"]["count"],
+        suspects=analysis["suspects"]["count"],
         manifest=document["manifest"],
         versions=document["versions"],
         leaked=manifest.leaked("test"),

@@ -340,15 +340,15 @@ class Run:
 
     def rows(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Rows of log.jsonl, optionally of one kind; truncated lines are skipped."""
-        found = []
+        lines = []
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
             try:
                 row = json.loads(line)
             except ValueError:
                 continue
             if kind is None or row.get("kind") == kind:
-                found.append(row)
-        return found
+                lines.append(row)
+        return lines
 
     def rewind(self, epochs: int) -> None:
         """Remove the log's rows of all epochs after the first `epochs`, which will be trained again."""
@@ -377,13 +377,13 @@ def versions() -> dict[str, str]:
     """Versions of the libraries that affect a run's results, and the machine."""
     names = ["torch", "numpy", "pillow", "simplejpeg", "safetensors"]
     names += ["timm"] if importlib.util.find_spec("timm") else []  # its networks depend on its version
-    found = {"pati": VERSION}  # pati may run without being installed
+    installed = {"pati": VERSION}  # pati may run without being installed
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found | {
+            installed[name] = "not installed"
+    return installed | {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }

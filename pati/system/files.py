@@ -149,9 +149,10 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return csv_rows(file.read(), tabs=path.suffix.lower() == ".tsv")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        told = error.strerror if isinstance(error, OSError) else error
+        problem = error.strerror if isinstance(error, OSError) else error
         raise PatiError(
-            N_("can't read {path}: {reason}", path=path, reason=told), N_("expected a CSV in UTF-8 with a header row")
+            N_("can't read {path}: {reason}", path=path, reason=problem),
+            N_("expected a CSV in UTF-8 with a header row"),
         ) from None
 
 

@@ -74,9 +74,9 @@ def percent(share: float) -> str:
     return formats.percent(share, catalogues.current())
 
 
-def hundredths(share: float) -> str:
+def percent_number(share: float) -> str:
     """0.9996 is "> 99.9", as below a head that says percent."""
-    return formats.hundredths(share, catalogues.current())
+    return formats.percent_number(share, catalogues.current())
 
 
 def rate(share: float) -> str:

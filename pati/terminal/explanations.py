@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pati.evaluation.documents import CheckedExplanations, Interval, LocalisationMean, LocalisationResult, MapSimilarity
 from pati.locale.messages import N_, NC_, NP_, Message
-from pati.terminal.console import hundredths, note, number, show
+from pati.terminal.console import note, number, percent_number, show
 from pati.terminal.labels import MAPS, MEASURES
 
 _BASELINES: tuple[Literal["centre", "edges", "random"], ...] = ("centre", "edges", "random")
@@ -103,9 +103,9 @@ def _compared(better: bool | None, measure: Message, other: Message, spread: Mes
     return N_("{measure}: WORSE than the {other} ({spread})", **facts)
 
 
-def _beyond_centre(found: dict[str, list[str]]) -> Message:
+def _beyond_centre(verdicts: dict[str, list[str]]) -> Message:
     """Whether maps say more of what the prediction is based on than a centred Gaussian, in a sentence."""
-    better, worse, open_ = ([MEASURES[name] for name in found[verdict]] for verdict in ("better", "worse", "open"))
+    better, worse, open_ = ([MEASURES[name] for name in verdicts[verdict]] for verdict in ("better", "worse", "open"))
     if better and worse:
         return N_(
             "In short: better than a centred Gaussian on {better}, but WORSE on {worse}.", better=better, worse=worse
@@ -149,7 +149,7 @@ def show_located(document: LocalisationResult, screen: Console) -> None:
         cells = []
         for measure in ("pointing", "energy", "overlap"):
             low, high = (100 * end for end in row[measure]["interval"])
-            cells.append(f"{hundredths(row[measure]['mean'])} ({number(low, '.1f')}–{number(high, '.1f')})")
+            cells.append(f"{percent_number(row[measure]['mean'])} ({number(low, '.1f')}–{number(high, '.1f')})")
         table.add_row(str(MAPS.get(name, name)), *cells)
     screen.print(table)
     for name, row in document["methods"].items():

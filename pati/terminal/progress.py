@@ -151,21 +151,21 @@ class Watch:
 
     def _data(self, event: DataRead) -> None:
         self._end_bar()
-        found = event.manifest
-        reasons = Counter(entry.reason for entry in found.entries if not entry.kept)
+        manifest = event.manifest
+        reasons = Counter(entry.reason for entry in manifest.entries if not entry.kept)
         quarantined = NP_("{n} file quarantined", "{n} files quarantined", n=reasons.total())
         if reasons:
-            told = [f"{count} {REASONS.get(reason, reason)}" for reason, count in reasons.most_common()]
+            counts_by_reason = [f"{count} {REASONS.get(reason, reason)}" for reason, count in reasons.most_common()]
             quarantined = NP_(
                 "{n} file quarantined ({reasons})",
                 "{n} files quarantined ({reasons})",
                 n=reasons.total(),
-                reasons=told,
+                reasons=counts_by_reason,
             )
-        groups = len(found.duplicate_groups())
+        groups = len(manifest.duplicate_groups())
         facts = [
-            NP_("{n} photo kept", "{n} photos kept", n=len(found.kept)),
-            NP_("{n} class", "{n} classes", n=len(found.classes)),
+            NP_("{n} photo kept", "{n} photos kept", n=len(manifest.kept)),
+            NP_("{n} class", "{n} classes", n=len(manifest.classes)),
             quarantined,
             NP_("{n} group of duplicates", "{n} groups of duplicates", n=groups),
         ]
@@ -173,10 +173,10 @@ class Watch:
             say(N_("{facts}; reused the decoded photos in {seconds:.1f} s", facts=facts, seconds=event.seconds))
         else:
             say(N_("{facts}; read and decoded in {seconds:.1f} s", facts=facts, seconds=event.seconds))
-        for text in found.notes:
+        for text in manifest.notes:
             say(note(text))
-        if found.leaks():
-            say(warning(leaking(len(found.leaks()))))
+        if manifest.leaks():
+            say(warning(leaking(len(manifest.leaks()))))
 
     def _plan(self, event: Planned) -> None:
         plan = event.plan

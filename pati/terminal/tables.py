@@ -34,11 +34,11 @@ from pati.locale.messages import N_, NC_, NP_, Message, as_is
 from pati.runs.run import Run
 from pati.terminal.console import (
     console,
-    hundredths,
     indented,
     note,
     number,
     percent,
+    percent_number,
     plain,
     rate,
     say,
@@ -89,22 +89,22 @@ class CheckDocument(TypedDict):
     manifest: str
 
 
-def check_document(found: Manifest) -> CheckDocument:
+def check_document(manifest: Manifest) -> CheckDocument:
     """The audit's summary as plain values."""
     from pati.training import balance  # it brings torch, which errors and downloads need not wait for
 
-    kept = found.kept
+    kept = manifest.kept
     widths, heights = sorted(entry.width for entry in kept), sorted(entry.height for entry in kept)
-    groups = found.duplicate_groups()
-    trained = Counter(entry.label for entry in found.of_split("train"))
-    counts = [trained[name] for name in found.classes]
+    groups = manifest.duplicate_groups()
+    trained = Counter(entry.label for entry in manifest.of_split("train"))
+    counts = [trained[name] for name in manifest.classes]
     class_balance: Advice | None = None
     if counts and min(counts) > 0:
         class_balance = {"ratio": round(balance.ratio(counts), 2), "advised": balance.advised(counts)}
     return {
-        "source": found.source,
-        "root": found.root,
-        "files": len(found.entries),
+        "source": manifest.source,
+        "root": manifest.root,
+        "files": len(manifest.entries),
         "kept": len(kept),
         "quarantined": [
             {
@@ -112,15 +112,15 @@ def check_document(found: Manifest) -> CheckDocument:
                 "reason": entry.reason,
                 "detail": entry.detail.shown("en") if entry.detail else "",
             }
-            for entry in found.entries
+            for entry in manifest.entries
             if not entry.kept
         ],
         "flags": dict(Counter(flag for entry in kept for flag in entry.flags)),
         "classes": {
-            name: {part: sum(entry.label == name for entry in found.of_split(part)) for part in SPLITS}
-            for name in found.classes
+            name: {part: sum(entry.label == name for entry in manifest.of_split(part)) for part in SPLITS}
+            for name in manifest.classes
         },
-        "shares": found.shares(),
+        "shares": manifest.shares(),
         "balance": class_balance,
         "sizes": {
             name: {"smallest": values[0], "median": values[len(values) // 2], "largest": values[-1]}
@@ -131,15 +131,15 @@ def check_document(found: Manifest) -> CheckDocument:
         "across_classes": [
             [printable(entry.path) for entry in group] for group in groups if len({entry.label for entry in group}) > 1
         ],
-        "leaks": [[printable(entry.path) for entry in group] for group in found.leaks()],
-        "notes": [text.shown("en") for text in found.notes],
-        "manifest": found.hash(),
+        "leaks": [[printable(entry.path) for entry in group] for group in manifest.leaks()],
+        "notes": [text.shown("en") for text in manifest.notes],
+        "manifest": manifest.hash(),
     }
 
 
-def show_check(found: Manifest, screen: Console) -> None:
+def show_check(manifest: Manifest, screen: Console) -> None:
     """The audit's summary as tables."""
-    document = check_document(found)
+    document = check_document(manifest)
     show(
         N_(
             "{root}: {files}, {photos}",
@@ -180,7 +180,7 @@ def show_check(found: Manifest, screen: Console) -> None:
     if document["leaks"]:
         show(warning(leaking(len(document["leaks"]))), screen, style="bold red")
         _show_groups(document["leaks"], screen)
-    for text in found.notes:
+    for text in manifest.notes:
         show(note(text), screen)
 
 
@@ -497,14 +497,14 @@ def _comparison_cells(row: RunRow, metrics: Sequence[str], *, by_class: bool) ->
     low, high = (number(100 * end, ".1f") for end in row["accuracy_interval"])
     interval = str(indented(NC_("row of a comparison", "95 % CI")))
     accuracy = [
-        (str(NC_("row of a comparison", "accuracy %")), hundredths(row["accuracy"])),
+        (str(NC_("row of a comparison", "accuracy %")), percent_number(row["accuracy"])),
         (interval, f"{low}–{high}"),
     ]
     low, high = (number(end, ".3f") for end in row["macro_f1_interval"])
     alike = [
         (str(NC_("row of a comparison", "macro F1")), rate(row["macro_f1"])),
         (interval, f"{low}–{high}"),
-        (str(NC_("row of a comparison", "balanced accuracy %")), hundredths(row["balanced_accuracy"])),
+        (str(NC_("row of a comparison", "balanced accuracy %")), percent_number(row["balanced_accuracy"])),
     ]
     speed = row["photos_per_second"]
     return [

@@ -93,18 +93,18 @@ def _affine(images: torch.Tensor, *rows: tuple[float | torch.Tensor, ...]) -> to
     return result
 
 
-def _turned(degrees: torch.Tensor) -> torch.Tensor:
+def _rotation(degrees: torch.Tensor) -> torch.Tensor:
     angle = degrees * (math.pi / 180)
     return _affine(angle, (angle.cos(), -angle.sin(), 0), (angle.sin(), angle.cos(), 0))
 
 
-def _slanted(degrees: torch.Tensor, axis: int) -> torch.Tensor:
+def _shear(degrees: torch.Tensor, axis: int) -> torch.Tensor:
     """Shear along x (axis 0) or y (axis 1); the area is preserved."""
     shear = (degrees * (math.pi / 180)).tan()
     return _affine(shear, *(((1, shear, 0), (0, 1, 0)) if axis == 0 else ((1, 0, 0), (shear, 1, 0))))
 
 
-def _moved(share: torch.Tensor, axis: int) -> torch.Tensor:
+def _translation(share: torch.Tensor, axis: int) -> torch.Tensor:
     """Translation by a fraction of the side, which has length 2, along x (axis 0) or y (axis 1)."""
     along, across = 2 * share, torch.zeros_like(share)
     return _affine(share, (1, 0, along if axis == 0 else across), (0, 1, across if axis == 0 else along))
@@ -135,7 +135,7 @@ def _saturated(factor: torch.Tensor) -> torch.Tensor:
     return _colour(_scaled(factor) + (1 - factor)[:, None, None] * _LUMA.expand(3, 3))
 
 
-def _tinted(circles: torch.Tensor) -> torch.Tensor:
+def _hue_shift(circles: torch.Tensor) -> torch.Tensor:
     """Hue shift: rotation about the grey axis (1, 1, 1)/√3, by Rodrigues' formula."""
     angle = circles * (2 * math.pi)
     axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
@@ -157,7 +157,7 @@ def flip(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Ten
 @augmentations.register("rotate")
 def rotate(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Rotate by up to `rotate` degrees either way."""
-    return _turned(draws.spread(recipe.rotate, most=MOST["rotate"])) if recipe.rotate else None
+    return _rotation(draws.spread(recipe.rotate, most=MOST["rotate"])) if recipe.rotate else None
 
 
 @augmentations.register("crop")
@@ -180,7 +180,7 @@ def shear(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Te
     if not recipe.shear:
         return None
     sideways, upwards = (draws.spread(recipe.shear, most=MOST["shear"]) for _ in range(2))
-    return _slanted(sideways, 0) @ _slanted(upwards, 1)
+    return _shear(sideways, 0) @ _shear(upwards, 1)
 
 
 @augmentations.register("translate")
@@ -189,7 +189,7 @@ def translate(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torc
     if not recipe.translate:
         return None
     across, down = (draws.spread(recipe.translate, most=MOST["translate"]) for _ in range(2))
-    return _moved(across, 0) @ _moved(down, 1)
+    return _translation(across, 0) @ _translation(down, 1)
 
 
 @augmentations.register("zoom")
@@ -228,7 +228,7 @@ def saturation(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> tor
 @augmentations.register("hue")
 def hue(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> torch.Tensor | None:
     """Shift the hue by up to `hue` of the colour circle."""
-    return _tinted(draws.spread(recipe.hue, most=MOST["hue"])) if recipe.hue else None
+    return _hue_shift(draws.spread(recipe.hue, most=MOST["hue"])) if recipe.hue else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,15 +246,15 @@ class Operation:
 # The strongest amounts are those of the two papers, except for hue, which neither has.
 OPERATIONS: dict[str, Operation] = {
     "identity": Operation(0, "zoom", lambda amount, grey: _affine(amount, (1, 0, 0), (0, 1, 0))),
-    "shear x": Operation(17, "shear", lambda amount, grey: _slanted(amount, 0)),
-    "shear y": Operation(17, "shear", lambda amount, grey: _slanted(amount, 1)),
-    "translate x": Operation(0.3, "translate", lambda amount, grey: _moved(amount, 0)),
-    "translate y": Operation(0.3, "translate", lambda amount, grey: _moved(amount, 1)),
-    "rotate": Operation(30, "rotate", lambda amount, grey: _turned(amount)),
+    "shear x": Operation(17, "shear", lambda amount, grey: _shear(amount, 0)),
+    "shear y": Operation(17, "shear", lambda amount, grey: _shear(amount, 1)),
+    "translate x": Operation(0.3, "translate", lambda amount, grey: _translation(amount, 0)),
+    "translate y": Operation(0.3, "translate", lambda amount, grey: _translation(amount, 1)),
+    "rotate": Operation(30, "rotate", lambda amount, grey: _rotation(amount)),
     "brightness": Operation(0.9, "brightness", lambda amount, grey: _colour(_scaled(1 + amount))),
     "contrast": Operation(0.9, "contrast", lambda amount, grey: _contrasted(1 + amount, grey)),
     "saturation": Operation(0.9, "saturation", lambda amount, grey: _saturated(1 + amount)),
-    "hue": Operation(0.2, "hue", lambda amount, grey: _tinted(amount)),
+    "hue": Operation(0.2, "hue", lambda amount, grey: _hue_shift(amount)),
 }
 
 
@@ -285,7 +285,7 @@ def policy(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> tuple[t
                 place = torch.where(here, change, place)
             else:
                 paint = torch.where(here, change, paint)
-        space, colour = space @ place, _painted(colour, paint)
+        space, colour = space @ place, _compose_colours(colour, paint)
     return space, colour
 
 
@@ -351,7 +351,7 @@ def augment(
                 case "place":
                     space = space @ change
                 case "colour":
-                    colour = _painted(colour, change)
+                    colour = _compose_colours(colour, change)
                 case "cover":
                     covered.append(change)
     scale, shift = preprocess.normalisation()
@@ -398,7 +398,7 @@ def _filtered(name: str, change: Filter, images: torch.Tensor) -> torch.Tensor:
     return after
 
 
-def _painted(before: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+def _compose_colours(before: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
     """The colour map `(N, 3, 4)` that applies `before`, then `change`."""
     matrix, offset = change[:, :, :3], change[:, :, 3:]
     return torch.cat([matrix @ before[:, :, :3], matrix @ before[:, :, 3:] + offset], 2)

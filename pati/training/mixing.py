@@ -31,7 +31,7 @@ def mix(
     """
     if not recipe.mixup and not recipe.cutmix:
         return images, targets
-    partner = ring(draws) if weights is None else drawn(draws, weights)
+    partner = cyclic_partners(draws) if weights is None else drawn(draws, weights)
     share = torch.zeros(len(images), 1, 1)  # fraction of the partner in each pixel,
     whole = torch.zeros(len(images))  # and in the photo as a whole
     if recipe.mixup:
@@ -80,7 +80,7 @@ def _interval(middle: torch.Tensor, length: torch.Tensor, count: int) -> torch.T
     return (distance.abs() < length[:, None] / 2).float()
 
 
-def ring(draws: Draws) -> torch.Tensor:
+def cyclic_partners(draws: Draws) -> torch.Tensor:
     """Partners `int64 (N,)`: the batch in random order as a cycle, where each photo's partner is the next one."""
     order = draws.uniform().argsort(stable=True)
     return torch.empty_like(order).scatter_(0, order, order.roll(1))

@@ -167,11 +167,11 @@ class Plan:
         return max(0.0, rest)
 
 
-def natural_size(found: Sequence[tuple[int, int]]) -> int:
+def natural_size(sizes: Sequence[tuple[int, int]]) -> int:
     """The largest useful input size for photos of these (width, height): near their short side, 32 px or more."""
-    if not found:
+    if not sizes:
         return LARGEST
-    typical = statistics.median(min(width, height) for width, height in found)
+    typical = statistics.median(min(width, height) for width, height in sizes)
     return min(LARGEST, max(32, round(typical / 16) * 16))
 
 

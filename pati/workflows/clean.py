@@ -116,12 +116,12 @@ def clean(
             )
         cross = CrossFit(ready, out / "folds", folds, pace=budget, listen=listen) if folds else None
         listen(StageBegan(Stage.INSPECT, len(entries)))
-        logits, distances = _looked(classifier, ready, listen)
+        logits, distances = _inspect(classifier, ready, listen)
         probabilities = _of_run(run, classifier, entries, logits)
         trainings = []
         if cross is not None:
             training = np.flatnonzero([entry.split == "train" for entry in entries])
-            after = cross.answering_seconds()
+            after = cross.prediction_seconds()
             with stoppable() as stopped, threads.restored():
                 for fold in range(folds):
                     seconds = _seconds(run, folds, fold, budget, started, after)
@@ -199,7 +199,7 @@ def _resumable() -> Iterator[None]:
 # Predictions ------------------------------------------------------------------------
 
 
-def _looked(classifier: Classifier, ready: Prepared, listen: Listen) -> tuple[torch.Tensor, Floats]:
+def _inspect(classifier: Classifier, ready: Prepared, listen: Listen) -> tuple[torch.Tensor, Floats]:
     """The run's logits `(N, K)` for all photos, and the distance of each from the training photos, `(N,)`."""
     assert classifier.detector is not None
     rows, logits, distances = ready.packed.of(ready.manifest.kept), [], []

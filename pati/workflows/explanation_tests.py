@@ -56,7 +56,7 @@ def checked(
     parts = []
     for start in range(0, len(pixels), AT_ONCE):
         progress(start, len(pixels))
-        images, classes = classifier.asked(torch.from_numpy(pixels[start : start + AT_ONCE]))
+        images, classes = classifier.explainer_inputs(torch.from_numpy(pixels[start : start + AT_ONCE]))
         parts.append(checks.values(net, explain, images, classes))
     progress(len(pixels), len(pixels))
     result = checks.summary({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
@@ -168,7 +168,7 @@ def located(
     parts: list[dict[str, dict[str, torch.Tensor]]] = []
     for start in range(0, len(pixels), AT_ONCE):
         progress(start, len(pixels))
-        images, classes = classifier.asked(torch.from_numpy(np.stack(pixels[start : start + AT_ONCE])))
+        images, classes = classifier.explainer_inputs(torch.from_numpy(np.stack(pixels[start : start + AT_ONCE])))
         some = box[start : start + AT_ONCE].to(images.device)
         parts.append(localise.localised(net, explain, images, classes, some))
     progress(len(pixels), len(pixels))

@@ -47,7 +47,7 @@ SLACK = 1.15  # safety factor on the estimated time of a probe, which is lost if
 SHARE = 0.03  # of a budget, for the probes
 
 
-def analysed(classifier: Classifier, manifest: Manifest, packed: Pack, answers: Predictions) -> Analysis:
+def analyse(classifier: Classifier, manifest: Manifest, packed: Pack, answers: Predictions) -> Analysis:
     """The analysis of the stored predictions, without new ones."""
     assert classifier.calibration is not None, "learnt by the scoring"
     splits = {
@@ -63,7 +63,7 @@ def analysed(classifier: Classifier, manifest: Manifest, packed: Pack, answers: 
         "slices": analysis.sliced(
             splits["test"], lambda number: packed.pixels[rows[number]], (logits.argmax(1) == labels).tolist()
         ),
-        "suspects": analysis.suspected(
+        "suspects": analysis.likely_label_errors(
             [*splits["validation"], *splits["test"]], all_logits, all_labels, classifier.calibration.temperature,
             manifest.classes,
         ),
@@ -165,12 +165,12 @@ def seconds_to_answer(ask: Callable[[torch.Tensor], object], photos: NDArray[np.
     return clock.now() - at
 
 
-def _damaged(classifier: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
+def _corrupted(classifier: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
     return {"right": analysis.damaged(classifier.logits, photos, labels, seed=seed)}
 
 
 def _explained(classifier: Classifier, photos: NDArray[np.uint8], labels: torch.Tensor, seed: int) -> Values:
-    return checks.values(classifier.net, explainer(METHOD), *classifier.asked(torch.from_numpy(photos)))
+    return checks.values(classifier.net, explainer(METHOD), *classifier.explainer_inputs(torch.from_numpy(photos)))
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Probe:
 
 PROBES = {
     "robustness": Probe(
-        _damaged, lambda values: analysis.robustness(values["right"]), 1.3 * (1 + len(analysis.DAMAGES)),
+        _corrupted, lambda values: analysis.robustness(values["right"]), 1.3 * (1 + len(analysis.CORRUPTION_LEVELS)),
         part=16, most=1000, fewest=20, trained=1000, share=0.3,
     ),
     "explanations": Probe(

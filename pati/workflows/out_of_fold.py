@@ -31,7 +31,7 @@ from pati.locale.messages import N_
 from pati.system import files
 from pati.workflows.fit import fit
 from pati.workflows.prepare import Prepared
-from pati.workflows.reserve import time_answers
+from pati.workflows.reserve import time_predictions
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ class CrossFit:
         shutil.rmtree(checkpoints, ignore_errors=True)
         return answers
 
-    def answering_seconds(self) -> float:
+    def prediction_seconds(self) -> float:
         """Estimated seconds for a network's predictions on a fold and the validation photos."""
         photos = len(self._ready.training) / self._folds + len(self._ready.validation)
-        return photos * time_answers(self._ready.classifier(self._ready.net()), self._ready)[0]
+        return photos * time_predictions(self._ready.classifier(self._ready.net()), self._ready)[0]
 
 
 def _labels(data: Samples) -> torch.Tensor:

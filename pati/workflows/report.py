@@ -55,7 +55,7 @@ def report_again(
                 packed,
                 progress=lambda what, done, total: listen(Advanced(done, total, Work(what))),
             )
-        document["analysis"] = {**measure.analysed(classifier, manifest, packed, answers), **probes}
+        document["analysis"] = {**measure.analyse(classifier, manifest, packed, answers), **probes}
         validation, test = (  # an older version may have stored less
             metrics.summary(part.logits, part.labels, manifest.classes) for part in (answers.validation, answers.test)
         )

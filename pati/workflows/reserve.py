@@ -36,8 +36,8 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
     recipe = ready.recipe
     if recipe.budget is None:
         return None
-    one, ratio = time_answers(untrained, ready)
-    answers, more = answers_needed(recipe, len(ready.training), len(ready.validation), testing)
+    one, ratio = time_predictions(untrained, ready)
+    answers, more = predictions_needed(recipe, len(ready.training), len(ready.validation), testing)
     probing = measure.probing_seconds(len(ready.validation), one, measure.SHARE * recipe.budget)
     spare = probing + min(more * one, SCORING_SHARE * recipe.budget)
     # Reading and scoring may leave too little for training; the report may not: in a very short budget it ends late.
@@ -68,7 +68,7 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
     )
 
 
-def answers_needed(recipe: SettledRecipe, training: int, validation: int, testing: int) -> tuple[int, int]:
+def predictions_needed(recipe: SettledRecipe, training: int, validation: int, testing: int) -> tuple[int, int]:
     """The work of scoring, as a number of predictions: the minimum, and how many more if there is time."""
     scoped = MOMENTS / (2 if recipe.mirror else 1)
     least = min(validation, FEWEST_SCORED) + scoped * min(training, out_of_distribution.FEWEST_PHOTOS)
@@ -76,7 +76,7 @@ def answers_needed(recipe: SettledRecipe, training: int, validation: int, testin
     return round(least) + testing + measure.EXPLAINING, round(most - least)
 
 
-def time_answers(classifier: Classifier, ready: Prepared) -> tuple[float, float]:
+def time_predictions(classifier: Classifier, ready: Prepared) -> tuple[float, float]:
     """Seconds per prediction on this machine, and the ratio to a validation photo of the same size.
 
     Timed alternately, so that both see the same load.

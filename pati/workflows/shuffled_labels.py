@@ -44,8 +44,10 @@ def shuffled_labels(
     plugins.require_same(state.get("plugins", {}))
     net = classifier.cut(stage)
     pixels, _ = explanation_tests.readable(classifier, photos)
-    asked = [classifier.asked(part) for part in torch.split(torch.from_numpy(pixels), explanation_tests.AT_ONCE)]
-    maps = [explain(net, images, classes) for images, classes in asked]  # fails before minutes are spent on training
+    inputs = [
+        classifier.explainer_inputs(part) for part in torch.split(torch.from_numpy(pixels), explanation_tests.AT_ONCE)
+    ]
+    maps = [explain(net, images, classes) for images, classes in inputs]  # fails before minutes are spent on training
     ready = prepare_again(run, SettledRecipe.read(run.recipe), listen=listen)
     # There is nothing to learn, so early stopping would end it.
     ready = dataclasses.replace(ready, recipe=dataclasses.replace(ready.recipe, patience=0))
@@ -72,7 +74,7 @@ def shuffled_labels(
     other = (control if stage is None else control.cut(stage)).eval().to(next(net.parameters()).device)
     parts = [
         checks.similarity(before, explain(other, images, classes))
-        for before, (images, classes) in zip(maps, asked, strict=True)
+        for before, (images, classes) in zip(maps, inputs, strict=True)
     ]
     similarity = checks.mean_similarity(torch.cat(parts)[:, None])
     return {

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from pati import plugins
-from pati.errors import Interrupted, of_system
+from pati.errors import Interrupted, from_os_error
 from pati.locale.messages import N_
 from pati.runs.run import Run
 
@@ -16,18 +16,18 @@ from pati.runs.run import Run
 @contextlib.contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
     """Context manager in which Ctrl-C and SIGTERM ask the loop to stop after its step; a second one interrupts it."""
-    asked = threading.Event()
+    requested = threading.Event()
 
     def ask(number: int, frame: object) -> None:
-        if asked.is_set():
+        if requested.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        requested.set()
 
     before = {}
     if threading.current_thread() is threading.main_thread():  # Python sets handlers nowhere else
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked.is_set
+        yield requested.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -44,4 +44,4 @@ def resumable(run: Run) -> Iterator[None]:
     except Interrupted as stop:
         raise Interrupted(stop.message, hint) from None
     except OSError as error:
-        raise of_system(error, N_("fix this; everything done so far is saved. Then {hint}", hint=hint)) from error
+        raise from_os_error(error, N_("fix this; everything done so far is saved. Then {hint}", hint=hint)) from error

@@ -295,11 +295,11 @@ class TrainingRun:
             paced.budget,
         )
         document = _document(
-            ready, scored.answers, state, measure.analysed(classifier, manifest, ready.packed, scored.answers)
+            ready, scored.answers, state, measure.analyse(classifier, manifest, ready.packed, scored.answers)
         )
         classifier.facts = classifiers.facts(
             recipe=ready.recipe,
-            metrics=classifiers.told(document["test"]),
+            metrics=classifiers.file_scores(document["test"]),
             manifest_hash=manifest.hash(),
             versions=versions(),
         )

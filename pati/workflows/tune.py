@@ -81,9 +81,9 @@ def tune(
     source = find_source(data, columns)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     folder = out or Path("tune") / stem(source.name)
-    asked = tuple(sorted(set(fields)))
+    requested = tuple(sorted(set(fields)))
     chosen_fields(
-        asked, rotation_invariant=source.rotation_invariant, uneven=False
+        requested, rotation_invariant=source.rotation_invariant, uneven=False
     )  # raises for an invalid name before the data is read
     _require_time(recipe.budget, len(source.items))
     with _resumable(folder):
@@ -92,12 +92,12 @@ def tune(
             _require_free(folder)
             ready = prepare(data, recipe, columns=columns, listen=listen)
             score = _score_for(ready)
-            names = chosen_fields(asked, rotation_invariant=source.rotation_invariant, uneven=score == "macro_f1")
+            names = chosen_fields(requested, rotation_invariant=source.rotation_invariant, uneven=score == "macro_f1")
             settings = Settings(
                 data=where,
                 columns=columns,
                 given=recipe,
-                fields=asked,
+                fields=requested,
                 recipe=ready.recipe,
                 space=space(ready.recipe, names),
                 score=score,
@@ -114,7 +114,7 @@ def tune(
         for what, mine, kept in (
             (N_("other data"), (where, columns), (settings.data, settings.columns)),
             (N_("another recipe"), recipe, settings.given),
-            (N_("other fields"), asked, settings.fields),
+            (N_("other fields"), requested, settings.fields),
         ):
             if mine != kept:
                 raise PatiError(
@@ -123,7 +123,7 @@ def tune(
                 )
         if ready is not None and ready.recipe != settings.recipe:
             ready = None  # the other process measured a different speed
-        return _go(folder, settings, ready, trials, budget, started, listen)
+        return _run(folder, settings, ready, trials, budget, started, listen)
 
 
 @clock.watched()
@@ -142,7 +142,7 @@ def resume(
         trials, budget = settings.trials, settings.budget
     _require_goal(trials, budget)
     with _resumable(folder):
-        return _go(folder, settings, None, trials, budget, started, listen)
+        return _run(folder, settings, None, trials, budget, started, listen)
 
 
 def _require_goal(trials: int | None, budget: float | None) -> None:
@@ -193,7 +193,7 @@ def _score_for(ready: Prepared) -> str:
     return "macro_f1" if class_balance.by_class else "accuracy"
 
 
-def _go(
+def _run(
     folder: Path,
     settings: Settings,
     ready: Prepared | None,
@@ -223,14 +223,14 @@ def _go(
         if trials is not None:
             return len(study.finished()) + study.running() < trials
         first = not study.finished() and not study.running()
-        return first or clock.now() + _usual_seconds(study) < deadline
+        return first or clock.now() + _median_seconds(study) < deadline
 
-    with stoppable() as asked:
-        while not asked():
+    with stoppable() as stop_requested:
+        while not stop_requested():
             some = bool(study.finished())  # the first trial is trained to the end, even beyond the deadline
 
             def stopped(some: bool = some) -> bool:
-                return asked() or (some and clock.now() > deadline)
+                return stop_requested() or (some and clock.now() > deadline)
 
             try:
                 with study.trial(wanted) as trial:
@@ -240,11 +240,16 @@ def _go(
             except Interrupted:
                 break
             done = len(study.finished())
-            left = deadline - clock.now() if trials is None else (trials - done) * _usual_seconds(study)
-            told, best = study.told(study.trials()[trial.number]), study.best()
+            left = deadline - clock.now() if trials is None else (trials - done) * _median_seconds(study)
+            finished, best = study.as_trial(study.trials()[trial.number]), study.best()
             listen(
                 TrialDone(
-                    told, settings.score, None if best is None else study.told(best), done, trials, max(0.0, left)
+                    finished,
+                    settings.score,
+                    None if best is None else study.as_trial(best),
+                    done,
+                    trials,
+                    max(0.0, left),
                 )
             )
         study.tidy()
@@ -252,7 +257,7 @@ def _go(
         if study.finished():
             listen(StageBegan(Stage.REPORT))
             pages.write_search(folder / "report.html", document, settings.recipe, language=catalogues.current())
-        if asked():
+        if stop_requested():
             raise Interrupted(N_("stopped"))
     if document["best"] is None:
         raise PatiError(
@@ -262,7 +267,7 @@ def _go(
     return document
 
 
-def _usual_seconds(study: Study) -> float:
+def _median_seconds(study: Study) -> float:
     """Median duration of a trial; 0 before the first one."""
     return float(statistics.median([trial.user_attrs["seconds"] for trial in study.finished()] or [0.0]))
 
@@ -275,10 +280,10 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
     """Train one trial, score it on the validation split, and store the result."""
     recipe, score = study.recipe(trial), study.settings.score
     ready = dataclasses.replace(ready, recipe=recipe)
-    seconds, told = 0.0, 0
+    seconds, reported = 0.0, 0
 
     def log(event: TrainingEvent) -> None:
-        nonlocal seconds, told
+        nonlocal seconds, reported
         if isinstance(event, StepDone):
             seconds = event.seconds
             listen(TrialAdvanced(trial.number, event.progress, event.left))
@@ -287,8 +292,8 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
         epoch, seconds = event.epoch, event.epoch.seconds
         # Trials by budget have different numbers of epochs, so all are compared at tenths of their progress.
         tenth = int(10 * epoch.progress + 1e-9)
-        if tenth > told:
-            told = tenth
+        if tenth > reported:
+            reported = tenth
             trial.report(epoch.validation_macro_f1 if score == "macro_f1" else epoch.validation_accuracy, tenth)
             if tenth < 10 and trial.should_prune():
                 raise _Pruned
@@ -311,7 +316,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
     except Interrupted:
         raise
     except PatiError as error:  # training fails with these values; others may work
-        if "default" in trial.user_attrs or study.failed_of_late() >= MOST_FAILURES:
+        if "default" in trial.user_attrs or study.consecutive_failures() >= MOST_FAILURES:
             raise
         study.finish(trial, None, {"seconds": round(seconds, 2), "failed": _why(error).to_json()})
     else:
@@ -363,7 +368,7 @@ def _document(study: Study, ready: Prepared) -> SearchDocument:
 
 
 def _plain(study: Study, trial: FrozenTrial | None) -> TrialRow | None:
-    return None if trial is None else _row(study.told(trial))
+    return None if trial is None else _row(study.as_trial(trial))
 
 
 def _row(trial: Trial) -> TrialRow:

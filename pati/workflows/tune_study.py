@@ -189,20 +189,20 @@ def searchable() -> tuple[str, ...]:
     return tuple(item.name for item in dataclasses.fields(Recipe) if item.metadata["search"])
 
 
-def chosen_fields(asked: Sequence[str], *, rotation_invariant: bool, uneven: bool) -> tuple[str, ...]:
+def chosen_fields(fields: Sequence[str], *, rotation_invariant: bool, uneven: bool) -> tuple[str, ...]:
     """The fields to search: those asked for, or the default ones.
 
     `rotation_invariant`: rotated photos mean the same; `uneven`: the classes are imbalanced. Raises `PatiError`
     for names that can't be searched.
     """
     able = [name for name in searchable() if rotation_invariant or name not in TURNING]
-    wrong = [name for name in asked if name not in able]
+    wrong = [name for name in fields if name not in able]
     if wrong:
         why = N_("not searched")
         if wrong[0] in TURNING:
             why = N_("flips and rotations change what these photos show")
         raise PatiError(N_("--search {wrong}: {why}", wrong=wrong[0], why=why), N_("fields: {names}", names=able))
-    return tuple(name for name in able if name in (asked or (*DEFAULT_FIELDS, *(BALANCING if uneven else ()))))
+    return tuple(name for name in able if name in (fields or (*DEFAULT_FIELDS, *(BALANCING if uneven else ()))))
 
 
 def space(recipe: SettledRecipe, names: Sequence[str]) -> dict[str, BaseDistribution]:
@@ -288,7 +288,7 @@ class Study:
         """Trials that were trained to the end or pruned."""
         return [trial for trial in self.trials() if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
 
-    def failed_of_late(self) -> int:
+    def consecutive_failures(self) -> int:
         """Number of consecutive failed trials among the finished ones, counted from the last."""
         return sum(1 for _ in itertools.takewhile(lambda trial: "failed" in trial.user_attrs, self.finished()[::-1]))
 
@@ -315,7 +315,7 @@ class Study:
         """The finished trial of the baseline."""
         return next((trial for trial in self.finished() if "default" in trial.user_attrs), None)
 
-    def told(self, trial: FrozenTrial) -> Trial:
+    def as_trial(self, trial: FrozenTrial) -> Trial:
         """A trial as `Trial`."""
         recipe, known = self.recipe(trial), trial.user_attrs
         return Trial(
@@ -332,7 +332,7 @@ class Study:
 
     def begun(self) -> list[Trial]:
         """All trials that have started."""
-        return [self.told(trial) for trial in self.trials() if trial.state != TrialState.WAITING]
+        return [self.as_trial(trial) for trial in self.trials() if trial.state != TrialState.WAITING]
 
     def default_open(self) -> bool:
         """Whether the baseline is waiting or in training."""

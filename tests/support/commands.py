@@ -32,7 +32,7 @@ def pati(*arguments: object, stdin: str = "", cwd: Path | None = None) -> subpro
         mock.patch.object(sys, "stdin", io.StringIO(stdin)),
         mock.patch.object(machine, "keep_blocks"),  # which can't be taken back
         mock.patch("atexit.register"),
-        mock.patch.multiple(catalogues, _chosen=None, _otherwise=catalogues.SOURCE),  # put back afterwards
+        mock.patch.multiple(catalogues, _chosen=None, _default=catalogues.SOURCE),  # put back afterwards
     ):
         try:
             cli.main()

@@ -115,7 +115,7 @@ def _close_hashes(bits: NDArray[np.int8]) -> NDArray[np.int64]:
     close = len(_FREQUENCIES) - 2 * _HASH_LIMIT  # a dot product of ±1 is bits − 2 × distance
 
     def below(top: int) -> list[NDArray[np.int64]]:
-        found, rows = [], slice(top, top + 512)
+        tiles, rows = [], slice(top, top + 512)
         for left in range(top, len(bits), 4096):  # a tile stays in the processor's cache
             columns = slice(left, left + 4096)
             dots = turned[rows] @ turned[columns].T
@@ -123,12 +123,12 @@ def _close_hashes(bits: NDArray[np.int8]) -> NDArray[np.int64]:
             dots += fixed[rows] @ fixed[columns].T
             i, j = np.divmod(np.flatnonzero(dots >= close), dots.shape[1])
             pairs = np.stack([i + top, j + left], 1)
-            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
-        return found
+            tiles.append(pairs[pairs[:, 0] < pairs[:, 1]])
+        return tiles
 
     # Our own threads, not BLAS's: the work between the products takes longer than the products.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
-        parts = [part for found in pool.map(below, range(0, len(bits), 512)) for part in found]
+        parts = [part for tiles in pool.map(below, range(0, len(bits), 512)) for part in tiles]
     return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
 
 

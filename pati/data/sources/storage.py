@@ -97,8 +97,8 @@ class Folder:
     def names(self) -> list[Name]:
         """See `Storage`; raises `PatiError` if the folder can't be read."""
         try:
-            with os.scandir(self.root) as found:
-                listed = [Name(entry.name, _is_folder(entry), entry.is_symlink()) for entry in found]
+            with os.scandir(self.root) as entries:
+                listed = [Name(entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries]
         except OSError as error:
             raise PatiError(
                 N_("can't read the folder {root}: {reason}", root=self.root, reason=error.strerror),

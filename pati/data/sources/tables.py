@@ -34,9 +34,9 @@ class Table:
 
 def table_in(store: Storage, columns: Columns) -> Table | None:
     """The first table in a folder that describes photos."""
-    found = [entry.name for entry in store.names() if is_table(entry.name)]
+    tables = [entry.name for entry in store.names() if is_table(entry.name)]
     # If there are several CSV files, one may lack a requested column; a single one must have it.
-    return next((table for name in found if (table := read_table(store, name, columns, alone=len(found) == 1))), None)
+    return next((table for name in tables if (table := read_table(store, name, columns, alone=len(tables) == 1))), None)
 
 
 def table_beside(path: Path, columns: Columns) -> Table | None:
@@ -76,13 +76,13 @@ def read_table(
             N_("{path} has no column {column!r}", path=path, column=missing),
             N_("its columns: {names}", names=header),
         )
-    found = {role: getattr(columns, role) or _usual(header, role) for role in COLUMNS}
-    found["group"] = columns.group
-    useful = found["label"] or found["split"] or found["group"]
-    if found["path"] is None or not useful or (required and found["label"] is None):
+    roles = {role: getattr(columns, role) or _usual(header, role) for role in COLUMNS}
+    roles["group"] = columns.group
+    useful = roles["label"] or roles["split"] or roles["group"]
+    if roles["path"] is None or not useful or (required and roles["label"] is None):
         if not required:
             return None
-        lacking = "path" if found["path"] is None else "label"
+        lacking = "path" if roles["path"] is None else "label"
         raise PatiError(
             N_("{path} has no {role} column; its columns: {names}", path=path, role=lacking, names=header),
             N_(
@@ -91,7 +91,7 @@ def read_table(
                 role=lacking,
             ),
         )
-    table = Table(path, {}, {role: name for role, name in found.items() if name})
+    table = Table(path, {}, {role: name for role, name in roles.items() if name})
     for row in lines:
         key = tidy(row[table.columns["path"]])
         before = table.rows.setdefault(key, row)
