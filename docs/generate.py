@@ -121,28 +121,32 @@ WORDS = {
     "README.md": {
         "head": "| photos | command | test accuracy | 95 % interval | total time, peak memory |",
         "cats": "cats-vs-dogs: 20,002 files, 2 classes",
-        "clothing": "clothing: 5,096 photos, 17 classes, each sender in one split only",
+        "clothing": "clothing: 5,096 photos, 17 classes, the photos of each contributor in one split",
         "digits": "digits: 1,797 images of 8×8 px",
-        "mean": "mean of {count} seeds",
+        "mean": "{accuracy} (mean of {count} seeds)",
         "minutes": "{minutes:.1f} min, {memory:.1f} GB",
         "percent": "{:.1f} %",
-        "against": "On the same two cores, the recipe of the bootcamp notebook reaches {notebook} in three epochs, "
-        "{minutes:.1f} minutes; `--budget 30s` reaches {shortest} in {seconds:.0f} seconds.",
-        "foot": "{cpu}, {cores} cores, no GPU; torch {torch}, Python {python}; commit {commit}. "
-        "Made by `python -m bench`.",
+        "against": "For comparison, the bootcamp notebook that `pati` grew out of reaches {notebook} on cats-vs-dogs "
+        "in three epochs, which take {minutes:.1f} minutes on the same machine; `pati train cats-vs-dogs --budget 30s` "
+        "reaches {shortest} in {seconds:.0f} seconds.",
+        "machine": "Machine: {cpu}, {cores} cores, no GPU; torch {torch}, Python {python}.",
+        "bench": "Commands:",
+        "commit": "commit",
     },
     "README.tr.md": {
         "head": "| fotoğraflar | komut | test doğruluğu | %95 güven aralığı | toplam süre, en yüksek bellek |",
         "cats": "cats-vs-dogs: 20.002 dosya, 2 sınıf",
         "clothing": "clothing: 5.096 fotoğraf, 17 sınıf, her gönderen tek bölümde",
         "digits": "digits: 8×8 piksellik 1.797 resim",
-        "mean": "{count} tohumun ortalaması",
+        "mean": "{accuracy} ({count} tohumun ortalaması)",
         "minutes": "{minutes:.1f} dk, {memory:.1f} GB",
         "percent": "%{:.1f}",
-        "against": "Aynı iki çekirdekte bootcamp defterinin kendi tarifi üç dönemde, {minutes:.1f} dakikada {notebook} "
-        "doğruluğa ulaşıyor; `--budget 30s` ise {seconds:.0f} saniyede {shortest}.",
-        "foot": "{cpu}, {cores} çekirdek, GPU yok; torch {torch}, Python {python}; commit {commit}. "
-        "`python -m bench` ile üretildi.",
+        "against": "Karşılaştırma için: `pati`'nin doğduğu bootcamp defteri aynı makinede cats-vs-dogs'ta üç dönemde, "
+        "{minutes:.1f} dakikada {notebook} doğruluğa ulaşıyor; `pati train cats-vs-dogs --budget 30s` ise "
+        "{seconds:.0f} saniyede {shortest}.",
+        "machine": "Makine: {cpu}, {cores} çekirdek, GPU yok; torch {torch}, Python {python}.",
+        "bench": "Komutlar:",
+        "commit": "commit",
     },
 }
 
@@ -158,40 +162,47 @@ def results(readme: str) -> str:
         json.loads((MEASURED / f"{name}.json").read_text()) for name in ("demo_sets", "notebook", "shortest")
     )
 
-    def row(what: str, command: str, accuracy: float, interval: str, runs: list[dict[str, float]]) -> str:
+    def row(what: str, command: str, accuracy: str, interval: str, runs: list[dict[str, float]]) -> str:
         minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
         cost = words["minutes"].format(minutes=minutes, memory=max(run["peak_gb"] for run in runs))
-        share = words["percent"].format(100 * accuracy)
-        return f"| {words[what]} | `pati train {command}` | {share} | {interval} | {cost} |"
+        return f"| {words[what]} | `pati train {command}` | {accuracy} | {interval} | {cost} |"
+
+    def percent(share: float) -> str:
+        return words["percent"].format(100 * share)
 
     def interval(run: dict[str, list[float]]) -> str:
-        return "–".join(words["percent"].format(100 * value) for value in run["interval"])
+        return "–".join(map(percent, run["interval"]))
 
     lines = [words["head"], "|---|---|---|---|---|"]
     for document in sorted(budgets, key=lambda document: float(document["result"]["minutes"])):
         result, seeds = document["result"], list(document["result"]["seeds"].values())
-        spread = words["mean"].format(count=len(seeds)) if len(seeds) > 1 else interval(seeds[0])
-        command = f"cats-vs-dogs --budget {result['minutes']}m"
-        lines.append(row("cats", command, result["mean_test_accuracy"], spread, seeds))
+        accuracy, spread = percent(result["mean_test_accuracy"]), interval(seeds[0])
+        if len(seeds) > 1:
+            accuracy, spread = words["mean"].format(accuracy=accuracy, count=len(seeds)), "–"
+        lines.append(row("cats", f"cats-vs-dogs --budget {result['minutes']}m", accuracy, spread, seeds))
     for name, command in (("clothing", "clothing.zip --group-by sender_id"), ("digits", "digits")):
         run = sets["result"][name]
-        lines.append(row(name, command, run["test_accuracy"], interval(run), [run]))
+        lines.append(row(name, command, percent(run["test_accuracy"]), interval(run), [run]))
     last, runs = notebook["result"]["epochs"][-1], list(shortest["result"]["seeds"].values())
     against = words["against"].format(
-        notebook=words["percent"].format(100 * last["test_accuracy"]),
+        notebook=percent(last["test_accuracy"]),
         minutes=last["seconds"] / 60,
-        shortest=words["percent"].format(100 * shortest["result"]["mean_test_accuracy"]),
+        shortest=percent(shortest["result"]["mean_test_accuracy"]),
         seconds=sum(run["seconds"] for run in runs) / len(runs),
     )
     lines += ["", against]
     if readme == "README.tr.md":  # Turkish writes a decimal comma
         lines = [re.sub(r"(?<=\d)\.(?=\d( |–|dk|$|\.$| \|))", ",", line) for line in lines]
-    feet: dict[str, list[str]] = {}
+    measured: dict[str, dict[str, list[str]]] = {}  # names of benchmarks by machine and commit
     for document in [*budgets, sets, notebook, shortest]:
-        foot = words["foot"].format(**document["machine"], commit=document["commit"])
-        feet.setdefault(foot, []).append(document["name"])
-    for foot, names in feet.items():
-        lines += ["", foot if len(feet) == 1 else f"{', '.join(sorted(names))}: {foot}"]
+        machine = words["machine"].format(**document["machine"])
+        measured.setdefault(machine, {}).setdefault(document["commit"], []).append(document["name"])
+    for machine, commits in measured.items():
+        commands = (
+            f"`python -m bench {' '.join(sorted(names))}` ({words['commit']} {commit})"
+            for commit, names in commits.items()
+        )
+        lines += ["", f"{machine} {words['bench']} {', '.join(commands)}."]
     return "\n".join(lines)
 
 
@@ -375,8 +386,8 @@ def robustness() -> str:
 
 
 def _foot(document: dict[str, Any]) -> str:
-    text = WORDS["README.md"]["foot"].format(**document["machine"], commit=document["commit"])
-    return text.replace("`python -m bench`", f"`python -m bench {document['name']}`")
+    machine = WORDS["README.md"]["machine"].format(**document["machine"]).removeprefix("Machine: ").removesuffix(".")
+    return f"{machine}; commit {document['commit']}. Made by `python -m bench {document['name']}`."
 
 
 def families(name: str) -> str:
@@ -666,20 +677,20 @@ def trust() -> str:
 
 
 def page() -> str:
-    """docs/page.md with its figures."""
+    """docs/page.md with its measurements."""
     document = _document("page")
-    found = document["result"]
-    memory, minutes = found["memory_mb"], list(found["together_memory_mb"].values())
+    result = document["result"]
+    memory, minutes = result["memory_mb"], list(result["together_memory_mb"].values())
     first, last = (list(memory)[index] for index in (1, -1))
-    slow, fast = (f"{found[key]:.2f} s" for key in ("together_median_seconds", "median_seconds"))
+    slow, fast = (f"{result[key]:.2f} s" for key in ("together_median_seconds", "median_seconds"))
     text = (
-        f"From the upload of a photo of 500 px to the answer and its map on the screen: {fast} (median of "
-        f"{found['uploads']}; of twenty, nineteen within {found['slowest_of_20']:.2f} s). The server's memory: "
+        f"From the upload of a photo of 500 px to the prediction and its map on the screen: {fast} (median of "
+        f"{result['uploads']} uploads; 95th percentile {result['slowest_of_20']:.2f} s). Memory of the server: "
         f"{memory[first]:.0f} MB after {first} uploads, {memory[last]:.0f} MB after {last}.\n\n"
-        f"{found['visitors']} visitors at once for {found['minutes']} minutes, each looking at an answer for "
-        f"{found['thinking'][0]:.0f} to {found['thinking'][1]:.0f} s: {found['together_answers']:,} answers, median "
-        f"{slow}, nineteen of twenty within {found['together_slowest_of_20']:.2f} s; memory "
-        f"{minutes[0]:.0f} MB before, then after each minute {', '.join(f'{one:.0f}' for one in minutes[1:])} MB. "
+        f"With {result['visitors']} visitors at once for {result['minutes']} minutes, each of whom looks at a "
+        f"prediction for {result['thinking'][0]:.0f} to {result['thinking'][1]:.0f} s: {result['together_answers']:,} "
+        f"predictions, median {slow}, 95th percentile {result['together_slowest_of_20']:.2f} s. Memory of the server: "
+        f"{minutes[0]:.0f} MB before, and {', '.join(f'{one:.0f}' for one in minutes[1:])} MB after each minute. "
         f"The browser ran on the same two cores.\n\n{_foot(document)}"
     )
     return _between((HERE / "page.md").read_text(encoding="utf-8"), "page", text)

@@ -140,7 +140,7 @@ def test_a_model_without_calibration_is_read_and_says_what_it_lacks(trained: Pat
     assert not old.predict(photo).unsure
     expected = old.logits(torch.tensor(old.preprocess(photo)[None])).double().softmax(1)[0]
     np.testing.assert_allclose(probabilities(old.predict(photo)), expected)
-    with pytest.raises(PatiError, match="this model has no calibration"):
+    with pytest.raises(PatiError, match="no calibration, which --risk needs"):
         old.predict(photo, risk=0.1)
 
 

@@ -66,7 +66,7 @@ def test_the_first_lines_say_what_is_planned(capsys: pytest.CaptureFixture[str])
     watch(RunOpened(Path("runs/x-1"), recipe, photos=244, outline=outline, chosen=True))
     assert " ".join(capsys.readouterr().err.split()) == (
         "run: runs/x-1: pati at 112 px, time budget 5 min (chosen for 244 photos; --budget changes it), seed 0 "
-        "plan: about 12 s to start and read, 4.2 min of training (passes over the photos: 14), 38 s to score and report"
+        "plan: about 12 s to start and read, 4.2 min of training (epochs: about 14), 38 s to score and report"
     )
     watch(RunOpened(Path("runs/x-1"), settled(Recipe(model="pati", size=112, epochs=3)), photos=244))
     assert capsys.readouterr().err.strip() == "run: runs/x-1: pati at 112 px, 3 epochs, seed 0"

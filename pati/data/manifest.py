@@ -358,7 +358,8 @@ def require_trainable(manifest: Manifest) -> None:
         if not have:
             raise PatiError(
                 N_(
-                    "the {name} split is empty: there are too few units (duplicates and groups stay together)",
+                    "the {name} split is empty: there are too few groups of photos (duplicates, and photos with the "
+                    "same --group-by value, stay together)",
                     name=name,
                 ),
                 N_("add photos, or use smaller groups"),

@@ -177,7 +177,10 @@ class Classifier:
             )
         if self.calibration is None:
             if risk is not None:
-                raise PatiError(N_("this model has no calibration"), N_("train it again with this version"))
+                raise PatiError(
+                    N_("this model file has no calibration, which --risk needs"),
+                    N_("train it again with this version of pati"),
+                )
             return 0.0
         return self.calibration.threshold(RISK if risk is None else risk)
 

@@ -125,8 +125,8 @@ class Watch:
         if outline is not None:
             say(
                 N_(
-                    "plan: about {reading:duration} to start and read, {training:duration} of training (passes over "
-                    "the photos: {passes}), {after:duration} to score and report",
+                    "plan: about {reading:duration} to start and read, {training:duration} of training (epochs: "
+                    "about {passes}), {after:duration} to score and report",
                     reading=outline.reading,
                     training=outline.training,
                     passes=number(outline.passes, ".0f" if outline.passes >= 2 else ".1f"),
@@ -205,7 +205,7 @@ class Watch:
             say(
                 N_(
                     "the largest class has {ratio:.1f} times as many training photos as the smallest; balance: none "
-                    "(--balance {advised} would balance the classes)",
+                    "(to balance the classes, add --balance {advised})",
                     ratio=class_balance.ratio,
                     advised=event.advised,
                 )
@@ -366,8 +366,10 @@ class Watch:
 def leaking(count: int) -> Message:
     """That photos which belong together are in several splits."""
     return NP_(
-        "{n} group of copies, or of --group-by, is in more than one of the given splits",
-        "{n} groups of copies, or of --group-by, are in more than one of the given splits",
+        "{n} group of photos that belong together (duplicates, or the same --group-by value) is in more than one of "
+        "the given splits",
+        "{n} groups of photos that belong together (duplicates, or the same --group-by value) are in more than one of "
+        "the given splits",
         n=count,
     )
 

@@ -96,7 +96,8 @@ def clean(
     plugins.require_same(run.read_state().get("plugins", {}))
     if classifier.detector is None:
         raise PatiError(
-            N_("this run was made by an older version, which saved less"), N_("train it again with this version")
+            N_("this run was made by an older version, which saved less"),
+            N_("train it again with this version of pati"),
         )
     own = run.read_state()["data"] == (str(Path(data).resolve()) if Path(data).exists() else str(data))
     if own and columns == Columns():

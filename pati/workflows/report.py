@@ -39,7 +39,8 @@ def report_again(
         )
     if classifier.calibration is None or classifier.detector is None:
         raise PatiError(
-            N_("this run was made by an older version, which saved less"), N_("train it again with this version")
+            N_("this run was made by an older version, which saved less"),
+            N_("train it again with this version of pati"),
         )
     language = language or catalogues.known(state.get("language", "")) or catalogues.current()
     with run.alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 import torch
@@ -52,8 +53,8 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
                 training=max(0, recipe.budget - needed),
             ),
             N_(
-                "use --budget {needed:.1f}m or more; the photos are decoded now, so the next run starts faster",
-                needed=needed / (1 - LEAST_TRAINING) / 60,
+                "use --budget {needed:.0f}s or more; the photos are now decoded, so the next run starts faster",
+                needed=math.ceil(needed / (1 - LEAST_TRAINING)),
             ),
         )
     drawing = min(pages.seconds_to_draw(len(ready.manifest.classes)), most - needed)

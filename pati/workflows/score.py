@@ -138,7 +138,9 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
     run = Run.open(folder)
     classifier = Classifier.load(run.folder)
     if classifier.detector is None:
-        raise PatiError(N_("this model has no out-of-distribution detector"), N_("train it again with this version"))
+        raise PatiError(
+            N_("this model has no out-of-distribution detector"), N_("train it again with this version of pati")
+        )
     p_values = Predictions.read(run).p_values
     source = open_data(data, Recipe(), Columns())
     store, rows = storage.at(source.root), [(item.path, item.label, "") for item in source.items]
