@@ -54,7 +54,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without a language."""
     for name in (catalogues.VARIABLE, "LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in (("_chosen", None), ("_otherwise", catalogues.SOURCE)):
+    for name, value in (("_chosen", None), ("_default", catalogues.SOURCE)):
         monkeypatch.setattr(catalogues, name, value)
     return monkeypatch
 

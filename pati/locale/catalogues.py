@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-import gettext
-import locale
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import gettext
 
 FOLDER = Path(__file__).parent
 SOURCE = "en"  # the language of the code
@@ -59,6 +61,7 @@ def system_language() -> str:
     name = next(filter(None, names), "")
     if not name and sys.platform == "win32":
         import ctypes
+        import locale
 
         name = locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
     return known(name) or SOURCE
@@ -67,6 +70,8 @@ def system_language() -> str:
 @functools.cache
 def catalogue(language: str) -> gettext.NullTranslations:
     """The translations into `language`. English, and messages missing from the catalogue, are returned unchanged."""
+    import gettext  # here, as English help does without it
+
     if language == SOURCE:
         return gettext.NullTranslations()
     with (FOLDER / language / "LC_MESSAGES" / "pati.mo").open("rb") as file:

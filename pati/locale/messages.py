@@ -7,6 +7,7 @@ catalogues.
 
 from __future__ import annotations
 
+import functools
 import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -47,14 +48,18 @@ class Message:
 
     def shown(self, language: str) -> str:
         """The message in `language`."""
+        text = self._translated(language)
+        return _field().sub(lambda match: self._filled(match, language), text) if "{" in text or "}" in text else text
+
+    def _translated(self, language: str) -> str:
+        if language == catalogues.SOURCE:
+            return self.text if self.plural is None or self.arguments["n"] == 1 else self.plural
         words = catalogues.catalogue(language)
         if self.plural is not None:
-            text = words.ngettext(self.text, self.plural, cast(int, self.arguments["n"]))
-        elif self.context is not None:
-            text = words.pgettext(self.context, self.text)
-        else:
-            text = words.gettext(self.text)
-        return _FIELD.sub(lambda match: self._filled(match, language), text)
+            return words.ngettext(self.text, self.plural, cast(int, self.arguments["n"]))
+        if self.context is not None:
+            return words.pgettext(self.context, self.text)
+        return words.gettext(self.text)
 
     def _filled(self, match: re.Match[str], language: str) -> str:
         name, quoted, form = match.groups()
@@ -159,7 +164,7 @@ def _read(document: object, nested: int) -> Message:
     if plural is not None and not isinstance(arguments.get("n"), int):
         raise ValueError("expected a message with a plural to have an integer n")
     for sentence in (text, plural or ""):
-        names = [field[1] for field in _FIELD.finditer(sentence) if field[1]]
+        names = [field[1] for field in _field().finditer(sentence) if field[1]]
         if len(names) > len(set(names)):  # the text could grow exponentially with the levels
             raise ValueError("expected every argument of a message to be used once")
     message = Message(text, arguments, plural, context)
@@ -187,8 +192,13 @@ FORMATS: dict[str, Callable[[float, str], str]] = {
 }
 
 
-# Not `str.format`: messages also come from files, and its fields could access attributes and exhaust memory.
-_FIELD = re.compile(r"\{\{|\}\}|\{(\w+)(!r)?(?::([+,]*(?:\.\d)?[dfg]?|" + "|".join(FORMATS) + r"))?\}")
+@functools.cache
+def _field() -> re.Pattern[str]:
+    """A field of a sentence, or a doubled brace.
+
+    Not `str.format`: messages also come from files, and its fields could access attributes and exhaust memory.
+    """
+    return re.compile(r"\{\{|\}\}|\{(\w+)(!r)?(?::([+,]*(?:\.\d)?[dfg]?|" + "|".join(FORMATS) + r"))?\}")
 
 
 def _shown(value: Argument, form: str, language: str) -> str:
