@@ -1,50 +1,50 @@
 """`python -m bench [NAME …]`: run measurements one by one; each writes bench/results/NAME.json.
 
-    cost        what a training step costs by size and width: the planner's constants
-    step_times  single steps, validation passes and answers of each tier of the budget
-    disturbed   thousands of runs by budget on simulated machines that other programs disturb; lives on step_times
+    cost        duration of a training step by resolution and width: the constants of training/plan.py
+    step_times  single steps, validation passes and predictions of each budget tier
+    disturbed   thousands of budget runs on simulated machines that other programs disturb; uses step_times
     budget_1m, budget_2m, budget_5m, budget_10m
                 pati train cats-vs-dogs --budget …, nothing cached, three seeds
     budget_30m  the same, one seed
-    shortest    half a minute, three seeds
-    slowed      two minutes with a busy loop on one core from halfway, three seeds, against the same undisturbed
-    interrupted five minutes with a busy loop of one, two minutes with the process stopped, against undisturbed ones
-    sittings    five minutes in three sittings, of which kill -9 ends the first two
+    shortest    the same with 30 seconds, three seeds
+    slowed      two minutes with a busy loop on one core from halfway on, three seeds, against undisturbed runs
+    interrupted five minutes, one of them beside a busy loop, or two with the process stopped; against undisturbed runs
+    sittings    five minutes in three sessions; kill -9 ends the first two
     against     budgets of this commit against another one ($BASE), in turns: multiply-adds done, accuracy
-    scratch     the bootcamp's net in pati's pipeline: 3 and 12 epochs
+    scratch     the bootcamp's network trained with pati: 3 and 12 epochs
     small_sets  two minutes on clothing, 200 photos and digits, against 12 epochs, three seeds each
-    decoding    photos read and packed in a second
-    inference   predictions in a second from packed pixels, against plain PyTorch and ONNX Runtime
+    decoding    photos read, decoded and packed per second
+    inference   predictions per second from packed pixels, against plain PyTorch and ONNX Runtime
     notebook    the bootcamp notebook's recipe in plain PyTorch, three epochs, on the same split (about half an hour)
     gpu         accuracy against seconds of training on one GPU; in miniature where there is none
     shipped     candidates for the model in the package, side by side on one GPU; in miniature where there is none
-    keras       Keras's example "image classification from scratch": one timed epoch, in an environment of its own
-    demo_sets   clothing grouped by sender, and the built-in digits, with default choices
+    keras       the Keras docs' example "image classification from scratch": one timed epoch, in its own environment
+    demo_sets   clothing grouped by sender, and the built-in digits, with the defaults
     families    seven families on cats-vs-dogs, ten minutes each (docs/study.md)
     families_gpu
                 the same for 15 and 60 epochs on one GPU; in miniature where there is none
     balancing   balancing methods on clothing, five folds, three seeds each, against none
-    focal       focal loss in the same way
+    focal       focal loss, likewise
     regularisers
                 regularisers on clothing, five folds, three seeds each, against the recipe without them
-    optimisers  optimisers, their rates, schedules, early stopping and drop-path in the same way
+    optimisers  optimisers, their rates, schedules, early stopping and drop-path, likewise
     decays      weight decay and L2 under each optimiser, one seed
     tuned       a search's recipe against the default on clothing, four folds, three seeds each
     originals   the 400 originals against their 180-px copies, and prediction speed
     kills       kill -9 in each phase of a run by epochs on photos, resumed
     many_kills  100 kill -9 of runs on drawn pictures, at random moments and while files are written
-    bad_files   every kind of bad or odd file: outcomes, slowest file, highest memory
+    bad_files   every kind of bad or unusual file: outcomes, slowest file, highest memory
     bit_flips   1,000 single bits flipped in model files and checkpoints
     fuzz        a million damaged photos, 200,000 model files, guided by coverage (needs the extra [fuzz])
-    suites      the tests that stand for promises in docs/robustness.md
-    heads       maps of the model in the package against boxes of pets' heads (docs/trust.md); on a GPU
-    checks      the checks of every method's maps, on 100 validation photos; on a GPU
-    outside     clothing and digits shown to the 30-minute model; what its confidence is worth
-    included    the same of the model in the package: its test photos, and clothing
+    suites      the tests behind the guarantees of docs/robustness.md
+    heads       maps of the included model against boxes around pets' heads (docs/trust.md); on a GPU
+    checks      the tests of every explainer's maps, on 100 validation photos; on a GPU
+    outside     out-of-distribution detection of the 30-minute model: clothing and digits
+    included    the same for the included model: its test photos, and clothing
     labels      200 training labels flipped on purpose, found by `pati clean --folds 3 --budget 15m`
     copies      near-duplicates planted in photos: found, and kept in one split
-    page        the page of `pati app`: seconds to an answer, memory over 500 uploads, 20 visitors for 5 minutes
-    startup     seconds of `pati --help`
+    page        the web app: time to a prediction, memory over 500 uploads, 20 visitors for 5 minutes
+    startup     duration of `pati --help`
 
 `python -m bench.figure` draws docs/accuracy.png from them.
 

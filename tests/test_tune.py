@@ -20,12 +20,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pati.cli.options import print_json
 from pati.data.loader import Samples
 from pati.data.sources.source import Columns
 from pati.errors import Diverged, Interrupted, PatiError
 from pati.events import EpochDone, TrainingBegan, TrainingEvent
 from pati.locale.catalogues import languages
-from pati.locale.messages import Message
 from pati.models import Net
 from pati.recipe import Recipe
 from pati.report import labels
@@ -524,7 +524,10 @@ def test_without_optuna_the_command_to_install_it_is_told() -> None:
 
 
 def test_a_trial_that_cant_be_trained_counts_and_the_search_goes_on(
-    data: Path, tmp_path: Path, trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]]
+    data: Path,
+    tmp_path: Path,
+    trained: Callable[[Callable[[Recipe], list[float]]], list[Recipe]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     errors = [PatiError("this width can't be"), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")]
 
@@ -537,9 +540,11 @@ def test_a_trial_that_cant_be_trained_counts_and_the_search_goes_on(
     document = search(data, tmp_path / "search", trials=4)
     assert [row["state"] for row in document["trials"]] == ["complete", "failed", "failed", "complete"]
     assert document["trials"][0]["why"] is None
-    why = [str(Message.from_json(row["why"])) for row in document["trials"] if row["why"] is not None]
+    why = [row["why"].shown("en") for row in document["trials"] if row["why"] is not None]
     assert why[0] == "this width can't be"
     assert "not enough GPU memory for this model" in why[1]
+    print_json(document)
+    assert [row["why"] for row in json.loads(capsys.readouterr().out)["trials"]] == [None, *why, None]
     page = (tmp_path / "search" / "report.html").read_text(encoding="utf-8")
     assert m(labels.TRIALS["failed"]) in page
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pati.errors import PatiError
-from pati.locale.messages import N_
+from pati.locale.messages import N_, Message
 
 if TYPE_CHECKING:
     from pati.data.sources.source import Columns
@@ -132,5 +132,11 @@ def watching() -> Iterator[Watch]:
 
 
 def print_json(document: object) -> None:
-    """A result on stdout for programs."""
-    print(json.dumps(document, indent=2, allow_nan=False))
+    """A result on stdout for programs; its messages in English."""
+    print(json.dumps(document, indent=2, allow_nan=False, default=_english))
+
+
+def _english(value: object) -> str:
+    if isinstance(value, Message):
+        return value.shown("en")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

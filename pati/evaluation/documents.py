@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
 
+from pati.locale.messages import Message
 from pati.recipe import Value
 
 Interval = list[float]
@@ -402,7 +403,7 @@ class TrialRow(TypedDict):
 
     number: int
     state: str
-    why: str | None
+    why: Message | None
     value: float | None
     log_loss: float | None
     seconds: float | None

@@ -446,6 +446,6 @@ def _templates(html: bool) -> jinja2.Environment:
     environment.filters |= {"markdown": _markdown, "code": _code, "zip": zip}
     environment.globals |= markup.GLOBALS
     environment.globals |= {
-        "labels": labels, "message": Message.from_json, "printable": printable, "dark_style": figures.DARK_STYLE,
+        "labels": labels, "printable": printable, "dark_style": figures.DARK_STYLE,
     }  # fmt: skip
     return environment

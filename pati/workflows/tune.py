@@ -372,7 +372,7 @@ def _plain(study: Study, trial: FrozenTrial | None) -> TrialRow | None:
 
 
 def _row(trial: Trial) -> TrialRow:
-    return cast(TrialRow, dataclasses.asdict(trial))
+    return cast(TrialRow, dataclasses.asdict(trial) | {"why": trial.why})
 
 
 def _why(error: PatiError) -> Message:
