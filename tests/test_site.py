@@ -39,7 +39,7 @@ def test_the_site(tmp_path: Path) -> None:
 
 
 def test_both_languages_have_the_same_steps() -> None:
-    for name in ("index.md", "tutorial.md"):
+    for name in ("index.md", "tutorial.md", "glossary.md"):
         english, turkish = ((ROOT / "docs" / part / name).read_text(encoding="utf-8") for part in ("", "tr"))
-        for pattern in (r"^#+ ", r"^```", r"^- "):
+        for pattern in (r"^#+ ", r"^```", r"^- ", r"^\|"):
             assert len(re.findall(pattern, english, re.M)) == len(re.findall(pattern, turkish, re.M)), (name, pattern)
