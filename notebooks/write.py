@@ -193,7 +193,7 @@ from pati.explain import checks
 from pati.explain.cams import explainers
 
 pixels = torch.stack([torch.tensor(clf.preprocess(place.read(entry.path))) for entry in tested[:16]])
-images, classes = clf.asked(pixels)
+images, classes = clf.explainer_inputs(pixels)
 checked = checks.checked(clf.net, explainers["grad-cam"], images, classes)
 print("depends on the learned parameters:", {True: "yes", False: "no", None: "not clear"}[checked["depends"]])
 for name, measure in checked["measures"].items():

@@ -132,7 +132,7 @@ def test_what_follows_two_hyphens_is_no_language(tmp_path: Path) -> None:
 def test_it_is_not_left_behind(unchosen: pytest.MonkeyPatch) -> None:
     pati("train", "/nowhere", "--lang", "tr")
     assert catalogues.current() == "en"
-    assert catalogues.asked() is None
+    assert catalogues.requested() is None
 
 
 # Help --------------------------------------------------------------------------------------

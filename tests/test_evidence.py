@@ -48,7 +48,7 @@ def test_maps_against_boxes(trained: Path, table: Path) -> None:
     energies = []
     for row in explanation_tests.boxes(table):
         pixels = torch.tensor(made.preprocess(row.path)[None])
-        images, classes = made.asked(pixels)
+        images, classes = made.explainer_inputs(pixels)
         maps = localise.enlarged(explainers["grad-cam"](made.net, images, classes), images)
         scale = made.preprocess.size / SIDE
         energies.append(localise.energy(maps, torch.tensor([[scale * side for side in row.box]])).item())

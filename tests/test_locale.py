@@ -281,20 +281,20 @@ def test_the_language_of_the_system(environment: dict[str, str], language: str, 
     assert catalogues.current() == "en"  # a library does not follow it by itself
     catalogues.follow_system()
     assert catalogues.current() == language
-    assert catalogues.asked() is None
+    assert catalogues.requested() is None
 
 
 def test_the_language_of_the_process(unset: pytest.MonkeyPatch) -> None:
     message = N_("{share:percent}", share=0.5)
-    assert (catalogues.asked(), catalogues.current(), str(message)) == (None, "en", "50.0 %")
+    assert (catalogues.requested(), catalogues.current(), str(message)) == (None, "en", "50.0 %")
     unset.setenv("PATI_LANG", "tr_TR.UTF-8")
-    assert (catalogues.asked(), catalogues.current(), str(message)) == ("tr", "tr", "%50,0")
+    assert (catalogues.requested(), catalogues.current(), str(message)) == ("tr", "tr", "%50,0")
     catalogues.choose("en")
-    assert (catalogues.asked(), catalogues.current(), str(message)) == ("en", "en", "50.0 %")
+    assert (catalogues.requested(), catalogues.current(), str(message)) == ("en", "en", "50.0 %")
     catalogues.choose(None)
     assert str(PatiError(message, message)) == "%50,0\n%50,0"
     unset.setenv("PATI_LANG", "xx")
-    assert (catalogues.asked(), catalogues.current()) == (None, "en")
+    assert (catalogues.requested(), catalogues.current()) == (None, "en")
 
 
 # The catalogues ----------------------------------------------------------------------------

@@ -146,7 +146,7 @@ def test_explanations_are_checked_for_the_classes_answered(
     found = measure.probed(*many)["explanations"]
     assert found["method"] == "grad-cam"
     assert set(found["measures"]) == {"insertion", "deletion", "road"}
-    images, classes = made.asked(torch.from_numpy(packed.pixels))
+    images, classes = made.explainer_inputs(torch.from_numpy(packed.pixels))
     assert torch.equal(classes, made.logits(torch.from_numpy(packed.pixels)).argmax(1))
     assert images.shape == (22, 3, made.preprocess.size, made.preprocess.size)
 
