@@ -23,7 +23,7 @@ def test_it_is_small_and_names_no_place_of_ours() -> None:
     assert made.facts["manifest"] in card
     scores = made.facts["metrics"]
     low, high = (f"{100 * share:.1f} %" for share in scores["accuracy_interval"])
-    assert f"| accuracy | {100 * scores['accuracy']:.1f} % | {low} – {high} |" in card
+    assert f"| Accuracy | {100 * scores['accuracy']:.1f} % | {low} – {high} |" in card
     assert "not installed" not in card + str(made.facts)
 
 

@@ -131,7 +131,7 @@ def test_grouping_by_an_unknown_column(shapes: Path) -> None:
         find_source(shapes, Columns(group="owner"))
     with pytest.raises(PatiError, match="89 photos have no row"):
         find_source(shapes, Columns(group="sender"))
-    with pytest.raises(PatiError, match="no CSV, so there are no columns"):
+    with pytest.raises(PatiError, match="no CSV, so no columns"):
         find_source("digits", Columns(group="sender"))
 
 
