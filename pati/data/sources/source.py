@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,30 @@ from pati.locale.messages import Message
 
 SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
           "validation": "validation", "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
+
+
+# Words that name a split, in English and Turkish (without accents).
+_WORDS = {
+    "train": ("train", "training", "trn", "egitim", "ogrenme"),
+    "validation": ("validation", "validate", "valid", "val", "dev", "eval", "evaluation", "dogrulama", "gecerleme"),
+    "test": ("test", "testing", "tst", "holdout", "sinama"),
+}
+_ROLES = {word: role for role, words in _WORDS.items() for word in words}
+# Words beside them that do not change the meaning: seg_train, test_images, training-set, egitim_verisi, test1.
+_FILLERS = {
+    "set", "sets", "split", "data", "dataset", "image", "images", "img", "imgs", "photo", "photos", "picture", "pictures",
+    "seg", "folder", "final", "all", "full", "seti", "kumesi", "kume", "veri", "verisi", "verileri", "bolumu", "bolme",
+    "resim", "resimler", "resimleri", "fotograf", "fotograflar", "fotograflari", "goruntu", "goruntuler", "goruntuleri",
+}  # fmt: skip
+
+
+def split_role(name: str) -> str | None:
+    """The split that the name of a folder or table, or a cell, stands for: train, validation, test or None."""
+    plain = unicodedata.normalize("NFKD", name.strip().casefold().replace("ı", "i"))
+    words = re.findall(r"[a-z]+", "".join(one for one in plain if not unicodedata.combining(one)))
+    words = [re.sub(r"(?<=.)(set|data)s?$", "", word) if word not in _ROLES else word for word in words]  # trainset
+    named = [word for word in words if word not in _FILLERS]
+    return _ROLES.get(named[0]) if len(named) == 1 else None
 
 
 @dataclass(frozen=True)
