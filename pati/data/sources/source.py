@@ -24,7 +24,8 @@ _WORDS = {
 _ROLES = {word: role for role, words in _WORDS.items() for word in words}
 # Words beside them that do not change the meaning: seg_train, test_images, training-set, egitim_verisi, test1.
 _FILLERS = {
-    "set", "sets", "split", "data", "dataset", "image", "images", "img", "imgs", "photo", "photos", "picture", "pictures",
+    "set", "sets", "split", "data", "dataset", "image", "images", "img", "imgs", "photo", "photos", "picture",
+    "pictures",
     "seg", "folder", "final", "all", "full", "seti", "kumesi", "kume", "veri", "verisi", "verileri", "bolumu", "bolme",
     "resim", "resimler", "resimleri", "fotograf", "fotograflar", "fotograflari", "goruntu", "goruntuler", "goruntuleri",
 }  # fmt: skip
