@@ -20,6 +20,7 @@ from typing import TypedDict, cast
 
 from pati import plugins
 from pati.data.sources.archives import stem
+from pati.data.sources.source import ColumnsDocument
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message, MessageDocument
 from pati.recipe import Recipe, RecipeDocument
@@ -39,7 +40,7 @@ class Order:
     folder: str
     data: str = ""
     recipe: RecipeDocument = field(default_factory=dict)
-    columns: dict[str, str | None] = field(default_factory=dict)
+    columns: ColumnsDocument = field(default_factory=lambda: ColumnsDocument())
     decisions: str | None = None
     folds: int = 0
     budget: float | None = None
@@ -168,7 +169,7 @@ def train(
     data: str,
     recipe: Recipe,
     *,
-    columns: dict[str, str | None] | None = None,
+    columns: ColumnsDocument | None = None,
     decisions: Path | None = None,
 ) -> Path:
     """Start a training run; returns its folder, which is new. Raises `PatiError`."""

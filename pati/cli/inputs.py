@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pati.data.decode import Unreadable, is_photo_name, is_system_file
 from pati.data.sources.source import natural
-from pati.data.sources.storage import inside
 from pati.errors import PatiError
 from pati.inference.classifier import Refused
 from pati.locale.messages import N_
@@ -53,18 +52,13 @@ def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str | Refused
             yield path
 
 
-def _files(folder: str, root: str | None = None) -> Iterator[str | Refused]:
-    root = root or folder
+def _files(folder: str) -> Iterator[str | Refused]:
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: natural(entry.name)):
             if entry.is_dir(follow_symlinks=False):
                 if is_photo_name(entry.name):
                     yield Refused(entry.path, Unreadable("not-a-file", N_("a folder")))
                 if not entry.name.startswith((".", "__MACOSX")):
-                    yield from _files(entry.path, root)
+                    yield from _files(entry.path)
             elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (".csv", ".tsv", ".txt"):
-                try:
-                    inside(Path(root), os.path.relpath(entry.path, root))
-                    yield entry.path
-                except Unreadable as error:
-                    yield Refused(entry.path, error)
+                yield entry.path

@@ -26,7 +26,7 @@ Assignments = Annotated[list[str] | None, Parameter(name="--set", negative="", c
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
-    """Columns of the CSV that names the photos or lies with them.
+    """Columns of the CSV that names the photos or lies with them, and the folders that are the classes.
 
     Parameters
     ----------
@@ -36,17 +36,21 @@ class TableOptions:
         CSV column with the classes.
     split_column
         CSV column with train, validation or test.
+    classes_level
+        Which folders are the classes, where that is not clear: 1 for the top folders, 2 for the folders in them, and so
+        on.
     """
 
     path_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
+    classes_level: int | None = None
 
     def columns(self) -> Columns:
         """As `find_source` takes them."""
         from pati.data.sources.source import Columns
 
-        return Columns(self.path_column, self.label_column, self.split_column)
+        return Columns(self.path_column, self.label_column, self.split_column, classes_level=self.classes_level)
 
 
 @Parameter(name="*")

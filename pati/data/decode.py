@@ -160,6 +160,12 @@ def is_photo_name(name: str) -> bool:
     return name.lower().endswith((".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
 
 
+def starts_like_photo(start: bytes) -> bool:
+    """Whether a file's first 16 bytes are those of a photo's format."""
+    marks = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+    return start.startswith(marks) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+
+
 def over_bytes(size: int, limit: int) -> Message:
     """The detail message for a file that is too large."""
     return N_("{size:,} bytes, the limit is {limit:,}", size=size, limit=limit)

@@ -32,6 +32,8 @@ from pati.system.version import VERSION
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from pati.data.sources.source import ColumnsDocument
+
 FORMAT = 2
 LOCK = ".lock"  # locked by the process that works on the run; the mere existence of the file means nothing
 
@@ -81,7 +83,7 @@ class RunFacts(TypedDict, total=False):
     test_scored: int
     versions: dict[str, str]
     data: str
-    columns: dict[str, str | None]
+    columns: ColumnsDocument
     speed: float
     plugins: dict[str, PluginState]
     plan: PlanDocument

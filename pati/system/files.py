@@ -18,6 +18,8 @@ from typing import IO, Any
 from pati.errors import PatiError
 from pati.locale.messages import N_
 
+CACHE_TAG = "CACHEDIR.TAG"
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
@@ -52,6 +54,8 @@ def is_unfinished(path: Path) -> bool:
 def scratch_folder(target: Path) -> Iterator[Path]:
     """A temporary folder next to `target`, removed at the end, together with those left by killed processes."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_relative_to(cache_folder()):
+        mark_cache(cache_folder())
     for leftover in target.parent.glob(f".{glob.escape(target.name)}-*"):
         process = leftover.name.removeprefix(f".{target.name}-").split("-")[0]
         if process.isdecimal() and not _alive(int(process)):
@@ -169,6 +173,13 @@ def cache_folder() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "pati"
+
+
+def mark_cache(folder: Path) -> None:
+    """Mark a folder as a cache, for backup programs and for `read_tree` (https://bford.info/cachedir)."""
+    with contextlib.suppress(OSError):
+        if not (folder / CACHE_TAG).exists():
+            (folder / CACHE_TAG).write_text("Signature: 8a477f597d28d172789f06886806bc55\n# The cache of pati.\n")
 
 
 def is_text(name: str) -> bool:

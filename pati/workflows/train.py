@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -92,7 +92,7 @@ def train(
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
-        run.begin(chosen, data=where, columns=asdict(columns), speed=round(speed, 1), plugins=plugins.state())
+        run.begin(chosen, data=where, columns=columns.document(), speed=round(speed, 1), plugins=plugins.state())
         if decisions is not None:
             files.write_bytes(run.decisions, decisions.read_bytes())
         listen(RunOpened(run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None))

@@ -1,93 +1,323 @@
-"""Folders with one subfolder per class, optionally below one folder per split."""
+"""What a folder's subfolders mean: splits, classes, or neither.
+
+Where the names and contents leave a choice, `from_folder` raises and names the option that decides.
+"""
 
 from __future__ import annotations
 
-from pati.data.decode import is_photo_name, is_system_file
-from pati.data.sources.source import SPLITS, Item, Source
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from pati.data.decode import is_photo_name
+from pati.data.sources.source import Item, Source, split_role
 from pati.data.sources.storage import Storage
-from pati.data.sources.tables import is_table
+from pati.data.sources.tree import Tree
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message
 
+# Folders of the photos themselves, and of drawings that belong to them, side by side in one dataset.
+_PICTURES = {
+    "image", "images", "img", "imgs", "jpegimages", "photo", "photos", "picture", "pictures", "resim", "resimler",
+    "fotograf", "fotograflar",
+}  # fmt: skip
+_DRAWINGS = {
+    "annotation", "annotations", "mask", "masks", "label", "labels", "trimaps", "segmentation", "segmentations",
+    "segmentationclass", "segmentationobject", "groundtruth", "ground_truth", "gt",
+}  # fmt: skip
+_UNLABELLED = {"pred", "predict", "prediction", "predictions", "unlabelled", "unlabeled", "submission"}
+# What cameras and programs begin the names of photos with: not the name of a class.
+_CAMERAS = {
+    "img", "image", "images", "dsc", "dscn", "dscf", "dcim", "pxl", "mvimg", "pano", "photo", "picture", "pic", "foto",
+    "fotograf", "resim", "frame", "screenshot", "scan", "whatsapp image", "untitled", "download", "file", "p", "vid",
+    "train", "test", "val",
+}  # fmt: skip
+LEAST_NAMED = 3  # photos of each class that is read from the names of files
 
-def descend(store: Storage) -> Storage:
-    """Skip wrapper folders, as archives often have: those that contain one folder and no photos."""
+
+def plain(name: str) -> str:
+    """A name for comparison: without accents, case and the dotless i."""
+    letters = unicodedata.normalize("NFKD", name.strip().casefold().replace("ı", "i"))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def unwrapped(tree: Tree, *, tables: bool = True) -> Tree:
+    """Skip wrapper folders, as archives often have: those with one folder in them, and no photos.
+
+    `tables`: stop at a folder with a table.
+    """
     while True:
-        visible = [entry for entry in store.names() if not entry.name.startswith((".", "__MACOSX"))]
-        folders = [entry for entry in visible if entry.folder]
-        if len(folders) != 1 or any(is_photo_name(entry.name) or is_table(entry.name) for entry in visible):
-            return store
-        inner = store.child(folders[0].name)
-        if not any(entry.folder or is_table(entry.name) for entry in inner.names()):
-            return store  # a single class folder, not a wrapper
-        store = inner
+        filled = tree.filled()
+        if len(filled) != 1 or any(is_photo_name(name) for name in tree.files) or (tables and tree.tables):
+            return tree
+        inner = filled[0]
+        if not inner.filled() and not inner.tables and not _repeats(inner, tree):
+            return tree  # a single class folder, not a wrapper
+        tree = inner
 
 
-def from_folder(name: str, store: Storage) -> Source:
-    """One class per subfolder; if the top folders are named like splits, one class per subfolder of each split."""
+def child_store(store: Storage, path: str) -> Storage:
+    """The storage of a folder below `store`."""
+    for name in PurePosixPath(path).parts:
+        store = store.child(name)
+    return store
+
+
+def from_folder(name: str, store: Storage, tree: Tree, *, level: int | None = None, table: bool = False) -> Source:
+    """The labelled files of a folder; `tree`: its contents, `store`: where they are.
+
+    One class per subfolder; or, if the top folders are named like splits, one class per subfolder of each split; or, in
+    a folder of photos without subfolders, one class per name: cat.1.jpg, cat.2.jpg, dog.1.jpg. `level`: the number of
+    the folders, counted from 1 at the top, that are the classes. Raises `PatiError` where this is not clear; if a
+    `table` says what the classes are, the files have no label instead.
+    """
     notes: list[Message] = []
-    top = [entry for entry in store.names() if entry.folder and not _hidden(entry.name, notes)]
-    splits = {entry.name: SPLITS[entry.name.lower()] for entry in top if entry.name.lower() in SPLITS}
-    if "train" in splits.values() and len(set(splits.values())) > 1:
-        others = [entry.name for entry in top if entry.name not in splits and _holds_files(store.child(entry.name))]
-        if others:
-            raise PatiError(
-                N_(
-                    "{root} contains the splits {splits} and also {others}: splits or classes?",
-                    root=store.root,
-                    splits=splits,
-                    others=others[:3],
-                ),
-                N_("remove the other folders, or move the class folders into a folder of their own"),
-            )
-        top = [entry for entry in top if entry.name in splits]
-    else:
-        splits = {}
-    items: list[Item] = []
-    for entry in top:
-        folder = store.child(entry.name)
-        if splits:
-            for inner in folder.names():
-                if inner.folder and not _hidden(inner.name, notes):
-                    relative = f"{entry.name}/{inner.name}"
-                    items += _walk(folder.child(inner.name), relative, inner.name, splits[entry.name], notes)
-        else:
-            items += _walk(folder, entry.name, entry.name, None, notes)
-    loose = sum(not entry.folder and not is_system_file(entry.name) for entry in store.names())
-    if loose and items:
+    tree = _without_copy(tree, notes)
+    try:
+        items = list(_items(tree, level, notes, table=table))
+    except PatiError:
+        if not table:
+            raise
+        items = [Item(path, "", split_role(path.partition("/")[0])) for path in tree.walk()]
+    presplit = any(item.split is not None for item in items)
+    return Source(name, store.root, _ordered(items), presplit=presplit, notes=tuple(notes))
+
+
+def _items(tree: Tree, level: int | None, notes: list[Message], *, table: bool) -> Iterator[Item]:
+    if level is not None:
+        yield from _by_level(tree, level, notes)
+        return
+    for split, part in _splits(tree, notes) or [(None, tree)]:
+        yield from _classes(part, tree, split, notes, table=table)
+
+
+def _ordered(items: Iterable[Item]) -> tuple[Item, ...]:
+    return tuple(sorted(items, key=lambda item: item.path.split("/")))
+
+
+def _without_copy(tree: Tree, notes: list[Message]) -> Tree:
+    """Ignore a folder within itself: data/train, data/test, data/data/train, data/data/test."""
+    for inner in tree.filled():
+        names = {folder.name for folder in inner.filled()}
+        others = {folder.name for folder in tree.filled()} - {inner.name}
+        if _repeats(inner, tree) and len(others) > 1 and names and names <= others:
+            notes.append(N_("the folder {name} repeats the folder that it is in and is ignored", name=inner.name))
+            rest = {name: folder for name, folder in tree.folders.items() if folder is not inner}
+            return replace(tree, folders=rest, photos=tree.photos - inner.photos)
+    return tree
+
+
+def _repeats(inner: Tree, outer: Tree) -> bool:
+    return plain(inner.name) == plain(outer.name)
+
+
+def _splits(tree: Tree, notes: list[Message]) -> Sequence[tuple[str | None, Tree]]:
+    """The folders of the splits, with the split's name; none if the folders are not splits."""
+    top = tree.filled()
+    named = [(role, folder) for folder in top if (role := _role(folder)) is not None]
+    if not named or len(top) == 1:
+        return []
+    others = [folder for folder in top if _role(folder) is None]
+    if others or len({role for role, _ in named}) < len(named):
+        raise _unclear(tree)
+    empty = [folder.name for folder in tree.folders.values() if _role(folder) and not folder.photos]
+    for folder in empty:
+        notes.append(N_("the folder {name} contains no photos", name=folder))
+    contents = [(role, _inside(folder)) for role, folder in named]
+    labelled = [(role, folder) for role, folder in contents if folder.filled()]
+    flat = [(role, folder) for role, folder in contents if not folder.filled()]
+    if not labelled:  # train/cat.0.jpg, test/1.jpg
+        labelled = [(role, folder) for role, folder in flat if _prefixes(folder.files)]
+        flat = [(role, folder) for role, folder in flat if not _prefixes(folder.files)]
+    if "train" not in dict(labelled) or "unlabelled" in dict(labelled):
+        raise _unclear(tree)
+    for _, unlabelled in flat:
         notes.append(
             NP_(
-                "{n} file beside the class folders has no class and is ignored",
-                "{n} files beside the class folders have no class and are ignored",
+                "{n} photo in {folder} has no label and is ignored",
+                "{n} photos in {folder} have no labels and are ignored",
+                n=unlabelled.photos,
+                folder=unlabelled.path,
+            )
+        )
+    if len(labelled) == 1:  # the splits that are left are pati's to make
+        return [(None, labelled[0][1])]
+    read = [N_("{folder} ({split})", folder=folder.path, split=role) for role, folder in labelled]
+    notes.append(N_("the splits are read from the folders {folders}", folders=read))
+    return labelled
+
+
+def _role(folder: Tree) -> str | None:
+    words = set(re.findall(r"[a-z]+", plain(folder.name)))
+    return "unlabelled" if words & _UNLABELLED else split_role(folder.name)
+
+
+def _inside(folder: Tree) -> Tree:
+    """The folder of a split without its wrappers: training_set/training_set, test/images."""
+    while True:
+        filled = folder.filled()
+        if len(filled) != 1 or any(is_photo_name(name) for name in folder.files):
+            return folder
+        inner = filled[0]
+        if not (_repeats(inner, folder) or _role(inner) == _role(folder) or plain(inner.name) in _PICTURES):
+            return folder
+        folder = inner
+
+
+def _unclear(tree: Tree) -> PatiError:
+    """That folders named like splits lie beside folders that are not, or are not what splits look like."""
+    seen = [
+        NP_("{name} ({n} photo)", "{name} ({n} photos)", n=folder.photos, name=folder.name)
+        if not folder.filled()
+        else NP_(
+            "{name} ({n} folder: {inner})",
+            "{name} ({n} folders: {inner})",
+            n=len(folder.filled()),
+            name=folder.name,
+            inner=[one.name for one in folder.filled()[:3]],
+        )
+        for folder in tree.filled()
+    ]
+    return PatiError(
+        N_("{root} contains {folders}: splits or classes?", root=tree.path or tree.name, folders=seen[:6]),
+        N_(
+            "if these folders are the classes, add --classes-level 1; if some are splits, keep only folders named "
+            "train, validation and test, each with one folder per class"
+        ),
+    )
+
+
+def _classes(part: Tree, top: Tree, split: str | None, notes: list[Message], *, table: bool) -> Iterator[Item]:
+    """The items of a folder with one subfolder per class, or of a flat one whose files are named by class."""
+    part = _pictures(part, notes)
+    folders = part.filled()
+    if not folders:
+        if not table:
+            yield from _named_items(part, top, split, notes)
+        return
+    _require_one_level(part, folders)
+    loose = sum(is_photo_name(name) for name in part.files)
+    if loose:
+        notes.append(
+            NP_(
+                "{n} photo beside the class folders has no class and is ignored",
+                "{n} photos beside the class folders have no class and are ignored",
                 n=loose,
             )
         )
-    return Source(name, store.root, tuple(items), presplit=bool(splits), notes=tuple(notes))
+    nested = [inner.name for folder in folders for inner in folder.filled() if len(folder.filled()) > 1]
+    if nested:
+        notes.append(
+            N_(
+                "the classes are the folders {folders}; the folders in them, such as {inner}, are not "
+                "(--classes-level 2 makes them the classes)",
+                folders=[folder.name for folder in folders[:6]],
+                inner=nested[:3],
+            )
+        )
+    for folder in part.folders.values():
+        below = folder.path[len(top.path) :].lstrip("/")
+        for path in folder.walk():
+            yield Item(f"{below}/{path}", folder.name, split)
 
 
-def _holds_files(store: Storage) -> bool:
-    names = store.names()
-    if any(not entry.folder for entry in names):
-        return True
-    return any(_holds_files(store.child(entry.name)) for entry in names if not entry.link)
+def _pictures(part: Tree, notes: list[Message]) -> Tree:
+    """Enter the folder of photos where it lies beside folders of annotations, whose masks are pictures too."""
+    folders = part.filled()
+    pictures = [folder for folder in folders if plain(folder.name) in _PICTURES]
+    drawings = [folder for folder in folders if plain(folder.name) in _DRAWINGS]
+    if len(pictures) != 1 or not drawings or len(folders) > 1 + len(drawings):
+        return part
+    names = [folder.name for folder in drawings]
+    notes.append(
+        N_("annotations are ignored: {names}; photos are read from {name}", names=names, name=pictures[0].name)
+    )
+    return pictures[0]
 
 
-def _hidden(name: str, notes: list[Message]) -> bool:
-    if not name.startswith((".", "__MACOSX")):
-        return False
-    notes.append(N_("the folder {name} is hidden and is ignored", name=name))
-    return True
+def _require_one_level(part: Tree, folders: Sequence[Tree]) -> None:
+    """Raise `PatiError` if several folders contain the same folders: fold1/cat, fold1/dog, fold2/cat, fold2/dog."""
+    inner = [{plain(folder.name) for folder in top.filled()} for top in folders]
+    if len(folders) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner):
+        raise PatiError(
+            N_(
+                "{root} contains {folders}, and each of them {inner}: which of these are the classes?",
+                root=part.path or part.name,
+                folders=[folder.name for folder in folders[:6]],
+                inner=[folder.name for folder in folders[0].filled()[:6]],
+            ),
+            N_("add --classes-level 1 for the upper ones, --classes-level 2 for the lower ones"),
+        )
 
 
-def _walk(store: Storage, relative: str, label: str, split: str | None, notes: list[Message]) -> list[Item]:
-    items: list[Item] = []
-    for entry in store.names():
-        path = f"{relative}/{entry.name}"
-        if entry.folder and not entry.link:
-            if is_photo_name(entry.name):
-                items.append(Item(path, label, split))  # so that the audit reports that it is not a photo
-            if not _hidden(entry.name, notes):
-                items += _walk(store.child(entry.name), path, label, split, notes)
+def _named_items(part: Tree, top: Tree, split: str | None, notes: list[Message]) -> Iterator[Item]:
+    """The photos of a flat folder, labelled by what their names begin with, if the names allow it."""
+    prefixes = _prefixes(part.files)
+    if prefixes is None:
+        if part.photos:
+            raise PatiError(
+                NP_(
+                    "{root} contains {n} photo and no folders: its class is not known",
+                    "{root} contains {n} photos and no folders: their classes are not known",
+                    n=part.photos,
+                    root=part.path or part.name,
+                ),
+                N_(
+                    "put the photos of each class in a folder, name the files by class (cat.1.jpg, dog.1.jpg), or add "
+                    "a CSV with the columns path and label"
+                ),
+            )
+        return
+    counts = Counter(prefixes.values())
+    seen = [f"{label} ({count})" for label, count in counts.most_common(10)]
+    notes.append(N_("the classes are read from the names of the files: {classes}", classes=seen))
+    below = part.path[len(top.path) :].lstrip("/")
+    for name, label in prefixes.items():
+        yield Item(f"{below}/{name}" if below else name, label, split)
+
+
+def _prefixes(files: Iterable[str]) -> dict[str, str] | None:
+    """The class of each photo by its name, such as cat of cat.12.jpg or cat_012.jpg; None if names have no classes."""
+    labels: dict[str, str] = {}
+    for name in files:
+        if is_photo_name(name):
+            match = re.fullmatch(r"(\D*[^\W\d_]\D*?)[\s._-]*\(?\d+\)?", name.rpartition(".")[0])
+            if match is None or plain(match[1]) in _CAMERAS:
+                return None
+            labels[name] = match[1]
+    counts = Counter(labels.values())
+    return labels if len(counts) > 1 and min(counts.values()) >= LEAST_NAMED else None
+
+
+def _by_level(tree: Tree, level: int, notes: list[Message]) -> list[Item]:
+    """The items whose class is the folder at `level`; splits are recognised above it."""
+    if level < 1:
+        raise PatiError(N_("--classes-level is {level}", level=level), N_("expected 1 for the top folders, or more"))
+    top = tree.filled()
+    roles = {folder.name: split_role(folder.name) for folder in top}
+    split = level > 1 and all(roles.values()) and len(set(roles.values())) == len(roles) > 1
+    items = []
+    above = 0
+    for path in tree.walk():
+        folders = path.split("/")[:-1]
+        if len(folders) >= level:
+            items.append(Item(path, folders[level - 1], roles.get(folders[0]) if split else None))
         else:
-            items.append(Item(path, label, split))
+            above += is_photo_name(path)
+    if not items:
+        raise PatiError(
+            N_("{root} contains no photos {level} folders down", root=tree.path or tree.name, level=level),
+            N_("--classes-level 1 makes the top folders the classes"),
+        )
+    if above:
+        notes.append(
+            NP_(
+                "{n} photo above the folders of the classes has no class and is ignored",
+                "{n} photos above the folders of the classes have no class and are ignored",
+                n=above,
+            )
+        )
     return items

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 from pati.data.sources import storage
 from pati.data.sources.archives import LEFT_OUT, is_archive, unpacked
-from pati.data.sources.folders import descend, from_folder
+from pati.data.sources.folders import child_store, from_folder, unwrapped
 from pati.data.sources.source import Columns, Source
 from pati.data.sources.storage import Folder, Storage, Zip
 from pati.data.sources.tables import from_table, read_table, table_beside, table_in, with_table
+from pati.data.sources.tree import read_tree
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, as_is
 
@@ -22,7 +24,7 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
         table = read_table(Folder(path.parent), name, columns, required=True)
         assert table is not None
-        return from_table(name, path.parent, table)
+        return one_spelling(from_table(name, path.parent, table))
     left_out: dict[str, int] = {}
     top: Storage
     if path.is_dir():
@@ -51,13 +53,38 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
         )
         for reason, count in left_out.items()
     )
-    store = descend(top)
-    table = table_in(store, columns) or table_beside(path, columns)
+    tree, seen = read_tree(top, name, columns.within)
+    inner = unwrapped(tree)
+    table = table_in(child_store(top, inner.path), columns) or table_beside(path, columns)
+    if table is None and tree.archives and not tree.photos:
+        raise PatiError(
+            N_("{path} contains archives, {names}, but no photos", path=path, names=tree.archives[:5]),
+            N_("unpack them into the folder, or give one of them as DATA"),
+        )
+    if table is None:
+        inner = unwrapped(inner, tables=False)
+    store = child_store(top, inner.path)
     if table is None and columns.group is not None:
         raise PatiError(
             N_("no CSV with a column {group!r} in or beside {path}", group=columns.group, path=path),
             N_("grouping needs a CSV with one row per photo, holding its path and this column"),
         )
-    source = from_folder(name, store)
-    source = replace(source, notes=notes + source.notes)
-    return source if table is None else with_table(source, store, table)
+    source = from_folder(name, store, inner, level=columns.classes_level, table=table is not None)
+    source = replace(source, notes=(*notes, *seen, *source.notes))
+    return one_spelling(source if table is None else with_table(source, store, table))
+
+
+def one_spelling(source: Source) -> Source:
+    """Join classes whose names are the same but for their Unicode form, as from a Mac and a PC."""
+    spelled: dict[str, str] = {}
+    joined: dict[str, None] = {}
+    for label in source.classes:  # NFC if it occurs, else as written
+        composed = unicodedata.normalize("NFC", label)
+        if composed in spelled:
+            joined[composed] = None
+        spelled[composed] = composed if composed == label else spelled.get(composed, label)
+    if not joined:
+        return source
+    items = (replace(item, label=spelled[unicodedata.normalize("NFC", item.label)]) for item in source.items)
+    note = N_("classes whose names are written in two Unicode forms are joined: {names}", names=list(joined))
+    return replace(source, items=tuple(items), notes=(*source.notes, note))

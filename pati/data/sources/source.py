@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypedDict, cast
 
 from pati.data.decisions import Decision
 from pati.locale.messages import Message
@@ -74,19 +75,45 @@ class Source:
         return tuple(sorted({item.label for item in self.items}, key=natural))
 
 
+class ColumnsDocument(TypedDict, total=False):
+    """`Columns` in JSON."""
+
+    path: str | None
+    label: str | None
+    split: str | None
+    group: str | None
+    classes_level: int | None
+    within: str | None
+
+
 @dataclass(frozen=True)
 class Columns:
-    """Names of CSV columns; None: detected by common names."""
+    """How a source is read. Names of CSV columns; None: detected by common names.
+
+    `classes_level`: the number of the folders, counted from 1 at the top, that are the classes; None: detected.
+    `within`: links that lead outside this folder are left out; None: they are followed.
+    """
 
     path: str | None = None
     label: str | None = None
     split: str | None = None
     group: str | None = None
+    classes_level: int | None = None
+    within: str | None = None
+
+    def document(self) -> ColumnsDocument:
+        """As stored in a run."""
+        return cast(ColumnsDocument, asdict(self))
 
     def options(self) -> list[str]:
         """The command-line options for these columns; the group column is part of the recipe."""
-        named = (("path", self.path), ("label", self.label), ("split", self.split))
-        return [part for name, value in named if value is not None for part in (f"--{name}-column", value)]
+        named = (
+            ("--path-column", self.path),
+            ("--label-column", self.label),
+            ("--split-column", self.split),
+            ("--classes-level", self.classes_level),
+        )
+        return [part for name, value in named if value is not None for part in (name, str(value))]
 
 
 def natural(text: str) -> tuple[tuple[tuple[int, int | str], ...], str]:

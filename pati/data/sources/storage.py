@@ -21,14 +21,15 @@ from typing import IO, Protocol
 from pati.data import decode
 from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, safe_name
 from pati.errors import PatiError
-from pati.locale.messages import N_, as_is
+from pati.locale.messages import N_
 
+_START = 16  # bytes that tell a file's format
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile decompresses the others in steps of unbounded size
 
 
 @dataclass(frozen=True)
 class Name:
-    """An entry of a folder; a link to a folder is both `folder` and `link`."""
+    """An entry of a folder; a link to a folder is both `folder` and `link`, and `link` any other link too."""
 
     name: str
     folder: bool
@@ -54,6 +55,9 @@ class Storage(Protocol):
     def open(self, relative: str) -> IO[bytes]:
         """Open a file for sequential reading; raises `OSError`."""
 
+    def start(self, relative: str) -> bytes:
+        """The first 16 bytes of a file; fewer if it is shorter or can't be read."""
+
     def read(self, relative: str) -> bytes:
         """A photo's bytes, within the limits of `decode`; raises `decode.Unreadable`."""
 
@@ -75,17 +79,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a loop of links
         return False
-
-
-def inside(root: Path, relative: str) -> Path:
-    """The file's path; raises `decode.Unreadable` for a symbolic link that points outside `root`."""
-    path = root / relative
-    try:
-        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            raise decode.Unreadable("not-a-file", N_("a link that points outside the folder"))
-    except (OSError, RuntimeError) as error:  # a name that is too long, a loop of links
-        raise decode.Unreadable("unreadable", as_is(str(error))) from None
-    return path
 
 
 class Folder:
@@ -118,9 +111,20 @@ class Folder:
         """See `Storage`."""
         return (self.root / relative).open("rb")
 
+    def start(self, relative: str) -> bytes:
+        """See `Storage`."""
+        path = self.root / relative
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
+                return b""
+            with path.open("rb") as file:
+                return file.read(_START)
+        except (OSError, ValueError):
+            return b""
+
     def read(self, relative: str) -> bytes:
-        """See `Storage`. Symbolic links that point outside the folder are refused."""
-        return decode.read(inside(self.root, relative))
+        """See `Storage`. Links are followed: `read_tree` decides which of them are listed."""
+        return decode.read(self.root / relative)
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,17 @@ class Zip:
                 return io.BytesIO(file.read(member.file_size))
         except _BROKEN as error:
             raise OSError(f"damaged in the archive: {error}") from error
+
+    def start(self, relative: str) -> bytes:
+        """See `Storage`."""
+        member = self._index.members.get(self._prefix + relative)
+        try:
+            if member is None:
+                return b""
+            with self._index.archive.open(member) as file:
+                return file.read(_START)
+        except _BROKEN:
+            return b""
 
     def read(self, relative: str) -> bytes:
         """See `Storage`."""

@@ -1,0 +1,291 @@
+"""Folders as people have them: which are splits, which are classes, and when pati asks."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from pati.data.sources.find import find_source
+from pati.data.sources.source import Columns, Source, split_role
+from pati.data.sources.tree import DEEPEST, STRAYS
+from pati.errors import PatiError
+
+JPEG = b"\xff\xd8\xff" + bytes(20)  # listed as a photo; never decoded here
+
+
+def touch(root: Path, paths: Iterable[str]) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(JPEG)
+    return root
+
+
+def numbered(folder: str, count: int = 4, pattern: str = "{}.jpg") -> list[str]:
+    return [f"{folder}/{pattern.format(number)}" for number in range(count)]
+
+
+def labels(source: Source) -> dict[str, int]:
+    return dict(Counter(item.label for item in source.items))
+
+
+def splits(source: Source) -> set[str | None]:
+    return {item.split for item in source.items}
+
+
+def notes(source: Source) -> str:
+    return "\n".join(map(str, source.notes))
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("training_set", "train"), ("seg_train", "train"), ("trainset", "train"), ("Train", "train"), ("t2", None),
+        ("egitim", "train"), ("EĞİTİM", "train"), (unicodedata.normalize("NFD", "eğitim-seti"), "train"),
+        ("test1", "test"), ("test_images", "test"), ("Sınama", "test"), ("holdout", "test"),
+        ("valid", "validation"), ("valset", "validation"), ("doğrulama", "validation"), ("VALIDATE", "validation"),
+        ("trains", None), ("train_station", None), ("with_test", None), ("offset", None), ("dataset", None), ("", None),
+    ],
+)  # fmt: skip
+def test_names_of_splits(name: str, role: str | None) -> None:
+    assert split_role(name) == role
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("training_set/training_set", "test_set/test_set"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("trainset", "testset"),
+        ("egitim", "doğrulama", "test"),
+        ("train/images", "val/images", "test/images"),
+        ("data/archive/train", "data/archive/test"),
+    ],
+)
+def test_folders_named_like_splits_are_splits(folders: tuple[str, ...], tmp_path: Path) -> None:
+    for folder in folders:
+        touch(tmp_path / "d", numbered(f"{folder}/cat") + numbered(f"{folder}/dog"))
+    source = find_source(tmp_path / "d")
+    assert source.presplit
+    assert labels(source) == {"cat": 4 * len(folders), "dog": 4 * len(folders)}
+    assert len(splits(source)) == len(folders)
+    assert "the splits are read from the folders" in notes(source)
+
+
+def test_photos_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    touch(tmp_path / "d", [*numbered("train/cat"), *numbered("train/dog"), *numbered("test", 7)])
+    source = find_source(tmp_path / "d")
+    assert labels(source) == {"cat": 4, "dog": 4}
+    assert not source.presplit  # one labelled split: the others are pati's to make
+    assert "7 photos in test have no labels" in notes(source)
+    touch(tmp_path / "d", numbered("seg_pred/seg_pred", 3))
+    assert "3 photos in seg_pred/seg_pred have no labels" in notes(find_source(tmp_path / "d"))
+
+
+def test_classes_in_the_names_of_files(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "d", [*numbered("train", 5, "cat.{}.jpg"), *numbered("train", 3, "dog.{}.jpg"), *numbered("test1")]
+    )
+    source = find_source(tmp_path / "d")
+    assert labels(source) == {"cat": 5, "dog": 3}
+    assert "names of the files: cat (5), dog (3)" in notes(source)
+    assert "4 photos in test1 have no labels" in notes(source)
+    flat = touch(
+        tmp_path / "flat", [*numbered(".", 4, "German_shepherd_{:03}.jpg"), *numbered(".", 4, "beagle ({}).png")]
+    )
+    assert labels(find_source(flat)) == {"German_shepherd": 4, "beagle": 4}
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [("IMG_{}.jpg", "cat_{}.jpg"), ("{}.jpg",), ("cat_{}.jpg",), ("a{}b.jpg", "cat_{}.jpg"), ("2024-{}.jpg",)],
+)
+def test_names_of_files_that_are_no_classes(patterns: tuple[str, ...], tmp_path: Path) -> None:
+    touch(tmp_path / "d", [path for pattern in patterns for path in numbered(".", 5, pattern)])
+    with pytest.raises(PatiError, match="photos and no folders: their classes are not known"):
+        find_source(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    "folders", [("control", "test"), ("bus", "car", "train"), ("test", "train", "tram"), ("train", "training", "test")]
+)
+def test_where_splits_and_classes_cannot_be_told_apart_an_option_decides(
+    folders: tuple[str, ...], tmp_path: Path
+) -> None:
+    touch(tmp_path / "d", [path for folder in folders for path in numbered(folder)])
+    with pytest.raises(PatiError, match="splits or classes") as caught:
+        find_source(tmp_path / "d")
+    assert "--classes-level 1" in str(caught.value.hint)
+    assert all(folder in str(caught.value) for folder in folders)
+    assert labels(find_source(tmp_path / "d", Columns(classes_level=1))) == dict.fromkeys(folders, 4)
+
+
+def test_folders_that_hold_the_same_folders(tmp_path: Path) -> None:
+    for top in ("cat", "dog"):
+        touch(tmp_path / "d", numbered(f"{top}/indoor") + numbered(f"{top}/outdoor"))
+    with pytest.raises(PatiError, match="which of these are the classes") as caught:
+        find_source(tmp_path / "d")
+    assert "--classes-level 2" in str(caught.value.hint)
+    assert labels(find_source(tmp_path / "d", Columns(classes_level=1))) == {"cat": 8, "dog": 8}
+    assert labels(find_source(tmp_path / "d", Columns(classes_level=2))) == {"indoor": 8, "outdoor": 8}
+    for level, told in ((0, "--classes-level is 0"), (3, "no photos 3 folders down")):
+        with pytest.raises(PatiError, match=told):
+            find_source(tmp_path / "d", Columns(classes_level=level))
+
+
+def test_classes_below_splits_and_groups(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        touch(tmp_path / "d", numbered(f"{split}/2023/cat") + numbered(f"{split}/2024/dog") + [f"{split}/loose.jpg"])
+    source = find_source(tmp_path / "d", Columns(classes_level=3))
+    assert labels(source) == {"cat": 8, "dog": 8}
+    assert splits(source) == {"train", "test"}
+    assert "2 photos above the folders of the classes" in notes(source)
+
+
+def test_folders_of_several_levels_are_named(tmp_path: Path) -> None:
+    touch(tmp_path / "d", numbered("animals/cat") + numbered("animals/dog") + numbered("vehicles/bus"))
+    source = find_source(tmp_path / "d")
+    assert labels(source) == {"animals": 8, "vehicles": 4}
+    assert "the folders in them, such as cat, dog" in notes(source)
+
+
+def test_masks_and_annotations_are_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path / "d", [*numbered("images", 4, "cat_{}.jpg"), *numbered("images", 4, "dog_{}.jpg")])
+    touch(tmp_path / "d", numbered("annotations/trimaps", 4, "cat_{}.png"))
+    source = find_source(tmp_path / "d")
+    assert labels(source) == {"cat": 4, "dog": 4}
+    assert "annotations are ignored: annotations" in notes(source)
+    touch(tmp_path / "e", [*numbered("mask"), *numbered("no_mask")])
+    assert labels(find_source(tmp_path / "e")) == {"mask": 4, "no_mask": 4}  # classes by these names stay classes
+    touch(tmp_path / "g", [*numbered("Images/n1-cat"), *numbered("Images/n2-dog")])
+    for name in ("n1-cat", "n2-dog"):
+        (tmp_path / "g" / "Annotation" / name).mkdir(parents=True)
+        (tmp_path / "g" / "Annotation" / name / "0").write_text("<annotation/>")
+    assert labels(find_source(tmp_path / "g")) == {"n1-cat": 4, "n2-dog": 4}
+
+
+def test_a_folder_that_repeats_itself(tmp_path: Path) -> None:
+    for top in ("x", "x/x"):
+        for split in ("train", "test"):
+            touch(tmp_path, numbered(f"{top}/{split}/cat") + numbered(f"{top}/{split}/dog"))
+    source = find_source(tmp_path / "x")
+    assert labels(source) == {"cat": 8, "dog": 8}
+    assert "the folder x repeats the folder that it is in" in notes(source)
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_one_name_in_two_unicode_forms_is_one_class(kind: str, tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        touch(
+            tmp_path / "d", [path for name in ("köpek", "kuş") for path in numbered(unicodedata.normalize(form, name))]
+        )
+    root = tmp_path / "d"
+    if kind == "zip":
+        root = tmp_path / "d.zip"
+        with zipfile.ZipFile(root, "w") as archive:
+            for path in (tmp_path / "d").rglob("*.jpg"):
+                archive.write(path, path.relative_to(tmp_path / "d"))
+    source = find_source(root)
+    assert labels(source) == {"köpek": 8, "kuş": 8}
+    assert "two Unicode forms are joined" in notes(source)
+    assert len({item.path for item in source.items}) == 16  # the files keep their names
+
+
+def test_links_are_followed_and_counted(tmp_path: Path) -> None:
+    blobs = touch(tmp_path / "blobs", numbered("cat") + numbered("dog"))
+    for label in ("cat", "dog"):
+        (tmp_path / "files" / label).mkdir(parents=True)
+        for number in range(4):
+            (tmp_path / "files" / label / f"{number}.jpg").symlink_to(blobs / label / f"{number}.jpg")
+    (tmp_path / "folders").mkdir()
+    for label in ("cat", "dog"):
+        (tmp_path / "folders" / label).symlink_to(blobs / label)
+    for name, count in (("files", 8), ("folders", 2)):
+        source = find_source(tmp_path / name)
+        assert labels(source) == {"cat": 4, "dog": 4}
+        assert f"{count} links to files or folders outside" in notes(source)
+    closed = find_source(tmp_path / "files", Columns(within=str(tmp_path)))
+    assert labels(closed) == {"cat": 4, "dog": 4}  # they lead elsewhere, but not out of the allowed folder
+    closed = find_source(tmp_path / "files", Columns(within=str(tmp_path / "files")))
+    assert not closed.items
+    assert "8 links are ignored: they lead outside" in notes(closed)
+
+
+def test_links_that_lead_in_a_circle_are_read_once(tmp_path: Path) -> None:
+    touch(tmp_path / "d", numbered("cat") + numbered("dog"))
+    (tmp_path / "d" / "cat" / "up").symlink_to(tmp_path / "d")
+    (tmp_path / "d" / "dog" / "self").symlink_to(tmp_path / "d" / "dog")
+    source = find_source(tmp_path / "d")
+    assert labels(source) == {"cat": 4, "dog": 4}
+    assert "2 links are ignored" in notes(source)
+
+
+def test_what_pati_wrote_is_not_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, numbered("cat") + numbered("dog") + numbered("runs/1/figures"))
+    for name in ("recipe.json", "run.json"):
+        (tmp_path / "runs" / "1" / name).write_text("{}")
+    touch(tmp_path / ".pati" / "cache", numbered("x"))
+    touch(tmp_path / "cache", numbered("packs"))
+    (tmp_path / "cache" / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
+    monkeypatch.chdir(tmp_path)
+    source = find_source(".")
+    assert labels(source) == {"cat": 4, "dog": 4}
+    assert "the folder runs/1 was written by pati" in notes(source)
+
+
+def test_strays_are_counted_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pati.data.sources.tree.STRAYS", 10)
+    touch(tmp_path / "d", numbered("cat") + numbered("dog"))
+    for number in range(30):
+        (tmp_path / "d" / "cat" / f"{number}.txt").write_text("x")
+    source = find_source(tmp_path / "d")
+    assert len(source.items) == 8 + 10
+    assert "20 files without a photo's extension are not read: 20 .txt" in notes(source)
+    assert STRAYS >= 1000
+
+
+def test_deep_folders_end(tmp_path: Path) -> None:
+    touch(tmp_path / "d", numbered("cat") + numbered("dog"))
+    deep = tmp_path / "d" / "cat"
+    here = os.getcwd()
+    try:  # a path as long as this cannot be made at once
+        os.chdir(deep)
+        for _ in range(1000):
+            os.mkdir("x")
+            os.chdir("x")
+    finally:
+        os.chdir(here)
+    source = find_source(tmp_path / "d")
+    assert labels(source) == {"cat": 4, "dog": 4}
+    assert f"more than {DEEPEST} levels deep" in notes(source)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (
+            lambda root: [(root / name).write_bytes(b"PK") for name in ("cat.zip", "dog.zip")],
+            "contains archives, cat.zip",
+        ),
+        (lambda root: touch(root, [*numbered("test/cat"), *numbered("val/cat")]), "splits or classes"),
+    ],
+)
+def test_what_cannot_be_told_is_said(make: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    make(tmp_path / "d")
+    with pytest.raises(PatiError, match=told):
+        find_source(tmp_path / "d")
+
+
+def test_photos_that_are_elsewhere_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path / "d", numbered("cat") + numbered("dog"))
+    for number in range(3):
+        (tmp_path / "d" / "cat" / f".{number + 10}.jpg.icloud").write_bytes(b"bplist00")
+    source = find_source(tmp_path / "d")
+    assert len(source.items) == 8
+    assert "3 photos are in iCloud only" in notes(source)
