@@ -220,6 +220,17 @@ def test_any_known_set_can_be_given(packed: bool, server: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("packed", [False, True])
+def test_other_photos_are_not_taken_for_a_set(packed: bool, server: str, tmp_path: Path) -> None:
+    for name in ("bird", "fish"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        (tmp_path / "mine" / name / "0.jpg").write_bytes(jpeg(draw("circle", 0)))
+    given = Path(shutil.make_archive(str(tmp_path / "mine"), "zip", tmp_path / "mine")) if packed else tmp_path / "mine"
+    with pytest.raises(PatiError, match="is not cats-vs-dogs: its classes are bird, fish"):
+        fetch.fetch("cats-vs-dogs", given)
+    assert locate("cats-vs-dogs") is None
+
+
+@pytest.mark.parametrize("packed", [False, True])
 def test_a_set_in_the_cache_is_not_overwritten(packed: bool, server: str, tmp_path: Path) -> None:
     assert len(find_source("digits").items) == 1797  # written there
     given = tmp_path / "mine"

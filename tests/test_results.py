@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import pati
 from pati import cli
@@ -29,6 +30,7 @@ from pati.report.markup import interval, m, share, t, tp
 from pati.report.pages import GROUPS, pick_examples
 from pati.runs.history import epochs
 from pati.runs.run import Run
+from pati.terminal.tables import show_scores
 from pati.workflows import measure
 from pati.workflows.report import report_again
 from pati.workflows.score import outside, score
@@ -611,3 +613,25 @@ def test_a_share_below_zero_has_its_sign_first(trained: Path, tmp_path: Path) ->
     assert '<span lang="en">-3.6\xa0%</span><span lang="tr">-%3,6</span>' in page
     ends = '<span class="shares" lang="{}">{}</span>'
     assert ends.format("en", "-5.0\xa0%\xa0– 1.0\xa0%") + ends.format("tr", "-%5,0\xa0– %1,0") in page
+
+
+def test_data_that_comes_with_splits_is_scored_by_its_test_part(trained: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    for number, part in enumerate(("train", "test")):
+        write_shapes(tmp_path / "new" / part, per_class=4 + number, first=900 + 100 * number)
+    told: list[str] = []
+    document = score(run, data=tmp_path / "new", listen=lambda event: told.append(str(getattr(event, "text", ""))))
+    assert document["photos"] == 15
+    assert any("the 15 photos of its test split are scored, the 12 others are not" in text for text in told)
+
+
+def test_classes_without_photos_are_named(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    data = write_shapes(tmp_path / "new", per_class=4, first=1200)
+    for name in ("circle", "square"):
+        shutil.rmtree(data / name)
+    document = score(run, data=data)
+    show_scores(document, None, Console(width=200))
+    told = "2 classes have no photos here, so these scores say nothing about them: circle, square"
+    assert told in capsys.readouterr().out
+    assert told in Path(document["report"]).read_text(encoding="utf-8")

@@ -97,6 +97,11 @@ def _number(name: str, value: object) -> float:
 MAIN_METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "log_loss")  # metrics shown separately, with intervals
 
 
+def absent(scores: Scores) -> list[str]:
+    """The classes without photos in a split: no score says anything about them."""
+    return [row["class"] for row in scores["per_class"] if not row["support"]]
+
+
 def other_metrics(scores: Scores) -> dict[str, float | None]:
     """The other metrics in a document of `summary`, such as a plugin's, by display name."""
     names = scores.get("metrics", [name for name in metrics if name in scores])

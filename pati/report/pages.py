@@ -31,7 +31,7 @@ from pati.evaluation.documents import (
     ScoresPage,
     SearchDocument,
 )
-from pati.evaluation.metrics import other_metrics
+from pati.evaluation.metrics import absent, other_metrics
 from pati.inference.classifier import Explanation
 from pati.locale import formats
 from pati.locale.catalogues import SOURCE, languages
@@ -89,6 +89,7 @@ class Answers(TypedDict):
 
     scores: Scores
     other_metrics: dict[str, float | None]
+    absent: list[str]
     analysis: Analysis
     mistakes: list[Mistake]
     rarer: int
@@ -268,6 +269,7 @@ def _answers(
     return {
         "scores": scores,
         "other_metrics": other_metrics(scores),
+        "absent": absent(scores),
         "analysis": analysis,
         "mistakes": mistakes[:MOST_LISTED],
         "rarer": len(mistakes[MOST_LISTED:]),
@@ -333,6 +335,7 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
         dependent=manifest.dependent("test"),
         test=document["test"],
         other_metrics=other_metrics(document["test"]),
+        absent=absent(document["test"]),
         worst=min(
             (row for row in document["test"]["per_class"] if row["recall"] is not None),
             key=lambda row: row["recall"] or 0.0,

@@ -27,7 +27,7 @@ from pati.evaluation.documents import (
     Scores,
     SearchDocument,
 )
-from pati.evaluation.metrics import other_metrics
+from pati.evaluation.metrics import absent, other_metrics
 from pati.locale import catalogues
 from pati.locale.formats import printable, signed
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
@@ -271,6 +271,14 @@ def show_scores(document: Scores, balance: Balance | None, screen: Console) -> N
     more = [as_is(f"{name} {_value(value)}") for name, value in other_metrics(document).items()]
     if more:
         show(_listed(more), screen)
+    if missing := absent(document):
+        text = NP_(
+            "{n} class has no photos here, so these scores say nothing about it: {classes}",
+            "{n} classes have no photos here, so these scores say nothing about them: {classes}",
+            n=len(missing),
+            classes=[printable(name) for name in missing[:10]],
+        )
+        show(warning(text), screen)
 
 
 def show_caveats(document: LaterScores) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,12 +15,12 @@ import torch
 from pati.data import decode, pack
 from pati.data.manifest import Manifest
 from pati.data.sources import storage
-from pati.data.sources.source import Columns
+from pati.data.sources.source import Columns, Source
 from pati.data.sources.storage import Storage
 from pati.errors import PatiError
 from pati.evaluation import analysis
 from pati.evaluation.documents import EvaluationContext, LaterScores, OutOfDistributionScores
-from pati.events import Advanced, Listen, Stage, StageBegan, Warned, silent
+from pati.events import Advanced, Listen, Noted, Stage, StageBegan, Warned, silent
 from pati.inference.classifier import Classifier, Refused
 from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
@@ -47,7 +49,7 @@ def score(
     run = Run.open(folder)
     classifier, manifest = Classifier.load(run.folder), Manifest.read(run.manifest)
     if data is not None:
-        source = open_data(data, Recipe(), columns)
+        source = _spelled(_test_part(open_data(data, Recipe(), columns), listen), classifier.classes)
         unknown = sorted(set(source.classes) - set(classifier.classes))
         if unknown:
             raise PatiError(
@@ -119,6 +121,34 @@ def score(
     if "test_scored" in document:
         _tell(run, listen)
     return document
+
+
+def _test_part(source: Source, listen: Listen) -> Source:
+    """The test photos of a dataset that comes with splits; all photos of one without a test split."""
+    tested = tuple(item for item in source.items if item.split == "test")
+    if not tested or len(tested) == len(source.items):
+        return source
+    listen(
+        Noted(
+            NP_(
+                "{source} comes with splits: the {n} photo of its test split is scored, the {others} others are not",
+                "{source} comes with splits: the {n} photos of its test split are scored, the {others} others are not",
+                n=len(tested),
+                source=source.name,
+                others=len(source.items) - len(tested),
+            )
+        )
+    )
+    return replace(source, items=tested)
+
+
+def _spelled(source: Source, classes: Sequence[str]) -> Source:
+    """Classes that differ from the model's in their Unicode form only, in the model's spelling."""
+    known = {unicodedata.normalize("NFC", name): name for name in classes}
+    items = (
+        replace(item, label=known.get(unicodedata.normalize("NFC", item.label), item.label)) for item in source.items
+    )
+    return replace(source, items=tuple(items))
 
 
 def _tell(run: Run, listen: Listen) -> None:

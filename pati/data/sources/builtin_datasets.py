@@ -36,6 +36,8 @@ downloads = {
     )
 }  # for datasets that are not part of a library
 
+CLASSES = {"cats-vs-dogs": ("Cat", "Dog"), "digits": tuple("0123456789")}
+
 
 def mirror() -> Path | None:
     """The folder with local copies of datasets, from `$PATI_MIRROR`."""

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from pati.data.sources.archives import is_archive
-from pati.data.sources.builtin_datasets import Download, datasets, downloads, locate
+from pati.data.sources.builtin_datasets import CLASSES, Download, datasets, downloads, locate
 from pati.data.sources.download import ATTEMPTS, Progress, download
 from pati.errors import PatiError
 from pati.locale.messages import N_
@@ -57,16 +57,28 @@ def _target(name: str) -> Path:
     return cache_folder() / "datasets" / f"{name}.zip"
 
 
+def _require_classes(name: str, given: Path) -> None:
+    """Raise `PatiError` if the photos in `given` are not those of the dataset, by their classes."""
+    found, expected = datasets[name](given).classes, CLASSES.get(name)
+    if (expected is not None and not set(found) <= set(expected)) or not found:
+        raise PatiError(
+            N_("{path} is not {name}: its classes are {found}", path=given, name=name, found=found[:6]),
+            N_("expected {expected}; other data needs no name: pati train FOLDER", expected=expected or name),
+        )
+
+
 def _from_file(name: str, given: Path) -> Path:
     if not given.exists():
         raise PatiError(N_("--from {path}: no such file or folder", path=given))
     if given.is_dir():
+        _require_classes(name, given)
         return _link(name, given.resolve())
     if not is_archive(given) or not zipfile.is_zipfile(given):
         raise PatiError(
             N_("--from {path} is not a zip file", path=given),
             N_("expected a folder, or the zip file as published"),
         )
+    _require_classes(name, given)
     _unlink(name)  # `locate` would find a folder first
     with given.open("rb") as source, files.atomic(_target(name)) as file:
         shutil.copyfileobj(source, file, 1 << 20)
