@@ -95,7 +95,7 @@ def test_a_language_is_asked_for(words: list[str], environment: dict[str, str], 
     assert f"╭─ {turkish('Parameters')} ─" in shown.stdout
     done = pati(*words, "train", "/nowhere")
     assert done.returncode == 1
-    assert "'/nowhere' adında bir dosya, klasör ya da bilinen veri kümesi yok" in done.stderr
+    assert "'/nowhere' adında bir dosya, klasör ya da hazır veri kümesi yok" in done.stderr
     assert pati("check", "digits", *words, "--epochs", "2").stderr.startswith(turkish("error:"))
     assert pati(*words, "check", "digits", "x").returncode == 2
 
@@ -241,7 +241,7 @@ def test_documents_are_english(shapes: Path, tmp_path: Path) -> None:
     words = ["check", shapes, "--out", tmp_path / "manifest.jsonl"]
     english = json.loads(pati(*words, "--json").stdout)
     assert json.loads(pati(*words, "--json", "--lang", "tr").stdout) == english
-    assert english["notes"] == ["1 file beside the class folders has no class and is ignored"]
+    assert english["notes"] == ["1 photo beside the class folders has no class and is ignored"]
     told = pati(*words, "--lang", "tr").stdout
     assert "sınıf klasörlerinin yanındaki 1 dosyanın sınıfı yok, kullanılmadı" in told
     assert f"%{100 * english['shares']['train']:.1f}".replace(".", ",") in told
