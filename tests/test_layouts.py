@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import unicodedata
 import zipfile
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pati.data.sources import storage
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source, split_role
 from pati.data.sources.tree import DEEPEST, STRAYS
@@ -280,3 +282,70 @@ def test_photos_that_are_elsewhere_are_counted(tmp_path: Path) -> None:
     source = find_source(tmp_path / "d")
     assert len(source.items) == 8
     assert "3 photos are in iCloud only" in notes(source)
+
+
+class Raw(zipfile.ZipInfo):
+    """A member whose name is written as the given bytes, without the mark for UTF-8."""
+
+    raw = b""
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802
+        return self.raw, self.flag_bits & ~0x800
+
+
+def raw_zip(path: Path, names: Iterable[bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, name in enumerate(names):
+            member = Raw(f"{number}")
+            member.raw = name
+            archive.writestr(member, b"" if name.endswith((b"/", b"\\")) else JPEG)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("encoding", "form", "classes"),
+    [
+        ("cp857", "NFC", ("kuş", "köpek", "ağaç", "İnek", "kapı")),  # Explorer in Turkish
+        ("cp857", "NFC", ("kapı", "köpek")),
+        ("cp437", "NFC", ("Vögel", "café")),
+        ("cp850", "NFC", ("São", "Águia")),
+        ("utf-8", "NFC", ("kuş", "köpek")),  # zip on Linux, Java
+        ("utf-8", "NFD", ("kuş", "köpek")),  # macOS
+    ],
+)
+def test_names_in_zips_of_other_systems(encoding: str, form: str, classes: tuple[str, ...], tmp_path: Path) -> None:
+    names = [unicodedata.normalize(form, f"{label}/{number}.jpg") for label in classes for number in range(3)]
+    source = find_source(raw_zip(tmp_path / "d.zip", [name.encode(encoding) for name in names]))
+    assert labels(source) == {unicodedata.normalize(form, label): 3 for label in classes}
+    assert ("are not marked as UTF-8" in notes(source)) == (encoding != "utf-8")
+    assert {storage.at(source.root).read(item.path) for item in source.items} == {JPEG}
+
+
+def test_folders_of_zips_may_end_in_a_backslash(tmp_path: Path) -> None:
+    names = [b"photos\\", b"photos\\cat\\", b"photos\\dog\\"]
+    names += [f"photos\\{label}\\{number}.jpg".encode() for label in ("cat", "dog") for number in range(3)]
+    assert labels(find_source(raw_zip(tmp_path / "d.zip", names))) == {"cat": 3, "dog": 3}
+
+
+def test_archives_are_known_by_their_content(tmp_path: Path) -> None:
+    data = touch(tmp_path / "d", numbered("cat") + numbered("dog"))
+    for kind, suffix in (("zip", ".tar"), ("tar", ".zip"), ("gztar", ".zip"), ("zip", ".dat")):
+        made = Path(shutil.make_archive(str(tmp_path / f"{kind}-made"), kind, data))
+        wrong = made.rename(tmp_path / f"{kind}{suffix}")
+        assert labels(find_source(wrong)) == {"cat": 4, "dog": 4}
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"Rar!\x1a\x07\x01\0" + bytes(100), "is a RAR archive"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(100), "is a 7z archive"),
+        (b"<!DOCTYPE html><html>", "is a web page, not an archive"),
+        (b"PK\3\4" + bytes(100), "its end is missing"),
+    ],
+)
+def test_files_that_are_no_archives_are_named(start: bytes, told: str, tmp_path: Path) -> None:
+    for name in ("d.zip", "d.tar.gz"):
+        (tmp_path / name).write_bytes(start)
+        with pytest.raises(PatiError, match=told):
+            find_source(tmp_path / name)

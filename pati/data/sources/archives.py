@@ -13,6 +13,7 @@ import gzip
 import lzma
 import os
 import tarfile
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -64,6 +65,32 @@ class ArchiveLimits:
                 ),
                 N_("if you trust it, unpack it yourself and give the folder"),
             )
+
+
+def kind_of(path: Path) -> str | None:
+    """zip or tar by a file's content; None for anything else. Raises `PatiError` for archives that pati can't read."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if zipfile.is_zipfile(path):
+        return "zip"
+    if start[257:262] == b"ustar" or start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")):
+        return "tar"
+    if start.startswith(b"PK\3\4"):
+        raise PatiError(
+            N_("the archive {path} is damaged: its end is missing", path=path), N_("download or copy it again")
+        )
+    for mark, name in ((b"Rar!", "RAR"), (b"7z\xbc\xaf\x27\x1c", "7z")):
+        if start.startswith(mark):
+            raise PatiError(
+                N_("{path} is a {format} archive, which pati can't read", path=path, format=name),
+                N_("unpack it yourself and give the folder"),
+            )
+    if start.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise PatiError(
+            N_("{path} is a web page, not an archive", path=path),
+            N_("the download did not work: open the address in a browser and download the file again"),
+        )
+    return None
 
 
 def is_archive(path: Path) -> bool:

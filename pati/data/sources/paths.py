@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pati.data.sources import storage
-from pati.data.sources.archives import LEFT_OUT, is_archive, unpacked
+from pati.data.sources.archives import LEFT_OUT, is_archive, kind_of, unpacked
 from pati.data.sources.folders import child_store, from_folder, unwrapped
 from pati.data.sources.source import Columns, Source
 from pati.data.sources.storage import Folder, Storage, Zip
@@ -29,11 +29,11 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     top: Storage
     if path.is_dir():
         top = Folder(path)
-    elif path.suffix.lower() == ".zip":
+    elif (kind := kind_of(path)) == "zip" or (kind is None and path.suffix.lower() == ".zip"):
         zipped = storage.at(path)
         assert isinstance(zipped, Zip)
         top, left_out = zipped, zipped.left_out
-    elif is_archive(path):
+    elif kind == "tar" or is_archive(path):
         folder, left_out = unpacked(path)
         top = Folder(folder)
     else:
@@ -53,6 +53,11 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
         )
         for reason, count in left_out.items()
     )
+    if isinstance(top, Zip) and top.encoding not in (None, "utf-8"):
+        text = N_(
+            "the names in {path} are not marked as UTF-8; they are read as {encoding}", path=name, encoding=top.encoding
+        )
+        notes = (*notes, text)
     tree, seen = read_tree(top, name, columns.within)
     inner = unwrapped(tree)
     table = table_in(child_store(top, inner.path), columns) or table_beside(path, columns)

@@ -6,6 +6,7 @@ or claim to be, no file outside changes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
@@ -129,12 +130,16 @@ class Folder:
 
 @dataclass(frozen=True)
 class _Index:
-    """A zip's regular files with safe names, its folders, and the number of members left out for each reason."""
+    """A zip's regular files with safe names, its folders, and the number of members left out for each reason.
+
+    `encoding`: that of the names which are not marked as UTF-8, if there are any beyond ASCII.
+    """
 
     archive: zipfile.ZipFile
     members: dict[str, zipfile.ZipInfo]
     folders: dict[str, dict[str, bool]]
     left_out: dict[str, int]
+    encoding: str | None
 
 
 class Zip:
@@ -152,6 +157,11 @@ class Zip:
     def left_out(self) -> dict[str, int]:
         """Number of members left out, by reason."""
         return self._index.left_out
+
+    @property
+    def encoding(self) -> str | None:
+        """The encoding of the members' names that are not marked as UTF-8; None if there are none beyond ASCII."""
+        return self._index.encoding
 
     def names(self) -> list[Name]:
         """See `Storage`."""
@@ -237,11 +247,13 @@ def read_index(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> _Index:
     left_out: Counter[str] = Counter()
     taken: set[str] = set()
     claimed = 0
+    encoding = _encoding(archive.infolist())
     for member in archive.infolist():
         kind = stat.S_IFMT(member.external_attr >> 16)
-        if member.filename.endswith("/"):
+        named = _named(member, encoding)
+        if named.endswith(("/", "\\")):
             continue
-        safe = safe_name(member.filename)
+        safe = safe_name(named)
         if safe is None or kind not in (0, stat.S_IFREG):
             left_out[LINK if safe else UNSAFE] += 1
             continue
@@ -262,7 +274,51 @@ def read_index(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> _Index:
         claimed += member.file_size
         _enter(folders, name)
     limits.check(path, len(members), claimed)
-    return _Index(archive, members, folders, dict(left_out))
+    return _Index(archive, members, folders, dict(left_out), encoding)
+
+
+# The letters of Turkish in the code page of Turkish Windows consoles, which Explorer's zips use.
+_TURKISH = "ÇçĞğİıÖöŞşÜüâîû".encode("cp857")
+
+
+def _raw(member: zipfile.ZipInfo) -> bytes:
+    """The bytes of a name that is not marked as UTF-8, as zipfile decodes it, if they are beyond ASCII; else none."""
+    if member.flag_bits & 0x800 or member.orig_filename.isascii():
+        return b""
+    return member.orig_filename.encode("cp437")
+
+
+def _encoding(members: list[zipfile.ZipInfo]) -> str | None:
+    """The encoding in which the names that are not marked as UTF-8 are text."""
+    names = b"".join(map(_raw, members))
+    if not names:
+        return None
+    try:
+        names.decode()
+        return "utf-8"
+    except UnicodeDecodeError:
+        pass
+    if all(byte < 128 or byte in _TURKISH for byte in names):
+        return "cp857"
+    codecs = ("cp437", "cp850", "cp857")
+    return next((codec for codec in codecs if _is_text(names.decode(codec, "replace"))), "cp437")
+
+
+def _is_text(text: str) -> bool:
+    return all(letter.isascii() or (letter.isalpha() and letter not in "ƒªº") for letter in text)
+
+
+def _named(member: zipfile.ZipInfo, encoding: str | None) -> str:
+    """A member's name: by its Unicode extra field (0x7075), else by its mark, else in `encoding`."""
+    extra, at = member.extra, 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, at)
+        if kind == 0x7075 and size > 5:
+            with contextlib.suppress(UnicodeDecodeError):
+                return extra[at + 9 : at + 4 + size].decode()
+        at += 4 + size
+    raw = _raw(member)
+    return raw.decode(encoding, "replace") if raw and encoding else member.filename
 
 
 def _enter(folders: dict[str, dict[str, bool]], name: str) -> None:
