@@ -14,6 +14,7 @@ from pati.app.parts import plain, settings, t
 from pati.app.train_page import BUDGET, MINUTES, SURVIVES, show_progress
 from pati.data.decisions import ACTIONS
 from pati.data.manifest import Manifest
+from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_
@@ -217,7 +218,8 @@ def _train(run: Run, table: Path) -> None:
     state = run.read_state()
     recipe = Recipe.read(run.recipe)
     try:
-        folder = jobs.train(settings().runs, state["data"], recipe, columns=state["columns"], decisions=table)
+        columns = settings().bounded(Columns(**state["columns"])).document()
+        folder = jobs.train(settings().runs, state["data"], recipe, columns=columns, decisions=table)
     except PatiError as error:
         parts.show_error(error)
         return

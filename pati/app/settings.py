@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.locale.messages import N_
 from pati.models import included
@@ -58,6 +59,10 @@ class Settings:
         known = [place for name in datasets if (place := locate(name)) is not None]
         allowed = [self.root, self.runs, cache_folder(), *known]
         return any(path.resolve().is_relative_to(place.resolve()) for place in allowed)
+
+    def bounded(self, columns: Columns = Columns()) -> Columns:
+        """`columns`, with links followed below the root only."""
+        return replace(columns, within=str(self.root))
 
     def to_text(self) -> str:
         """For the page's command line."""

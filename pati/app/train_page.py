@@ -192,7 +192,10 @@ def _audit(data: str) -> Manifest | None:
                 bar.progress(event.done / event.total, t(text))
 
         try:
-            kept = st.session_state["audited"] = (data, check(data, Recipe(), listen=listen))
+            kept = st.session_state["audited"] = (
+                data,
+                check(data, Recipe(), columns=settings().bounded(), listen=listen),
+            )
         except PatiError as error:
             parts.show_error(error)
             return None
@@ -274,7 +277,8 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
     )
     if st.button(t(N_("Start training")), key="begin", type="primary", disabled=busy):
         try:
-            folder = jobs.train(settings().runs, data, Recipe(budget=60.0 * minutes, model=model))
+            recipe = Recipe(budget=60.0 * minutes, model=model)
+            folder = jobs.train(settings().runs, data, recipe, columns=settings().bounded().document())
         except PatiError as error:
             parts.show_error(error)
         else:
