@@ -304,12 +304,19 @@ def _(number: int) -> bytes:
     return pickle.dumps(_Trap(), protocol=number % 5)
 
 
-@placed("link-out", reason="not-a-file")
+@placed("link-out")
 def _(folder: Path, number: int) -> Path:
     outside = folder.parent.parent / f"outside-{number}.jpg"
-    outside.write_bytes(jpeg(number))
+    outside.write_bytes(jpeg(600 + number))
     path = folder / f"link-out-{number}.jpg"
-    path.symlink_to(Path("/etc/hostname") if number == 0 else outside)
+    path.symlink_to(outside)
+    return path
+
+
+@placed("link-to-no-photo", reason="unsupported")
+def _(folder: Path, number: int) -> Path:
+    path = folder / f"link-to-no-photo-{number}.jpg"
+    path.symlink_to("/etc/hostname")
     return path
 
 
