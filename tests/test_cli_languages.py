@@ -243,7 +243,7 @@ def test_documents_are_english(shapes: Path, tmp_path: Path) -> None:
     assert json.loads(pati(*words, "--json", "--lang", "tr").stdout) == english
     assert english["notes"] == ["1 photo beside the class folders has no class and is ignored"]
     told = pati(*words, "--lang", "tr").stdout
-    assert "sınıf klasörlerinin yanındaki 1 dosyanın sınıfı yok, kullanılmadı" in told
+    assert "sınıf klasörlerinin yanındaki 1 fotoğrafın sınıfı yok; yok sayılıyor" in told
     assert f"%{100 * english['shares']['train']:.1f}".replace(".", ",") in told
 
 
