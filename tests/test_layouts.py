@@ -349,3 +349,15 @@ def test_files_that_are_no_archives_are_named(start: bytes, told: str, tmp_path:
         (tmp_path / name).write_bytes(start)
         with pytest.raises(PatiError, match=told):
             find_source(tmp_path / name)
+
+
+def test_a_table_names_the_classes_where_folders_do_not(tmp_path: Path) -> None:
+    touch(tmp_path / "d", numbered("train", 6) + numbered("test", 2, "t{}.jpg"))
+    rows = "".join(f"train/{number}.jpg,{'cat' if number % 2 else 'dog'}\n" for number in range(6))
+    (tmp_path / "d" / "labels.csv").write_text(f"path,label\n{rows}")
+    source = find_source(tmp_path / "d")
+    assert labels(source) == {"cat": 3, "dog": 3}
+    assert "2 photos have no row in labels.csv and are left out, for example test/t0.jpg" in notes(source)
+    (tmp_path / "d" / "labels.csv").write_text("path,sender\ntrain/0.jpg,1\n")  # it says nothing of the classes
+    with pytest.raises(PatiError, match="splits or classes"):
+        find_source(tmp_path / "d", Columns(group="sender"))

@@ -142,7 +142,7 @@ def _written(table: Path, path: str, action: str, label: str = "") -> bool:
 
 
 def _ask(table: Path, row: dict[str, str], manifest: Manifest, later: list[str], decided_paths: list[str]) -> None:
-    """One photo, why it is listed, and the choices; `later` and `made`: photos put off, and decided."""
+    """One photo, why it is listed, and the choices; `later` and `decided_paths`: photos put off, and decided."""
     entries = {entry.path: entry for entry in manifest.entries}
     entry = entries.get(row["path"])
     left, right = st.columns([3, 2], gap="large")

@@ -69,6 +69,8 @@ class ArchiveLimits:
 
 def kind_of(path: Path) -> str | None:
     """zip or tar by a file's content; None for anything else. Raises `PatiError` for archives that pati can't read."""
+    if not path.is_file():  # reading a pipe would block
+        return None
     with path.open("rb") as file:
         start = file.read(512)
     if zipfile.is_zipfile(path):

@@ -6,14 +6,13 @@ Where the names and contents leave a choice, `from_folder` raises and names the 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pati.data.decode import is_photo_name
-from pati.data.sources.source import Item, Source, split_role
+from pati.data.sources.source import Item, Source, plain, split_role
 from pati.data.sources.storage import Storage
 from pati.data.sources.tree import Tree
 from pati.errors import PatiError
@@ -36,12 +35,6 @@ _CAMERAS = {
     "train", "test", "val",
 }  # fmt: skip
 LEAST_NAMED = 3  # photos of each class that is read from the names of files
-
-
-def plain(name: str) -> str:
-    """A name for comparison: without accents, case and the dotless i."""
-    letters = unicodedata.normalize("NFKD", name.strip().casefold().replace("ı", "i"))
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 def unwrapped(tree: Tree, *, tables: bool = True) -> Tree:

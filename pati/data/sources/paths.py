@@ -74,7 +74,8 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
             N_("no CSV with a column {group!r} in or beside {path}", group=columns.group, path=path),
             N_("grouping needs a CSV with one row per photo, holding its path and this column"),
         )
-    source = from_folder(name, store, inner, level=columns.classes_level, table=table is not None)
+    labelled = table is not None and "label" in table.columns
+    source = from_folder(name, store, inner, level=columns.classes_level, table=labelled)
     source = replace(source, notes=(*notes, *seen, *source.notes))
     return one_spelling(source if table is None else with_table(source, store, table))
 

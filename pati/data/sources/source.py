@@ -32,10 +32,15 @@ _FILLERS = {
 }  # fmt: skip
 
 
+def plain(name: str) -> str:
+    """A name for comparison: without accents, case and the dotless i."""
+    letters = unicodedata.normalize("NFKD", name.strip().casefold().replace("ı", "i"))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
 def split_role(name: str) -> str | None:
     """The split that the name of a folder or table, or a cell, stands for: train, validation, test or None."""
-    plain = unicodedata.normalize("NFKD", name.strip().casefold().replace("ı", "i"))
-    words = re.findall(r"[a-z]+", "".join(one for one in plain if not unicodedata.combining(one)))
+    words = re.findall(r"[a-z]+", plain(name))
     words = [re.sub(r"(?<=.)(set|data)s?$", "", word) if word not in _ROLES else word for word in words]  # trainset
     named = [word for word in words if word not in _FILLERS]
     return _ROLES.get(named[0]) if len(named) == 1 else None

@@ -163,10 +163,14 @@ def with_table(source: Source, store: Storage, table: Table) -> Source:
     by_path = table.rows
     if not any(item.path in by_path for item in source.items):
         by_path = _by_bare_name(source, table)
-    items = []
-    missing = []
+    items: list[Item] = []
+    missing: list[str] = []
+    left_out: list[str] = []
     for item in source.items:
         row = by_path.get(item.path)
+        if row is None and not item.label:
+            left_out += [item.path] if is_photo_name(item.path) else []
+            continue
         if row is None and is_photo_name(item.path):
             missing.append(item.path)
         items.append(item if row is None else _row_item(item.path, item.label, table, row, item.split))
@@ -192,6 +196,16 @@ def with_table(source: Source, store: Storage, table: Table) -> Source:
                 "{n} photos have no row in {table}; they keep the class of their folder",
                 n=len(missing),
                 table=table.path.name,
+            )
+        )
+    if left_out:
+        notes.append(
+            NP_(
+                "{n} photo has no row in {table} and is left out, {example}",
+                "{n} photos have no row in {table} and are left out, for example {example}",
+                n=len(left_out),
+                table=table.path.name,
+                example=left_out[0],
             )
         )
     presplit = source.presplit or "split" in table.columns

@@ -1,4 +1,4 @@
-"""The folders below a storage, listed once: photos, tables and subfolders, without opening a file."""
+"""The folders below a storage, listed once: photos, tables and subfolders."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Tree:
 
     name: str
     path: str  # relative to the top, without a slash at the end
-    archives: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
     folders: dict[str, Tree] = field(default_factory=dict)
     photos: int = 0
+    archives: list[str] = field(default_factory=list)
 
     def filled(self) -> list[Tree]:
         """The subfolders with photos in them or below, in order."""
