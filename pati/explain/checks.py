@@ -402,9 +402,9 @@ def mean_similarity(similarities: torch.Tensor) -> MapSimilarity:
     return {"mean": float(values[known].mean()), "interval": list(interval), "photos": photos, "draws": draws}
 
 
-def depends(likenesses: MapSimilarity) -> bool | None:
+def depends(row: MapSimilarity) -> bool | None:
     """Whether maps depend on what was changed, from their similarity (see `mean_similarity`); None if undecided."""
-    low, high = likenesses["interval"]
+    low, high = row["interval"]
     return None if low is None or high is None else True if high < SAME else False if low >= SAME else None
 
 
