@@ -21,6 +21,7 @@ from pati.data.sources.archives import is_archive
 from pati.data.sources.builtin_datasets import datasets, downloads, locate
 from pati.data.split import SPLITS
 from pati.errors import PatiError
+from pati.evaluation.shortcuts import telling_properties
 from pati.events import Advanced, Event
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NC_, NP_
@@ -220,6 +221,9 @@ def _show_audit(manifest: Manifest) -> None:
     with st.container(key="grid-audit"):
         for column, (label, count) in zip(st.columns(4), counted, strict=True):
             column.metric(t(label), parts.number(count, 0))
+    if manifest.shortcuts:
+        telling = plain(t(telling_properties(manifest.shortcuts)))
+        (st.warning if manifest.shortcuts[0].strong else st.caption)(telling)
     for note in manifest.notes[:SHOWN_NOTES]:
         st.caption(plain(t(note)))
     _more(manifest.notes, SHOWN_NOTES)

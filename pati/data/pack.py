@@ -34,7 +34,7 @@ from pati.errors import PatiError
 from pati.locale.messages import N_
 from pati.system import files
 
-FORMAT = 1
+FORMAT = 2
 _PATIENCE = 10  # retries when another process fills the same slot first
 
 

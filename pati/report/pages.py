@@ -32,6 +32,7 @@ from pati.evaluation.documents import (
     SearchDocument,
 )
 from pati.evaluation.metrics import absent, other_metrics
+from pati.evaluation.shortcuts import telling_properties
 from pati.inference.classifier import Explanation
 from pati.locale import formats
 from pati.locale.catalogues import SOURCE, languages
@@ -204,6 +205,8 @@ def write(
         groups=groups,
         crossing=[group for group in groups if len({entry.label for entry in group}) > 1],
         leaks=len(manifest.leaks()),
+        shortcuts=manifest.shortcuts,
+        telling=telling_properties(manifest.shortcuts) if manifest.shortcuts else None,
         leaked={"test": manifest.leaked("test"), "both": manifest.leaked("validation", "test")},
         notes=manifest.notes,
         most=MOST_LISTED,
@@ -348,6 +351,9 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
         manifest=document["manifest"],
         versions=document["versions"],
         leaked=manifest.leaked("test"),
+        shortcut=telling_properties(manifest.shortcuts).shown(language)
+        if manifest.shortcuts and manifest.shortcuts[0].strong
+        else None,
         percent=lambda share: formats.percent(share, language),
         percents=lambda ends: markup.interval(ends, language),
         rate=lambda share: formats.rate(share, language),

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from pati.evaluation.shortcuts import telling_properties
 from pati.events import (
     Advanced,
     AlreadyFinished,
@@ -173,6 +174,9 @@ class Watch:
             say(N_("{facts}; reused the decoded photos in {seconds:.1f} s", facts=facts, seconds=event.seconds))
         else:
             say(N_("{facts}; read and decoded in {seconds:.1f} s", facts=facts, seconds=event.seconds))
+        if manifest.shortcuts:
+            telling = telling_properties(manifest.shortcuts)
+            say(warning(telling) if manifest.shortcuts[0].strong else note(telling))
         for text in manifest.notes:
             say(note(text))
         if manifest.leaks():

@@ -28,6 +28,7 @@ from pati.evaluation.documents import (
     SearchDocument,
 )
 from pati.evaluation.metrics import absent, other_metrics
+from pati.evaluation.shortcuts import telling_properties
 from pati.locale import catalogues
 from pati.locale.formats import printable, signed
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
@@ -69,6 +70,15 @@ class Advice(TypedDict):
     advised: str
 
 
+class ShortcutRow(TypedDict):
+    """A property of the files that tells the classes: see `manifest.Shortcut`."""
+
+    property: str
+    accuracy: float
+    interval: tuple[float, float]
+    chance: float
+
+
 class CheckDocument(TypedDict):
     """The audit's summary."""
 
@@ -85,6 +95,7 @@ class CheckDocument(TypedDict):
     duplicates: list[list[str]]
     across_classes: list[list[str]]
     leaks: list[list[str]]
+    shortcuts: list[ShortcutRow] | None
     notes: list[str]
     manifest: str
 
@@ -132,6 +143,17 @@ def check_document(manifest: Manifest) -> CheckDocument:
             [printable(entry.path) for entry in group] for group in groups if len({entry.label for entry in group}) > 1
         ],
         "leaks": [[printable(entry.path) for entry in group] for group in manifest.leaks()],
+        "shortcuts": None
+        if manifest.shortcuts is None
+        else [
+            {
+                "property": found.name,
+                "accuracy": round(found.accuracy, 4),
+                "interval": (round(found.low, 4), round(found.high, 4)),
+                "chance": found.chance,
+            }
+            for found in manifest.shortcuts
+        ],
         "notes": [text.shown("en") for text in manifest.notes],
         "manifest": manifest.hash(),
     }
@@ -153,6 +175,12 @@ def show_check(manifest: Manifest, screen: Console) -> None:
         width, height = document["sizes"]["width"], document["sizes"]["height"]
         sizes = {name: f"{width[name]}×{height[name]}" for name in ("smallest", "largest", "median")}
         show(N_("sizes: {smallest} to {largest}, median {median}", **sizes), screen)
+    if manifest.shortcuts:
+        telling = telling_properties(manifest.shortcuts)
+        if manifest.shortcuts[0].strong:
+            show(warning(telling), screen, style="bold red")
+        else:
+            show(note(telling), screen)
     table = Table(box=None, pad_edge=False)
     table.add_column(str(NC_("column of splits", "class")))
     for head in (*SPLITS.values(), NC_("column of splits", "all")):

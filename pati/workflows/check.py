@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pati.data.audit.judge import build_manifest
 from pati.data.audit.pool import read_all
 from pati.data.manifest import Manifest
 from pati.data.sources.source import Columns
 from pati.events import Listen, Stage, StageBegan, silent
 from pati.recipe import Recipe
 from pati.system import clock
-from pati.workflows.prepare import audit_progress, open_data
+from pati.workflows.prepare import audit_progress, manifest_of, open_data
 
 
 @clock.watched()
@@ -28,4 +27,4 @@ def check(
     listen(StageBegan(Stage.AUDIT, len(source.items)))
     findings = read_all(source, progress=audit_progress(listen))
     listen(StageBegan(Stage.SPLIT))
-    return build_manifest(source, findings, recipe)
+    return manifest_of(source, findings, recipe)

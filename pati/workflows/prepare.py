@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pati import models
 from pati.data import decode, loader, pack
 from pati.data.audit.judge import build_manifest
 from pati.data.audit.pool import Progress
+from pati.data.audit.worker import Inspection
 from pati.data.decisions import read as decisions_in
 from pati.data.loader import Samples
 from pati.data.manifest import Manifest, require_trainable
@@ -24,6 +26,7 @@ from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
+from pati.evaluation.shortcuts import find_shortcuts
 from pati.events import Advanced, DataRead, Listen, Stage, StageBegan, silent
 from pati.inference.classifier import Classifier
 from pati.locale.messages import N_
@@ -155,7 +158,7 @@ def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | No
     at = clock.now()
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
     inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen))
-    manifest = build_manifest(source, inspections, recipe)
+    manifest = manifest_of(source, inspections, recipe)
     seconds = clock.now() - at
     if run is not None:
         keep_manifest(run, manifest)
@@ -163,6 +166,13 @@ def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | No
     listen(DataRead(manifest, reused, seconds))
     require_trainable(manifest)
     return manifest, packed
+
+
+def manifest_of(source: Source, inspections: Sequence[Inspection], recipe: Recipe) -> Manifest:
+    """The manifest of the files of a source, with the properties of the files that tell its classes."""
+    manifest = build_manifest(source, inspections, recipe)
+    thumbs = [found.thumb for entry, found in zip(manifest.entries, inspections, strict=True) if entry.kept]
+    return dataclasses.replace(manifest, shortcuts=find_shortcuts(manifest.kept, thumbs))
 
 
 def prepared(manifest: Manifest, packed: Pack, recipe: SettledRecipe, speed: float) -> Prepared:

@@ -6,6 +6,7 @@ no `if __name__ == "__main__"` in the user's script, and isolate crashes of the 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import struct
@@ -21,13 +22,14 @@ from PIL import Image
 
 from pati.data import decode
 from pati.data.preprocess import Preprocess, PreprocessDocument
+from pati.data.properties import UNKNOWN, Properties, read_properties
 from pati.data.sources import storage
 from pati.locale.messages import Message, MessageDocument
 from pati.system import machine
 
 THUMB = 32
 
-Row = tuple[str, int, int, int, str, MessageDocument | str | None, Sequence[str]]
+Row = tuple[str, int, int, int, str, MessageDocument | str | None, Sequence[str], Sequence[str | int]]
 """An inspection result without its thumbnail."""
 
 
@@ -42,6 +44,7 @@ class Inspection:
     reason: str
     detail: Message | None
     flags: tuple[str, ...]
+    properties: Properties
     thumb: NDArray[np.uint8]
 
 
@@ -78,6 +81,7 @@ class Inspector:
             data = self._store.read(relative)
             digest, size = hashlib.sha256(data).hexdigest(), len(data)
             decoded = decode.decode(data)
+            properties = read_properties(data)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail, digest, size)
         del data
@@ -89,12 +93,12 @@ class Inspector:
         if self._rows is not None and self._target:
             self._rows[index] = self._target.preprocess.fit_image(image)
         small = image.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0)
-        return Inspection(digest, size, width, height, "", None, decoded.flags, np.asarray(small))
+        return Inspection(digest, size, width, height, "", None, decoded.flags, properties, np.asarray(small))
 
 
 def quarantined(reason: str, detail: Message | None = None, digest: str = "", size: int = 0) -> Inspection:
     """The inspection result of a file that can't be used."""
-    return Inspection(digest, size, 0, 0, reason, detail, (), np.zeros((THUMB, THUMB, 3), np.uint8))
+    return Inspection(digest, size, 0, 0, reason, detail, (), UNKNOWN, np.zeros((THUMB, THUMB, 3), np.uint8))
 
 
 # Messages: the two lengths, a JSON document, and in replies the bytes of the thumbnails.
@@ -120,7 +124,16 @@ def receive(stream: IO[bytes]) -> tuple[Any, bytes] | None:
 def pack_inspections(inspections: list[Inspection]) -> tuple[list[Row], bytes]:
     """Inspection results as the contents of a message."""
     rows: list[Row] = [
-        (f.sha256, f.bytes, f.width, f.height, f.reason, f.detail.to_json() if f.detail else None, f.flags)
+        (
+            f.sha256,
+            f.bytes,
+            f.width,
+            f.height,
+            f.reason,
+            f.detail.to_json() if f.detail else None,
+            f.flags,
+            f.properties,
+        )
         for f in inspections
     ]
     return rows, b"".join(f.thumb.tobytes() for f in inspections)
@@ -131,10 +144,24 @@ def unpack_inspections(rows: list[Row], tail: bytes) -> list[Inspection]:
     thumbs = np.frombuffer(tail, np.uint8).reshape(-1, THUMB, THUMB, 3)
     return [
         Inspection(
-            digest, size, width, height, reason, Message.from_json(detail) if detail else None, tuple(flags), thumb
+            digest,
+            size,
+            width,
+            height,
+            reason,
+            Message.from_json(detail) if detail else None,
+            tuple(flags),
+            _properties(*properties),
+            thumb,
         )
-        for (digest, size, width, height, reason, detail, flags), thumb in zip(rows, thumbs, strict=True)
+        for (digest, size, width, height, reason, detail, flags, properties), thumb in zip(rows, thumbs, strict=True)
     ]
+
+
+@functools.lru_cache(10_000)
+def _properties(format: str, mode: str, quality: int, camera: str) -> Properties:
+    """One object for equal properties: most photos of a set share theirs."""
+    return Properties(format, mode, quality, camera)
 
 
 def _bound_memory(more: int) -> None:
