@@ -60,7 +60,7 @@ def test_a_property_that_tells_the_classes_is_found(name: str, tmp_path: Path) -
     assert found[0].name == name
     assert found[0].strong
     assert found[0].accuracy > 0.9
-    assert found[0].low < found[0].accuracy <= found[0].high + 1e-9
+    assert found[0].low < found[0].accuracy <= found[0].high
     assert found[0].chance == 0.5
 
 
