@@ -32,7 +32,8 @@ def evaluate(
         The split of the run. Default: test; how often that was scored is counted and reported.
     data
         Another folder, archive, CSV or built-in dataset with the same classes. If test photos of the run are among its
-        photos, this counts as a scoring of the test split.
+        photos, this counts as a scoring of the test split. If it holds the run's own files, moved to another place, the
+        test split of the run is scored.
     outside
         A folder, an archive or a built-in dataset of photos of something else (out of distribution): how well are they
         told from the test photos? The result is saved in the run and shown in its report.

@@ -10,18 +10,20 @@ from pati.locale import catalogues
 
 
 @program.command(name="report")
-def report_(run: Path, /, *, json: Json = False) -> None:
+def report_(run: Path, /, *, data: str | None = None, json: Json = False) -> None:
     """Write a run's report again, measured more thoroughly than in training. Its photos must still be in place.
 
     Parameters
     ----------
     run
         The folder of a run.
+    data
+        Where the data of the run is now, if it has moved; its files must be the same.
     """
     from pati.workflows.report import report_again
 
     with watching() as listen:
-        reported, document = report_again(run, language=catalogues.requested(), listen=listen)
+        reported, document = report_again(run, data=data, language=catalogues.requested(), listen=listen)
     if json:
         print_json(document)
     else:

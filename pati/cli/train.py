@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from pati.cli.entry import program
 from pati.cli.options import Json, RecipeOptions, TableOptions, print_json, seconds, watching
@@ -20,6 +23,7 @@ def train(
     epochs: int | None = None,
     out: Path | None = None,
     resume: Path | None = None,
+    moved: Annotated[str | None, Parameter(name="--data")] = None,
     decisions: Path | None = None,
     json: Json = False,
     options: RecipeOptions = RecipeOptions(),
@@ -40,7 +44,9 @@ def train(
     decisions
         A CSV of decisions to keep, drop or relabel photos, as for `pati check`; the photos themselves are not changed.
     resume
-        The folder of a run to resume. It takes no other options.
+        The folder of a run to resume. It takes no other options but --data.
+    moved
+        With --resume: where the data of the run is now, if it has moved; its files must be the same.
     """
     from pati.terminal.tables import show_result
     from pati.workflows import train as workflow
@@ -50,8 +56,10 @@ def train(
         if given or options != RecipeOptions() or table != TableOptions():
             raise PatiError(N_("--resume uses the run's own data and recipe"), N_("omit the other options"))
         with watching() as listen:
-            result = workflow.resume(resume, started=STARTED, listen=listen)
+            result = workflow.resume(resume, data=moved, started=STARTED, listen=listen)
     else:
+        if moved is not None:
+            raise PatiError(N_("--data is for --resume, where the data has moved"), N_("name the data without --data"))
         if data is None:
             raise PatiError(
                 N_("pati train requires DATA: a folder, an archive, a CSV or a built-in dataset"),

@@ -117,9 +117,19 @@ def open_data(data: str | Path, recipe: Recipe, columns: Columns, decided: Path 
     return source
 
 
+def where_is(data: str | Path) -> str:
+    """DATA as runs store it: an absolute path, or the name of a built-in dataset."""
+    return str(Path(data).resolve()) if Path(data).exists() else str(data)
+
+
 def source_of(run: Run, recipe: Recipe) -> Source:
     """The data of a run, with the decisions that it started with."""
     state = run.read_state()
+    if Path(state["data"]).is_absolute() and not Path(state["data"]).exists():
+        raise PatiError(
+            N_("the data of this run is no longer at {data}", data=state["data"]),
+            N_("if it has moved, name its new place with --data"),
+        )
     decided = run.decisions if run.decisions.exists() else None
     return open_data(state["data"], recipe, Columns(**state["columns"]), decided)
 

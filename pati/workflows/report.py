@@ -18,16 +18,22 @@ from pati.runs.run import Run, RunStage
 from pati.system import files
 from pati.workflows import measure
 from pati.workflows.prepare import audited, source_of
+from pati.workflows.relocate import relocate
 
 
 def report_again(
-    folder: str | Path, *, language: str | None = None, thorough: bool = True, listen: Listen = silent
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    language: str | None = None,
+    thorough: bool = True,
+    listen: Listen = silent,
 ) -> tuple[Run, RunDocument]:
     """Regenerate a finished run's report from its files and photos.
 
-    `thorough`: measure on more photos than during training. `language`: the one shown first; None: as before. No test
-    photo is scored: the stored predictions are used. Returns the run and the contents of metrics.json. Raises
-    `PatiError`.
+    `data`: where the data of the run is now, if it has moved. `thorough`: measure on more photos than during training.
+    `language`: the one shown first; None: as before. No test photo is scored: the stored predictions are used. Returns
+    the run and the contents of metrics.json. Raises `PatiError`.
     """
     run = Run.open(folder)
     recipe, state = SettledRecipe.read(run.recipe), run.read_state()
@@ -45,6 +51,8 @@ def report_again(
     language = language or catalogues.known(state.get("language", "")) or catalogues.current()
     with run.alone():
         run.update(language=language)
+        if data is not None:
+            relocate(run, data)
         manifest, packed = audited(source_of(run, recipe), recipe, listen, run)
         answers, document = Predictions.read(run), run.read_metrics()
         listen(StageBegan(Stage.REPORT))

@@ -30,6 +30,7 @@ from pati.system import files
 from pati.training import balance
 from pati.workflows import measure
 from pati.workflows.prepare import open_data
+from pati.workflows.relocate import relocated
 from pati.workflows.report import report_again
 
 
@@ -47,6 +48,9 @@ def score(
     stated in its report. Raises `PatiError`.
     """
     run = Run.open(folder)
+    if data is not None and columns == Columns() and relocated(run, data):
+        listen(Noted(N_("{data} is the data of the run: its {split} split is scored", data=data, split=split)))
+        data = None
     classifier, manifest = Classifier.load(run.folder), Manifest.read(run.manifest)
     if data is not None:
         source = _spelled(_test_part(open_data(data, Recipe(), columns), listen), classifier.classes)
@@ -74,7 +78,7 @@ def score(
                 n=len(changed),
                 example=changed[0],
             ),
-            N_("restore them, or score another dataset with --data"),
+            N_("restore them, or name the new place of all photos with --data"),
         )
     known = {part: {entry.sha256 for entry in manifest.of_split(part)} for part in ("train", "test")}
     seen: Counter[str] = Counter()  # scored photos that belong to the run, by split

@@ -56,7 +56,8 @@ from pati.training.loop import train as train_net
 from pati.training.plan import Plan
 from pati.workflows import measure
 from pati.workflows.fit import following_threads
-from pati.workflows.prepare import Prepared, audited, open_data, prepared, settled, source_of
+from pati.workflows.prepare import Prepared, audited, open_data, prepared, settled, source_of, where_is
+from pati.workflows.relocate import relocate
 from pati.workflows.reserve import reserve
 from pati.workflows.stopping import resumable, stoppable
 
@@ -89,10 +90,11 @@ def train(
     started = clock.now() if started is None else started
     source = open_data(data, recipe, columns, decisions)
     chosen, speed, outline = settled(source, recipe)
-    where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
-        run.begin(chosen, data=where, columns=columns.document(), speed=round(speed, 1), plugins=plugins.state())
+        run.begin(
+            chosen, data=where_is(data), columns=columns.document(), speed=round(speed, 1), plugins=plugins.state()
+        )
         if decisions is not None:
             files.write_bytes(run.decisions, decisions.read_bytes())
         listen(RunOpened(run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None))
@@ -100,8 +102,10 @@ def train(
 
 
 @clock.watched()
-def resume(folder: str | Path, *, started: float | None = None, listen: Listen = silent) -> Result:
-    """Resume a run after any interruption; a finished run is only read."""
+def resume(
+    folder: str | Path, *, data: str | Path | None = None, started: float | None = None, listen: Listen = silent
+) -> Result:
+    """Resume a run after any interruption; a finished run is only read. `data`: where its data is now, if it moved."""
     started = clock.now() if started is None else started
     run = Run.open(folder)
     with resumable(run), run.alone(), threads.restored():
@@ -109,6 +113,8 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
             listen(RunOpened(run.folder, Recipe.read(run.recipe)))
             listen(AlreadyFinished())
             return Result(run, Classifier.load(run.model), run.read_metrics())
+        if data is not None:
+            relocate(run, data)
         recipe = SettledRecipe.read(run.recipe)
         _warn_of_versions(run, recipe, listen)
         plugins.require_same(run.read_state().get("plugins", {}))
