@@ -36,6 +36,7 @@
     bad_files   every kind of bad or unusual file: outcomes, slowest file, highest memory
     bit_flips   1,000 single bits flipped in model files and checkpoints
     fuzz        a million damaged photos, 200,000 model files, guided by coverage (needs the extra [fuzz])
+    field       2,000 random datasets as people have them, read by this commit and by another one ($BASE)
     suites      the tests behind the guarantees of docs/robustness.md
     heads       maps of the included model against boxes around pets' heads (docs/trust.md); on a GPU
     checks      the tests of every explainer's maps, on 100 validation photos; on a GPU
@@ -69,6 +70,7 @@ from bench import (
     cost,
     disturbed,
     explanations,
+    field,
     fuzzing,
     gpu,
     inference,
@@ -120,6 +122,7 @@ MEASUREMENTS = {
     "bad_files": bad_files.bad_files,
     "bit_flips": fuzzing.bit_flips,
     "fuzz": fuzzing.fuzz,
+    "field": field.field,
     "suites": suites.suites,
     "heads": explanations.heads,
     "checks": explanations.checks,

@@ -129,7 +129,7 @@ def test_where_splits_and_classes_cannot_be_told_apart_an_option_decides(
 def test_folders_that_hold_the_same_folders(tmp_path: Path) -> None:
     for top in ("cat", "dog"):
         touch(tmp_path / "d", numbered(f"{top}/indoor") + numbered(f"{top}/outdoor"))
-    with pytest.raises(PatiError, match="which of these are the classes") as caught:
+    with pytest.raises(PatiError, match="which of them are the classes") as caught:
         find_source(tmp_path / "d")
     assert "--classes-level 2" in str(caught.value.hint)
     assert labels(find_source(tmp_path / "d", Columns(classes_level=1))) == {"cat": 8, "dog": 8}
@@ -148,11 +148,24 @@ def test_classes_below_splits_and_groups(tmp_path: Path) -> None:
     assert "2 photos above the folders of the classes" in notes(source)
 
 
-def test_folders_of_several_levels_are_named(tmp_path: Path) -> None:
+def test_folders_of_several_levels(tmp_path: Path) -> None:
     touch(tmp_path / "d", numbered("animals/cat") + numbered("animals/dog") + numbered("vehicles/bus"))
-    source = find_source(tmp_path / "d")
-    assert labels(source) == {"animals": 8, "vehicles": 4}
-    assert "the folders in them, such as cat, dog" in notes(source)
+    with pytest.raises(PatiError, match=r"animals, vehicles, and these contain cat, dog, bus: which of them"):
+        find_source(tmp_path / "d")
+    assert labels(find_source(tmp_path / "d", Columns(classes_level=2))) == {"cat": 4, "dog": 4, "bus": 4}
+    touch(tmp_path / "e", numbered("NORMAL/patient 1") + numbered("NORMAL/patient 2") + numbered("PNEUMONIA/patient 3"))
+    source = find_source(tmp_path / "e")
+    assert labels(source) == {"NORMAL": 8, "PNEUMONIA": 4}
+    assert "the folders in them, such as patient 1, patient 2" in notes(source)
+    touch(tmp_path / "f", [*numbered("cats"), *numbered("cats/black"), *numbered("dogs/big"), *numbered("dogs/small")])
+    assert labels(find_source(tmp_path / "f")) == {"cats": 8, "dogs": 8}
+
+
+def test_classes_in_the_names_of_files_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    touch(tmp_path / "d", [*numbered("all_images", 4, "cat_{}.jpg"), *numbered("all_images", 3, "dog_{}.jpg")])
+    assert labels(find_source(tmp_path / "d")) == {"cat": 4, "dog": 3}
+    touch(tmp_path / "e", [*numbered("cats", 4, "tabby_{}.jpg"), *numbered("cats", 3, "siamese_{}.jpg")])
+    assert labels(find_source(tmp_path / "e")) == {"cats": 7}  # one class, which is refused later
 
 
 def test_masks_and_annotations_are_no_classes(tmp_path: Path) -> None:

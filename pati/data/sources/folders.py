@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pati.data.decode import is_photo_name
-from pati.data.sources.source import Item, Source, plain, split_role
+from pati.data.sources.source import Item, Source, is_general, plain, split_role
 from pati.data.sources.storage import Storage
 from pati.data.sources.tree import Tree
 from pati.errors import PatiError
@@ -44,7 +44,7 @@ def unwrapped(tree: Tree, *, tables: bool = True) -> Tree:
     """
     while True:
         filled = tree.filled()
-        if len(filled) != 1 or any(is_photo_name(name) for name in tree.files) or (tables and tree.tables):
+        if len(filled) != 1 or _has_photos(tree) or (tables and tree.tables):
             return tree
         inner = filled[0]
         if not inner.filled() and not inner.tables and not _repeats(inner, tree):
@@ -152,7 +152,7 @@ def _inside(folder: Tree) -> Tree:
     """The folder of a split without its wrappers: training_set/training_set, test/images."""
     while True:
         filled = folder.filled()
-        if len(filled) != 1 or any(is_photo_name(name) for name in folder.files):
+        if len(filled) != 1 or _has_photos(folder):
             return folder
         inner = filled[0]
         if not (_repeats(inner, folder) or _role(inner) == _role(folder) or plain(inner.name) in _PICTURES):
@@ -187,6 +187,8 @@ def _classes(part: Tree, top: Tree, split: str | None, notes: list[Message], *, 
     """The items of a folder with one subfolder per class, or of a flat one whose files are named by class."""
     part = _pictures(part, notes)
     folders = part.filled()
+    if len(folders) == 1 and not folders[0].filled() and is_general(folders[0].name) and _prefixes(folders[0].files):
+        part, folders = folders[0], []  # images/cat_1.jpg, images/dog_1.jpg
     if not folders:
         if not table:
             yield from _named_items(part, top, split, notes)
@@ -232,18 +234,31 @@ def _pictures(part: Tree, notes: list[Message]) -> Tree:
 
 
 def _require_one_level(part: Tree, folders: Sequence[Tree]) -> None:
-    """Raise `PatiError` if several folders contain the same folders: fold1/cat, fold1/dog, fold2/cat, fold2/dog."""
+    """Raise `PatiError` if the folders in the folders may be the classes too.
+
+    Either because several contain the same ones: fold1/cat, fold1/dog, fold2/cat, fold2/dog; or because all photos lie
+    in folders with names, rather than numbers or dates: animals/cat, animals/dog, vehicles/bus, vehicles/car.
+    """
     inner = [{plain(folder.name) for folder in top.filled()} for top in folders]
-    if len(folders) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner):
+    same = len(inner[0]) > 1 and all(names == inner[0] for names in inner)
+    named = max(map(len, inner)) > 1 and all(
+        names and not any(re.search(r"\d", name) for name in names) and not _has_photos(top)
+        for names, top in zip(inner, folders, strict=True)
+    )
+    if len(folders) > 1 and (same or named):
         raise PatiError(
             N_(
-                "{root} contains {folders}, and each of them {inner}: which of these are the classes?",
+                "{root} contains {folders}, and these contain {inner}: which of them are the classes?",
                 root=part.path or part.name,
                 folders=[folder.name for folder in folders[:6]],
-                inner=[folder.name for folder in folders[0].filled()[:6]],
+                inner=list(dict.fromkeys(folder.name for top in folders for folder in top.filled()))[:6],
             ),
             N_("add --classes-level 1 for the upper ones, --classes-level 2 for the lower ones"),
         )
+
+
+def _has_photos(folder: Tree) -> bool:
+    return any(is_photo_name(name) for name in folder.files)
 
 
 def _named_items(part: Tree, top: Tree, split: str | None, notes: list[Message]) -> Iterator[Item]:

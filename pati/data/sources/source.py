@@ -46,6 +46,12 @@ def split_role(name: str) -> str | None:
     return _ROLES.get(named[0]) if len(named) == 1 else None
 
 
+def is_general(name: str) -> bool:
+    """Whether the name of a folder says nothing about what the photos in it show: images, train_data, all."""
+    words = re.findall(r"[a-z]+", plain(name))
+    return bool(words) and all(word in _FILLERS or split_role(word) for word in words)
+
+
 @dataclass(frozen=True)
 class Item:
     """One labelled file; `path` is relative to the source's root, with forward slashes."""
