@@ -172,6 +172,20 @@ def test_clear_refusals(tmp_path: Path, make: Callable[[Path], object], told: st
         require_trainable(check(tmp_path / "d"))
 
 
+def test_photos_that_are_stored_elsewhere_are_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "lfs" / name).mkdir(parents=True)
+        (tmp_path / "annex" / name).mkdir(parents=True)
+        for number in range(4):
+            pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{number:064x}\nsize 9\n"
+            (tmp_path / "lfs" / name / f"{number}.jpg").write_text(pointer)
+            (tmp_path / "annex" / name / f"{number}.jpg").symlink_to(f"../../.git/annex/objects/{number}.jpg")
+    for folder, told in (("lfs", "git lfs pull"), ("annex", "git annex get")):
+        with pytest.raises(PatiError, match="none of the 8 files") as caught:
+            require_trainable(check(tmp_path / folder))
+        assert told in str(caught.value.hint)
+
+
 def test_nothing_found(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     with pytest.raises(PatiError, match="no photos found"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import unicodedata
 import zipfile
@@ -374,3 +375,18 @@ def test_a_table_names_the_classes_where_folders_do_not(tmp_path: Path) -> None:
     (tmp_path / "d" / "labels.csv").write_text("path,sender\ntrain/0.jpg,1\n")  # it says nothing of the classes
     with pytest.raises(PatiError, match="splits or classes"):
         find_source(tmp_path / "d", Columns(group="sender"))
+
+
+def test_data_that_is_elsewhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "photos.dvc").write_text("outs:\n- path: photos\n")
+    (tmp_path / "fotos").mkdir()
+    for name, told in (
+        ("https://example.com/cats.zip", "download the data"),
+        (tmp_path / "photos", "dvc pull"),
+        (tmp_path / "photos.dvc", "dvc pull"),
+        (tmp_path / "foto", "did you mean .*fotos"),
+        ("cats-and-dogs", "built-in datasets"),
+    ):
+        with pytest.raises(PatiError) as caught:
+            find_source(name)
+        assert re.search(told, str(caught.value.hint))

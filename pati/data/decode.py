@@ -191,6 +191,11 @@ def read(path: Path, limits: Limits | None = None) -> bytes:
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ENXIO:  # a socket
             raise Unreadable("not-a-file") from None
+        if path.is_symlink() and not path.exists():
+            target = os.readlink(path)
+            annex = N_("a link to {target}, which is not here: run `git annex get`", target=target)
+            other = N_("a link to {target}, which does not exist", target=target)
+            raise Unreadable("unreadable", annex if ".git/annex" in target else other) from None
         raise Unreadable("unreadable", as_is(getattr(error, "strerror", None) or str(error))) from None
 
 
@@ -201,6 +206,8 @@ def decode(data: bytes, limits: Limits | None = None) -> Decoded:
         raise Unreadable("empty")
     if len(data) > limits.bytes:
         raise Unreadable("too-large", over_bytes(len(data), limits.bytes))
+    if data.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise Unreadable("unsupported", N_("a pointer of Git LFS in place of the photo: run `git lfs pull`"))
     flags: list[str] = []
     if data[:3] == b"\xff\xd8\xff":
         pixels = _decode_jpeg(data, limits, flags)

@@ -344,15 +344,16 @@ def require_trainable(manifest: Manifest) -> None:
             N_("expected one folder of photos per class, or a CSV"),
         )
     if not counts:
-        reasons = Counter(entry.reason for entry in manifest.entries).most_common(3)
-        seen = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        most = Counter(entry.reason for entry in manifest.entries).most_common(3)
+        seen = ", ".join(f"{count} {reason}" for reason, count in most)
         raise PatiError(
             N_(
                 "none of the {n} files in {root} is a usable photo ({reasons})",
                 n=len(manifest.entries),
                 root=manifest.root,
                 reasons=seen,
-            )
+            ),
+            next((entry.detail for entry in manifest.entries if entry.reason == most[0][0] and entry.detail), None),
         )
     lowered: dict[str, str] = {}
     for label in sorted({entry.label for entry in manifest.entries}):

@@ -192,7 +192,7 @@ def show_check(manifest: Manifest, screen: Console) -> None:
     screen.print(table)
     if document["balance"]:
         show(_class_balance(document["balance"]), screen)
-    _show_files(document, screen)
+    _show_files(document, manifest, screen)
     groups = document["duplicates"]
     show(
         N_(
@@ -227,7 +227,7 @@ def _class_balance(balance: Advice) -> Message:
     )
 
 
-def _show_files(document: CheckDocument, screen: Console) -> None:
+def _show_files(document: CheckDocument, manifest: Manifest, screen: Console) -> None:
     """Files that were set aside, and flags of those that were not."""
     for reason, count in Counter(row["reason"] for row in document["quarantined"]).most_common():
         show(
@@ -239,9 +239,13 @@ def _show_files(document: CheckDocument, screen: Console) -> None:
             ),
             screen,
         )
-    for row in document["quarantined"][:SHOWN]:
-        show(indented(as_is(f"{row['path']}  {REASONS[row['reason']]}")), screen)
-    more = len(document["quarantined"]) - SHOWN
+    aside = [entry for entry in manifest.entries if not entry.kept]
+    for entry in aside[:SHOWN]:
+        why: Message = REASONS[entry.reason]
+        if entry.detail:
+            why = N_("{reason}: {detail}", reason=why, detail=entry.detail)
+        show(Message("  {path}  {why}", {"path": printable(entry.path), "why": why}), screen)
+    more = len(aside) - SHOWN
     if more > 0:
         show(indented(NP_("… and {n} more, in the manifest", "… and {n} more, in the manifest", n=more)), screen)
     for flag, count in document["flags"].items():

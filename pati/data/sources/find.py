@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from pati.data.sources.builtin_datasets import datasets
 from pati.data.sources.paths import open_path
 from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
-from pati.locale.messages import N_
+from pati.locale.messages import N_, Message
 
 
 def find_source(data: str | os.PathLike[str], columns: Columns = Columns()) -> Source:
@@ -27,6 +28,25 @@ def find_source(data: str | os.PathLike[str], columns: Columns = Columns()) -> S
                     )
                 )
             return datasets[text](None)
-        hint = None if os.sep in text else N_("built-in datasets: {names}", names=list(datasets))
-        raise PatiError(N_("no file, folder or built-in dataset {text!r}", text=text), hint)
+        raise PatiError(N_("no file, folder or built-in dataset {text!r}", text=text), _hint(text, path))
+    if path.suffix == ".dvc" and path.is_file():
+        raise PatiError(
+            N_("{path} is a file of DVC, which stores the data elsewhere", path=path),
+            N_("run `dvc pull`, then give the folder itself"),
+        )
     return open_path(path, columns)
+
+
+def _hint(text: str, path: Path) -> Message | None:
+    """Where the data of a name that does not exist may be."""
+    if "://" in text:
+        return N_("pati reads folders and files: download the data, then give the place where it is")
+    if path.with_name(path.name + ".dvc").exists():
+        return N_("its data is stored with DVC: run `dvc pull` first")
+    try:
+        near = get_close_matches(path.name, os.listdir(path.parent), 3)
+    except (OSError, ValueError):
+        near = []
+    if near:
+        return N_("did you mean {names}?", names=[str(path.parent / name) for name in near])
+    return None if os.sep in text else N_("built-in datasets: {names}", names=list(datasets))
