@@ -351,7 +351,7 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
         manifest=document["manifest"],
         versions=document["versions"],
         leaked=manifest.leaked("test"),
-        shortcut=telling_properties(manifest.shortcuts).shown(language)
+        shortcut=telling_properties(manifest.shortcuts)
         if manifest.shortcuts and manifest.shortcuts[0].strong
         else None,
         percent=lambda share: formats.percent(share, language),
