@@ -377,6 +377,20 @@ def test_a_table_names_the_classes_where_folders_do_not(tmp_path: Path) -> None:
         find_source(tmp_path / "d", Columns(group="sender"))
 
 
+def test_names_that_differ_in_case_are_joined_or_kept(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "d",
+        [*numbered("train/Cat", 5), *numbered("train/Dog"), *numbered("val/cat", 3), *numbered("val/DOG", 6)],
+    )
+    with pytest.raises(PatiError, match=r"differ only in case: Cat \(5\), cat \(3\)") as caught:
+        find_source(tmp_path / "d")
+    assert "--class-case join" in str(caught.value.hint)
+    joined = find_source(tmp_path / "d", Columns(class_case="join"))
+    assert labels(joined) == {"Cat": 8, "DOG": 10}  # as most photos have it
+    assert "differ in case only are joined: Cat, DOG" in notes(joined)
+    assert labels(find_source(tmp_path / "d", Columns(class_case="keep"))) == {"Cat": 5, "cat": 3, "Dog": 4, "DOG": 6}
+
+
 def test_data_that_is_elsewhere_is_told(tmp_path: Path) -> None:
     (tmp_path / "photos.dvc").write_text("outs:\n- path: photos\n")
     (tmp_path / "fotos").mkdir()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -39,18 +39,27 @@ class TableOptions:
     classes_level
         Which folders are the classes, where that is not clear: 1 for the top folders, 2 for the folders in them, and so
         on.
+    class_case
+        For classes whose names differ only in case, such as Cat and cat: join makes them one, keep keeps them apart.
     """
 
     path_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
     classes_level: int | None = None
+    class_case: Literal["join", "keep"] | None = None
 
     def columns(self) -> Columns:
         """As `find_source` takes them."""
         from pati.data.sources.source import Columns
 
-        return Columns(self.path_column, self.label_column, self.split_column, classes_level=self.classes_level)
+        return Columns(
+            self.path_column,
+            self.label_column,
+            self.split_column,
+            classes_level=self.classes_level,
+            class_case=self.class_case,
+        )
 
 
 @Parameter(name="*")

@@ -355,14 +355,6 @@ def require_trainable(manifest: Manifest) -> None:
             ),
             next((entry.detail for entry in manifest.entries if entry.reason == most[0][0] and entry.detail), None),
         )
-    lowered: dict[str, str] = {}
-    for label in sorted({entry.label for entry in manifest.entries}):
-        other = lowered.setdefault(label.casefold(), label)
-        if other != label:
-            raise PatiError(
-                N_("two classes differ only in case: {other!r} and {label!r}", other=other, label=label),
-                N_("on many systems these are the same folder: merge them, or rename one"),
-            )
     unnameable = [label for label in counts if not files.is_text(label)]
     if unnameable:
         raise PatiError(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pati.data import decode, pack
 from pati.data.manifest import Manifest
 from pati.data.sources import storage
 from pati.data.sources.source import Columns, Source
+from pati.data.sources.spelling import spelled_as
 from pati.data.sources.storage import Storage
 from pati.errors import PatiError
 from pati.evaluation import analysis
@@ -53,12 +53,15 @@ def score(
         data = None
     classifier, manifest = Classifier.load(run.folder), Manifest.read(run.manifest)
     if data is not None:
-        source = _spelled(_test_part(open_data(data, Recipe(), columns), listen), classifier.classes)
+        source = _test_part(open_data(data, Recipe(), columns), listen)
+        source = spelled_as(source, classifier.classes, caseless=columns.class_case == "join")
         unknown = sorted(set(source.classes) - set(classifier.classes))
         if unknown:
             raise PatiError(
                 N_("{data} has classes that the model does not know: {unknown}", data=data, unknown=unknown[:5]),
-                N_("the model's classes: {classes}", classes=classifier.classes),
+                N_("the model's classes: {classes}", classes=classifier.classes)
+                if {name.casefold() for name in unknown} - {name.casefold() for name in classifier.classes}
+                else N_("they differ in case only: add --class-case join"),
             )
         name, store, rows = source.name, storage.at(source.root), [(item.path, item.label, "") for item in source.items]
         counts = Counter(item.label for item in source.items)
@@ -146,15 +149,6 @@ def _test_part(source: Source, listen: Listen) -> Source:
     return replace(source, items=tested)
 
 
-def _spelled(source: Source, classes: Sequence[str]) -> Source:
-    """Classes that differ from the model's in their Unicode form only, in the model's spelling."""
-    known = {unicodedata.normalize("NFC", name): name for name in classes}
-    items = (
-        replace(item, label=known.get(unicodedata.normalize("NFC", item.label), item.label)) for item in source.items
-    )
-    return replace(source, items=tuple(items))
-
-
 def _tell(run: Run, listen: Listen) -> None:
     """Update the report with the new results; a failure is only a warning."""
     try:
@@ -176,7 +170,7 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
             N_("this model has no out-of-distribution detector"), N_("train it again with this version of pati")
         )
     p_values = Predictions.read(run).p_values
-    source = open_data(data, Recipe(), Columns())
+    source = open_data(data, Recipe(), Columns(class_case="keep"))
     store, rows = storage.at(source.root), [(item.path, item.label, "") for item in source.items]
     listen(StageBegan(Stage.SCORE, len(rows)))
     answers = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pati.data.sources import storage
 from pati.data.sources.archives import LEFT_OUT, is_archive, kind_of, unpacked
 from pati.data.sources.folders import child_store, from_folder, unwrapped
 from pati.data.sources.source import Columns, Source
+from pati.data.sources.spelling import one_spelling
 from pati.data.sources.storage import Folder, Storage, Zip
 from pati.data.sources.tables import from_table, read_table, table_beside, table_in, with_table
 from pati.data.sources.tree import read_tree
@@ -24,7 +24,7 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
         table = read_table(Folder(path.parent), name, columns, required=True)
         assert table is not None
-        return one_spelling(from_table(name, path.parent, table))
+        return one_spelling(from_table(name, path.parent, table), columns)
     left_out: dict[str, int] = {}
     top: Storage
     if path.is_dir():
@@ -77,20 +77,4 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     labelled = table is not None and "label" in table.columns
     source = from_folder(name, store, inner, level=columns.classes_level, table=labelled)
     source = replace(source, notes=(*notes, *seen, *source.notes))
-    return one_spelling(source if table is None else with_table(source, store, table))
-
-
-def one_spelling(source: Source) -> Source:
-    """Join classes whose names are the same but for their Unicode form, as from a Mac and a PC."""
-    spelled: dict[str, str] = {}
-    joined: dict[str, None] = {}
-    for label in source.classes:  # NFC if it occurs, else as written
-        composed = unicodedata.normalize("NFC", label)
-        if composed in spelled:
-            joined[composed] = None
-        spelled[composed] = composed if composed == label else spelled.get(composed, label)
-    if not joined:
-        return source
-    items = (replace(item, label=spelled[unicodedata.normalize("NFC", item.label)]) for item in source.items)
-    note = N_("classes whose names are written in two Unicode forms are joined: {names}", names=list(joined))
-    return replace(source, items=tuple(items), notes=(*source.notes, note))
+    return one_spelling(source if table is None else with_table(source, store, table), columns)

@@ -94,6 +94,7 @@ class ColumnsDocument(TypedDict, total=False):
     split: str | None
     group: str | None
     classes_level: int | None
+    class_case: str | None
     within: str | None
 
 
@@ -102,7 +103,8 @@ class Columns:
     """How a source is read. Names of CSV columns; None: detected by common names.
 
     `classes_level`: the number of the folders, counted from 1 at the top, that are the classes; None: detected.
-    `within`: links that lead outside this folder are left out; None: they are followed.
+    `class_case`: join or keep classes whose names differ in case only; None: an error. `within`: links that lead
+    outside this folder are left out; None: they are followed.
     """
 
     path: str | None = None
@@ -110,6 +112,7 @@ class Columns:
     split: str | None = None
     group: str | None = None
     classes_level: int | None = None
+    class_case: str | None = None
     within: str | None = None
 
     def document(self) -> ColumnsDocument:
@@ -123,6 +126,7 @@ class Columns:
             ("--label-column", self.label),
             ("--split-column", self.split),
             ("--classes-level", self.classes_level),
+            ("--class-case", self.class_case),
         )
         return [part for name, value in named if value is not None for part in (name, str(value))]
 

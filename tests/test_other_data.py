@@ -1,4 +1,4 @@
-"""The data of a run was moved: its new place, by `--data`."""
+"""Data that was moved, and data whose classes are spelled in another way than those of the run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pati.data.manifest import Manifest
+from pati.data.sources.source import Columns
 from pati.errors import Interrupted, PatiError
 from pati.recipe import Recipe
 from pati.runs.run import Run
@@ -82,3 +83,13 @@ def test_data_is_named_once() -> None:
     done = pati("train", "digits", "--data", "elsewhere")
     assert done.returncode == 1
     assert "--data is for --resume" in done.stderr
+
+
+def test_classes_that_differ_from_the_models_in_case(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    data = write_shapes(tmp_path / "new", per_class=4, first=700)
+    (data / "circle").rename(data / "Circle")
+    with pytest.raises(PatiError, match="does not know: Circle") as caught:
+        score(tmp_path / "run", data=data)
+    assert "--class-case join" in str(caught.value.hint)
+    assert score(tmp_path / "run", data=data, columns=Columns(class_case="join"))["photos"] == 12
