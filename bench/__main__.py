@@ -135,12 +135,13 @@ MEASUREMENTS = {
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     from pati.runs.run import versions
+    from pati.system.machine import cores
 
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
     )
-    return {"cpu": cpu, "cores": os.cpu_count(), **versions()}
+    return {"cpu": cpu, "cores": cores(), **versions()}
 
 
 def main() -> None:

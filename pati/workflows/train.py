@@ -92,7 +92,10 @@ def train(
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
     run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
-        run.begin(chosen, data=where, columns=columns.document(), speed=round(speed, 1), plugins=plugins.state())
+        run.begin(
+            chosen, data=where, columns=columns.document(), speed=round(speed, 1), threads=torch.get_num_threads(),
+            plugins=plugins.state(),
+        )  # fmt: skip
         if decisions is not None:
             files.write_bytes(run.decisions, decisions.read_bytes())
         listen(RunOpened(run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None))
@@ -111,6 +114,7 @@ def resume(folder: str | Path, *, started: float | None = None, listen: Listen =
             return Result(run, Classifier.load(run.model), run.read_metrics())
         recipe = SettledRecipe.read(run.recipe)
         _warn_of_versions(run, recipe, listen)
+        _warn_of_threads(run, recipe, listen)
         plugins.require_same(run.read_state().get("plugins", {}))
         listen(RunOpened(run.folder, recipe))
         return _go(run, source_of(run, recipe), recipe, started, listen)
@@ -126,6 +130,21 @@ def _warn_of_versions(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
                 N_(
                     "versions have changed since the start, so results may differ in the last bits: {changed}",
                     changed=changed,
+                )
+            )
+        )
+
+
+def _warn_of_threads(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
+    before, now = run.read_state().get("threads"), torch.get_num_threads()
+    if recipe.epochs is not None and before not in (None, now):
+        listen(
+            Warned(
+                N_(
+                    "the run was started with {before} threads and is resumed with {now}, so results may differ in "
+                    "the last bits",
+                    before=before,
+                    now=now,
                 )
             )
         )

@@ -21,8 +21,7 @@ from pati.data.sources import storage
 from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message
-from pati.system import clock
-from pati.system.machine import cores
+from pati.system import clock, machine
 
 CHUNK = 64
 
@@ -53,7 +52,11 @@ def _in_processes(
     chunks: list[list[tuple[int, str]]],
     keep: Callable[[list[tuple[int, str]], list[Inspection]], None],
 ) -> None:
-    """Run one process per core, each fed by a thread of this process; `keep` is called in the calling thread."""
+    """Run one process per core, each fed by a thread of this process; `keep` is called in the calling thread.
+
+    Fewer processes, if all of them together could need more memory than there is.
+    """
+    most = min(machine.cores(), machine.memory() // decode.limits_now().memory)
     todo: queue.SimpleQueue[list[tuple[int, str]]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[list[tuple[int, str]], list[Inspection]] | BaseException] = queue.SimpleQueue()
     for chunk in chunks:
@@ -73,7 +76,7 @@ def _in_processes(
 
     threads = []
     try:
-        for _ in range(min(cores(), len(chunks))):
+        for _ in range(min(max(1, most), len(chunks))):
             processes.append(_Process(root, target))
             threads.append(threading.Thread(target=feed, args=(processes[-1],), daemon=True))
             threads[-1].start()

@@ -1,0 +1,201 @@
+"""A machine with neighbours and walls: hang-ups, limits of containers, other processes, and folders beyond all measure."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pati.data.audit import pool
+from pati.data.sources.find import find_source
+from pati.errors import PatiError
+from pati.events import Event, StepDone, Warned
+from pati.recipe import Recipe
+from pati.runs import checkpoint
+from pati.runs.run import Run
+from pati.system import cgroups, machine, threads
+from pati.training import loop
+from pati.workflows.train import resume, train
+from tests.support import trainings
+from tests.support.kills import OPTIONS
+
+RECIPE = Recipe(epochs=2, size=32, width=0.25, batch=16, model="scratch")
+
+# Stopped ------------------------------------------------------------------------------------------------------------
+
+LONG = ("--epochs", "2000", *OPTIONS[2:])
+
+
+def wait_for(path: Path, pattern: str) -> None:
+    ends = time.monotonic() + 120
+    while not any(path.glob(pattern)):
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+def test_a_closed_terminal_ends_training_with_a_checkpoint(shapes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "pati", "train", str(shapes), *LONG, "--out", str(run)])
+    ends = time.monotonic() + 120
+    while not any(run.glob("checkpoints/step-*")):
+        os.read(terminal, 65536)  # or else it fills up, and the process waits
+        assert time.monotonic() < ends
+    before = sorted(run.glob("checkpoints/step-*"))
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert sorted(run.glob("checkpoints/step-*")) != before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_sighup_ends_training_as_sigterm_does_unless_ignored(ignored: bool, shapes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if ignored else None  # as nohup does; it is inherited
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pati", "train", shapes, *LONG, "--out", run], stderr=subprocess.PIPE, text=True
+    )
+    if ignored:
+        signal.signal(signal.SIGHUP, before)
+    wait_for(run, "checkpoints/step-*")
+    process.send_signal(signal.SIGHUP)
+    if ignored:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(3)
+        assert process.poll() is None
+        process.terminate()
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert f"pati train --resume {run}" in " ".join(told.split())
+    assert "Traceback" not in told
+
+
+def test_the_first_checkpoint_is_written_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def tick() -> float:
+        nonlocal now
+        now += 0.5
+        return now
+
+    saved: list[float] = []
+    monkeypatch.setattr(loop.clock, "now", tick)
+    monkeypatch.setattr(checkpoint, "save", lambda *arguments, **options: saved.append(now))
+    trainings.run(tmp_path)
+    assert saved[0] < 2 * loop.FIRST_CHECKPOINT_SECONDS < loop.CHECKPOINT_SECONDS
+
+
+# Limits of containers -------------------------------------------------------------------------------------------------
+
+V2 = "30 23 0:26 {root} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
+V1 = (
+    "32 31 0:29 {root} /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "34 31 0:31 {root} /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
+    "35 31 0:32 {root} /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+)
+V1_GROUPS = "4:memory:{0}\n3:cpuset:{0}\n2:cpu,cpuacct:{0}\n1:name=systemd:/\n0::/"
+UNLIMITED = 9223372036854771712  # what version 1 says for no limit
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "settings", "cores", "gigabytes"),
+    [
+        ("0::/", V2, {}, 8, 64),
+        ("0::/", V2, {"cpu.max": "150000 100000", "memory.max": "2000000000"}, 2, 2),
+        ("0::/", V2, {"cpu.max": "max 100000", "memory.max": "max"}, 8, 64),
+        # The group's own limits, or those of the groups above it.
+        ("0::/job/step", V2, {"job/step/cpu.max": "400000 100000", "job/cpu.max": "200000 100000"}, 2, 64),
+        ("0::/job/step", V2, {"job/step/memory.max": "max", "job/memory.max": "3000000000"}, 8, 3),
+        ("0::/job/step", V2, {"job/memory.high": "1000000000", "job/memory.max": "3000000000"}, 8, 1),
+        ("0::/job", V2, {"job/cpuset.cpus.effective": "0-1,5"}, 3, 64),
+        ("0::/other", V2, {"job/cpu.max": "100000 100000"}, 8, 64),
+        # In a container with its own view: the mount is the container's group, seen as / or by its name outside.
+        ("0::/docker/a", V2.replace("{root}", "/docker/a"), {"cpu.max": "50000 100000"}, 1, 64),
+        ("0::/../b", V2, {"cpu.max": "100000 100000"}, 1, 64),
+        (V1_GROUPS.format("/"), V1, {"cpu,cpuacct/cpu.cfs_quota_us": "-1"}, 8, 64),
+        (
+            V1_GROUPS.format("/docker/a"),
+            V1,
+            {
+                "cpu,cpuacct/docker/a/cpu.cfs_quota_us": "300000",
+                "cpu,cpuacct/docker/a/cpu.cfs_period_us": "100000",
+                "memory/docker/a/memory.limit_in_bytes": UNLIMITED,
+                "memory/docker/memory.limit_in_bytes": 1_000_000_000,
+            },
+            3,
+            1,
+        ),
+        (V1_GROUPS.format("/a"), V1, {"cpuset/a/cpuset.cpus": "2,4"}, 2, 64),
+        ("", "", {}, 8, 64),
+        ("torn", "torn", {}, 8, 64),
+    ],
+)
+def test_cores_and_memory_are_those_of_the_container(
+    groups: str, mounts: str, settings: dict[str, object], cores: int, gigabytes: int,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(groups + "\n")
+    (tmp_path / "proc/self/mountinfo").write_text(mounts.replace("{root}", "/") + "\n")
+    for name, value in settings.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{value}\n")
+    here = cgroups.limits(tmp_path)
+    monkeypatch.setattr(machine, "_limits", lambda: here)
+    monkeypatch.setattr(machine, "_processors", lambda: 8)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 64, "SC_PAGE_SIZE": 10**9}.__getitem__)
+    assert machine.cores() == cores
+    assert machine.memory() == gigabytes * 10**9
+
+
+def test_torch_and_the_audit_keep_to_the_container(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(machine, "_processors", lambda: 64)
+    monkeypatch.setattr(machine, "_limits", lambda: cgroups.Limits(cores=2.0, memory=1.2e9))
+    machine.limit_threads()
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    with threads.restored():
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
+    started: list[object] = []
+    process = pool._Process
+    monkeypatch.setattr(pool, "_Process", lambda *arguments: started.append(1) or process(*arguments))
+    pool.read_all(find_source(shapes))
+    assert len(started) == 2, "of two chunks"
+    monkeypatch.setattr(machine, "_limits", lambda: cgroups.Limits(memory=0.6e9))
+    pool.read_all(find_source(shapes))
+    assert len(started) == 3, "one decoder may need half of this memory"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_another_number_of_threads_is_told_at_resume(shapes: Path, tmp_path: Path) -> None:
+    told: list[Event] = []
+
+    def stop(event: Event) -> None:
+        if isinstance(event, StepDone):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(PatiError):
+        train(shapes, RECIPE, out=tmp_path / "run", listen=stop)
+    number = torch.get_num_threads()
+    Run.open(tmp_path / "run").update(threads=number + 1)
+    resume(tmp_path / "run", listen=told.append)
+    warned = [str(event.text) for event in told if isinstance(event, Warned)]
+    assert any(f"started with {number + 1} threads and is resumed with {number}" in text for text in warned)
