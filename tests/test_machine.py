@@ -1,33 +1,49 @@
-"""A machine with neighbours and walls: hang-ups, limits of containers, other processes, and folders beyond all measure."""
+"""A machine with neighbours and walls: hang-ups, limits of containers, other processes, and folders beyond measure."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pty
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pati.data import pack
 from pati.data.audit import pool
+from pati.data.preprocess import Preprocess
 from pati.data.sources.find import find_source
+from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.events import Event, StepDone, Warned
 from pati.recipe import Recipe
 from pati.runs import checkpoint
 from pati.runs.run import Run
-from pati.system import cgroups, machine, threads
+from pati.system import cgroups, files, machine, threads
 from pati.training import loop
 from pati.workflows.train import resume, train
 from tests.support import trainings
 from tests.support.kills import OPTIONS
+from tests.support.photos import write_shapes
 
 RECIPE = Recipe(epochs=2, size=32, width=0.25, batch=16, model="scratch")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of each test's own."""
+    monkeypatch.setenv("PATI_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
 
 # Stopped ------------------------------------------------------------------------------------------------------------
 
@@ -199,3 +215,114 @@ def test_another_number_of_threads_is_told_at_resume(shapes: Path, tmp_path: Pat
     resume(tmp_path / "run", listen=told.append)
     warned = [str(event.text) for event in told if isinstance(event, Warned)]
     assert any(f"started with {number + 1} threads and is resumed with {number}" in text for text in warned)
+
+
+# Two at once ----------------------------------------------------------------------------------------------------------
+
+
+def source_of(folder: Path, first: int) -> Source:
+    """Every other photo of a folder, as by one of two tables."""
+    source = find_source(folder)
+    return replace(source, items=source.items[first::2])
+
+
+def sound(packed: pack.Pack, source: Source, preprocess: Preprocess) -> None:
+    for item in source.items:
+        digest = hashlib.sha256((source.root / item.path).read_bytes()).hexdigest()
+        np.testing.assert_array_equal(packed.pixels[packed.rows[digest]], preprocess(source.root / item.path))
+
+
+def test_packs_of_two_tables_of_one_folder_do_not_disturb_each_other(shapes: Path) -> None:
+    preprocess, sources = Preprocess(size=24), [source_of(shapes, first) for first in (0, 1)]
+    packs = [pack.open_or_build(source, preprocess)[1] for source in sources]
+    for packed, source in zip(packs, sources, strict=True):
+        sound(packed, source, preprocess)
+        assert pack.open_or_build(source, preprocess)[2], "both are kept"
+
+
+def test_a_pack_of_other_photos_under_the_same_names_is_another(shapes: Path) -> None:
+    preprocess = Preprocess(size=24)
+    _, first, _ = pack.open_or_build(find_source(shapes), preprocess)
+    elsewhere = shapes.rename(shapes.with_name("elsewhere"))
+    write_shapes(shapes, first=500)
+    for number in range(30):
+        for shape in shapes.iterdir():
+            (shape / f"{500 + number}.jpg").rename(shape / f"{number}.jpg")
+    _, second, reused = pack.open_or_build(find_source(shapes), preprocess)
+    assert not reused
+    sound(second, find_source(shapes), preprocess)
+    sound(first, find_source(elsewhere), preprocess)
+
+
+def test_packs_beyond_the_last_ones_are_removed_unless_in_use(shapes: Path) -> None:
+    slots = files.cache_folder() / "packs"
+    source, preprocess = find_source(shapes), Preprocess(size=16)
+    _, used, _ = pack.open_or_build(source, preprocess)
+    for first in range(4):
+        some = replace(source, items=source.items[first:60])
+        _, latest, _ = pack.open_or_build(some, preprocess)
+    assert len(list(slots.iterdir())) == pack.KEEP + 1
+    sound(used, source, preprocess)
+    sound(latest, some, preprocess)
+    assert pack.open_or_build(source, preprocess)[2]
+
+
+def test_a_pack_that_another_process_put_there_first_is_used(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, preprocess = find_source(shapes), Preprocess(size=16)
+    read_all = pack.read_all
+
+    def read_twice(*arguments: Any, **options: Any) -> Any:
+        with monkeypatch.context() as patched:
+            patched.setattr(pack, "read_all", read_all)
+            pack.open_or_build(source, preprocess)  # as another process would meanwhile
+        return read_all(*arguments, **options)
+
+    monkeypatch.setattr(pack, "read_all", read_twice)
+    _, packed, _ = pack.open_or_build(source, preprocess)
+    sound(packed, source, preprocess)
+    assert len(list((files.cache_folder() / "packs").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["pack.json", "thumbs.bin", "pixels.npy"])
+def test_an_incomplete_pack_is_built_anew(name: str, shapes: Path) -> None:
+    source, preprocess = find_source(shapes), Preprocess(size=16)
+    pack.open_or_build(source, preprocess)
+    (slot,) = (files.cache_folder() / "packs").iterdir()
+    (slot / name).unlink()
+    _, packed, reused = pack.open_or_build(source, preprocess)
+    assert not reused
+    sound(packed, source, preprocess)
+    assert pack.open_or_build(source, preprocess)[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs to make namespaces of processes")
+def test_a_folder_in_use_is_kept_by_processes_that_cannot_see_its_user(tmp_path: Path) -> None:
+    with files.scratch_folder(tmp_path / "target") as mine:
+        other = "from pati.system.files import scratch_folder; from pathlib import Path; import sys\n"
+        other += "with scratch_folder(Path(sys.argv[1])): pass"
+        command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", other, tmp_path / "target"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if "Operation not permitted" in done.stderr:
+            pytest.skip("may not make namespaces of processes")
+        assert done.returncode == 0, done.stderr
+        assert mine.exists()
+
+
+# Other files than photos ----------------------------------------------------------------------------------------------
+
+
+def test_a_pack_is_as_large_as_the_photos_and_not_the_files(shapes: Path) -> None:
+    for number in range(300):
+        (shapes / "circle" / f"a{number}.txt").write_text("notes")
+        (shapes / "square" / f"{number}.jpg.txt").write_text("notes")
+    source, preprocess = find_source(shapes), Preprocess(size=24)
+    findings, packed, _ = pack.open_or_build(source, preprocess)
+    assert len(findings) == 690
+    assert packed.pixels.shape == (90, 24, 24, 3)
+    (pixels,) = files.cache_folder().glob("packs/*/pixels.npy")
+    assert pixels.stat().st_size < 90 * 24 * 24 * 3 + 1000
+    for item, finding in zip(source.items, findings, strict=True):
+        if not finding.reason:
+            np.testing.assert_array_equal(packed.pixels[packed.rows[finding.sha256]], preprocess(shapes / item.path))
+    assert pack.open_or_build(source, preprocess)[2]

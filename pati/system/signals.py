@@ -1,4 +1,4 @@
-"""The signals that ask a command to end: Ctrl-C, SIGTERM, and SIGHUP, which follows when a terminal or connection closes.
+"""The signals that ask a command to end: Ctrl-C, SIGTERM, and SIGHUP, as when a terminal is closed.
 
 A signal that the process was started to ignore, as by `nohup`, stays ignored.
 """
