@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import pty
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
+from pati.cli.inputs import expand
 from pati.data import pack
 from pati.data.audit import pool
 from pati.data.preprocess import Preprocess
@@ -26,14 +31,18 @@ from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.events import Event, StepDone, Warned
 from pati.recipe import Recipe
+from pati.report import figures
 from pati.runs import checkpoint
-from pati.runs.run import Run
-from pati.system import cgroups, files, machine, threads
+from pati.runs.attempts import MOST_KILLS, Attempts
+from pati.runs.run import Run, RunStage
+from pati.system import cgroups, files, machine, threads, trees
 from pati.training import loop
+from pati.workflows import measure
+from pati.workflows.report import report_again
 from pati.workflows.train import resume, train
 from tests.support import trainings
 from tests.support.kills import OPTIONS
-from tests.support.photos import write_shapes
+from tests.support.photos import draw, jpeg, write_shapes
 
 RECIPE = Recipe(epochs=2, size=32, width=0.25, batch=16, model="scratch")
 
@@ -326,3 +335,115 @@ def test_a_pack_is_as_large_as_the_photos_and_not_the_files(shapes: Path) -> Non
         if not finding.reason:
             np.testing.assert_array_equal(packed.pixels[packed.rows[finding.sha256]], preprocess(shapes / item.path))
     assert pack.open_or_build(source, preprocess)[2]
+
+
+@pytest.fixture
+def deep(shapes: Path) -> Iterator[Path]:
+    """Photos in class folders, and one in folders in folders, deeper than Python's stack."""
+    (shapes / "circle" / "deep").mkdir()
+    try:
+        with contextlib.chdir(shapes / "circle" / "deep"):
+            for _ in range(1000):
+                os.mkdir("d")
+                os.chdir("d")
+            Path("deep.jpg").write_bytes(jpeg(draw("circle", 0)))
+        yield shapes
+    finally:  # pytest can't remove them
+        trees.remove(shapes / "circle" / "deep")
+        assert not (shapes / "circle" / "deep").exists()
+
+
+def test_folders_of_any_depth_are_told(deep: Path, tmp_path: Path) -> None:
+    shapes = deep
+    source = find_source(shapes)
+    assert len(source.items) == 90
+    assert any("levels deep" in str(note) for note in source.notes)
+    found = [str(path) for path in expand([str(shapes)], [])]
+    assert len(found) == 91
+    assert found[-1].endswith("9.jpg")
+    assert any(path.endswith("d/deep.jpg") for path in found)
+    with pytest.raises(PatiError, match="nested too deeply"):
+        list(expand([f"{shapes}/**/*.jpg"], []))
+    with tarfile.open(tmp_path / "deep.tar", "w") as archive:
+        for shape in ("circle", "square"):
+            archive.add(shapes / shape / "1.jpg", f"{shape}/1.jpg")
+        archive.add(shapes / "circle/1.jpg", "circle/" + "d/" * 1500 + "deep.jpg")
+    source = find_source(tmp_path / "deep.tar")
+    assert [item.path for item in source.items] == ["circle/1.jpg", "square/1.jpg"]
+    assert any("too deep" in str(note) for note in source.notes)
+
+
+# Many classes ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_confusion_matrix_of_many_classes_shows_those_with_the_most_confusions() -> None:
+    rng = np.random.default_rng(0)
+    matrix = np.diag(np.full(2000, 3))
+    matrix[rng.integers(0, 2000, 300), rng.integers(0, 2000, 300)] += 1
+    matrix[5, 1990] = 9
+    names = [f"class {number}" for number in range(2000)]
+    smaller, shown, others = figures.condensed(matrix.tolist(), names)
+    assert smaller.shape == (figures.CONDENSED + 1, figures.CONDENSED + 1)
+    assert others == 2000 - figures.CONDENSED
+    assert smaller.sum() == matrix.sum()
+    assert smaller[shown.index("class 5"), shown.index("class 1990")] == 9
+    assert list(smaller.sum(1)[:-1]) == [matrix.sum(1)[names.index(str(name))] for name in shown[:-1]]
+    drawn = figures.confusion(matrix.tolist(), names, "en")
+    assert len(drawn) < 1_000_000
+    assert ">1960 others<" in drawn or ">1,960 others<" in drawn
+    few, all_of_them, none = figures.condensed([[1, 2], [0, 3]], ["a", "b"])
+    assert (few.tolist(), all_of_them, none) == ([[1, 2], [0, 3]], ["a", "b"], 0)
+
+
+# What is not needed ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("step", ["confusion", "sheet", "robustness"])
+def test_a_run_is_finished_without_a_step_that_fails_and_the_step_is_made_again(
+    step: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Event] = []
+    run = Run(tmp_path / "run")
+    module, name = {"robustness": (measure, "probed")}.get(step, (figures, step))
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, mock.Mock(side_effect=MemoryError("23 GB")))
+        result = train(shapes, RECIPE, out=run.folder, listen=told.append)
+    assert run.stage is RunStage.DONE
+    assert result.metrics == run.read_metrics()
+    warned = [" ".join(str(event.text).split()) for event in told if isinstance(event, Warned)]
+    assert any("23 GB" in text and f"pati report {run.folder}" in text for text in warned)
+    assert ("This figure could not be drawn" in run.report.read_text()) == (step == "confusion")
+    report_again(run.folder)
+    assert "This figure could not be drawn" not in run.report.read_text()
+    assert (run.figures / "confusion.svg").exists()
+    assert (run.figures / "explanations.png").exists()
+
+
+def test_a_step_that_ended_the_process_again_and_again_is_given_up(tmp_path: Path) -> None:
+    run, told = Run(tmp_path), list[Event]()
+
+    def killed() -> int:
+        raise KeyboardInterrupt
+
+    for _ in range(MOST_KILLS):
+        with monkeypatched_end(), pytest.raises(KeyboardInterrupt):
+            Attempts(run, told.append)("figure", killed, 0)
+    assert Attempts(run, told.append)("figure", killed, 0) == 0
+    assert "pati report" in str(told[0].text) if isinstance(told[0], Warned) else False
+    assert Attempts(run, told.append)("other", lambda: 1, 0) == 1
+    assert Attempts(run, told.append, again=True)("figure", lambda: 2, 0) == 2
+
+
+def monkeypatched_end() -> contextlib.AbstractContextManager[object]:
+    """As of a killed process: the end of the step is not written."""
+    append = Run.append
+    return mock.patch.object(
+        Run, "append", lambda run, kind, row: None if kind == "step-end" else append(run, kind, row)
+    )
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), PatiError("fix this")])
+def test_what_the_user_can_fix_is_no_step_to_leave_out(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)):
+        Attempts(Run(tmp_path), lambda event: None)("figure", mock.Mock(side_effect=error), 0)

@@ -95,7 +95,14 @@ def duration(seconds: float) -> Markup:
 
 
 def drawing(by_language: Mapping[str, str], heading: str) -> Markup:
-    """A figure, an SVG in each language; `heading`: the id of what names it for those who can't see it."""
+    """A figure, an SVG in each language; `heading`: the id of what names it for those who can't see it.
+
+    Where the figure could not be drawn, that is said.
+    """
+    if not by_language:
+        return Markup('<p class="bad">{}</p>').format(t("This figure could not be drawn. To try again:")) + Markup(
+            "<p><code>pati report RUN</code></p>"
+        )
     drawn = Markup().join(
         Markup('<div lang="{}" role="img" aria-labelledby="{}">{}</div>').format(
             tag(language), heading, Markup(by_language[language])

@@ -18,6 +18,7 @@ from pati.locale.messages import N_
 from pati.system import locks, trees
 
 CACHE_TAG = "CACHEDIR.TAG"
+_LARGE = 1_000_000  # characters of JSON that nobody reads; indentation would make them several times as many
 
 
 @contextlib.contextmanager
@@ -118,8 +119,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` to `path` as indented ASCII JSON (file names need not be valid UTF-8), atomically."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write `value` to `path` as ASCII JSON (file names need not be valid UTF-8), atomically; indented unless large."""
+    compact = json.dumps(value, allow_nan=False)
+    write_text(path, (compact if len(compact) > _LARGE else json.dumps(value, indent=2, allow_nan=False)) + "\n")
 
 
 def read_json(path: Path) -> Any:
