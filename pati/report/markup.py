@@ -100,9 +100,8 @@ def drawing(by_language: Mapping[str, str], heading: str) -> Markup:
     Where the figure could not be drawn, that is said.
     """
     if not by_language:
-        return Markup('<p class="bad">{}</p>').format(t("This figure could not be drawn. To try again:")) + Markup(
-            "<p><code>pati report RUN</code></p>"
-        )
+        failed = m(N_("This figure could not be drawn. To try again:"))
+        return Markup('<p class="bad">{} <code>pati report RUN</code></p>').format(failed)
     drawn = Markup().join(
         Markup('<div lang="{}" role="img" aria-labelledby="{}">{}</div>').format(
             tag(language), heading, Markup(by_language[language])

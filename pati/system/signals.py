@@ -29,7 +29,7 @@ def on_stop(ask: Callable[[], object]) -> Iterator[None]:
     with contextlib.ExitStack() as after:
         if threading.current_thread() is threading.main_thread():
             for number in _STOPS:
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: set by a program around Python
                     after.callback(signal.signal, number, signal.signal(number, answer))
         yield
 

@@ -256,7 +256,7 @@ def drawn(
             [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
         )  # fmt: skip
 
-    examples = attempt("explanations", explain, list[pages.Example]())
+    examples = attempt("examples", explain, list[pages.Example]())
     return pages.draw(document, epochs(run), examples, language=language, attempt=attempt)
 
 

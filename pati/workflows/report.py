@@ -53,7 +53,7 @@ def report_again(
         probes = _probed(document["analysis"])
         if thorough:
             probes = attempt(
-                "robustness and tests of explanations",
+                "robustness, explanations",
                 lambda: measure.probed(
                     classifier,
                     manifest,

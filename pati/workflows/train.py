@@ -339,7 +339,7 @@ class TrainingRun:
             left = self._probing(ready, paced, fitted) if fitted.again else rest
         trained = state.epoch * len(ready.training) if limits is None else None
         probed = self._attempt(
-            "robustness and tests of explanations",
+            "robustness, explanations",
             lambda: measure.probed(classifier, manifest, ready.packed, seconds=left, trained=trained),
             Measurements(),
         )
