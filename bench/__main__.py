@@ -34,6 +34,7 @@
     kills       kill -9 in each phase of a run by epochs on photos, resumed
     many_kills  100 kill -9 of runs on drawn pictures, at random moments and while files are written
     bad_files   every kind of bad or unusual file: outcomes, slowest file, highest memory
+    together    two of everything at once, on one cache, some of them killed: every pack is compared with its photos
     bit_flips   1,000 single bits flipped in model files and checkpoints
     fuzz        a million damaged photos, 200,000 model files, guided by coverage (needs the extra [fuzz])
     field       2,000 random datasets as people have them, read by this commit and by another one ($BASE)
@@ -49,12 +50,14 @@
 
 `python -m bench.figure` draws docs/accuracy.png from them.
 
-Without a name, all of them, in this order. They need the photos in $PATI_MIRROR.
+A number after `together` is the number of rounds. Without a name, all of them, in this order. They need the photos in
+$PATI_MIRROR.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import platform
@@ -84,6 +87,7 @@ from bench import (
     steps,
     study,
     suites,
+    together,
 )
 from bench.command import commit
 
@@ -120,6 +124,7 @@ MEASUREMENTS = {
     "kills": kills.kills,
     "many_kills": many_kills.many_kills,
     "bad_files": bad_files.bad_files,
+    "together": together.together,
     "bit_flips": fuzzing.bit_flips,
     "fuzz": fuzzing.fuzz,
     "field": field.field,
@@ -138,16 +143,19 @@ MEASUREMENTS = {
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     from pati.runs.run import versions
+    from pati.system.machine import cores
 
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
     )
-    return {"cpu": cpu, "cores": os.cpu_count(), **versions()}
+    return {"cpu": cpu, "cores": cores(), **versions()}
 
 
 def main() -> None:
-    names = sys.argv[1:] or list(MEASUREMENTS)
+    words = sys.argv[1:] or list(MEASUREMENTS)
+    names = [word for word in words if not word.isdecimal()]
+    rounds = {name: [int(number)] for name, number in itertools.pairwise(words) if number.isdecimal()}
     for name in names:
         if name not in MEASUREMENTS:
             sys.exit(f"there is no measurement {name!r}; known: {', '.join(MEASUREMENTS)}")
@@ -161,7 +169,7 @@ def main() -> None:
             "date": started,
             "commit": commit(),
             "machine": machine(),
-            "result": MEASUREMENTS[name](),
+            "result": MEASUREMENTS[name](*rounds.get(name, [])),
         }
         (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
         print(json.dumps(document["result"], indent=1))

@@ -10,7 +10,6 @@ import contextlib
 import gzip
 import io
 import lzma
-import os
 import random
 import resource
 import struct
@@ -29,6 +28,7 @@ from pati.data.sources.archives import ArchiveLimits, safe_name, unpack
 from pati.data.sources.storage import Storage, read_index
 from pati.errors import PatiError
 from pati.recipe import Recipe
+from pati.system import files, locks
 from pati.workflows.check import check
 from tests.support.photos import draw, jpeg
 
@@ -375,11 +375,16 @@ def test_what_a_killed_process_left_is_removed(place: Path, monkeypatch: pytest.
     archive = tar_of(place / "x.tar", [member("cat/1.jpg")])
     folder, _ = archives.unpacked(archive)
     slot = folder.parent
-    dead = slot.with_name(f".{slot.name}-999999999-left")
-    living = slot.with_name(f".{slot.name}-{os.getpid()}-left")
-    for leftover in (dead, living):
+    left = {name: slot.with_name(f".{slot.name}-{name}") for name in ("dead", "living", "strange")}
+    for leftover in left.values():
         leftover.mkdir()
+    for name in ("dead", "living"):
+        (left[name] / locks.MARK).touch()
+    used = locks.use(left["living"])
     slot.rename(place / "elsewhere")
     archives.unpacked(archive)
-    assert not dead.exists()
-    assert living.exists()
+    assert [name for name, leftover in left.items() if leftover.exists()] == ["living", "strange"]
+    assert used is not None
+    used.close()
+    with files.scratch_folder(slot):
+        assert not left["living"].exists()

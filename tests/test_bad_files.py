@@ -142,7 +142,7 @@ from pati.data.audit.worker import Inspector
 from pati.data.decode import Unreadable
 from pati.data.preprocess import Preprocess
 root, paths = Path(sys.argv[1]), sys.argv[2:]
-Inspector(root, None).inspect(0, "good.jpg")  # Pillow imports its plugins late
+Inspector(root, None).inspect("good.jpg")  # Pillow imports its plugins late
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for path in paths:
     try:
@@ -150,7 +150,7 @@ for path in paths:
         predicted = ""
     except Unreadable as error:
         predicted = error.reason
-    print(Inspector(root, None).inspect(0, path).reason, predicted)
+    print(Inspector(root, None).inspect(path).reason, predicted)
 """
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from streamlit.navigation.page import StreamlitPage
 
+from pati import plugins
 from pati.app.settings import Settings
 from pati.data import decode
 from pati.data.decode import Unreadable
@@ -182,6 +183,10 @@ def heading(head: Message, *small: Message) -> None:
 
 def report(run: Run) -> None:
     """The run's report, in the visitor's language."""
+    if not run.report.exists():
+        again = plugins.command("report", str(run.folder))
+        st.warning(plain(t(N_("This run has no report. To write it: {again}", again=again))))
+        return
     text = run.report.read_text(encoding="utf-8")
     first = re.compile(r'<html lang="[\w-]+" data-lang="[\w-]+">')
     text = first.sub(f'<html lang="{language()}" data-lang="{language()}">', text, count=1)

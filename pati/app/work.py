@@ -8,7 +8,6 @@ STARTED = time.perf_counter()  # a budget counts from here, before torch is impo
 
 import json  # noqa: E402
 import os  # noqa: E402
-import signal  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -17,7 +16,7 @@ from pati.app.jobs import NAME, Order  # noqa: E402
 from pati.errors import Interrupted, PatiError, from_os_error  # noqa: E402
 from pati.events import Advanced, EpochDone, Event, FoldBegan, Noted, Planned, StageBegan, StepDone, Warned  # noqa: E402
 from pati.locale.messages import N_, as_is  # noqa: E402
-from pati.system import files, locks  # noqa: E402
+from pati.system import files, locks, signals  # noqa: E402
 
 SECONDS = 0.5  # between two notes of progress
 
@@ -65,9 +64,8 @@ class Progress:
 
 def main(order: Order) -> None:
     """Do what is ordered, writing its progress."""
-    with locks.locked(order.job / ".lock", as_is(""), wait=True):
+    with locks.locked(order.job / ".lock", as_is(""), wait=True), signals.on_stop(signals.interrupt):
         progress = Progress(order.job / NAME)
-        signal.signal(signal.SIGTERM, _interrupt)
         try:
             _do(order, progress)
         except (Interrupted, KeyboardInterrupt):
@@ -110,10 +108,6 @@ def _do(order: Order, progress: Progress) -> None:
             started=STARTED,
             listen=progress,
         )
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import atexit
 import gc
 import itertools
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from pati.cli.help import EVERYWHERE, Formatter
 from pati.errors import Interrupted, PatiError, from_os_error
 from pati.locale import catalogues
 from pati.locale.messages import N_, NC_
-from pati.system import machine
+from pati.system import machine, signals
 from pati.system.version import VERSION
 
 ABOUT = N_("Train image classifiers from scratch on the machine you have, and say honestly what came out.")
@@ -35,8 +34,13 @@ program.meta.group_parameters = Group(EVERYWHERE.text)
 
 def main() -> None:
     """Entry point: a user's mistake becomes `error:` and `hint:` lines, never a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)  # it ends a run as Ctrl-C does
+    with signals.on_stop(signals.interrupt):
+        _main()
+
+
+def _main() -> None:
     machine.keep_blocks()
+    machine.limit_threads()
     atexit.register(gc.freeze)  # or else Python looks through all of torch for garbage before it ends: 0.7 s
     try:
         program.meta(plugins_first(_choose_language(sys.argv[1:])))
@@ -54,6 +58,7 @@ def main() -> None:
     except (PatiError, OSError) as error:
         from pati.terminal.console import fail
 
+        signals.leave_lost_terminal()
         fail(from_os_error(error) if isinstance(error, OSError) else error)
         sys.exit(130 if isinstance(error, Interrupted) else 1)
 
@@ -127,7 +132,3 @@ def _apart(words: list[str], option: str) -> tuple[list[str], list[str]]:
         (own if named else rest).extend(words[at : at + length])
         at += length
     return own, [*rest, *words[end:]]
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

@@ -47,18 +47,34 @@ def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str | Refused
         elif os.path.isdir(path):
             yield from _files(path)
         elif not os.path.lexists(path) and glob.has_magic(path):
-            yield from sorted(glob.glob(path, recursive=True), key=natural) or [path]
+            yield from _matches(path) or [path]
         else:
             yield path
 
 
+def _matches(pattern: str) -> list[str]:
+    try:
+        return sorted(glob.glob(pattern, recursive=True), key=natural)
+    except RecursionError:
+        raise PatiError(
+            N_("folders below {path} are nested too deeply for a pattern", path=pattern), N_("give the folder itself")
+        ) from None
+
+
 def _files(folder: str) -> Iterator[str | Refused]:
+    waiting = _entries(folder)
+    while waiting:
+        entry = waiting.pop()
+        if entry.is_dir(follow_symlinks=False):
+            if is_photo_name(entry.name):
+                yield Refused(entry.path, Unreadable("not-a-file", N_("a folder")))
+            if not entry.name.startswith((".", "__MACOSX")):
+                waiting += _entries(entry.path)
+        elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (".csv", ".tsv", ".txt"):
+            yield entry.path
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """The entries of a folder, the last one first."""
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: natural(entry.name)):
-            if entry.is_dir(follow_symlinks=False):
-                if is_photo_name(entry.name):
-                    yield Refused(entry.path, Unreadable("not-a-file", N_("a folder")))
-                if not entry.name.startswith((".", "__MACOSX")):
-                    yield from _files(entry.path)
-            elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (".csv", ".tsv", ".txt"):
-                yield entry.path
+        return sorted(entries, key=lambda entry: natural(entry.name), reverse=True)

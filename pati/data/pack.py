@@ -1,20 +1,17 @@
 """`Pack`: the kept photos decoded once, a memory-mapped `uint8 (N, size, size, 3)` array.
 
-Written while the audit reads the files, stored in the cache, and reused only if its key matches: the ordered content
-hashes of all files, and everything that determines the pixels. Knows nothing of labels or splits: rows are looked up by
-content.
+Written while the audit reads the files, and stored in the cache under the name of its content: which files, in which
+order, the hash of each, and everything that determines the pixels. A pack that is in place never changes, so any number
+of processes may read and write packs at once. Knows nothing of labels or splits: rows are looked up by content.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import itertools
 import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +20,9 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from pati.data import decode
-from pati.data.audit.pool import Progress, read_all
-from pati.data.audit.worker import Inspection, Target, pack_inspections, unpack_inspections
+from pati.data.audit.pool import Progress, Target, read_all
+from pati.data.audit.rows import RowFile
+from pati.data.audit.worker import Inspection, pack_inspections, unpack_inspections
 from pati.data.manifest import Entry
 from pati.data.preprocess import Preprocess
 from pati.data.sources import storage
@@ -32,18 +30,21 @@ from pati.data.sources.source import Source
 from pati.data.sources.storage import Storage
 from pati.errors import PatiError
 from pati.locale.messages import N_
-from pati.system import files
+from pati.system import files, locks
+from pati.system.locks import Use
 
 FORMAT = 2
-_PATIENCE = 10  # retries when another process fills the same slot first
+KEEP = 2  # packs of one folder, such as of two tables; older ones are removed
+_ATTEMPTS = 10  # to put a pack in place, where other processes put and remove the same one
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Decoded photos by content hash: `rows[sha256]` is a row of `pixels`."""
+    """Decoded photos by content hash: `rows[sha256]` is a row of `pixels`; `used`: keeps it in the cache meanwhile."""
 
     pixels: NDArray[np.uint8]
     rows: dict[str, int]
+    used: Use | None = None
 
     def of(self, entries: Sequence[Entry]) -> NDArray[np.int64]:
         """The row of each entry. Raises `PatiError` if a photo is not in the pack."""
@@ -60,93 +61,95 @@ def open_or_build(
 ) -> tuple[list[Inspection], Pack, bool]:
     """Inspection results of all files, their pack, and whether it was already in the cache.
 
-    The cache slot depends on the data folder, the geometry and the decoder versions. Its contents are reused only if
-    the content of every file is unchanged. Raises `PatiError` if the cache can't be written.
+    Reused only if the content of every file is unchanged. Raises `PatiError` if the cache can't be written.
     """
+    packs = files.cache_folder() / "packs"
     decoders = [FORMAT, PIL.__version__, simplejpeg.__version__]
-    geometry = json.dumps([decoders, str(source.root.resolve()), preprocess.geometry()], sort_keys=True)
-    slot = files.cache_folder() / "packs" / hashlib.sha256(geometry.encode()).hexdigest()[:16]
-    known = _open(slot, source)
-    if known is not None:
-        return (*known, True)
+    where = _digest(decoders, str(source.root.resolve()), preprocess.geometry())
+    slot = packs / f"{where}-{_digest([item.path for item in source.items])}"
+    if any(packs.glob(f"{slot.name}-*")):
+        store = storage.at(source.root)
+        known = _open(_of_content(slot, [hash_now(store, item.path) for item in source.items]))
+        if known is not None:
+            return (*known, True)
     try:
         with files.scratch_folder(slot) as temporary:
-            inspections = _fill(temporary, source, preprocess, progress)
-            _put(temporary / "new", slot, temporary)
-            files.sync_folder(slot.parent)
-            pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
+            inspections = _fill(temporary / "new", source, preprocess, progress)
+            built = _put(temporary / "new", _of_content(slot, [result.sha256 for result in inspections]))
     except OSError as error:
         raise PatiError(
-            N_("can't write the cache in {folder}: {reason}", folder=slot.parent, reason=error.strerror or error),
+            N_("can't write the cache in {folder}: {reason}", folder=packs, reason=error.strerror or error),
             N_("free some space, or set PATI_CACHE to a folder on a larger disk"),
         ) from error
-    return inspections, Pack(pixels, _rows(inspections)), False
+    _remove_old(packs, where)
+    return (*built, False)
 
 
-def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Progress | None) -> list[Inspection]:
-    new = temporary / "new"
+def _digest(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _of_content(slot: Path, hashes: Sequence[str]) -> Path:
+    return slot.with_name(f"{slot.name}-{_digest(list(hashes))}")
+
+
+def _fill(new: Path, source: Source, preprocess: Preprocess, progress: Progress | None) -> list[Inspection]:
+    """Write a pack to the folder `new`."""
     new.mkdir()
-    shape = (len(source.items), preprocess.size, preprocess.size, 3)
-    # Space for all rows is allocated now: a full disk is an error here, not a crash in a memory-mapped write.
-    pixels = np.lib.format.open_memmap(new / "pixels.npy", "w+", np.uint8, shape)
-    _claim(new / "pixels.npy")
-    del pixels
-    inspections = read_all(source, Target(str(new / "pixels.npy"), preprocess), progress)
-    with (new / "pixels.npy").open("r+b") as file:
-        os.fsync(file.fileno())  # the workers wrote through the page cache
-    rows, thumbs = pack_inspections(inspections)
-    files.write_bytes(new / "thumbs.bin", thumbs)
-    files.write_json(
-        new / "pack.json", {"format": FORMAT, "key": _key(source, [f.sha256 for f in inspections]), "findings": rows}
+    rows = RowFile(new / "pixels.npy", preprocess.size)
+    inspections = read_all(source, Target(rows, preprocess), progress)
+    moved = rows.finish()
+    inspections = (
+        [replace(result, row=moved.get(result.row, result.row)) for result in inspections] if moved else inspections
     )
+    findings, thumbs = pack_inspections(inspections)
+    files.write_bytes(new / "thumbs.bin", thumbs)
+    files.write_json(new / "pack.json", {"format": FORMAT, "findings": findings})
+    (new / locks.MARK).touch()
     return inspections
 
 
-def _put(new: Path, slot: Path, temporary: Path) -> None:
-    """Move a finished pack into its slot, replacing a pack with another key or one that another process just wrote."""
-    for attempt in itertools.count():
-        with contextlib.suppress(FileNotFoundError):
-            slot.rename(temporary / f"old-{attempt}")
-        try:
-            new.rename(slot)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == _PATIENCE:
-                raise
+def _put(new: Path, slot: Path) -> tuple[list[Inspection], Pack]:
+    """Move a pack into its slot, and open it; if another process was first, its pack is opened."""
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(OSError):
+            files.publish_folder(new, slot)
+        known = _open(slot)
+        if known is not None:
+            return known
+        locks.remove_unused(slot)  # left incomplete by a process that was killed while it removed it
+    files.publish_folder(new, slot)
+    raise OSError(f"{slot} cannot be read")
 
 
-def _claim(path: Path) -> None:
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-def _rows(inspections: Sequence[Inspection]) -> dict[str, int]:
-    return {inspection.sha256: row for row, inspection in enumerate(inspections) if not inspection.reason}
-
-
-def _key(source: Source, hashes: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    for item, content in zip(source.items, hashes, strict=True):
-        digest.update(json.dumps([item.path, content]).encode())
-    return digest.hexdigest()
-
-
-def _open(slot: Path, source: Source) -> tuple[list[Inspection], Pack] | None:
-    """The slot's inspection results and pack if they match these files exactly; otherwise None."""
+def _open(slot: Path) -> tuple[list[Inspection], Pack] | None:
+    """The slot's inspection results and pack; None if there is none, or it is incomplete."""
     try:
+        used = locks.use(slot)
+        if used is None:
+            return None
         document = json.loads((slot / "pack.json").read_text(encoding="utf-8"))
         inspections = unpack_inspections(document["findings"], (slot / "thumbs.bin").read_bytes())
         pixels = np.load(slot / "pixels.npy", mmap_mode="c", allow_pickle=False)
-        if document["format"] != FORMAT or len(inspections) != len(source.items) or len(pixels) != len(inspections):
+        rows = {inspection.sha256: inspection.row for inspection in inspections if not inspection.reason}
+        if document["format"] != FORMAT or len(pixels) != sum(not inspection.reason for inspection in inspections):
             return None
-        store = storage.at(source.root)
-        hashes = [hash_now(store, item.path) for item in source.items]
-        if _key(source, hashes) != document["key"]:
+        # The slot is named by the hashes that were found, so this confirms that no file of the pack was exchanged.
+        if not slot.name.endswith(_digest([inspection.sha256 for inspection in inspections])):
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError):  # of a cache that only others may write to
+            slot.touch()  # so that the packs used last are kept
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
-    return inspections, Pack(pixels, _rows(inspections))
+    return inspections, Pack(pixels, rows, used)
+
+
+def _remove_old(packs: Path, where: str) -> None:
+    """Remove the packs of a folder beyond the `KEEP` used last, except for those that a process is using."""
+    with contextlib.suppress(OSError):
+        others = sorted(packs.glob(f"{where}-*"), key=lambda path: path.stat().st_mtime)
+        for path in others[:-KEEP]:
+            locks.remove_unused(path)
 
 
 def hash_now(store: Storage, relative: str) -> str:

@@ -25,8 +25,8 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
     share, z2 = hits / count, _Z95**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    # Exactly 0 and 1 where rounding would leave the share outside the interval.
-    return (middle - half if hits > 0 else 0.0), (middle + half if hits < count else 1.0)
+    # Exact at the ends, where rounding would leave 3e-17.
+    return max(0.0, middle - half) if hits else 0.0, min(1.0, middle + half) if hits < count else 1.0
 
 
 def paired_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:

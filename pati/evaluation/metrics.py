@@ -102,6 +102,14 @@ def absent(scores: Scores) -> list[str]:
     return [row["class"] for row in scores["per_class"] if not row["support"]]
 
 
+def weakest(scores: Scores, most: int) -> list[ClassRow]:
+    """The rows of all classes, in order; of more than `most` classes, those with the lowest F1, the lowest first."""
+    rows = scores["per_class"]
+    if len(rows) <= most:
+        return rows
+    return sorted(rows, key=lambda row: (row["f1"] is None, row["f1"] or 0.0))[:most]
+
+
 def other_metrics(scores: Scores) -> dict[str, float | None]:
     """The other metrics in a document of `summary`, such as a plugin's, by display name."""
     names = scores.get("metrics", [name for name in metrics if name in scores])

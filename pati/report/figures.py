@@ -23,7 +23,7 @@ from PIL import Image
 from pati.evaluation.documents import CalibrationResult, ClassCurve, Robustness, RunRow
 from pati.inference.classifier import Explanation
 from pati.locale import formats
-from pati.locale.messages import N_, Message, as_is
+from pati.locale.messages import N_, NP_, Message, as_is
 from pati.report.labels import CORRUPTIONS, SCORES
 from pati.runs.history import Epoch
 
@@ -40,6 +40,7 @@ DARK_STYLE = "@media (prefers-color-scheme: dark) {{ {} }}".format(
         for part in ("fill", "stroke")
     )
 )
+MOST_CLASSES, CONDENSED = 100, 40  # in a confusion matrix; and how many of more classes it shows
 SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
 _STYLE = matplotlib.RcParams(
     {
@@ -179,13 +180,38 @@ def learning_rates(
         return _png(figure)
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], language: str, *, shares: bool = False) -> str:
-    """The confusion matrix with counts, or with `shares` of the row in percent, coloured by these, as SVG."""
+def condensed(
+    counts: Sequence[Sequence[int]], classes: Sequence[str]
+) -> tuple[NDArray[np.int64], list[str | Message], int]:
+    """A confusion matrix with at most `MOST_CLASSES` classes, their names, and how many of them are combined into one.
+
+    Of more, those with the most confusions remain; the last row and column stand for the others.
+    """
     matrix = np.array(counts)
+    if len(classes) <= MOST_CLASSES:
+        return matrix, list(classes), 0
+    wrong = matrix.sum(0) + matrix.sum(1) - 2 * matrix.diagonal()
+    kept = np.sort(np.argsort(-wrong, kind="stable")[:CONDENSED])
+    group = np.full(len(classes), len(kept))
+    group[kept] = np.arange(len(kept))
+    smaller = np.zeros((len(kept) + 1, len(kept) + 1), np.int64)
+    rows, columns = np.nonzero(matrix)
+    np.add.at(smaller, (group[rows], group[columns]), matrix[rows, columns])
+    others = len(classes) - len(kept)
+    names: list[str | Message] = [classes[number] for number in kept]
+    return smaller, [*names, NP_("{n} other", "{n} others", n=others)], others
+
+
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], language: str, *, shares: bool = False) -> str:
+    """The confusion matrix with counts, or with `shares` of the row in percent, coloured by these, as SVG.
+
+    Of many classes, as `condensed`.
+    """
+    matrix, labels, _ = condensed(counts, classes)
     parts = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    many = len(classes) > 50  # then names alone: a matrix with readable numbers would be metres wide
-    side = max(2.8, (0.16 if many else 0.42) * len(classes))
-    names = [shortened(name) for name in classes]
+    many = len(labels) > 50  # then names alone: a matrix with readable numbers would be metres wide
+    side = max(2.8, (0.16 if many else 0.42) * len(labels))
+    names = [shortened(_shown(name, language)) for name in labels]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(side, side))
         axes = figure.add_subplot()
@@ -194,17 +220,17 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], language:
             share = parts[row, column]
             colour = ink_on(matplotlib.colormaps["Blues"](share))
             # With many classes a decimal would run into the next cell.
-            text = f"{100 * share:.{0 if len(classes) > 6 else 1}f}" if shares else str(matrix[row, column])
+            text = f"{100 * share:.{0 if len(labels) > 6 else 1}f}" if shares else str(matrix[row, column])
             text = formats.marked(text, language)
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
         size = 7 if many else 10  # points
-        cell = axes.bbox.width / figure.dpi * 72 / len(classes)
-        axes.set_xticks(range(len(classes)), names, fontsize=size)
+        cell = axes.bbox.width / figure.dpi * 72 / len(labels)
+        axes.set_xticks(range(len(labels)), names, fontsize=size)
         if max(map(len, names)) * 0.7 * size >= cell:
             # Turned around its end, a name reaches its tick in every font.
             for tick in axes.get_xticklabels():
                 tick.set(rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(classes)), names, fontsize=size)
+        axes.set_yticks(range(len(labels)), names, fontsize=size)
         axes.set_xlabel(N_("Predicted class").shown(language))
         axes.set_ylabel(N_("True class").shown(language))
         title = N_("% of row") if shares else N_("Photos")

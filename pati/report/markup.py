@@ -95,7 +95,13 @@ def duration(seconds: float) -> Markup:
 
 
 def drawing(by_language: Mapping[str, str], heading: str) -> Markup:
-    """A figure, an SVG in each language; `heading`: the id of what names it for those who can't see it."""
+    """A figure, an SVG in each language; `heading`: the id of what names it for those who can't see it.
+
+    Where the figure could not be drawn, that is said.
+    """
+    if not by_language:
+        failed = m(N_("This figure could not be drawn. To try again:"))
+        return Markup('<p class="bad">{} <code>pati report RUN</code></p>').format(failed)
     drawn = Markup().join(
         Markup('<div lang="{}" role="img" aria-labelledby="{}">{}</div>').format(
             tag(language), heading, Markup(by_language[language])

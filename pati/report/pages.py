@@ -24,6 +24,7 @@ from pati.data.manifest import Manifest
 from pati.evaluation.documents import (
     Analysis,
     CalibrationResult,
+    ClassRow,
     CleanDocument,
     ReviewItem,
     RunDocument,
@@ -31,7 +32,7 @@ from pati.evaluation.documents import (
     ScoresPage,
     SearchDocument,
 )
-from pati.evaluation.metrics import absent, other_metrics
+from pati.evaluation.metrics import absent, other_metrics, weakest
 from pati.evaluation.shortcuts import telling_properties
 from pati.inference.classifier import Explanation
 from pati.locale import formats
@@ -40,6 +41,7 @@ from pati.locale.formats import printable
 from pati.locale.messages import N_, NC_, NP_, Message
 from pati.recipe import Recipe
 from pati.report import figures, labels, markup
+from pati.runs.attempts import Attempt, required
 from pati.runs.history import Epoch
 from pati.runs.run import Run
 from pati.system import clock, files
@@ -86,9 +88,12 @@ class Mistake(TypedDict):
 
 class Answers(TypedDict):
     """What the pages have in common: numbers, figures and gallery of a set's answers. `figures`: SVG by language, by
-    name; `rarer`: how many kinds of mistakes are not among `mistakes`; `scale`: a PNG as base64."""
+    name; `rows`: of all classes, or of the weakest; `combined`: how many classes are one row of the confusion matrix;
+    `rarer`: how many kinds of mistakes are not among `mistakes`; `scale`: a PNG as base64."""
 
     scores: Scores
+    rows: list[ClassRow]
+    combined: int
     other_metrics: dict[str, float | None]
     absent: list[str]
     analysis: Analysis
@@ -139,19 +144,31 @@ def seconds_to_draw(classes: int) -> float:
         at = clock.now()
         figure()
         taken.append(clock.now() - at)
-    drawn = PICTURES + len(languages()) * (FIGURES + FIGURES_A_CLASS * classes)
+    drawn = PICTURES + len(languages()) * (FIGURES + FIGURES_A_CLASS * min(classes, figures.MOST_CLASSES))
     return drawn * sorted(taken)[1]
 
 
-def draw(document: RunDocument, epochs: Sequence[Epoch], examples: Sequence[Example], *, language: str) -> Drawing:
+def draw(
+    document: RunDocument,
+    epochs: Sequence[Epoch],
+    examples: Sequence[Example],
+    *,
+    language: str,
+    attempt: Attempt = required,
+) -> Drawing:
     """Draw what a report shows of the test split's answers; `document`: metrics.json; `language`: of the sheet."""
     by_class = document["balance"]["by_class"]
     curves: dict[str, Draw] = {"curves": lambda language: figures.curves(epochs, language, by_class=by_class)}
     explanations, truths = [item.explanation for item in examples], [item.truth for item in examples]
     return Drawing(
-        _answers(document["test"], document["analysis"], document["classes"], examples, curves, by_class=by_class),
-        figures.sheet(explanations, truths, language=language) if examples else None,
-    )
+        _answers(
+            document["test"], document["analysis"], document["classes"], examples, curves, by_class=by_class,
+            attempt=attempt,
+        ),
+        attempt("explanations.png", lambda: figures.sheet(explanations, truths, language=language), None)
+        if examples
+        else None,
+    )  # fmt: skip
 
 
 def write(
@@ -164,6 +181,7 @@ def write(
     suspicious: Sequence[NDArray[np.uint8]],
     *,
     language: str,
+    attempt: Attempt = required,
 ) -> None:
     """Write report.html, model-card.md and the figures of a scored run. `drawing`: see `draw`; `suspicious`: the photos
     of the suspects, in their order; `language`: the one shown first, and that of the card and the figures' files."""
@@ -171,16 +189,42 @@ def write(
     answers: Answers = {**drawing.parts, "analysis": analysis}
     if "robustness" in analysis:
         damage = analysis["robustness"]
-        drawn = _in_all_languages({"robustness": lambda language: figures.robustness(damage, language)})
+        drawn = _in_all_languages({"robustness": lambda language: figures.robustness(damage, language)}, attempt)
         answers["figures"] = answers["figures"] | drawn
     for name, by_language in answers["figures"].items():
-        files.write_text(run.figures / f"{name}.svg", by_language[language])
+        if by_language:
+            files.write_text(run.figures / f"{name}.svg", by_language[language])
     if drawing.sheet is not None:
         files.write_bytes(run.figures / "explanations.png", drawing.sheet)
-    kept, scored = manifest.kept, int(run.read_state()["test_scored"])
+    scored = int(run.read_state()["test_scored"])
+    page = attempt(
+        run.report.name,
+        lambda: _report(run, manifest, recipe, document, epochs, answers, suspicious, scored, language),
+        None,
+    )
+    if page is not None:
+        files.write_text(run.report, page)
+    card = attempt(run.card.name, lambda: _card(run, manifest, recipe, document, scored, language), None)
+    if card is not None:
+        files.write_text(run.card, card)
+
+
+def _report(
+    run: Run,
+    manifest: Manifest,
+    recipe: Recipe,
+    document: RunDocument,
+    epochs: Sequence[Epoch],
+    answers: Answers,
+    suspicious: Sequence[NDArray[np.uint8]],
+    scored: int,
+    language: str,
+) -> str:
+    """The contents of report.html."""
+    kept, analysis = manifest.kept, document["analysis"]
     flags = Counter(flag for entry in kept for flag in entry.flags)
     groups = manifest.duplicate_groups()
-    page = _filled(
+    return _filled(
         "report.html.jinja",
         language=language,
         **answers,
@@ -215,8 +259,6 @@ def write(
             for row, photo in zip(analysis["suspects"]["first"], suspicious, strict=True)
         ],
     )
-    files.write_text(run.report, page)
-    files.write_text(run.card, _card(run, manifest, recipe, document, scored, language))
 
 
 def write_scores(path: Path, document: ScoresPage, examples: Sequence[Example], *, language: str) -> None:
@@ -229,7 +271,7 @@ def write_scores(path: Path, document: ScoresPage, examples: Sequence[Example], 
         document=document,
         **_answers(
             document["scores"], document["analysis"], document["classes"], examples, {},
-            by_class=document["balance"]["by_class"],
+            by_class=document["balance"]["by_class"], attempt=required,
         ),
     )  # fmt: skip
     files.write_text(path, page)
@@ -243,6 +285,7 @@ def _answers(
     more: dict[str, Draw],
     *,
     by_class: bool,
+    attempt: Attempt,
 ) -> Answers:
     """What pages show of a set's answers, with `more` figures."""
     make: dict[str, Draw] = {
@@ -271,6 +314,8 @@ def _answers(
     mistakes = _mistakes(scores["confusion"], classes)
     return {
         "scores": scores,
+        "rows": weakest(scores, MOST_LISTED),
+        "combined": figures.condensed(scores["confusion"], classes)[2],
         "other_metrics": other_metrics(scores),
         "absent": absent(scores),
         "analysis": analysis,
@@ -278,15 +323,19 @@ def _answers(
         "rarer": len(mistakes[MOST_LISTED:]),
         "answered": _answered(analysis["calibration"]),
         "by_class": by_class,
-        "figures": _in_all_languages(make),
+        "figures": _in_all_languages(make, attempt),
         "gallery": rows,
         "scale": base64.b64encode(figures.scale()).decode(),
     }
 
 
-def _in_all_languages(make: Mapping[str, Draw]) -> dict[str, dict[str, str]]:
-    """Each figure, an SVG by language."""
-    return {name: {language: draw(language) for language in languages()} for name, draw in make.items()}
+def _in_all_languages(make: Mapping[str, Draw], attempt: Attempt) -> dict[str, dict[str, str]]:
+    """Each figure, an SVG by language; empty for one that could not be drawn."""
+    return {name: attempt(f"{name}.svg", functools.partial(_drawn, draw), {}) for name, draw in make.items()}
+
+
+def _drawn(draw: Draw) -> dict[str, str]:
+    return {language: draw(language) for language in languages()}
 
 
 def _mistakes(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> list[Mistake]:
@@ -400,7 +449,7 @@ def write_search(path: Path, document: SearchDocument, recipe: Recipe, *, langua
         document=document,
         states=Counter(row["state"] for row in trials),
         seconds=sum(row["seconds"] or 0 for row in trials),
-        figures=_in_all_languages(make),
+        figures=_in_all_languages(make, required),
         recipe=recipe.to_json(),
     )
     files.write_text(path, page)

@@ -26,7 +26,7 @@ from pati.evaluation.documents import RunDocument
 from pati.locale.messages import N_, Message, MessageDocument
 from pati.plugins import PluginState
 from pati.recipe import Recipe
-from pati.system import files, locks
+from pati.system import files, locks, machine
 from pati.system.version import VERSION
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class PlanDocument(TypedDict):
 class RunFacts(TypedDict, total=False):
     """The fields of run.json except the stage.
 
-    `speed`: of the machine at the start, see `pati.training.speed`; `test_scored`: how often test photos were scored;
-    `language`: the one that the report shows first.
+    `speed`: of the machine at the start, see `pati.training.speed`; `threads`: of torch at the start; `test_scored`:
+    how often test photos were scored; `language`: the one that the report shows first.
     """
 
     format: int
@@ -85,6 +85,7 @@ class RunFacts(TypedDict, total=False):
     data: str
     columns: ColumnsDocument
     speed: float
+    threads: int
     plugins: dict[str, PluginState]
     plan: PlanDocument
     language: str
@@ -387,5 +388,5 @@ def versions() -> dict[str, str]:
             installed[name] = "not installed"
     return installed | {
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {machine.cores()} cores",
     }

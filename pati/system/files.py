@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import glob
 import hashlib
 import io
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +15,10 @@ from typing import IO, Any
 
 from pati.errors import PatiError
 from pati.locale.messages import N_
+from pati.system import locks, trees
 
 CACHE_TAG = "CACHEDIR.TAG"
+_LARGE = 1_000_000  # characters of JSON that nobody reads; indentation would make them several times as many
 
 
 @contextlib.contextmanager
@@ -56,15 +56,19 @@ def scratch_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_relative_to(cache_folder()):
         mark_cache(cache_folder())
-    for leftover in target.parent.glob(f".{glob.escape(target.name)}-*"):
-        process = leftover.name.removeprefix(f".{target.name}-").split("-")[0]
-        if process.isdecimal() and not _alive(int(process)):
-            shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-{os.getpid()}-", dir=target.parent))
+    for leftover in target.parent.glob(".*"):
+        locks.remove_unused(leftover)
+    while True:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        (temporary / locks.MARK).touch()
+        used = locks.use(temporary)
+        if used is not None:  # or else another process has just taken it for a leftover
+            break
     try:
         yield temporary
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        used.close()
+        trees.remove(temporary)
 
 
 def publish_folder(new: Path, target: Path) -> None:
@@ -75,18 +79,6 @@ def publish_folder(new: Path, target: Path) -> None:
         if not target.is_dir():
             raise
     sync_folder(target.parent)
-
-
-def _alive(process: int) -> bool:
-    if os.name == "nt":
-        return True  # on Windows, signal 0 is Ctrl-C
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # it belongs to another user
-    return True
 
 
 def _umask() -> int:
@@ -127,8 +119,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` to `path` as indented ASCII JSON (file names need not be valid UTF-8), atomically."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write `value` to `path` as ASCII JSON (file names need not be valid UTF-8), atomically; indented unless large."""
+    compact = json.dumps(value, allow_nan=False)
+    write_text(path, (compact if len(compact) > _LARGE else json.dumps(value, indent=2, allow_nan=False)) + "\n")
 
 
 def read_json(path: Path) -> Any:

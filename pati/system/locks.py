@@ -1,4 +1,7 @@
-"""Locks between processes: on a file, held until the process ends, however it ends."""
+"""Locks between processes: on a file, held until the process ends, however it ends.
+
+Unlike the numbers of processes, locks are seen from any container that shares the files.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from filelock import FileLock, Timeout
 
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message
+from pati.system import trees
 
 if os.name != "nt":
     import fcntl
 
+MARK = ".used"  # a file of a folder in a cache, locked by those who use the folder
 _LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}  # errors of file systems without locks
 
 
@@ -66,6 +71,52 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+class Use:
+    """The use of a folder by this process, which ends with `close`, with this object, or with the process."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
+
+    def close(self) -> None:
+        """End it."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+    __del__ = close
+
+
+def use(folder: Path) -> Use | None:
+    """Use a folder with a file `MARK` in it, so that `remove_unused` keeps it; any number of processes may.
+
+    Returns None if there is no such folder, or not any more. On file systems without locks, every folder is kept.
+    """
+    try:
+        handle = os.open(folder / MARK, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    used = Use(handle)
+    if os.name != "nt":
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        except OSError as error:
+            if error.errno not in _LACKING:
+                raise
+        if os.fstat(handle).st_nlink == 0:  # removed while this waited
+            return None
+    return used
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove a folder with a file `MARK`, unless a process uses it. Never raises."""
+    if os.name == "nt":  # whose files can't be removed while they are open
+        trees.remove(folder)
+        return
+    with contextlib.suppress(OSError), (folder / MARK).open("rb") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        trees.remove(folder)
 
 
 def _no_locks(path: Path, error: Exception) -> PatiError:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pati.errors import PatiError
 from pati.locale.messages import N_
+from pati.system import cgroups
 
 if TYPE_CHECKING:
     import torch
@@ -70,8 +73,37 @@ def enough_memory(batch: int) -> Iterator[None]:
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """Number of cores that this process may use: of the machine, or of its container's share of it, rounded up."""
+    here = _processors()
+    return max(1, min(here, math.ceil(min(_limits().cores, here))))
+
+
+def memory() -> int:
+    """Bytes of memory that this process may use: of the machine, or of its container."""
+    try:
+        here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        here = 1 << 62
+    return int(min(_limits().memory, here))
+
+
+def limit_threads() -> None:
+    """Limit the threads of numerical libraries that are loaded later, and of child processes, to `cores`.
+
+    They go by the number of processors, of which a container may have a share only: more threads than its share would
+    be stopped together, again and again.
+    """
+    if cores() < _processors():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+
+
+def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def _limits() -> cgroups.Limits:
+    return cgroups.limits()
 
 
 def idle_seconds() -> float | None:

@@ -107,8 +107,10 @@ class Threads:
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
-    """Restore torch's number of threads on exit."""
+    """Context manager in which torch has at most as many threads as `machine.cores`; restores their number on exit."""
     number = torch.get_num_threads()
+    if number > machine.cores():
+        torch.set_num_threads(machine.cores())
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, assert_never
@@ -35,6 +36,7 @@ from pati.events import (
 )
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
 from pati.report.labels import TRIALS
+from pati.system import signals
 from pati.terminal.console import console, duration, note, number, plain, say, scored, warning
 from pati.terminal.labels import REASONS, SCORES
 
@@ -57,7 +59,15 @@ class Watch:
         self._drawn = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event; a terminal that has been closed does not end the work."""
+        try:
+            self._tell(event)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            signals.leave_lost_terminal()
+
+    def _tell(self, event: Event) -> None:
         match event:
             case RunOpened():
                 self._run(event)

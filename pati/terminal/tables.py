@@ -27,7 +27,7 @@ from pati.evaluation.documents import (
     Scores,
     SearchDocument,
 )
-from pati.evaluation.metrics import absent, other_metrics
+from pati.evaluation.metrics import absent, other_metrics, weakest
 from pati.evaluation.shortcuts import telling_properties
 from pati.locale import catalogues
 from pati.locale.formats import printable, signed
@@ -53,6 +53,7 @@ from pati.terminal.labels import FLAGS, REASONS, SCORES, SPLITS
 from pati.terminal.progress import leaking
 
 SHOWN = 20  # files and groups, of any number
+MOST_CLASSES = 100  # in a table of scores
 
 
 class Quarantined(TypedDict):
@@ -273,11 +274,17 @@ def show_scores(document: Scores, balance: Balance | None, screen: Console) -> N
         NC_("column of scores", "photos"),
     ):
         table.add_column(str(head), justify="right")
-    for row in document["per_class"]:
+    rows = weakest(document, MOST_CLASSES)
+    for row in rows:
         values = (row[name] for name in ("precision", "recall", "f1"))
         numbers = ("–" if value is None else rate(value) for value in values)  # None: not defined
         table.add_row(Text(printable(row["class"])), *numbers, str(row["support"]))
     screen.print(table)
+    if len(rows) < len(document["per_class"]):
+        text = N_(
+            "these are the {shown} of {n:,} classes with the lowest F1", shown=len(rows), n=len(document["per_class"])
+        )
+        show(text, screen)
     low, high = document["accuracy_interval"]
     accuracy = NP_(
         "accuracy {share:percent} (95 % CI {low:.1f} to {high:.1f} %, {n} photo)",

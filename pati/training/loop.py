@@ -39,6 +39,7 @@ from pati.training.mixing import mix
 from pati.training.optim import Optimizers
 from pati.training.plan import Plan
 
+FIRST_CHECKPOINT_SECONDS = 2.0  # of a session; each interval is twice as long as the one before, up to
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, or longer if saving is slow:
 CHECKPOINT_SHARE = 0.02  # maximum fraction of the time spent on saving
 PYTHON_TIMING_SECONDS = 1.0  # between timings of Python work
@@ -144,7 +145,7 @@ def train(
     steps_per_epoch = len(training) // plan.batch
     watched = validation.some(plan.validated)
     saved = last = looked = clock.now()
-    interval, saving = CHECKPOINT_SECONDS, 0.0
+    interval, saving = min(FIRST_CHECKPOINT_SECONDS, CHECKPOINT_SECONDS), 0.0
     while state.seen or (state.progress < 1 and not state.out_of_patience(recipe)):
         net.train()
         order = loader.order(recipe.seed, state.epoch, len(training), balanced.sampling_weights)
@@ -215,7 +216,7 @@ def train(
                 saving = last - now
                 state.seconds += saving
                 state.pace = after_other_work(state.pace, saving)
-                interval = max(CHECKPOINT_SECONDS, saving / CHECKPOINT_SHARE)
+                interval = max(min(2 * interval, CHECKPOINT_SECONDS), saving / CHECKPOINT_SHARE)
 
         if not plan.validates(state.pace, state.progress):
             state.epoch, state.position = state.epoch + 1, 0

@@ -36,6 +36,7 @@ from pati.inference.classifier import Classifier, Prediction
 from pati.locale import catalogues
 from pati.recipe import Recipe
 from pati.report import pages
+from pati.runs.attempts import Attempt, required
 from pati.runs.history import epochs
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
@@ -47,7 +48,9 @@ SLACK = 1.15  # safety factor on the estimated time of a probe, which is lost if
 SHARE = 0.03  # of a budget, for the probes
 
 
-def analyse(classifier: Classifier, manifest: Manifest, packed: Pack, answers: Predictions) -> Analysis:
+def analyse(
+    classifier: Classifier, manifest: Manifest, packed: Pack, answers: Predictions, attempt: Attempt = required
+) -> Analysis:
     """The analysis of the stored predictions, without new ones."""
     assert classifier.calibration is not None, "learnt by the scoring"
     splits = {
@@ -58,16 +61,18 @@ def analyse(classifier: Classifier, manifest: Manifest, packed: Pack, answers: P
     rows = packed.of(splits["test"])
     all_logits = torch.cat([answers.validation.logits, logits])
     all_labels = torch.cat([answers.validation.labels, labels])
-    return {
+    found: Analysis = {
         **analysis.of_answers(classifier.calibration, logits, labels, answers.p_values, manifest.classes),
-        "slices": analysis.sliced(
-            splits["test"], lambda number: packed.pixels[rows[number]], (logits.argmax(1) == labels).tolist()
-        ),
         "suspects": analysis.likely_label_errors(
             [*splits["validation"], *splits["test"]], all_logits, all_labels, classifier.calibration.temperature,
             manifest.classes,
         ),
     }  # fmt: skip
+    hits = (logits.argmax(1) == labels).tolist()
+    slices = attempt(
+        "slices", lambda: analysis.sliced(splits["test"], lambda number: packed.pixels[rows[number]], hits), None
+    )
+    return found if slices is None else {**found, "slices": slices}
 
 
 def _scored(entries: Sequence[Entry], digests: Sequence[str]) -> list[Entry]:
@@ -236,6 +241,7 @@ def drawn(
     answers: Predictions,
     *,
     language: str,
+    attempt: Attempt,
 ) -> pages.Drawing:
     """Draw the report's figures that need no probe.
 
@@ -243,11 +249,15 @@ def drawn(
     """
     test = manifest.of_split("test")
     rows = packed.of(test)
-    examples = explained(
-        classifier, answers.test.logits, answers.test.labels,
-        [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
-    )  # fmt: skip
-    return pages.draw(document, epochs(run), examples, language=language)
+
+    def explain() -> list[pages.Example]:
+        return explained(
+            classifier, answers.test.logits, answers.test.labels,
+            [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
+        )  # fmt: skip
+
+    examples = attempt("examples", explain, list[pages.Example]())
+    return pages.draw(document, epochs(run), examples, language=language, attempt=attempt)
 
 
 def write(
@@ -259,12 +269,13 @@ def write(
     drawing: pages.Drawing,
     *,
     language: str,
+    attempt: Attempt,
 ) -> None:
     """Write the report and its figures. `document`: the contents of metrics.json; `language`: the one shown first."""
     by_path = {entry.path: entry for entry in manifest.kept}
     suspicious = [by_path[row["path"]] for row in document["analysis"]["suspects"]["first"]]
     pictures = list(packed.pixels[packed.of(suspicious)]) if suspicious else []
-    pages.write(run, manifest, recipe, document, epochs(run), drawing, pictures, language=language)
+    pages.write(run, manifest, recipe, document, epochs(run), drawing, pictures, language=language, attempt=attempt)
 
 
 def explained(

@@ -13,6 +13,7 @@ from pati.inference.classifier import Classifier
 from pati.locale import catalogues
 from pati.locale.messages import N_
 from pati.recipe import SettledRecipe
+from pati.runs.attempts import Attempts
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run, RunStage
 from pati.system import files
@@ -56,15 +57,20 @@ def report_again(
         manifest, packed = audited(source_of(run, recipe), recipe, listen, run)
         answers, document = Predictions.read(run), run.read_metrics()
         listen(StageBegan(Stage.REPORT))
+        attempt = Attempts(run, listen, again=True)
         probes = _probed(document["analysis"])
         if thorough:
-            probes = measure.probed(
-                classifier,
-                manifest,
-                packed,
-                progress=lambda what, done, total: listen(Advanced(done, total, Work(what))),
+            probes = attempt(
+                "robustness, explanations",
+                lambda: measure.probed(
+                    classifier,
+                    manifest,
+                    packed,
+                    progress=lambda what, done, total: listen(Advanced(done, total, Work(what))),
+                ),
+                probes,
             )
-        document["analysis"] = {**measure.analyse(classifier, manifest, packed, answers), **probes}
+        document["analysis"] = {**measure.analyse(classifier, manifest, packed, answers, attempt), **probes}
         validation, test = (  # an older version may have stored less
             metrics.summary(part.logits, part.labels, manifest.classes) for part in (answers.validation, answers.test)
         )
@@ -72,8 +78,10 @@ def report_again(
         document["test"] = {**document["test"], **test}
         if thorough:
             files.write_json(run.metrics, document)
-        drawing = measure.drawn(run, classifier, manifest, packed, document, answers, language=language)
-        measure.write(run, manifest, packed, recipe, document, drawing, language=language)
+        drawing = measure.drawn(
+            run, classifier, manifest, packed, document, answers, language=language, attempt=attempt
+        )
+        measure.write(run, manifest, packed, recipe, document, drawing, language=language, attempt=attempt)
     return run, document
 
 

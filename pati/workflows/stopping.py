@@ -1,9 +1,8 @@
-"""Interruptions by the user: Ctrl-C and SIGTERM finish the current step, then end the command with a hint to resume."""
+"""Interruptions: Ctrl-C, SIGTERM and SIGHUP finish the current step, then end the command with a hint to resume."""
 
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -11,26 +10,21 @@ from pati import plugins
 from pati.errors import Interrupted, from_os_error
 from pati.locale.messages import N_
 from pati.runs.run import Run
+from pati.system import signals
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
-    """Context manager in which Ctrl-C and SIGTERM ask the loop to stop after its step; a second one interrupts it."""
+    """Context manager in which these signals ask the loop to stop after its step; a second one interrupts it."""
     requested = threading.Event()
 
-    def ask(number: int, frame: object) -> None:
+    def ask() -> None:
         if requested.is_set():
-            raise KeyboardInterrupt
+            signals.interrupt()
         requested.set()
 
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # Python sets handlers nowhere else
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals.on_stop(ask):
         yield requested.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
-from pati.evaluation.documents import Analysis, RunDocument
+from pati.evaluation.documents import Analysis, Measurements, RunDocument
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.events import (
     AlreadyFinished,
@@ -43,6 +43,7 @@ from pati.models import Net
 from pati.recipe import Recipe, SettledRecipe
 from pati.report import pages
 from pati.runs import checkpoint
+from pati.runs.attempts import Attempts
 from pati.runs.elapsed import Elapsed
 from pati.runs.history import ClassBalance
 from pati.runs.predictions import Predictions, Split
@@ -93,8 +94,9 @@ def train(
     run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
         run.begin(
-            chosen, data=where_is(data), columns=columns.document(), speed=round(speed, 1), plugins=plugins.state()
-        )
+            chosen, data=where_is(data), columns=columns.document(), speed=round(speed, 1),
+            threads=torch.get_num_threads(), plugins=plugins.state(),
+        )  # fmt: skip
         if decisions is not None:
             files.write_bytes(run.decisions, decisions.read_bytes())
         listen(RunOpened(run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None))
@@ -117,6 +119,7 @@ def resume(
             relocate(run, data)
         recipe = SettledRecipe.read(run.recipe)
         _warn_of_versions(run, recipe, listen)
+        _warn_of_threads(run, recipe, listen)
         plugins.require_same(run.read_state().get("plugins", {}))
         listen(RunOpened(run.folder, recipe))
         return _go(run, source_of(run, recipe), recipe, started, listen)
@@ -132,6 +135,21 @@ def _warn_of_versions(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
                 N_(
                     "versions have changed since the start, so results may differ in the last bits: {changed}",
                     changed=changed,
+                )
+            )
+        )
+
+
+def _warn_of_threads(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
+    before, now = run.read_state().get("threads"), torch.get_num_threads()
+    if recipe.epochs is not None and before not in (None, now):
+        listen(
+            Warned(
+                N_(
+                    "the run was started with {before} threads and is resumed with {now}, so results may differ in "
+                    "the last bits",
+                    before=before,
+                    now=now,
                 )
             )
         )
@@ -183,6 +201,7 @@ class TrainingRun:
     def __init__(self, run: Run, elapsed: Elapsed, listen: Listen) -> None:
         self._run, self._elapsed, self._listen = run, elapsed, listen
         self._suspended = clock.suspended()
+        self._attempt = Attempts(run, listen)
         machine.keep_blocks()
 
     def audit(self, source: Source, recipe: SettledRecipe) -> Prepared:
@@ -301,8 +320,9 @@ class TrainingRun:
             paced.budget,
         )
         document = _document(
-            ready, scored.answers, state, measure.analyse(classifier, manifest, ready.packed, scored.answers)
-        )
+            ready, scored.answers, state,
+            measure.analyse(classifier, manifest, ready.packed, scored.answers, self._attempt),
+        )  # fmt: skip
         classifier.facts = classifiers.facts(
             recipe=ready.recipe,
             metrics=classifiers.file_scores(document["test"]),
@@ -312,7 +332,9 @@ class TrainingRun:
         classifier.save(run.model)
         self._listen(StageBegan(Stage.REPORT))
         language = catalogues.current()
-        drawing = measure.drawn(run, classifier, manifest, ready.packed, document, scored.answers, language=language)
+        drawing = measure.drawn(
+            run, classifier, manifest, ready.packed, document, scored.answers, language=language, attempt=self._attempt
+        )
         # The probes come last: they are optional, and can use whatever time is left.
         left = None
         if limits is not None:
@@ -320,7 +342,11 @@ class TrainingRun:
             rest = max(0.0, limits.seconds - self._elapsed.seconds() - writing)
             left = self._probing(ready, paced, fitted) if fitted.again else rest
         trained = state.epoch * len(ready.training) if limits is None else None
-        probed = measure.probed(classifier, manifest, ready.packed, seconds=left, trained=trained)
+        probed = self._attempt(
+            "robustness, explanations",
+            lambda: measure.probed(classifier, manifest, ready.packed, seconds=left, trained=trained),
+            Measurements(),
+        )
         document["analysis"] = {**document["analysis"], **probed}
         return Measured(document, drawing)
 
@@ -338,7 +364,10 @@ class TrainingRun:
         document["seconds"]["command"] = round(self._elapsed.seconds(), 1)
         files.write_json(run.metrics, document)
         language = catalogues.current()
-        measure.write(run, ready.manifest, ready.packed, ready.recipe, document, measured.drawing, language=language)
+        measure.write(
+            run, ready.manifest, ready.packed, ready.recipe, document, measured.drawing, language=language,
+            attempt=self._attempt,
+        )  # fmt: skip
         run.enter(RunStage.DONE, versions=versions(), language=language)
 
     def _probing(self, ready: Prepared, paced: Plan, fitted: Fitted) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from pati.system import machine
 def pati(*arguments: object, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """A command in this process, which takes seconds less than one that must import torch."""
     words, out, err = ["pati", *map(str, arguments)], io.StringIO(), io.StringIO()
-    before, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+    threads = torch.get_num_threads()
     with (
         contextlib.chdir(cwd or Path.cwd()),
         contextlib.redirect_stdout(out),
@@ -40,7 +39,6 @@ def pati(*arguments: object, stdin: str = "", cwd: Path | None = None) -> subpro
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         finally:
-            signal.signal(signal.SIGTERM, before)
             torch.set_num_threads(threads)
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 

@@ -13,25 +13,35 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pati.data import decode
-from pati.data.audit.worker import Inspection, Setup, Target, quarantined, receive, send, unpack_inspections
+from pati.data.audit.rows import RowFile
+from pati.data.audit.worker import Inspection, Setup, quarantined, receive, send, unpack_inspections
+from pati.data.preprocess import Preprocess
 from pati.data.sources import storage
 from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message
-from pati.system import clock
-from pati.system.machine import cores
+from pati.system import clock, machine
 
 CHUNK = 64
 
 Progress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where the pixels of the photos are written, and how they are preprocessed."""
+
+    rows: RowFile
+    preprocess: Preprocess
+
+
 @clock.watched()
 def read_all(source: Source, target: Target | None = None, progress: Progress | None = None) -> list[Inspection]:
-    """Inspection results in the source's order; the pixels of each photo are written to its row of `target`."""
+    """Inspection results in the source's order; the pixels of each photo are written to a row of `target`."""
     decode.limits_now()  # raises here, once, if they are invalid, and not in every worker
     total = len(source.items)
     tasks = [(index, item.path) for index, item in enumerate(source.items)]
@@ -53,7 +63,11 @@ def _in_processes(
     chunks: list[list[tuple[int, str]]],
     keep: Callable[[list[tuple[int, str]], list[Inspection]], None],
 ) -> None:
-    """Run one process per core, each fed by a thread of this process; `keep` is called in the calling thread."""
+    """Run one process per core, each fed by a thread of this process; `keep` is called in the calling thread.
+
+    Fewer processes, if all of them together could need more memory than there is.
+    """
+    most = min(machine.cores(), machine.memory() // decode.limits_now().memory)
     todo: queue.SimpleQueue[list[tuple[int, str]]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[list[tuple[int, str]], list[Inspection]] | BaseException] = queue.SimpleQueue()
     for chunk in chunks:
@@ -73,7 +87,7 @@ def _in_processes(
 
     threads = []
     try:
-        for _ in range(min(cores(), len(chunks))):
+        for _ in range(min(max(1, most), len(chunks))):
             processes.append(_Process(root, target))
             threads.append(threading.Thread(target=feed, args=(processes[-1],), daemon=True))
             threads[-1].start()
@@ -94,9 +108,11 @@ class _Process:
     """A worker process; restarted when a file has crashed it or timed out."""
 
     def __init__(self, root: Path, target: Target | None) -> None:
+        self._rows = target.rows if target else None
         self._setup: Setup = {
             "root": str(root),
-            "target": target.path if target else None,
+            "target": str(target.rows.path) if target else None,
+            "start": target.rows.row_start(0) if target else 0,
             "preprocess": target.preprocess.to_json() if target else None,
         }
         self._closed = False
@@ -133,10 +149,18 @@ class _Process:
             send(self._process.stdin, document)
 
     def inspect(self, chunk: list[tuple[int, str]]) -> list[Inspection]:
+        if self._rows is None:
+            return self._inspect(chunk, [])
+        rows = self._rows.take(len(chunk))
+        results = self._inspect(chunk, rows)
+        self._rows.give_back(sorted({*rows} - {result.row for result in results}))
+        return results
+
+    def _inspect(self, chunk: list[tuple[int, str]], rows: list[int]) -> list[Inspection]:
         assert self._process.stdout
         seconds = decode.limits_now().seconds
         with self._patience(seconds if len(chunk) == 1 else seconds + len(chunk)) as late:
-            self._ask(chunk)
+            self._ask((rows, [path for _, path in chunk]))
             answer = receive(self._process.stdout)
         if answer is not None:
             if late():  # killed just after it had replied
@@ -149,7 +173,7 @@ class _Process:
         self._end()
         self._start()
         if len(chunk) > 1:
-            return [self.inspect([task])[0] for task in chunk]
+            return [self._inspect([task], rows[number : number + 1])[0] for number, task in enumerate(chunk)]
         if late():
             return [self._failed(chunk[0][1], "too-large", N_("decoding took over {seconds} s", seconds=seconds))]
         return [self._failed(chunk[0][1], "damaged", N_("the decoder crashed on this file"))]

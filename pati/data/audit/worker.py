@@ -29,13 +29,16 @@ from pati.system import machine
 
 THUMB = 32
 
-Row = tuple[str, int, int, int, str, MessageDocument | str | None, Sequence[str], Sequence[str | int]]
+Row = tuple[str, int, int, int, str, MessageDocument | str | None, Sequence[str], Sequence[str | int], int]
 """An inspection result without its thumbnail."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The inspection result of one file; `thumb` is `uint8 (32, 32, 3)`, all zeros for a quarantined file."""
+    """The inspection result of one file.
+
+    `thumb` is `uint8 (32, 32, 3)`, all zeros for a quarantined file; `row`: of its pixels in the pack, or -1.
+    """
 
     sha256: str
     bytes: int
@@ -46,21 +49,24 @@ class Inspection:
     flags: tuple[str, ...]
     properties: Properties
     thumb: NDArray[np.uint8]
+    row: int = -1
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where pixels are written: a `.npy` file `uint8 (N, size, size, 3)`, indexed by file number."""
+    """Where pixels are written: rows `uint8 (size, size, 3)` of a file, the first of which begins at byte `start`."""
 
     path: str
+    start: int
     preprocess: Preprocess
 
 
 class Setup(TypedDict):
-    """The first message to a worker: the root of the files, and path and preprocessing of a `Target`."""
+    """The first message to a worker: the root of the files, and the fields of a `Target`."""
 
     root: str
     target: str | None
+    start: int
     preprocess: PreprocessDocument | None
 
 
@@ -70,12 +76,18 @@ class Inspector:
     def __init__(self, root: Path, target: Target | None) -> None:
         self._store = storage.at(root)
         self._target = target
-        self._rows: NDArray[np.uint8] | None = None
-        if target:
-            self._rows = np.load(target.path, mmap_mode="r+", allow_pickle=False)
+        self._file = open(target.path, "r+b") if target else None  # noqa: SIM115
 
-    def inspect(self, index: int, relative: str) -> Inspection:
-        """The inspection result of one file; its pixels are written to row `index` of the target."""
+    def inspect_all(self, rows: Sequence[int], paths: Sequence[str]) -> list[Inspection]:
+        """The inspection results of some files; the photos' pixels are written to the first of the target's `rows`."""
+        results: list[Inspection] = []
+        for path in paths:
+            written = sum(not result.reason for result in results)
+            results.append(self.inspect(path, rows[written] if rows else -1))
+        return results
+
+    def inspect(self, relative: str, row: int = -1) -> Inspection:
+        """The inspection result of one file; its pixels are written to a row of the target."""
         digest, size = "", 0
         try:
             data = self._store.read(relative)
@@ -90,15 +102,21 @@ class Inspector:
         except MemoryError:
             return quarantined("too-large", decode.NO_MEMORY, digest, size)
         width, height = image.size
-        if self._rows is not None and self._target:
-            self._rows[index] = self._target.preprocess.fit_image(image)
+        if self._file is not None and self._target is not None:
+            pixels = self._target.preprocess.fit_image(image)
+            self._file.seek(self._target.start + row * pixels.nbytes)
+            self._file.write(pixels.tobytes())
+            self._file.flush()
         small = image.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0)
-        return Inspection(digest, size, width, height, "", None, decoded.flags, properties, np.asarray(small))
+        return Inspection(digest, size, width, height, "", None, decoded.flags, properties, np.asarray(small), row)
+
+
+_NO_THUMB = np.zeros((THUMB, THUMB, 3), np.uint8)
 
 
 def quarantined(reason: str, detail: Message | None = None, digest: str = "", size: int = 0) -> Inspection:
     """The inspection result of a file that can't be used."""
-    return Inspection(digest, size, 0, 0, reason, detail, (), UNKNOWN, np.zeros((THUMB, THUMB, 3), np.uint8))
+    return Inspection(digest, size, 0, 0, reason, detail, (), UNKNOWN, _NO_THUMB)
 
 
 # Messages: the two lengths, a JSON document, and in replies the bytes of the thumbnails.
@@ -125,37 +143,24 @@ def pack_inspections(inspections: list[Inspection]) -> tuple[list[Row], bytes]:
     """Inspection results as the contents of a message."""
     rows: list[Row] = [
         (
-            f.sha256,
-            f.bytes,
-            f.width,
-            f.height,
-            f.reason,
-            f.detail.to_json() if f.detail else None,
-            f.flags,
-            f.properties,
+            f.sha256, f.bytes, f.width, f.height, f.reason, f.detail.to_json() if f.detail else None, f.flags,
+            f.properties, f.row,
         )
         for f in inspections
-    ]
-    return rows, b"".join(f.thumb.tobytes() for f in inspections)
+    ]  # fmt: skip
+    return rows, b"".join(f.thumb.tobytes() for f in inspections if not f.reason)
 
 
 def unpack_inspections(rows: list[Row], tail: bytes) -> list[Inspection]:
     """Inverse of `pack_inspections`."""
-    thumbs = np.frombuffer(tail, np.uint8).reshape(-1, THUMB, THUMB, 3)
+    thumbs = iter(np.frombuffer(tail, np.uint8).reshape(-1, THUMB, THUMB, 3))
     return [
         Inspection(
-            digest,
-            size,
-            width,
-            height,
-            reason,
-            Message.from_json(detail) if detail else None,
-            tuple(flags),
-            _properties(*properties),
-            thumb,
+            digest, size, width, height, reason, Message.from_json(detail) if detail else None, tuple(flags),
+            _properties(*properties), _NO_THUMB if reason else next(thumbs), row,
         )
-        for (digest, size, width, height, reason, detail, flags, properties), thumb in zip(rows, thumbs, strict=True)
-    ]
+        for digest, size, width, height, reason, detail, flags, properties, row in rows
+    ]  # fmt: skip
 
 
 @functools.lru_cache(10_000)
@@ -185,13 +190,13 @@ def main() -> None:
     setup: Setup = first[0]
     target = None
     if setup["target"] is not None and setup["preprocess"] is not None:
-        target = Target(setup["target"], Preprocess.from_json(setup["preprocess"]))
+        target = Target(setup["target"], setup["start"], Preprocess.from_json(setup["preprocess"]))
     machine.keep_small_blocks()
     inspector = Inspector(Path(setup["root"]), target)
     _bound_memory(decode.limits_now().memory)
     send(out, "ready")
     while (message := receive(source)) is not None:
-        send(out, *pack_inspections([inspector.inspect(index, path) for index, path in message[0]]))
+        send(out, *pack_inspections(inspector.inspect_all(*message[0])))
 
 
 if __name__ == "__main__":

@@ -29,12 +29,13 @@ from pati.system.files import cache_folder, publish_folder, read_json, scratch_f
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _LARGEST_HEADER = 1 << 24  # bytes; tarfile reads a header in full
 _BLOCK = 1 << 20
+_DEEPEST = 200  # folders: photos that lie so deep are not read, and deeper trees are hard to remove
 
 # Why a member is left out.
 LINK, UNSAFE, TWICE = "link", "unsafe", "twice"
 LEFT_OUT = {
     LINK: N_("links, devices or other members that are not regular files"),
-    UNSAFE: N_("names that point outside the folder or are too long"),
+    UNSAFE: N_("names that point outside the folder, or are too long or too deep"),
     TWICE: N_("names that occur twice, perhaps in another case"),
 }
 
@@ -249,6 +250,6 @@ def safe_name(name: str) -> PurePosixPath | None:
     parts = [part for part in path.parts if part != "."]
     if path.is_absolute() or not parts or ".." in parts or "\0" in name or ":" in parts[0]:
         return None
-    if any(len(os.fsencode(part)) > 255 for part in parts) or len(name) > 4000:
+    if any(len(os.fsencode(part)) > 255 for part in parts) or len(name) > 4000 or len(parts) > _DEEPEST:
         return None
     return PurePosixPath(*parts)
