@@ -26,10 +26,12 @@ Assignments = Annotated[list[str] | None, Parameter(name="--set", negative="", c
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
-    """Columns of the CSV that names the photos or lies with them, and the folders that are the classes.
+    """The CSV that names the photos or lies with them, its columns, and the folders that are the classes.
 
     Parameters
     ----------
+    table
+        The CSV with the classes, if there are several, or if it lies elsewhere: a path, or one within DATA.
     path_column
         CSV column with the paths of the photos, if it is not found by its name.
     label_column
@@ -41,6 +43,7 @@ class TableOptions:
         on.
     """
 
+    table: Path | None = None
     path_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
@@ -50,7 +53,14 @@ class TableOptions:
         """As `find_source` takes them."""
         from pati.data.sources.source import Columns
 
-        return Columns(self.path_column, self.label_column, self.split_column, classes_level=self.classes_level)
+        table = self.table if self.table is None or not self.table.exists() else self.table.absolute()
+        return Columns(
+            self.path_column,
+            self.label_column,
+            self.split_column,
+            classes_level=self.classes_level,
+            table=None if table is None else str(table),
+        )
 
 
 @Parameter(name="*")

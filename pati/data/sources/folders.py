@@ -59,32 +59,26 @@ def child_store(store: Storage, path: str) -> Storage:
     return store
 
 
-def from_folder(name: str, store: Storage, tree: Tree, *, level: int | None = None, table: bool = False) -> Source:
+def from_folder(name: str, store: Storage, tree: Tree, *, level: int | None = None) -> Source:
     """The labelled files of a folder; `tree`: its contents, `store`: where they are.
 
     One class per subfolder; or, if the top folders are named like splits, one class per subfolder of each split; or, in
     a folder of photos without subfolders, one class per name: cat.1.jpg, cat.2.jpg, dog.1.jpg. `level`: the number of
-    the folders, counted from 1 at the top, that are the classes. Raises `PatiError` where this is not clear; if a
-    `table` says what the classes are, the files have no label instead.
+    the folders, counted from 1 at the top, that are the classes. Raises `PatiError` where this is not clear.
     """
     notes: list[Message] = []
     tree = _without_copy(tree, notes)
-    try:
-        items = list(_items(tree, level, notes, table=table))
-    except PatiError:
-        if not table:
-            raise
-        items = [Item(path, "", split_role(path.partition("/")[0])) for path in tree.walk()]
+    items = list(_items(tree, level, notes))
     presplit = any(item.split is not None for item in items)
     return Source(name, store.root, _ordered(items), presplit=presplit, notes=tuple(notes))
 
 
-def _items(tree: Tree, level: int | None, notes: list[Message], *, table: bool) -> Iterator[Item]:
+def _items(tree: Tree, level: int | None, notes: list[Message]) -> Iterator[Item]:
     if level is not None:
         yield from _by_level(tree, level, notes)
         return
     for split, part in _splits(tree, notes) or [(None, tree)]:
-        yield from _classes(part, tree, split, notes, table=table)
+        yield from _classes(part, tree, split, notes)
 
 
 def _ordered(items: Iterable[Item]) -> tuple[Item, ...]:
@@ -183,13 +177,12 @@ def _unclear(tree: Tree) -> PatiError:
     )
 
 
-def _classes(part: Tree, top: Tree, split: str | None, notes: list[Message], *, table: bool) -> Iterator[Item]:
+def _classes(part: Tree, top: Tree, split: str | None, notes: list[Message]) -> Iterator[Item]:
     """The items of a folder with one subfolder per class, or of a flat one whose files are named by class."""
     part = _pictures(part, notes)
     folders = part.filled()
     if not folders:
-        if not table:
-            yield from _named_items(part, top, split, notes)
+        yield from _named_items(part, top, split, notes)
         return
     _require_one_level(part, folders)
     loose = sum(is_photo_name(name) for name in part.files)

@@ -1,4 +1,4 @@
-"""`Source`: a named list of labelled files, and the recognised names of splits."""
+"""`Source`: a named list of labelled files, and the names of splits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from typing import TypedDict, cast
 
 from pati.data.decisions import Decision
 from pati.locale.messages import Message
-
-SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-          "validation": "validation", "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
-
 
 # Words that name a split, in English and Turkish (without accents).
 _WORDS = {
@@ -46,7 +42,7 @@ def split_role(name: str) -> str | None:
     return _ROLES.get(named[0]) if len(named) == 1 else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One labelled file; `path` is relative to the source's root, with forward slashes."""
 
@@ -89,6 +85,7 @@ class ColumnsDocument(TypedDict, total=False):
     group: str | None
     classes_level: int | None
     within: str | None
+    table: str | None
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,8 @@ class Columns:
     """How a source is read. Names of CSV columns; None: detected by common names.
 
     `classes_level`: the number of the folders, counted from 1 at the top, that are the classes; None: detected.
-    `within`: links that lead outside this folder are left out; None: they are followed.
+    `within`: links that lead outside this folder are left out; None: they are followed. `table`: the table to read, a
+    path, or one relative to the data; None: those in and beside the data.
     """
 
     path: str | None = None
@@ -105,6 +103,7 @@ class Columns:
     group: str | None = None
     classes_level: int | None = None
     within: str | None = None
+    table: str | None = None
 
     def document(self) -> ColumnsDocument:
         """As stored in a run."""
@@ -117,6 +116,7 @@ class Columns:
             ("--label-column", self.label),
             ("--split-column", self.split),
             ("--classes-level", self.classes_level),
+            ("--table", self.table),
         )
         return [part for name, value in named if value is not None for part in (name, str(value))]
 
