@@ -53,7 +53,8 @@ class TableOptions:
         """As `find_source` takes them."""
         from pati.data.sources.source import Columns
 
-        table = self.table if self.table is None or not self.table.exists() else self.table.absolute()
+        table = self.table and self.table.expanduser()
+        table = table.absolute() if table and table.exists() else table
         return Columns(
             self.path_column,
             self.label_column,

@@ -49,7 +49,10 @@ def score(
     run = Run.open(folder)
     classifier, manifest = Classifier.load(run.folder), Manifest.read(run.manifest)
     if data is not None:
-        source = _spelled(_test_part(open_data(data, Recipe(), columns), listen), classifier.classes)
+        source = open_data(data, Recipe(), columns)
+        for note in source.notes:
+            listen(Noted(note))
+        source = _spelled(_test_part(source, listen), classifier.classes)
         unknown = sorted(set(source.classes) - set(classifier.classes))
         if unknown:
             raise PatiError(

@@ -6,6 +6,7 @@ Where several do, and do not belong together, `read_tables` raises and names the
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -89,19 +90,28 @@ def read_tables(place: Place, columns: Columns) -> Tables:
     for store, folder, name in _candidates(place, columns, more):
         shown = f"{folder}/{name}" if folder else name
         try:
+            if is_other_table(name):
+                raise Unusable(N_("pati does not read this format"), N_("save it as CSV UTF-8"))
             if "submission" in plain(name):
                 raise Unusable(N_("it is a form for predictions"))
             readings.append(_read(store, name, folder, place, photos, columns))
         except Unusable as error:
-            if not name.lower().endswith(LISTS):  # any other text
+            if not name.lower().endswith(LISTS) or _lists_photos(store, name):
                 refused[shown] = error
     asked = (columns.path, columns.label, columns.split, columns.group)
     if len(refused) == 1 and not readings and any(asked):
         raise refusal(*next(iter(refused.items())))
-    for path in place.tree.walk():
-        if is_other_table(path) and path.count("/") <= DEEPEST:
-            refused[path] = Unusable(N_("pati does not read this format"), N_("save it as CSV UTF-8"))
     return Tables(_of_several(place, readings, refused), refused, more)
+
+
+def _lists_photos(store: Storage, name: str) -> bool:
+    """Whether a text file is meant as a table: its first line names a photo."""
+    try:
+        with store.open(name) as file:
+            words = file.read(4096).decode(errors="replace").strip().partition("\n")[0]
+    except OSError:
+        return False
+    return any(map(is_photo_name, re.split(r"[\s,;|]+", words)))
 
 
 def refusal(name: str, error: Unusable) -> PatiError:
@@ -114,7 +124,10 @@ def with_labels(place: Place, name: str, reading: Reading) -> Source:
     items, notes = reading.items, [*_used(reading), *reading.notes]
     tops = {path.partition("/")[0] if "/" in path else "" for path in items}
     roles = {top: split_role(top) for top in tops}
-    presplit = any(item.split for item in items.values())
+    splits = {item.split for item in items.values()}
+    if len(splits) == 1 and None not in splits:  # the splits that are left are pati's to make
+        items = {path: replace(item, split=None) for path, item in items.items()}
+    presplit = len(splits) > 1
     if not presplit and len(roles) > 1 and all(roles.values()) and len({*roles.values()}) == len(roles):
         items = {path: replace(item, split=roles[path.partition("/")[0]]) for path, item in items.items()}
         read = [N_("{folder} ({split})", folder=folder, split=role) for folder, role in sorted(roles.items())]
@@ -170,27 +183,34 @@ def ungrouped(missing: Sequence[str], reading: Reading) -> PatiError:
 
 def from_table(path: Path, columns: Columns) -> Source:
     """The photos that a table lists, which may lie anywhere; rows without a photo are counted. Raises `PatiError`."""
-    store, disk = Folder(path.parent), Disk(path.parent, columns.within)
-    try:
-        table = read_table(store, path.name, columns, disk.known)
-        if not table.label:
-            raise _no_labels(table.header)
-        rows = there = 0
-        for name in table.names():
-            rows += 1
-            there += disk.known(name)
-        tree = Tree(path.parent.name, "")
-        notes: list[Message] = []
-        if 2 * there >= max(rows, 1):
-            reading = read_rows(table, disk.found)
-        else:  # ids, or paths of another machine
-            tree, notes = read_tree(store, path.parent.name, columns.within)
-            place = Place(path, store, tree, tree, archived=False)
+    store, tree = Folder(path.parent), Tree(path.parent.name, "")
+    notes: list[Message] = []
+    reading = _as_written(store, path.name, columns)
+    if reading is None:  # ids, or paths of another machine
+        whole, notes = read_tree(store, tree.name, columns.within)
+        place = Place(path, store, whole, whole, archived=False)
+        try:
             reading = _read(store, path.name, "", place, _AllPhotos(place), columns)
-    except Unusable as error:
-        raise refusal(path.name, error) from None
+            if not reading.labelled:
+                raise _no_labels(reading.table.header)
+        except Unusable as error:
+            raise refusal(path.name, error) from None
     source = with_labels(Place(path, store, tree, tree, archived=False), path.name, reading)
     return replace(source, notes=(*notes, *source.notes))
+
+
+def _as_written(store: Folder, name: str, columns: Columns) -> Reading | None:
+    """A table's items, if at least half of its rows lead to a file, starting from its folder."""
+    disk = Disk(store.root, columns.within)
+    try:
+        table = read_table(store, name, columns, disk.known)
+        rows = there = 0
+        for row in table.names():
+            rows += 1
+            there += disk.known(row)
+        return read_rows(table, disk.found) if table.label and there and 2 * there >= rows else None
+    except Unusable:
+        return None
 
 
 class _AllPhotos:
@@ -235,8 +255,8 @@ def _no_labels(header: Sequence[str]) -> Unusable:
 
 def _named(table: str, place: Place, columns: Columns) -> tuple[Storage, str]:
     """The table that the user named: a file, or one below the data. Raises `PatiError`."""
-    path = Path(table).expanduser()
-    if path.is_file() and _allowed(path, columns):
+    path = Path(table)
+    if path.is_absolute() and path.is_file() and _allowed(path, columns):
         return Folder(path.parent.resolve()), path.name
     for store in (place.store, place.top):
         if not path.is_absolute() and ".." not in path.parts and store.holds(table):
@@ -252,7 +272,11 @@ def _candidates(place: Place, columns: Columns, notes: list[Message]) -> list[tu
     found: list[tuple[Storage, str, str]] = []
     level = [(place.top, place.whole)]
     for depth in range(len(Path(place.tree.path).parts) + DEEPEST + 1):
-        here = [(store, place.below(tree.path), name) for store, tree in level for name in tree.tables]
+        here = [
+            (store, place.below(tree.path), name)
+            for store, tree in level
+            for name in [*tree.tables, *filter(is_other_table, tree.files)]
+        ]
         found += here if len(here) <= MOST or not depth else []
         if len(found) > MOST or (len(here) > MOST and depth):
             notes.append(N_("{root} contains more than {n} tables; not all of them are read", root=place.name, n=MOST))
@@ -291,14 +315,13 @@ def _joined(place: Place, readings: list[Reading]) -> Reading:
     readings = sorted(readings, key=lambda reading: _SPLITS.get(_role(reading) or "", 0))
     roles = [_role(reading) for reading in readings]
     paths = [path for reading in readings for path in reading.items]
-    own = any(reading.table.split is not None for reading in readings)
-    if None in roles or len({*roles}) < len(roles) or "train" not in roles or own or len({*paths}) < len(paths):
+    if None in roles or len({*roles}) < len(roles) or "train" not in roles or len({*paths}) < len(paths):
         raise _undecided(place, readings)
     items = {
-        path: replace(item, split=role)
+        path: replace(item, split=item.split or role)
         for reading, role in zip(readings, roles, strict=True)
         for path, item in reading.items.items()
-    }
+    }  # a column of splits counts more than the name of a table
     read = [
         N_("{folder} ({split})", folder=reading.shown, split=role)
         for reading, role in zip(readings, roles, strict=True)

@@ -12,20 +12,16 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pati.data.decode import is_photo_name
-from pati.data.sources.source import Item, Source, plain, split_role
+from pati.data.sources.source import DRAWINGS, Item, Source, plain, split_role
 from pati.data.sources.storage import Storage
 from pati.data.sources.tree import Tree
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message
 
-# Folders of the photos themselves, and of drawings that belong to them, side by side in one dataset.
+# Folders of the photos themselves, beside those of drawings.
 _PICTURES = {
     "image", "images", "img", "imgs", "jpegimages", "photo", "photos", "picture", "pictures", "resim", "resimler",
     "fotograf", "fotograflar",
-}  # fmt: skip
-_DRAWINGS = {
-    "annotation", "annotations", "mask", "masks", "label", "labels", "trimaps", "segmentation", "segmentations",
-    "segmentationclass", "segmentationobject", "groundtruth", "ground_truth", "gt",
 }  # fmt: skip
 _UNLABELLED = {"pred", "predict", "prediction", "predictions", "unlabelled", "unlabeled", "submission"}
 # What cameras and programs begin the names of photos with: not the name of a class.
@@ -214,7 +210,7 @@ def _pictures(part: Tree, notes: list[Message]) -> Tree:
     """Enter the folder of photos where it lies beside folders of annotations, whose masks are pictures too."""
     folders = part.filled()
     pictures = [folder for folder in folders if plain(folder.name) in _PICTURES]
-    drawings = [folder for folder in folders if plain(folder.name) in _DRAWINGS]
+    drawings = [folder for folder in folders if plain(folder.name) in DRAWINGS]
     if len(pictures) != 1 or not drawings or len(folders) > 1 + len(drawings):
         return part
     names = [folder.name for folder in drawings]

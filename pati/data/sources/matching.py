@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pati.data.decode import is_photo_name
-from pati.data.sources.source import split_role
+from pati.data.sources.source import DRAWINGS, plain, split_role
 from pati.locale.messages import N_, Message
 from pati.system.csv_text import Unusable
 
@@ -175,6 +175,7 @@ def _best(pairs: Sequence[tuple[str, str]], table: str) -> tuple[str, str]:
     """
     fewest = min(pair[0].count("/") + bool(pair[0]) for pair in pairs)
     best = [pair for pair in pairs if pair[0].count("/") + bool(pair[0]) == fewest]
+    best = [pair for pair in best if plain(pair[1].rpartition("/")[2]) not in DRAWINGS] or best
     if len(best) > 1:
         best = [pair for pair in best if _role(pair) and _role(pair) == _role_of_table(table)] or best
     if len(best) > 1:
@@ -187,7 +188,10 @@ def _best(pairs: Sequence[tuple[str, str]], table: str) -> tuple[str, str]:
 
 def _is_part(best: tuple[str, str], pairs: Iterable[tuple[str, str]], table: str) -> bool:
     """Whether names that occur in several folders mean those in this one: the table's split, or the training split."""
-    roles = {_role(pair) for pair in pairs if pair != best}
+    others = [pair for pair in pairs if pair != best and plain(pair[1].rpartition("/")[2]) not in DRAWINGS]
+    roles = {_role(pair) for pair in others}
+    if not others:
+        return True
     return _role(best) is not None and (
         _role(best) == _role_of_table(table) or (_role(best) == "train" and not roles & {None, "train"})
     )

@@ -27,6 +27,12 @@ _FILLERS = {
     "resim", "resimler", "resimleri", "fotograf", "fotograflar", "fotograflari", "goruntu", "goruntuler", "goruntuleri",
 }  # fmt: skip
 
+# Folders of drawings that belong to photos and lie beside them.
+DRAWINGS = {
+    "annotation", "annotations", "mask", "masks", "label", "labels", "trimaps", "segmentation", "segmentations",
+    "segmentationclass", "segmentationobject", "groundtruth", "ground_truth", "gt",
+}  # fmt: skip
+
 
 def plain(name: str) -> str:
     """A name for comparison: without accents, case and the dotless i."""
@@ -93,8 +99,8 @@ class Columns:
     """How a source is read. Names of CSV columns; None: detected by common names.
 
     `classes_level`: the number of the folders, counted from 1 at the top, that are the classes; None: detected.
-    `within`: links that lead outside this folder are left out; None: they are followed. `table`: the table to read, a
-    path, or one relative to the data; None: those in and beside the data.
+    `within`: links that lead outside this folder are left out; None: they are followed. `table`: the table to read, an
+    absolute path, or one relative to the data; None: those in and beside the data.
     """
 
     path: str | None = None

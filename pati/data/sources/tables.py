@@ -150,46 +150,53 @@ def read_table(
         sample = [row for _, row in islice(cells(lambda: store.open(name), dialect), SAMPLE + 1)]
     except OSError as error:
         raise Unusable(N_("it can't be read: {error}", error=error.strerror or error)) from None
-    if not sample:
-        raise Unusable(N_("it is empty"))
-    titles = next((number for number, row in enumerate(sample[:_MOST_TITLES]) if _has_names(row)), 0)
-    titled = titles > 0 or _titled(sample[0], columns, known)
-    width = len(sample[titles])
-    header = [title.strip() for title in sample[titles]] if titled else [str(number + 1) for number in range(width)]
-    above = titles + titled
-    body = sample[above:]
-    if not body:
-        raise Unusable(N_("it has a header but no rows"))
-    if titled and all(len(row) == len(header) + 1 and row[-1].strip() for row in body):
-        header.insert(0, "")  # as R writes the names of rows
-    body = [row + [""] * (len(header) - len(row)) for row in body]
-    named = {
-        "path": _asked(columns.path, header), "label": _asked(columns.label, header),
-        "split": _asked(columns.split, header), "group": _asked(columns.group, header),
-    }  # fmt: skip
-    usual = [squeezed(title) if titled else "" for title in header]
-    path = _path_column(named["path"], usual, body, known)
+    header, above, notes = _header(sample, columns, known)
+    if dialect.note:
+        notes.append(dialect.note)
+    body = [row + [""] * (len(header) - len(row)) for row in sample[above:]]
+    usual = [squeezed(title) for title in header] if above else [""] * len(header)
+    group = _asked(columns.group, header)
+    asked = _asked(columns.label, header)
+    path = _path_column(_asked(columns.path, header), usual, body, known)
     if path is None:
         raise Unusable(
             N_("it has no path column; its columns: {names}", names=header[:20]),
             N_("--path-column chooses the column with the names of the photos"),
         )
-    notes = [dialect.note] if dialect.note else []
-    if not titled:
-        notes.append(N_("it has no header; its columns are numbered"))
-    if titles:
-        notes.append(N_("what is above its header is ignored: {text}", text=" ".join(sample[0]).strip()))
-    split, flag = _split_column(named["split"], usual, body, taken={path, named["label"], named["group"]})
-    taken = {path, split, named["group"]}
-    if split is not None and flag is None and named["split"] is None and not any(map(split_role, _values(body, split))):
+    split, flag = _split_column(_asked(columns.split, header), usual, body, taken={path, asked, group})
+    if split is not None and flag is None and columns.split is None and not any(map(split_role, _values(body, split))):
         words = sorted(set(_values(body, split)))[:5]
         notes.append(N_("its column {column!r} is not used: {words} are no splits", column=header[split], words=words))
         split = None
-    label = (named["label"],) if named["label"] is not None else _label_columns(usual, header, body, taken, notes)
+    label = _label_columns(usual, header, body, {path, split, group}) if asked is None else (asked,)
+    for column in (path, *label, split, group):
+        if column is not None and header.count(header[column]) > 1:
+            raise Unusable(N_("it has several columns named {column!r}", column=header[column]), N_("keep one of them"))
     table = Table(
-        store, name, folder, dialect, tuple(header), above, path, label, split, flag, named["group"], tuple(notes), most
+        store, name, folder, dialect, tuple(header), above, path, label, split, flag, group, tuple(notes), most
     )
     return _one_hot(table) if len(label) > 1 else table
+
+
+def _header(
+    sample: Sequence[list[str]], columns: Columns, known: Callable[[str], bool]
+) -> tuple[list[str], int, list[Message]]:
+    """The names of the columns, the number of rows up to these, and notes; numbers if there are no names."""
+    if not sample:
+        raise Unusable(N_("it is empty"))
+    titles = next((number for number, row in enumerate(sample[:_MOST_TITLES]) if _has_names(row)), 0)
+    if titles == 0 and not _titled(sample[0], columns, known):
+        numbers = [str(number + 1) for number in range(len(sample[0]))]
+        return numbers, 0, [N_("it has no header; its columns are numbered")]
+    header, body = [title.strip() for title in sample[titles]], sample[titles + 1 :]
+    if not body:
+        raise Unusable(N_("it has a header but no rows"))
+    if all(len(row) == len(header) + 1 and row[-1].strip() for row in body):
+        paths = [column for column, title in enumerate(header) if squeezed(title) in COLUMNS["path"]]
+        if not any(is_photo_name(body[0][column].strip()) or known(tidy(body[0][column])) for column in paths):
+            header.insert(0, "")  # as R writes the names of rows
+    above = N_("what is above its header is ignored: {text}", text=" ".join(sample[0]).strip())
+    return header, titles + 1, [above] if titles else []
 
 
 def _asked(name: str | None, header: Sequence[str]) -> int | None:
@@ -263,7 +270,6 @@ def _label_columns(
     header: Sequence[str],
     body: Sequence[Sequence[str]],
     taken: set[int | None],
-    notes: list[Message],
 ) -> tuple[int, ...]:
     """The column of labels, or one column per class; none if there are no labels."""
     free = [column for column in range(len(header)) if column not in taken]
