@@ -121,12 +121,14 @@ def refusal(name: str, error: Unusable) -> PatiError:
 
 def with_labels(place: Place, name: str, reading: Reading) -> Source:
     """The photos that a table labels; those without a row are left out and counted."""
-    items, notes = reading.items, [*_used(reading), *reading.notes]
+    items = reading.items
     tops = {path.partition("/")[0] if "/" in path else "" for path in items}
     roles = {top: split_role(top) for top in tops}
     splits = {item.split for item in items.values()}
     if len(splits) == 1 and None not in splits:  # the splits that are left are pati's to make
         items = {path: replace(item, split=None) for path, item in items.items()}
+        reading = replace(reading, table=replace(reading.table, split=None))
+    notes = [*_used(reading), *reading.notes]
     presplit = len(splits) > 1
     if not presplit and len(roles) > 1 and all(roles.values()) and len({*roles.values()}) == len(roles):
         items = {path: replace(item, split=roles[path.partition("/")[0]]) for path, item in items.items()}
