@@ -223,6 +223,7 @@ def test_columns_of_splits(words: tuple[str, str, str, str], expected: set[str |
     source = find_source(tmp_path / "d")
     assert {item.split for item in source.items} == expected
     assert ("splits are read from column" in notes(source)) == (expected != {None})
+    assert ("belong to the split train" in notes(source)) == (words[1:] == ("train",) * 3)
     assert ("0, 1, 2 are no splits" in notes(source)) == (words[0] == "partition")
     path.write_text(path.read_text().replace("cat0.jpg,cat,train", "cat0.jpg,cat,tarin"))
     if words[1] == "train":

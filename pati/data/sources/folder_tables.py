@@ -129,7 +129,15 @@ def with_labels(place: Place, name: str, reading: Reading) -> Source:
         items = {path: replace(item, split=None) for path, item in items.items()}
         reading = replace(reading, table=replace(reading.table, split=None))
     notes = [*_used(reading), *reading.notes]
-    presplit = len(splits) > 1
+    if len(splits) == 1 and None not in splits:
+        notes.append(
+            N_(
+                "all rows of {table} belong to the split {split}: pati makes the splits",
+                table=reading.shown,
+                split=splits.pop(),
+            )
+        )
+    presplit = any(item.split for item in items.values())
     if not presplit and len(roles) > 1 and all(roles.values()) and len({*roles.values()}) == len(roles):
         items = {path: replace(item, split=roles[path.partition("/")[0]]) for path, item in items.items()}
         read = [N_("{folder} ({split})", folder=folder, split=role) for folder, role in sorted(roles.items())]
