@@ -114,7 +114,7 @@ def test_a_stopped_run_goes_on_with_its_decisions(
         ("path,sha256,decision,new_label\na,b,delete,\n", "line 2: unknown decision 'delete'"),
         ("path,sha256,decision,new_label\na,b,relabel,Circle\n", "line 2: new_label 'Circle' is not a class"),
         ("path,sha256,decision,new_label\na,b,keep,\na,b,drop,\n", "line 3: a already has another decision"),
-        ("\xff", "can't read"),
+        ("\0" * 9, "can't read"),
     ],
 )
 def test_wrong_decisions_are_told(tmp_path: Path, text: str, told: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pati.data.sources.archives import stem
 from pati.data.sources.find import find_source
 from pati.data.sources.paths import open_path
-from pati.data.sources.source import SPLITS, Columns, Source, natural
+from pati.data.sources.source import Columns, Source, natural, split_role
 from pati.errors import PatiError
 from tests.support.photos import draw, jpeg, write_shapes
 
@@ -64,7 +64,7 @@ def test_presplit_folders(tmp_path: Path, parts: tuple[str, ...]) -> None:
     source = find_source(tmp_path / "data")
     assert source.presplit
     assert labels(source) == {shape: 4 * len(parts) for shape in ("circle", "square", "triangle")}
-    assert {item.split for item in source.items} == {SPLITS[part.lower()] for part in parts}
+    assert {item.split for item in source.items} == {split_role(part) for part in parts}
 
 
 def test_csv_alone(tmp_path: Path) -> None:
@@ -79,6 +79,7 @@ def test_csv_alone(tmp_path: Path) -> None:
 
 
 def test_csv_with_semicolons(tmp_path: Path) -> None:
+    (tmp_path / "a, b.jpg").write_bytes(jpeg(draw("circle", 1)))
     (tmp_path / "list.csv").write_text('path;label\na, b.jpg;"cat; small"\n')
     (item,) = open_path(tmp_path / "list.csv").items
     assert (item.path, item.label) == ("a, b.jpg", "cat; small")
@@ -86,6 +87,8 @@ def test_csv_with_semicolons(tmp_path: Path) -> None:
 
 def test_csv_with_named_columns_and_splits(tmp_path: Path) -> None:
     table = tmp_path / "list.csv"
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(jpeg(draw("circle", 1)))
     table.write_text("where,kind,part\na.jpg,x,train\nb.jpg,y,test\n")
     source = find_source(table, Columns(path="where", label="kind", split="part"))
     assert source.presplit
@@ -111,14 +114,14 @@ def test_csv_beside_a_flat_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("a,b\n1,2\n", "no path column"), ("file,b\n1,2\n", "no label column"), ("file,label\n\xff", "no photo")],
-)
+    [
+        ("a,b\n1,2\n", "no path column"), ("file,b,c\n1,2,3\n", "no label column"), ("file,label\n", "no rows"),
+        ("file,label\n\xff.jpg,x\n", "names no photo that is here"), ("", "it is empty"),
+    ],
+)  # fmt: skip
 def test_broken_csv(tmp_path: Path, text: str, told: str) -> None:
     table = tmp_path / "x.csv"
     table.write_text(text)
-    if told == "no photo":
-        assert not find_source(table).items
-        return
     with pytest.raises(PatiError, match=told):
         find_source(table)
 
@@ -153,9 +156,8 @@ def test_contradicting_rows_are_refused(shapes: Path) -> None:
 def test_bare_names_count_only_where_they_are_unique(shapes: Path) -> None:
     (shapes / "circle" / "only.jpg").write_bytes(jpeg(draw("circle", 77)))
     (shapes / "meta.csv").write_text("file,label\n1.jpg,square\nonly.jpg,triangle\n")
-    found = {item.path: item.label for item in find_source(shapes).items}
-    assert found["circle/1.jpg"] == "circle"
-    assert found["circle/only.jpg"] == "triangle"
+    found = {item.path: item.label for item in find_source(shapes, Columns(label="label")).items}
+    assert found == {"circle/only.jpg": "triangle"}
 
 
 def test_splits_beside_other_folders_are_not_guessed_at(tmp_path: Path) -> None:

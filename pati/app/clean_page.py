@@ -21,7 +21,7 @@ from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.runs.run import Run
-from pati.system import files
+from pati.system.csv_text import read_csv
 from pati.workflows import clean
 
 FOLDS = 3
@@ -101,7 +101,7 @@ def _live(run: Run) -> None:
 
 
 def _decide(run: Run, table: Path) -> None:
-    _, rows = files.read_csv(table)
+    _, rows = read_csv(table)
     manifest = _manifest(str(run.manifest), run.manifest.stat().st_mtime_ns)
     later: list[str] = st.session_state.setdefault(f"later of {run.folder}", [])
     decided_paths: list[str] = st.session_state.setdefault(f"decided in {run.folder}", [])

@@ -26,10 +26,12 @@ Assignments = Annotated[list[str] | None, Parameter(name="--set", negative="", c
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
-    """Columns of the CSV that names the photos or lies with them, and the folders that are the classes.
+    """The CSV that names the photos or lies with them, its columns, and the folders that are the classes.
 
     Parameters
     ----------
+    table
+        The CSV with the classes, if there are several, or if it lies elsewhere: a path, or one within DATA.
     path_column
         CSV column with the paths of the photos, if it is not found by its name.
     label_column
@@ -43,6 +45,7 @@ class TableOptions:
         For classes whose names differ only in case, such as Cat and cat: join makes them one, keep keeps them apart.
     """
 
+    table: Path | None = None
     path_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
@@ -53,12 +56,15 @@ class TableOptions:
         """As `find_source` takes them."""
         from pati.data.sources.source import Columns
 
+        table = self.table and self.table.expanduser()
+        table = table.absolute() if table and table.exists() else table
         return Columns(
             self.path_column,
             self.label_column,
             self.split_column,
             classes_level=self.classes_level,
             class_case=self.class_case,
+            table=None if table is None else str(table),
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message
-from pati.system.files import read_csv
+from pati.system.csv_text import read_csv
 
 ACTIONS = ("keep", "drop", "relabel")
 

@@ -1,11 +1,9 @@
-"""Atomic writing of files, reading of tables, and the cache folder."""
+"""Atomic writing of files, and the cache folder."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import os
 import tempfile
@@ -13,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from pati.errors import PatiError
-from pati.locale.messages import N_
 from pati.system import locks, trees
 
 CACHE_TAG = "CACHEDIR.TAG"
@@ -127,30 +123,6 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises `OSError` or `ValueError`."""
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def csv_rows(text: str, *, tabs: bool = False) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a table; raises `csv.Error`.
-
-    The delimiter is a comma, or a tab; or a semicolon, which many spreadsheets use where the comma is the decimal mark.
-    """
-    first = text.partition("\n")[0]
-    mark = "\t" if tabs else ";" if first.count(";") > first.count(",") else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
-    return list(reader.fieldnames or []), list(reader)
-
-
-def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a user's UTF-8 CSV or `.tsv` file; raises `PatiError` for anything else."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return csv_rows(file.read(), tabs=path.suffix.lower() == ".tsv")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problem = error.strerror if isinstance(error, OSError) else error
-        raise PatiError(
-            N_("can't read {path}: {reason}", path=path, reason=problem),
-            N_("expected a CSV in UTF-8 with a header row"),
-        ) from None
 
 
 def sha256_file(path: Path) -> str:

@@ -37,6 +37,7 @@ from pati.report import pages
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import clock, files, locks, threads
+from pati.system.csv_text import read_csv
 from pati.system.files import is_text
 from pati.training import plan
 from pati.workflows.out_of_fold import CrossFit
@@ -162,7 +163,7 @@ def decide(table: Path, path: str, action: str, label: str = "") -> None:
     `label`: the new one, for relabel. Raises `PatiError` if the table does not contain the photo.
     """
     with locks.locked(table.parent / ".lock", N_("another process is using {folder}", folder=table.parent)):
-        header, rows = files.read_csv(table)
+        header, rows = read_csv(table)
         matches = [row for row in rows if row["path"] == path]
         if not matches:
             raise PatiError(N_("{table} has no row for {path}", table=table, path=path), N_("run `pati clean` again"))
@@ -271,7 +272,7 @@ class Before:
         """Read `table`; None: empty. Raises `PatiError` for an invalid row."""
         if table is None:
             return cls(COLUMNS, {}, {})
-        header, rows = files.read_csv(table)
+        header, rows = read_csv(table)
         known = {entry.path: entry.sha256 for entry in manifest.entries}
         decided = {
             path: decision

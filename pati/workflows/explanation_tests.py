@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from pati.data import decode
-from pati.data.sources.tables import COLUMNS, tidy
+from pati.data.sources.matching import tidy
+from pati.data.sources.tables import COLUMNS, squeezed
 from pati.errors import PatiError
 from pati.evaluation.analysis import spread
 from pati.evaluation.documents import CheckedExplanations, LocalisationResult
@@ -22,7 +23,7 @@ from pati.explain.cams import explainer
 from pati.explain.checks import FEWEST
 from pati.inference.classifier import Classifier
 from pati.locale.messages import N_
-from pati.system.files import read_csv
+from pati.system.csv_text import read_csv
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 AT_ONCE = 32
@@ -92,7 +93,8 @@ def boxes(table: Path) -> list[Boxed]:
                 N_("{path} has two columns named {column!r}", path=table, column=plain), N_("keep one of them")
             )
         usual[plain] = name
-    named = next((usual[name] for name in COLUMNS["path"] if name in usual), None)
+    alike = {squeezed(name): name for name in header}
+    named = next((alike[name] for name in COLUMNS["path"] if name in alike), None)
     lacking = [name for name in SIDES if name not in usual]
     if named is None or lacking:
         raise PatiError(

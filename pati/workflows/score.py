@@ -53,8 +53,10 @@ def score(
         data = None
     classifier, manifest = Classifier.load(run.folder), Manifest.read(run.manifest)
     if data is not None:
-        source = _test_part(open_data(data, Recipe(), columns), listen)
-        source = spelled_as(source, classifier.classes, caseless=columns.class_case == "join")
+        source = open_data(data, Recipe(), columns)
+        for note in source.notes:
+            listen(Noted(note))
+        source = spelled_as(_test_part(source, listen), classifier.classes, caseless=columns.class_case == "join")
         unknown = sorted(set(source.classes) - set(classifier.classes))
         if unknown:
             raise PatiError(

@@ -12,20 +12,16 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pati.data.decode import is_photo_name
-from pati.data.sources.source import Item, Source, is_general, plain, split_role
+from pati.data.sources.source import DRAWINGS, Item, Source, is_general, plain, split_role
 from pati.data.sources.storage import Storage
 from pati.data.sources.tree import Tree
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message
 
-# Folders of the photos themselves, and of drawings that belong to them, side by side in one dataset.
+# Folders of the photos themselves, beside those of drawings.
 _PICTURES = {
     "image", "images", "img", "imgs", "jpegimages", "photo", "photos", "picture", "pictures", "resim", "resimler",
     "fotograf", "fotograflar",
-}  # fmt: skip
-_DRAWINGS = {
-    "annotation", "annotations", "mask", "masks", "label", "labels", "trimaps", "segmentation", "segmentations",
-    "segmentationclass", "segmentationobject", "groundtruth", "ground_truth", "gt",
 }  # fmt: skip
 _UNLABELLED = {"pred", "predict", "prediction", "predictions", "unlabelled", "unlabeled", "submission"}
 # What cameras and programs begin the names of photos with: not the name of a class.
@@ -59,32 +55,26 @@ def child_store(store: Storage, path: str) -> Storage:
     return store
 
 
-def from_folder(name: str, store: Storage, tree: Tree, *, level: int | None = None, table: bool = False) -> Source:
+def from_folder(name: str, store: Storage, tree: Tree, *, level: int | None = None) -> Source:
     """The labelled files of a folder; `tree`: its contents, `store`: where they are.
 
     One class per subfolder; or, if the top folders are named like splits, one class per subfolder of each split; or, in
     a folder of photos without subfolders, one class per name: cat.1.jpg, cat.2.jpg, dog.1.jpg. `level`: the number of
-    the folders, counted from 1 at the top, that are the classes. Raises `PatiError` where this is not clear; if a
-    `table` says what the classes are, the files have no label instead.
+    the folders, counted from 1 at the top, that are the classes. Raises `PatiError` where this is not clear.
     """
     notes: list[Message] = []
     tree = _without_copy(tree, notes)
-    try:
-        items = list(_items(tree, level, notes, table=table))
-    except PatiError:
-        if not table:
-            raise
-        items = [Item(path, "", split_role(path.partition("/")[0])) for path in tree.walk()]
+    items = list(_items(tree, level, notes))
     presplit = any(item.split is not None for item in items)
     return Source(name, store.root, _ordered(items), presplit=presplit, notes=tuple(notes))
 
 
-def _items(tree: Tree, level: int | None, notes: list[Message], *, table: bool) -> Iterator[Item]:
+def _items(tree: Tree, level: int | None, notes: list[Message]) -> Iterator[Item]:
     if level is not None:
         yield from _by_level(tree, level, notes)
         return
     for split, part in _splits(tree, notes) or [(None, tree)]:
-        yield from _classes(part, tree, split, notes, table=table)
+        yield from _classes(part, tree, split, notes)
 
 
 def _ordered(items: Iterable[Item]) -> tuple[Item, ...]:
@@ -183,15 +173,14 @@ def _unclear(tree: Tree) -> PatiError:
     )
 
 
-def _classes(part: Tree, top: Tree, split: str | None, notes: list[Message], *, table: bool) -> Iterator[Item]:
+def _classes(part: Tree, top: Tree, split: str | None, notes: list[Message]) -> Iterator[Item]:
     """The items of a folder with one subfolder per class, or of a flat one whose files are named by class."""
     part = _pictures(part, notes)
     folders = part.filled()
     if len(folders) == 1 and not folders[0].filled() and is_general(folders[0].name) and _prefixes(folders[0].files):
         part, folders = folders[0], []  # images/cat_1.jpg, images/dog_1.jpg
     if not folders:
-        if not table:
-            yield from _named_items(part, top, split, notes)
+        yield from _named_items(part, top, split, notes)
         return
     _require_one_level(part, folders)
     loose = sum(is_photo_name(name) for name in part.files)
@@ -223,7 +212,7 @@ def _pictures(part: Tree, notes: list[Message]) -> Tree:
     """Enter the folder of photos where it lies beside folders of annotations, whose masks are pictures too."""
     folders = part.filled()
     pictures = [folder for folder in folders if plain(folder.name) in _PICTURES]
-    drawings = [folder for folder in folders if plain(folder.name) in _DRAWINGS]
+    drawings = [folder for folder in folders if plain(folder.name) in DRAWINGS]
     if len(pictures) != 1 or not drawings or len(folders) > 1 + len(drawings):
         return part
     names = [folder.name for folder in drawings]

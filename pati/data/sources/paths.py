@@ -5,37 +5,82 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pati.data.decode import is_photo_name
 from pati.data.sources import storage
 from pati.data.sources.archives import LEFT_OUT, is_archive, kind_of, unpacked
+from pati.data.sources.folder_tables import (
+    Place,
+    Tables,
+    from_table,
+    read_tables,
+    ungrouped,
+    with_columns,
+    with_labels,
+)
 from pati.data.sources.folders import child_store, from_folder, unwrapped
 from pati.data.sources.source import Columns, Source
 from pati.data.sources.spelling import one_spelling
 from pati.data.sources.storage import Folder, Storage, Zip
-from pati.data.sources.tables import from_table, read_table, table_beside, table_in, with_table
+from pati.data.sources.table_rows import Reading
+from pati.data.sources.tables import LISTS, SUFFIXES
 from pati.data.sources.tree import read_tree
 from pati.errors import PatiError
-from pati.locale.messages import N_, NP_, as_is
+from pati.locale.messages import N_, NP_, Message, as_is
 
 
 def open_path(path: Path, columns: Columns = Columns()) -> Source:
     """The source in a folder, archive or CSV file. Raises `PatiError`."""
+    if path.name.lower().endswith((*SUFFIXES, *LISTS)) and path.is_file():
+        if columns.table is not None:
+            raise PatiError(N_("{path} is a table itself", path=path), N_("give its photos as DATA, or omit --table"))
+        return one_spelling(from_table(path.parent.resolve() / path.name, columns), columns)
     path = path.resolve()
     name = path.name
-    if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
-        table = read_table(Folder(path.parent), name, columns, required=True)
-        assert table is not None
-        return one_spelling(from_table(name, path.parent, table), columns)
-    left_out: dict[str, int] = {}
-    top: Storage
+    top, notes, archived = _opened(path)
+    tree, seen = read_tree(top, name, columns.within)
+    inner = unwrapped(tree)
+    place = Place(path, top, tree, inner, archived)
+    tables = read_tables(place, columns)
+    reading = tables.reading
+    if reading is None and tree.archives and not tree.photos:
+        raise PatiError(
+            N_("{path} contains archives, {names}, but no photos", path=path, names=tree.archives[:5]),
+            N_("unpack them into the folder, or give one of them as DATA"),
+        )
+    if reading is None and columns.group is not None:
+        raise PatiError(
+            N_("no CSV with a column {group!r} in or beside {path}", group=columns.group, path=path),
+            N_("grouping needs a CSV with one row per photo, holding its path and this column"),
+        )
+    if reading is not None and reading.labelled and columns.classes_level is None:
+        _require_decided(place, name, reading, columns)
+        source = with_labels(place, name, reading)
+    else:
+        source = _by_folders(place, name, tables, columns)
+    return one_spelling(replace(source, notes=(*notes, *seen, *source.notes, *tables.notes())), columns)
+
+
+def _opened(path: Path) -> tuple[Storage, list[Message], bool]:
+    """The storage of a folder or archive, what of it was left out, and whether it is an archive."""
     if path.is_dir():
-        top = Folder(path)
-    elif (kind := kind_of(path)) == "zip" or (kind is None and path.suffix.lower() == ".zip"):
-        zipped = storage.at(path)
-        assert isinstance(zipped, Zip)
-        top, left_out = zipped, zipped.left_out
+        return Folder(path), [], False
+    notes: list[Message] = []
+    if (kind := kind_of(path)) == "zip" or (kind is None and path.suffix.lower() == ".zip"):
+        top = storage.at(path)
+        assert isinstance(top, Zip)
+        left_out = top.left_out
+        if top.encoding not in (None, "utf-8"):
+            notes.append(
+                N_(
+                    "the names in {path} are not marked as UTF-8; they are read as {encoding}",
+                    path=path.name,
+                    encoding=top.encoding,
+                )
+            )
+        opened: Storage = top
     elif kind == "tar" or is_archive(path):
         folder, left_out = unpacked(path)
-        top = Folder(folder)
+        opened = Folder(folder)
     else:
         raise PatiError(
             N_("{path} is neither a folder, an archive nor a CSV file", path=path),
@@ -44,7 +89,7 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
                 "columns path and label"
             ),
         )
-    notes = tuple(
+    ignored = [
         NP_(
             "{n} member of the archive is ignored: {reason}",
             "{n} members of the archive are ignored: {reason}",
@@ -52,29 +97,82 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
             reason=LEFT_OUT.get(reason, as_is(reason)),  # caches of older versions contain sentences
         )
         for reason, count in left_out.items()
-    )
-    if isinstance(top, Zip) and top.encoding not in (None, "utf-8"):
-        text = N_(
-            "the names in {path} are not marked as UTF-8; they are read as {encoding}", path=name, encoding=top.encoding
-        )
-        notes = (*notes, text)
-    tree, seen = read_tree(top, name, columns.within)
-    inner = unwrapped(tree)
-    table = table_in(child_store(top, inner.path), columns) or table_beside(path, columns)
-    if table is None and tree.archives and not tree.photos:
+    ]
+    return opened, [*ignored, *notes], True
+
+
+def _require_decided(place: Place, name: str, reading: Reading, columns: Columns) -> None:
+    """Raise `PatiError` if a table labels the lesser part of the photos, and the folders of all may be classes."""
+    without = [path for path in place.tree.walk() if path not in reading.items and is_photo_name(path)]
+    if not without:
+        return
+    try:
+        classes = from_folder(name, place.store, unwrapped(place.tree, tables=False)).classes
+    except PatiError:
+        return
+    if len(classes) < 2:
+        return
+    if columns.group is not None:
+        raise ungrouped(without, reading)
+    if len(without) > len(reading.items) and columns.table is None and columns.label is None:
         raise PatiError(
-            N_("{path} contains archives, {names}, but no photos", path=path, names=tree.archives[:5]),
-            N_("unpack them into the folder, or give one of them as DATA"),
+            NP_(
+                "{table} labels {n} photo of {total}, but the folders name classes too: {folders}",
+                "{table} labels {n} photos of {total}, but the folders name classes too: {folders}",
+                n=len(reading.items),
+                table=reading.shown,
+                total=len(reading.items) + len(without),
+                folders=classes[:6],
+            ),
+            N_(
+                "--table {table} reads the classes from the table and leaves out the other photos; --classes-level 1 "
+                "reads them from the folders",
+                table=reading.shown,
+            ),
         )
-    if table is None:
-        inner = unwrapped(inner, tables=False)
-    store = child_store(top, inner.path)
-    if table is None and columns.group is not None:
+
+
+def _by_folders(place: Place, name: str, tables: Tables, columns: Columns) -> Source:
+    """The photos with the classes of their folders or names. Raises `PatiError`."""
+    reading = tables.reading
+    tree = unwrapped(place.tree, tables=False) if reading is None else place.tree
+    why = [N_("{table}: {reason}", table=table, reason=error.reason) for table, error in tables.refused.items()]
+    try:
+        source = from_folder(name, child_store(place.top, tree.path), tree, level=columns.classes_level)
+    except PatiError as error:
+        if not why:
+            raise
+        message = N_("{message}; tables that are not used: {reasons}", message=error.message, reasons=why)
+        first = next((one.hint for one in tables.refused.values() if one.hint), None)
         raise PatiError(
-            N_("no CSV with a column {group!r} in or beside {path}", group=columns.group, path=path),
-            N_("grouping needs a CSV with one row per photo, holding its path and this column"),
-        )
-    labelled = table is not None and "label" in table.columns
-    source = from_folder(name, store, inner, level=columns.classes_level, table=labelled)
-    source = replace(source, notes=(*notes, *seen, *source.notes))
-    return one_spelling(source if table is None else with_table(source, store, table), columns)
+            message, N_("{hint}; or: {other}", hint=first, other=error.hint) if first else error.hint
+        ) from None
+    # The names of files don't decide where a table may say something else.
+    folders = sorted({item.label for item in source.items if item.label in item.path.split("/")[:-1]})
+    if len(folders) < 2 and why and columns.classes_level is None:
+        hint = next((error.hint for error in tables.refused.values() if error.hint), None)
+        if folders:
+            message = N_(
+                "the folders of {root} name {classes} only, and none of its tables can be used: {reasons}",
+                root=place.name,
+                classes=folders,
+                reasons=why,
+            )
+        elif source.items:
+            message = N_(
+                "the photos in {root} lie in no class folders, and none of its tables can be used: {reasons}",
+                root=place.name,
+                reasons=why,
+            )
+            hint = hint or N_("if the names of the files are the classes, move the tables elsewhere")
+        else:
+            message = N_("no photos found in {root}; tables that are not used: {reasons}", root=place.name, reasons=why)
+        raise PatiError(message, hint)
+    if reading is None:
+        return source
+    if reading.labelled:
+        note = N_("the labels of {table} are not used: --classes-level chooses the folders", table=reading.shown)
+        source = replace(source, notes=(*source.notes, note))
+    if reading.table.split is None and reading.table.group is None:
+        return source
+    return with_columns(source, reading)

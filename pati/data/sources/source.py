@@ -1,4 +1,4 @@
-"""`Source`: a named list of labelled files, and the recognised names of splits."""
+"""`Source`: a named list of labelled files, and the names of splits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from typing import TypedDict, cast
 
 from pati.data.decisions import Decision
 from pati.locale.messages import Message
-
-SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-          "validation": "validation", "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip
-
 
 # Words that name a split, in English and Turkish (without accents).
 _WORDS = {
@@ -29,6 +25,12 @@ _FILLERS = {
     "pictures",
     "seg", "folder", "final", "all", "full", "seti", "kumesi", "kume", "veri", "verisi", "verileri", "bolumu", "bolme",
     "resim", "resimler", "resimleri", "fotograf", "fotograflar", "fotograflari", "goruntu", "goruntuler", "goruntuleri",
+}  # fmt: skip
+
+# Folders of drawings that belong to photos and lie beside them.
+DRAWINGS = {
+    "annotation", "annotations", "mask", "masks", "label", "labels", "trimaps", "segmentation", "segmentations",
+    "segmentationclass", "segmentationobject", "groundtruth", "ground_truth", "gt",
 }  # fmt: skip
 
 
@@ -52,7 +54,7 @@ def is_general(name: str) -> bool:
     return bool(words) and all(word in _FILLERS or split_role(word) for word in words)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One labelled file; `path` is relative to the source's root, with forward slashes."""
 
@@ -96,6 +98,7 @@ class ColumnsDocument(TypedDict, total=False):
     classes_level: int | None
     class_case: str | None
     within: str | None
+    table: str | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class Columns:
 
     `classes_level`: the number of the folders, counted from 1 at the top, that are the classes; None: detected.
     `class_case`: join or keep classes whose names differ in case only; None: an error. `within`: links that lead
-    outside this folder are left out; None: they are followed.
+    outside this folder are left out; None: they are followed. `table`: the table to read, an absolute path, or one
+    relative to the data; None: those in and beside the data.
     """
 
     path: str | None = None
@@ -114,6 +118,7 @@ class Columns:
     classes_level: int | None = None
     class_case: str | None = None
     within: str | None = None
+    table: str | None = None
 
     def document(self) -> ColumnsDocument:
         """As stored in a run."""
@@ -127,6 +132,7 @@ class Columns:
             ("--split-column", self.split),
             ("--classes-level", self.classes_level),
             ("--class-case", self.class_case),
+            ("--table", self.table),
         )
         return [part for name, value in named if value is not None for part in (name, str(value))]
 

@@ -1,221 +1,328 @@
-"""CSV files with one row per photo: its path, and its class, split or group."""
+"""Read one table with one row per photo: which of its columns holds the photo, and which its class, split or group.
+
+Which photos the rows mean is decided in `matching`; what becomes of them, in `table_rows`.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from pati.data.decode import is_photo_name
-from pati.data.sources.archives import stem
-from pati.data.sources.source import SPLITS, Columns, Item, Source
-from pati.data.sources.storage import Folder, Storage
-from pati.errors import PatiError
-from pati.locale.messages import N_, NP_, Message
-from pati.system.files import csv_rows
+from pati.data.sources.matching import tidy
+from pati.data.sources.source import Columns, plain, split_role
+from pati.data.sources.storage import Storage
+from pati.locale.messages import N_, Message
+from pati.system.csv_text import SAMPLE, Dialect, Unusable, cells, dialect_of
 
+SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson")
+LISTS = (".txt", ".lst")  # may be lists of photos, or any other text
+OTHERS = (".xlsx", ".xls", ".ods", ".numbers", ".parquet", ".arrow", ".feather", ".pkl")  # not read
+
+# Usual names of columns, without case, accents and anything but letters and digits; the first ones are preferred.
 COLUMNS = {
-    "path": ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "photo", "img"),
-    "label": ("label", "class", "class_name", "category", "target"),
-    "split": ("split", "subset", "partition"),
-}
+    "path": (
+        "path", "filepath", "imagepath", "imgpath", "photopath", "file", "filename", "imagefile", "imagefilename",
+        "image", "imagename", "img", "imgname", "photo", "photoname", "picture", "dosya", "dosyaadi", "dosyaismi",
+        "dosyayolu", "yol", "resim", "resimadi", "resimyolu", "fotograf", "fotografadi", "goruntu", "goruntuadi",
+        "imageid", "imgid", "photoid", "fileid", "imageids", "id", "uuid",
+    ),
+    "label": (
+        "label", "class", "classname", "category", "categoryname", "labelname", "target", "labels", "classes",
+        "classlabel", "etiket", "etiketi", "etiketler", "sinif", "sinifi", "sinifadi", "kategori",
+    ),
+    "split": ("split", "subset", "partition", "set", "dataset", "phase", "usage", "bolum", "bolme", "kume"),
+}  # fmt: skip
+_FLAGS = {"isvalid": "validation", "isval": "validation", "isvalidation": "validation", "istest": "test"}
+_ONES, _ZEROS = {"1", "1.0", "1,0", "true", "yes", "evet"}, {"0", "0.0", "0,0", "false", "no", "hayır", ""}
+_NO_LABEL = {"", "nan", "<na>", "#n/a", "null"}
+_MOST_TITLES = 5  # rows in which the header is looked for
+MULTI_LABEL = N_("pati learns one class per photo; --label-column chooses one column")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV's rows by photo path; `columns` maps a role (path, label, split, group) to the name of its column."""
+    """A table and the meaning of its columns, by number.
 
-    path: Path
-    rows: dict[str, dict[str, str]] = field(repr=False)
-    columns: dict[str, str]
+    `folder`: that of its file, relative to the data, without a slash at the end. `above`: the number of rows up to the
+    header. `label`: several columns if there is one per class, of which exactly one is 1. `flag`: the split of the rows
+    in which the column `split` is true. `most`: the number of rows that are read.
+    """
 
+    store: Storage
+    name: str
+    folder: str
+    dialect: Dialect
+    header: tuple[str, ...]
+    above: int
+    path: int
+    label: tuple[int, ...]
+    split: int | None
+    flag: str | None
+    group: int | None
+    notes: tuple[Message, ...]
+    most: int | None = None
 
-def table_in(store: Storage, columns: Columns) -> Table | None:
-    """The first table in a folder that describes photos."""
-    tables = [entry.name for entry in store.names() if is_table(entry.name)]
-    # If there are several CSV files, one may lack a requested column; a single one must have it.
-    return next((table for name in tables if (table := read_table(store, name, columns, alone=len(tables) == 1))), None)
+    @property
+    def shown(self) -> str:
+        """Its path relative to the data."""
+        return f"{self.folder}/{self.name}" if self.folder else self.name
 
+    def names(self) -> Iterator[str]:
+        """The photos as the table names them."""
+        return (name for name, _ in self.rows())
 
-def table_beside(path: Path, columns: Columns) -> Table | None:
-    """The CSV named like the folder or archive: photos.csv next to photos/ or photos.zip."""
-    candidate = path.parent / f"{path.name if path.is_dir() else stem(path.name)}.csv"
-    return read_table(Folder(path.parent), candidate.name, columns) if candidate.is_file() else None
+    def rows(self) -> Iterator[tuple[str, list[str]]]:
+        """The rows that name a photo: its name, and the cells, as many as the header has.
+
+        Raises `Unusable` where the cells do not fit the header, or if a table in an archive is too long.
+        """
+        width, path = len(self.header), self.path
+        lines = cells(lambda: self.store.open(self.name), self.dialect)
+        for count, (line, row) in enumerate(islice(lines, self.above, None)):
+            if len(row) != width:
+                row += [""] * (width - len(row))
+            if len(row) > width and any(map(str.strip, row[width:])):
+                raise Unusable(
+                    N_("line {line} has {n} cells, but the header {columns}", line=line, n=len(row), columns=width),
+                    N_("put names that contain the delimiter in quotation marks"),
+                )
+            if self.most is not None and count >= self.most:
+                raise Unusable(N_("it has more than {most:,} rows", most=self.most), N_("unpack the archive yourself"))
+            if name := tidy(row[path]):
+                yield name, row
+
+    def label_of(self, row: Sequence[str]) -> str:
+        """The class of a row; empty if it has none."""
+        if not self.label:
+            return ""
+        if len(self.label) == 1:
+            label = row[self.label[0]].strip()
+            return "" if label.lower() in _NO_LABEL else label
+        return next((self.header[column] for column in self.label if row[column].strip().lower() in _ONES), "")
+
+    def split_of(self, row: Sequence[str]) -> str | None:
+        """The split of a row as written, or that of a flag."""
+        if self.split is None:
+            return None
+        word = row[self.split].strip()
+        if self.flag is None:
+            return word
+        other = "test" if self.flag == "train" else "train"
+        return self.flag if word.lower() in _ONES else other if word.lower() in _ZEROS else word
+
+    def group_of(self, row: Sequence[str]) -> str | None:
+        """The group of a row."""
+        return None if self.group is None else row[self.group].strip() or None
 
 
 def is_table(name: str) -> bool:
     """Whether the file name is that of a table."""
-    return name.lower().endswith((".csv", ".tsv")) and not name.startswith(".")
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def is_other_table(name: str) -> bool:
+    """Whether the file name is that of a table in a format that pati does not read."""
+    return name.lower().endswith(OTHERS) and not name.startswith((".", "~$"))
+
+
+def squeezed(title: str) -> str:
+    """A column's name for comparison with `COLUMNS`."""
+    return re.sub(r"[^a-z0-9]", "", plain(title))
 
 
 def read_table(
-    store: Storage, name: str, columns: Columns, *, required: bool = False, alone: bool = True
-) -> Table | None:
-    """The CSV's rows, or None if it lists no photos or has no column that pati uses.
+    store: Storage,
+    name: str,
+    columns: Columns,
+    known: Callable[[str], bool],
+    folder: str = "",
+    most: int | None = None,
+) -> Table:
+    """The table in `store` under `name`; `known`: whether a cell may mean a photo, which tells the columns apart.
 
-    With `required`, this is an error. With `alone`, a missing requested column is an error too.
+    `most`: the number of rows that may be read. Raises `Unusable` if the table does not describe photos.
     """
-    path = store.root / name
     try:
-        with store.open(name) as binary, io.TextIOWrapper(binary, newline="", encoding="utf-8-sig") as file:
-            header, lines = csv_rows(file.read(), tabs=path.suffix.lower() == ".tsv")
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        if not required and (replace(columns, within=None) == Columns() or not alone):
-            return None  # probably another program's file
-        raise PatiError(
-            N_("can't read {path}: {error}", path=path, error=error), N_("expected a CSV in UTF-8 with a header row")
-        ) from None
-    wanted = (columns.path, columns.label, columns.split, columns.group)
-    missing = next((name for name in wanted if name is not None and name not in header), None)
-    if missing is not None:
-        if not alone:
-            return None
-        raise PatiError(
-            N_("{path} has no column {column!r}", path=path, column=missing),
-            N_("its columns: {names}", names=header),
+        dialect = dialect_of(lambda: store.open(name), name)
+        sample = [row for _, row in islice(cells(lambda: store.open(name), dialect), SAMPLE + 1)]
+    except OSError as error:
+        raise Unusable(N_("it can't be read: {error}", error=error.strerror or error)) from None
+    header, above, notes = _header(sample, columns, known)
+    if dialect.note:
+        notes.append(dialect.note)
+    body = [row + [""] * (len(header) - len(row)) for row in sample[above:]]
+    usual = [squeezed(title) for title in header] if above else [""] * len(header)
+    group = _asked(columns.group, header)
+    asked = _asked(columns.label, header)
+    path = _path_column(_asked(columns.path, header), usual, body, known)
+    if path is None:
+        raise Unusable(
+            N_("it has no path column; its columns: {names}", names=header[:20]),
+            N_("--path-column chooses the column with the names of the photos"),
         )
-    roles = {role: getattr(columns, role) or _usual(header, role) for role in COLUMNS}
-    roles["group"] = columns.group
-    useful = roles["label"] or roles["split"] or roles["group"]
-    if roles["path"] is None or not useful or (required and roles["label"] is None):
-        if not required:
-            return None
-        lacking = "path" if roles["path"] is None else "label"
-        raise PatiError(
-            N_("{path} has no {role} column; its columns: {names}", path=path, role=lacking, names=header),
-            N_(
-                "rename the column to {name}, or choose another with --{role}-column",
-                name=COLUMNS[lacking][0],
-                role=lacking,
-            ),
+    split, flag = _split_column(_asked(columns.split, header), usual, body, taken={path, asked, group})
+    if split is not None and flag is None and columns.split is None and not any(map(split_role, _values(body, split))):
+        words = sorted(set(_values(body, split)))[:5]
+        notes.append(N_("its column {column!r} is not used: {words} are no splits", column=header[split], words=words))
+        split = None
+    label = _label_columns(usual, header, body, {path, split, group}) if asked is None else (asked,)
+    for column in (path, *label, split, group):
+        if column is not None and header.count(header[column]) > 1:
+            raise Unusable(N_("it has several columns named {column!r}", column=header[column]), N_("keep one of them"))
+    table = Table(
+        store, name, folder, dialect, tuple(header), above, path, label, split, flag, group, tuple(notes), most
+    )
+    return _one_hot(table) if len(label) > 1 else table
+
+
+def _header(
+    sample: Sequence[list[str]], columns: Columns, known: Callable[[str], bool]
+) -> tuple[list[str], int, list[Message]]:
+    """The names of the columns, the number of rows up to these, and notes; numbers if there are no names."""
+    if not sample:
+        raise Unusable(N_("it is empty"))
+    titles = next((number for number, row in enumerate(sample[:_MOST_TITLES]) if _has_names(row)), 0)
+    if titles == 0 and not _titled(sample[0], columns, known):
+        numbers = [str(number + 1) for number in range(len(sample[0]))]
+        return numbers, 0, [N_("it has no header; its columns are numbered")]
+    header, body = [title.strip() for title in sample[titles]], sample[titles + 1 :]
+    if not body:
+        raise Unusable(N_("it has a header but no rows"))
+    if all(len(row) == len(header) + 1 and row[-1].strip() for row in body):
+        paths = [column for column, title in enumerate(header) if squeezed(title) in COLUMNS["path"]]
+        if not any(is_photo_name(body[0][column].strip()) or known(tidy(body[0][column])) for column in paths):
+            header.insert(0, "")  # as R writes the names of rows
+    above = N_("what is above its header is ignored: {text}", text=" ".join(sample[0]).strip())
+    return header, titles + 1, [above] if titles else []
+
+
+def _asked(name: str | None, header: Sequence[str]) -> int | None:
+    """The number of a column that the user named."""
+    if name is None:
+        return None
+    if name.strip() not in header:
+        raise Unusable(
+            N_("it has no column {column!r}; its columns: {names}", column=name, names=[*header[:20]]),
         )
-    table = Table(path, {}, {role: name for role, name in roles.items() if name})
-    for row in lines:
-        key = tidy(row[table.columns["path"]])
-        before = table.rows.setdefault(key, row)
-        if any(before[name] != row[name] for name in table.columns.values()):
-            raise PatiError(
-                N_("{path} has two different rows for {photo}", path=path, photo=key), N_("keep one of them")
-            )
-    return table
+    return header.index(name.strip())
 
 
-def tidy(path: str | None) -> str:
-    """Normalise a photo's path from a hand-made table: forward slashes, no surrounding spaces."""
-    return (path or "").strip().replace("\\", "/").removeprefix("./")
+def _has_names(row: Sequence[str]) -> bool:
+    """Whether a row has usual names of columns, for photos and for labels."""
+    words = set(map(squeezed, row))
+    return bool(words & {*COLUMNS["path"]} and words & {*COLUMNS["label"]})
 
 
-def _usual(header: list[str], role: str) -> str | None:
-    lowered = {name.strip().lower(): name for name in header}
-    return next((lowered[usual] for usual in COLUMNS[role] if usual in lowered), None)
+def _titled(first: Sequence[str], columns: Columns, known: Callable[[str], bool]) -> bool:
+    """Whether the first row is a header."""
+    words = set(map(squeezed, first))
+    asked = {columns.path, columns.label, columns.split, columns.group} - {None}
+    if asked & {cell.strip() for cell in first} or words & {*COLUMNS["path"], *COLUMNS["label"]}:
+        return True
+    return not any(is_photo_name(cell.strip()) or known(tidy(cell)) for cell in first)
 
 
-def _row_item(path: str, label: str, table: Table, row: dict[str, str], split: str | None) -> Item:
-    columns = table.columns
-    if "label" in columns:
-        label = (row[columns["label"]] or "").strip() or label
-    if "split" in columns:
-        named = (row[columns["split"]] or "").strip()
-        if named.lower() not in SPLITS:
-            raise PatiError(
-                N_("{path}: unknown split {split!r} for {photo}", path=table.path, split=named, photo=path),
-                N_("known: {names}", names=SPLITS),
-            )
-        split = SPLITS[named.lower()]
-    group = (row[columns["group"]] or "").strip() or None if "group" in columns else None
-    return Item(path, label, split, group)
+def _values(body: Sequence[Sequence[str]], column: int) -> list[str]:
+    return [cell for row in body if (cell := row[column].strip())]
 
 
-def from_table(name: str, root: Path, table: Table) -> Source:
-    """The photos listed in a table; rows without a label are left out."""
-    items = [_row_item(path, "", table, row, None) for path, row in sorted(table.rows.items())]
-    unlabelled = sum(not item.label for item in items)
-    notes: tuple[Message, ...] = ()
-    if unlabelled:
-        notes = (
-            NP_(
-                "{n} row of {table} has no label and is ignored",
-                "{n} rows of {table} have no label and are ignored",
-                n=unlabelled,
-                table=table.path.name,
-            ),
+def _path_column(
+    asked: int | None, usual: Sequence[str], body: Sequence[Sequence[str]], known: Callable[[str], bool]
+) -> int | None:
+    """The column with names of photos: by its contents, and of several, by its name."""
+    if asked is not None:
+        return asked
+    rank = {name: number for number, name in enumerate(COLUMNS["path"])}
+    found = [sum(known(tidy(row[column])) for row in body) for column in range(len(usual))]
+    alike = [sum(is_photo_name(row[column].strip()) for row in body) for column in range(len(usual))]
+    named = sorted((column for column, name in enumerate(usual) if name in rank), key=lambda one: rank[usual[one]])
+    for counts, columns in ((found, named), (alike, named), (alike, range(len(usual))), (found, range(len(usual)))):
+        best = max(columns, key=counts.__getitem__, default=None)
+        if best is not None and counts[best] >= max(1, len(body) / 2):
+            return best
+    return max(named, key=found.__getitem__) if named else None
+
+
+def _split_column(
+    asked: int | None, usual: Sequence[str], body: Sequence[Sequence[str]], taken: set[int | None]
+) -> tuple[int | None, str | None]:
+    """The column of splits, and the split that its flag means."""
+    flags = {**_FLAGS, "istrain": "train", "istraining": "train"}
+    if asked is not None:
+        return asked, flags.get(usual[asked])
+    free = [column for column, name in enumerate(usual) if column not in taken and name not in COLUMNS["label"]]
+    named = [column for column in free if usual[column] in COLUMNS["split"]]
+    for column in named or free:
+        words = _values(body, column)
+        if words and all(map(split_role, words)) and len(set(words)) > 1:
+            return column, None
+    flagged = [column for column in free if usual[column] in flags]
+    if not named and len(flagged) == 1:
+        return flagged[0], flags[usual[flagged[0]]]
+    return (named[0], None) if named else (None, None)
+
+
+def _label_columns(
+    usual: Sequence[str],
+    header: Sequence[str],
+    body: Sequence[Sequence[str]],
+    taken: set[int | None],
+) -> tuple[int, ...]:
+    """The column of labels, or one column per class; none if there are no labels."""
+    free = [column for column in range(len(header)) if column not in taken]
+    for name in COLUMNS["label"]:
+        if name in usual and usual.index(name) in free:
+            return (usual.index(name),)
+    free = [
+        column
+        for column in free
+        if _values(body, column) and header[column] and not usual[column].startswith("unnamed")
+    ]
+    binary = [column for column in free if {row[column].strip().lower() for row in body} <= _ONES | _ZEROS]
+    if len(binary) > 1:
+        return tuple(binary)
+    words = [value for column in free for value in _values(body, column)]
+    if len(free) != 1 or not _like_labels(words):
+        return ()
+    return (free[0],)
+
+
+def _like_labels(words: Sequence[str]) -> bool:
+    """Whether values may be classes: they repeat, and are neither photos nor measurements."""
+    if any(map(is_photo_name, words)) or any(re.fullmatch(r"-?\d+[.,]\d*[1-9]\d*", word) for word in words):
+        return False
+    return len(set(words)) <= max(2, len(words) / 2)
+
+
+def _one_hot(table: Table) -> Table:
+    """The table, if each row has a one in exactly one of its label columns, leaving out at most one of these.
+
+    Raises `Unusable` if rows have several.
+    """
+    spare = set(table.label)
+    exact, several, total = True, 0, 0
+    for name, row in table.rows():
+        values = {column: row[column].strip().lower() for column in table.label}
+        ones = {column for column, value in values.items() if value in _ONES}
+        if not all(value in _ONES | _ZEROS for value in values.values()):
+            raise Unusable(N_("expected 0 or 1 in the columns of the classes for {photo}", photo=name))
+        total += 1
+        several += len(ones) > 1
+        exact = exact and len(ones) < 2
+        spare = spare - ones if len(ones) == 1 else spare & ones if len(ones) == 2 else set() if ones else spare
+    if exact:
+        return table
+    if len(spare) == 1 and len(table.label) > 3:
+        (other,) = spare
+        rest = tuple(column for column in table.label if column != other)
+        note = N_(
+            "its column {column!r} is not one of the classes, of which each row has one", column=table.header[other]
         )
-    kept = tuple(item for item in items if item.label)
-    return Source(name, root, kept, presplit="split" in table.columns, notes=notes)
-
-
-def _used(role: str, column: str, table: str) -> Message:
-    """A note that says what a table's column is used for."""
-    if role == "label":
-        return N_("labels are read from column {column!r} of {table}", column=column, table=table)
-    if role == "split":
-        return N_("splits are read from column {column!r} of {table}", column=column, table=table)
-    return N_("photos are grouped by column {column!r} of {table}", column=column, table=table)
-
-
-def with_table(source: Source, store: Storage, table: Table) -> Source:
-    """A folder's photos with labels, splits and groups from its CSV."""
-    if not source.items:  # a flat folder: only the CSV has the labels
-        inside = any(store.holds(path) for path in table.rows)
-        return from_table(source.name, source.root if inside else table.path.parent, table)
-    by_path = table.rows
-    if not any(item.path in by_path for item in source.items):
-        by_path = _by_bare_name(source, table)
-    items: list[Item] = []
-    missing: list[str] = []
-    left_out: list[str] = []
-    for item in source.items:
-        row = by_path.get(item.path)
-        if row is None and not item.label:
-            left_out += [item.path] if is_photo_name(item.path) else []
-            continue
-        if row is None and is_photo_name(item.path):
-            missing.append(item.path)
-        items.append(item if row is None else _row_item(item.path, item.label, table, row, item.split))
-    if missing and "group" in table.columns:
-        raise PatiError(
-            NP_(
-                "{n} photo has no row in {table}, {example}, so it can't be grouped by {column!r}",
-                "{n} photos have no row in {table}, for example {example}, so they can't be grouped by {column!r}",
-                n=len(missing),
-                table=table.path.name,
-                example=missing[0],
-                column=table.columns["group"],
-            ),
-            N_("every photo needs a group, otherwise a group could end up in more than one split"),
-        )
-    roles = ("label", "split", "group")
-    used = [_used(role, column, table.path.name) for role, column in table.columns.items() if role in roles]
-    notes = [*source.notes, *used]
-    if missing:
-        notes.append(
-            NP_(
-                "{n} photo has no row in {table}; it keeps the class of its folder",
-                "{n} photos have no row in {table}; they keep the class of their folder",
-                n=len(missing),
-                table=table.path.name,
-            )
-        )
-    if left_out:
-        notes.append(
-            NP_(
-                "{n} photo has no row in {table} and is left out, {example}",
-                "{n} photos have no row in {table} and are left out, for example {example}",
-                n=len(left_out),
-                table=table.path.name,
-                example=left_out[0],
-            )
-        )
-    presplit = source.presplit or "split" in table.columns
-    return Source(source.name, source.root, tuple(items), presplit=presplit, notes=tuple(notes))
-
-
-def _by_bare_name(source: Source, table: Table) -> dict[str, dict[str, str]]:
-    """Rows of a CSV that lists file names without folders, where a name is unique on both sides."""
-    rows = Counter(path.rsplit("/", 1)[-1] for path in table.rows)
-    files = Counter(item.path.rsplit("/", 1)[-1] for item in source.items)
-    named = {path.rsplit("/", 1)[-1]: row for path, row in table.rows.items()}
-    bare = {item.path: item.path.rsplit("/", 1)[-1] for item in source.items}
-    return {path: named[name] for path, name in bare.items() if rows[name] == files[name] == 1}
+        return replace(table, label=rest, notes=(*table.notes, note))
+    raise Unusable(
+        N_("it has several labels per photo (multi-label) in {n:,} of {total:,} rows", n=several, total=total),
+        MULTI_LABEL,
+    )
