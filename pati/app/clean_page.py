@@ -14,7 +14,6 @@ from pati.app.parts import plain, settings, t
 from pati.app.train_page import BUDGET, MINUTES, SURVIVES, show_progress
 from pati.data.decisions import ACTIONS
 from pati.data.manifest import Manifest
-from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_
@@ -146,7 +145,7 @@ def _ask(table: Path, row: dict[str, str], manifest: Manifest, later: list[str],
     entries = {entry.path: entry for entry in manifest.entries}
     entry = entries.get(row["path"])
     left, right = st.columns([3, 2], gap="large")
-    root = readable_root(manifest, settings())
+    root = readable_root(manifest)
     with left:
         _show(root, {row["path"]: ""}, 420)
         st.caption(plain(printable(row["path"])))
@@ -218,8 +217,7 @@ def _train(run: Run, table: Path) -> None:
     state = run.read_state()
     recipe = Recipe.read(run.recipe)
     try:
-        columns = settings().bounded(Columns(**state["columns"])).document()
-        folder = jobs.train(settings().runs, state["data"], recipe, columns=columns, decisions=table)
+        folder = jobs.train(settings().runs, state["data"], recipe, columns=state["columns"], decisions=table)
     except PatiError as error:
         parts.show_error(error)
         return

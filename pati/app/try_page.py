@@ -182,7 +182,7 @@ def _samples(model: Path) -> Iterator[Given]:
 
 
 def _tested(model: Path) -> Tested | None:
-    return tested(model.parent, settings()) if (model.parent / "predictions.npz").exists() else None
+    return tested(model.parent) if (model.parent / "predictions.npz").exists() else None
 
 
 # One photo ----------------------------------------------------------------------------

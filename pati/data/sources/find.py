@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from pati.data.sources.builtin_datasets import datasets
@@ -19,7 +18,7 @@ def find_source(data: str | os.PathLike[str], columns: Columns = Columns()) -> S
     path = Path(text).expanduser()
     if not path.exists():
         if text in datasets:
-            if replace(columns, within=None) != Columns():
+            if columns != Columns():
                 raise PatiError(
                     N_(
                         "the built-in dataset {name} has no CSV, so no columns to choose or group by",

@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
-from pati.data.sources import storage
+from pati.data.sources import allowed, storage
 from pati.data.sources.archives import LEFT_OUT, is_archive, kind_of, unpacked
 from pati.data.sources.folders import child_store, from_folder, unwrapped
 from pati.data.sources.source import Columns, Source
@@ -21,10 +21,12 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     """The source in a folder, archive or CSV file. Raises `PatiError`."""
     path = path.resolve()
     name = path.name
+    if not allowed.may_read(path):
+        raise PatiError(N_("{path} is outside the folders that may be read", path=path))
     if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
         table = read_table(Folder(path.parent), name, columns, required=True)
         assert table is not None
-        return one_spelling(from_table(name, path.parent, table))
+        return readable(one_spelling(from_table(name, path.parent, table)))
     left_out: dict[str, int] = {}
     top: Storage
     if path.is_dir():
@@ -58,7 +60,7 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
             "the names in {path} are not marked as UTF-8; they are read as {encoding}", path=name, encoding=top.encoding
         )
         notes = (*notes, text)
-    tree, seen = read_tree(top, name, columns.within)
+    tree, seen = read_tree(top, name)
     inner = unwrapped(tree)
     table = table_in(child_store(top, inner.path), columns) or table_beside(path, columns)
     if table is None and tree.archives and not tree.photos:
@@ -77,7 +79,22 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     labelled = table is not None and "label" in table.columns
     source = from_folder(name, store, inner, level=columns.classes_level, table=labelled)
     source = replace(source, notes=(*notes, *seen, *source.notes))
-    return one_spelling(source if table is None else with_table(source, store, table))
+    return readable(one_spelling(source if table is None else with_table(source, store, table)))
+
+
+def readable(source: Source) -> Source:
+    """Leave out photos outside the folders that may be read, as a table can name them, with a note."""
+    if allowed.folders() is None or not source.root.is_dir():
+        return source
+    items = tuple(item for item in source.items if allowed.may_read(source.root / item.path))
+    if len(items) == len(source.items):
+        return source
+    note = NP_(
+        "{n} photo is ignored: it lies outside the folders that may be read",
+        "{n} photos are ignored: they lie outside the folders that may be read",
+        n=len(source.items) - len(items),
+    )
+    return replace(source, items=items, notes=(*source.notes, note))
 
 
 def one_spelling(source: Source) -> Source:

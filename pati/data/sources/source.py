@@ -88,7 +88,6 @@ class ColumnsDocument(TypedDict, total=False):
     split: str | None
     group: str | None
     classes_level: int | None
-    within: str | None
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,6 @@ class Columns:
     """How a source is read. Names of CSV columns; None: detected by common names.
 
     `classes_level`: the number of the folders, counted from 1 at the top, that are the classes; None: detected.
-    `within`: links that lead outside this folder are left out; None: they are followed.
     """
 
     path: str | None = None
@@ -104,7 +102,6 @@ class Columns:
     split: str | None = None
     group: str | None = None
     classes_level: int | None = None
-    within: str | None = None
 
     def document(self) -> ColumnsDocument:
         """As stored in a run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pati.data.decode import is_photo_name
@@ -62,7 +62,7 @@ def read_table(
         with store.open(name) as binary, io.TextIOWrapper(binary, newline="", encoding="utf-8-sig") as file:
             header, lines = csv_rows(file.read(), tabs=path.suffix.lower() == ".tsv")
     except (UnicodeDecodeError, csv.Error, OSError) as error:
-        if not required and (replace(columns, within=None) == Columns() or not alone):
+        if not required and (columns == Columns() or not alone):
             return None  # probably another program's file
         raise PatiError(
             N_("can't read {path}: {error}", path=path, error=error), N_("expected a CSV in UTF-8 with a header row")
