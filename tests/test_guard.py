@@ -223,9 +223,8 @@ def test_errors_are_told_in_our_words_with_the_details_in_a_file(
     assert parts.tell_of(PermissionError(13, "Permission denied", "/runs/x"))
     assert [str(error.message) for error in shown] == ["a mistake", "/runs/x: Permission denied"]
     assert not (tmp_path / "runs").exists()
-    try:
+    with pytest.raises(ValueError, match="could not convert") as fault:
         float("0,95\udcff")
-    except ValueError as error:
-        assert parts.tell_of(error)
+    assert parts.tell_of(fault.value)
     assert "app-errors.log" in str(shown[-1].hint)
     assert "could not convert" in (tmp_path / "runs" / "app-errors.log").read_text(encoding="utf-8")

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message
 
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message as Sent, Receive, Scope, Send
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
-ANYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  (addresses to listen on, which are no names)
+ANYWHERE = ("", "0.0.0.0", "::")  # addresses to listen on, which are no names
 POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: blob: {sockets}; "
     "frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
@@ -61,7 +59,7 @@ class Guard:
     other paths lead.
     """
 
-    def __init__(self, app: App, *, hosts: Sequence[str], port: int, pages: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str], port: int, pages: Collection[str]) -> None:
         self._app, self._port, self._pages = app, port, pages
         self._listens, self._everywhere = hosts[0], hosts[0] in ANYWHERE
         own = [socket.gethostname(), f"{socket.gethostname()}.local"] if self._everywhere else []
@@ -138,7 +136,7 @@ def _values(scope: Scope, wanted: bytes) -> list[str]:
 def _with_policy(send: Send, host: str) -> Send:
     policy = POLICY.format(sockets=f"ws://{host} wss://{host}").encode()  # not every browser counts them to 'self'
 
-    async def sent(message: MutableMapping[str, Any]) -> None:
+    async def sent(message: Sent) -> None:
         if message["type"] == "http.response.start":
             added = [(b"content-security-policy", policy), (b"referrer-policy", b"no-referrer")]
             message = {**message, "headers": [*message.get("headers", []), *added]}

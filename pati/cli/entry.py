@@ -17,7 +17,7 @@ from pati.cli.help import EVERYWHERE, Formatter
 from pati.errors import Interrupted, PatiError, from_os_error
 from pati.locale import catalogues
 from pati.locale.messages import N_, NC_
-from pati.system import machine
+from pati.system import files, machine, streams
 from pati.system.version import VERSION
 
 ABOUT = N_("Train image classifiers from scratch on the machine you have, and say honestly what came out.")
@@ -36,6 +36,8 @@ program.meta.group_parameters = Group(EVERYWHERE.text)
 def main() -> None:
     """Entry point: a user's mistake becomes `error:` and `hint:` lines, never a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)  # it ends a run as Ctrl-C does
+    streams.any_names()
+    files.home()
     machine.keep_blocks()
     atexit.register(gc.freeze)  # or else Python looks through all of torch for garbage before it ends: 0.7 s
     try:

@@ -25,4 +25,4 @@ def report_(run: Path, /, *, json: Json = False) -> None:
     if json:
         print_json(document)
     else:
-        print(reported.report)
+        print(printable(str(reported.report)))

@@ -428,7 +428,7 @@ def write_review(
         lines=lines,
         classes=classes,
     )
-    files.write_text(path, page)
+    outputs.write(path, page.encode())
 
 
 def _filled(template: str, *, language: str, html: bool = True, **values: object) -> str:

@@ -15,7 +15,7 @@ from pati.locale.messages import N_
 def find_source(data: str | os.PathLike[str], columns: Columns = Columns()) -> Source:
     """The source that DATA names: a path or one of `datasets`. Raises `PatiError`."""
     text = os.fspath(data)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # as it is, where there is no such user
     if not path.exists():
         if text in datasets:
             if columns != Columns():
