@@ -190,7 +190,7 @@ def _choices(row: clean.Listed, classes: Sequence[str]) -> tuple[str, str]:
     label = suggested
     if len(others) > 1:
         label = st.selectbox(
-            t(N_("New label")), others, index=others.index(suggested), key=f"new {row['path']}", format_func=printable
+            t(N_("New label")), others, index=others.index(suggested), key=f"new {row.path}", format_func=printable
         )
     words = {
         "keep": N_("Keep"),
@@ -203,7 +203,7 @@ def _choices(row: clean.Listed, classes: Sequence[str]) -> tuple[str, str]:
         pressed = [
             action
             for action in (*ACTIONS, "later")
-            if st.button(plain(t(words[action])), key=f"decide-{action} {row['path']}", shortcut=KEYS[action])
+            if st.button(plain(t(words[action])), key=f"decide-{action} {row.path}", shortcut=KEYS[action])
         ]
     action = pressed[0] if pressed else ""
     return action, label if action == "relabel" else ""

@@ -17,7 +17,8 @@ from pati.errors import PatiError
 from pati.locale.messages import N_, Message
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message as Sent, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Message as Sent
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 ANYWHERE = ("", "0.0.0.0", "::")  # addresses to listen on, which are no names

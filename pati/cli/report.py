@@ -7,6 +7,7 @@ from pathlib import Path
 from pati.cli.entry import program
 from pati.cli.options import Json, print_json, watching
 from pati.locale import catalogues
+from pati.locale.formats import printable
 
 
 @program.command(name="report")

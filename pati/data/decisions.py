@@ -29,7 +29,9 @@ class Decision:
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a decisions.csv, whose cells are guarded against formulas. Raises `PatiError`."""
     header, rows = read_csv(path)
-    return header, [{name: csv_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows]
+    return header, [
+        {name: csv_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows
+    ]
 
 
 def read(path: Path, classes: Iterable[str]) -> dict[str, Decision]:

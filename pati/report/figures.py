@@ -405,7 +405,7 @@ def stretched(explanation: Explanation) -> tuple[NDArray[np.float32], NDArray[np
     return soft, within
 
 
-def _palette(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+def _palette(values: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.uint8]:
     """Values in 0..1, as in maps, in the colours of a perceptually uniform palette, `uint8 (..., 3)`."""
     return np.asarray(matplotlib.colormaps["viridis"](values, bytes=True)[..., :3])
 

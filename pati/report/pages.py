@@ -41,7 +41,7 @@ from pati.recipe import Recipe
 from pati.report import figures, labels, markup
 from pati.runs.history import Epoch
 from pati.runs.run import Run
-from pati.system import clock, files
+from pati.system import clock, files, outputs
 
 Draw = Callable[[str], str]  # language -> SVG
 P = ParamSpec("P")

@@ -206,7 +206,9 @@ def _listed(table: Path, number: int, row: Mapping[str, str]) -> Listed:
                 ),
                 N_("run `pati clean` again, or empty the cell"),
             )
-    return Listed(row["path"], cells["label"], why, cells["answer"], share, cells["decision"].casefold(), cells["new_label"])
+    return Listed(
+        row["path"], cells["label"], why, cells["answer"], share, cells["decision"].casefold(), cells["new_label"]
+    )
 
 
 def decide(table: Path, path: str, action: str, label: str = "") -> None:

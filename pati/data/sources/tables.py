@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ def table_in(store: Storage, columns: Columns) -> Table | None:
 def table_beside(path: Path, columns: Columns) -> Table | None:
     """The CSV named like the folder or archive: photos.csv next to photos/ or photos.zip."""
     candidate = path.parent / f"{path.name if path.is_dir() else stem(path.name)}.csv"
-    return read_table(Folder(path.parent), candidate.name, columns) if candidate.is_file() else None
+    return read_table(Folder(path.parent), candidate.name, columns) if os.path.isfile(candidate) else None
 
 
 def is_table(name: str) -> bool:
