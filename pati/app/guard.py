@@ -90,9 +90,11 @@ class Guard:
         if host is None or not self._is_own(host, scope):
             shown = hosts[0][:200] if hosts else ""
             return N_(
-                "Refused: {shown!r} is not a name of this page. If it should be, start the page with: {command}",
+                "Refused: {shown!r} is not a name of this page. If it should be one, start the page with: "
+                "pati app --host {host} --host {name}",
                 shown=shown,
-                command=f"pati app --host {self._listens} --host {shown}",
+                host=self._listens,
+                name=shown,
             )
         for origin in origins:
             scheme, _, place = origin.partition("://")
