@@ -166,8 +166,9 @@ def test_unknown_pages_lead_to_the_first(served: tuple[int, Path]) -> None:
     for path in ("/try", "/nothing", "/train/deeper", "/try?x=1"):
         status, _, headers = ask(served[0], path, Host=host)
         assert (status, headers["location"]) == (307, "/")
-    for path in ("/", "/train", "/results", "/clean"):
+    for path in ("/", "/train", "/results", "/clean", "/_stcore/host-config"):
         assert ask(served[0], path, Host=host)[0] == 200
+    assert ask(served[0], "/train/_stcore/health", Host=host)[0] == 404  # the browser tries this one, too
 
 
 def test_a_browser_is_told_to_load_nothing_from_elsewhere(served: tuple[int, Path]) -> None:

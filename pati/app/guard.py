@@ -28,7 +28,7 @@ POLICY = (
 )
 _PORTS = {"http": 80, "https": 443}
 # Paths that are no pages: Streamlit's endpoints and files.
-_FILES = ("_stcore", "static", "media", "component", "app", "oauth2callback", "auth", "favicon.png", "manifest.json")
+_FILES = {"_stcore", "static", "media", "component", "app", "oauth2callback", "auth", "favicon.png", "manifest.json"}
 
 
 def split_host(text: str) -> tuple[str, int | None] | None:
@@ -112,10 +112,12 @@ class Guard:
 
     def _leads_nowhere(self, scope: Scope) -> bool:
         """Whether a browser asks for a page that there is not."""
-        first, _, rest = scope["path"].strip("/").partition("/")
-        if scope["type"] != "http" or scope["method"] != "GET" or not first or first in _FILES:
+        if scope["type"] != "http" or scope["method"] != "GET":
             return False
-        return first not in self._pages or bool(rest)
+        parts = [part for part in scope["path"].split("/") if part]
+        if not parts or not _FILES.isdisjoint(parts):  # Streamlit looks for its endpoints below every path
+            return False
+        return len(parts) > 1 or parts[0] not in self._pages
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
