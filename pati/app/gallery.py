@@ -121,5 +121,5 @@ def _picture(model: str, changed: int, root: str, path: str, sha256: str, label:
     if label is None:
         pixels = figures.at_most(pixels, 2 * SIDE)
     else:
-        pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), 0.5, 2 * SIDE)
+        pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), figures.OPACITY, 2 * SIDE)
     return figures.thumbnail(pixels, SIDE)

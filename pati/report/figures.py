@@ -40,6 +40,7 @@ DARK_STYLE = "@media (prefers-color-scheme: dark) {{ {} }}".format(
         for part in ("fill", "stroke")
     )
 )
+OPACITY = 0.7  # of an overlay where the map is highest
 SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
 _STYLE = matplotlib.RcParams(
     {
@@ -419,7 +420,7 @@ def _between(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.f
     return np.asarray(rows[below] * (1 - share) + rows[above] * share)
 
 
-def blended(explanation: Explanation, opacity: float = 0.5) -> NDArray[np.uint8]:
+def blended(explanation: Explanation, opacity: float = OPACITY) -> NDArray[np.uint8]:
     """Photo with the map laid over it, `uint8 (H, W, 3)`; what the net has not seen is grey.
 
     The map is as opaque as it is high, up to `opacity`: where it is zero, the photo is seen as it is.
