@@ -57,6 +57,8 @@ def launch(settings: Settings, *, hosts: Sequence[str], port: int | None, browse
             "client.showErrorDetails": "none",
             "client.showErrorLinks": False,
             "logger.hideWelcomeMessage": True,
+            "logger.level": "critical",  # `tell_of` keeps the details of errors
+            "logger.enableRich": False,
             **THEME,
         }
     )

@@ -151,7 +151,7 @@ def _choose_data() -> str | None:
         )
         st.error(plain(t(outside)))
         return None
-    if not path.exists():
+    if not os.path.exists(path):  # also of a name that is too long
         st.error(plain(t(N_("{path} does not exist", path=path))))
         return None
     return str(path)
