@@ -26,7 +26,7 @@ def require_free(path: Path) -> None:
         raise PatiError(N_("{path} is a folder, expected the name of a file", path=path))
     if os.path.lexists(path) and not _is_ours(path):
         raise PatiError(
-            N_("{path} exists and was not written by this command; it is not overwritten", path=path),
+            N_("{path} exists and was not written by pati; it is not overwritten", path=path),
             N_("choose another name, or delete the file first"),
         )
 
