@@ -34,7 +34,7 @@ PHASES: dict[str, Callable[[Path, Path], bool]] = {
     "audit": lambda run, cache: (run / "run.json").exists() and not any(cache.glob("packs/.*")),
     "pack": lambda run, cache: any(cache.glob("packs/.*/new/pixels.npy")),
     "middle of an epoch": lambda run, cache: epochs(run) == 1 and any((run / "checkpoints").glob("step-*")),
-    "checkpoint": lambda run, cache: epochs(run) >= 2 and any((run / "checkpoints").glob(".*.part")),
+    "checkpoint": lambda run, cache: epochs(run) >= 2 and any((run / "checkpoints").glob(".*.pati-part")),
     "final save": lambda run, cache: (run / "predictions.npz").exists(),
 }
 

@@ -108,7 +108,7 @@ def wait(process: subprocess.Popen[bytes], run: Path, cache: Path, moment: str, 
 
 def writing(run: Path, cache: Path) -> str:
     with contextlib.suppress(OSError):
-        if any((run / "checkpoints").glob(".*.part")):
+        if any((run / "checkpoints").glob(".*.pati-part")):
             return "writing a checkpoint"
         if any(cache.glob("packs/.*/new/pixels.npy")):
             return "writing the pack"

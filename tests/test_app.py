@@ -29,6 +29,7 @@ from pati.app.jobs import Order
 from pati.app.page import PAGES
 from pati.app.settings import Settings
 from pati.data import decode
+from pati.data.sources import allowed
 from pati.errors import PatiError
 from pati.events import Noted, Stage, Warned
 from pati.locale import catalogues
@@ -406,14 +407,16 @@ def test_what_the_library_says_is_in_the_visitors_language(visit: Visit, served:
     visit.see("en az iki klasör beklenir")
 
 
-def test_the_root_is_kept_to(tmp_path: Path) -> None:
+def test_the_root_is_kept_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "secret").mkdir()
     (tmp_path / "root" / "link").symlink_to(tmp_path / "secret")
     kept = Settings.of(None, tmp_path / "root")
-    assert kept.may_read(tmp_path / "root" / "photos")
-    assert not kept.may_read(tmp_path / "root" / "link")
-    assert not kept.may_read(tmp_path / "root" / ".." / "secret")
+    monkeypatch.setenv(allowed.VARIABLE, "")  # put back afterwards
+    allowed.restrict(kept.readable())
+    assert allowed.may_read(tmp_path / "root" / "photos")
+    assert not allowed.may_read(tmp_path / "root" / "link")
+    assert not allowed.may_read(tmp_path / "root" / ".." / "secret")
     assert Settings.from_text(kept.to_text()) == kept
 
 
@@ -697,21 +700,30 @@ def test_without_streamlit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, t
 
     monkeypatch.setitem(sys.modules, "streamlit.web", None)
     with pytest.raises(PatiError, match="needs Streamlit") as told:
-        launch(Settings.of(None, tmp_path), host="localhost", port=None, browser=False)
+        launch(Settings.of(None, tmp_path), hosts=["localhost"], port=None, browser=False)
     assert "pip install -e '.[app]'" in str(told.value.hint)
 
 
 def test_garbage_is_not_looked_for_in_what_was_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import uvicorn
     from streamlit.web import bootstrap
 
     from pati.app.launch import launch
 
     looked_at: list[int] = []
-    monkeypatch.setattr(bootstrap, "run", lambda *_: looked_at.append(len(gc.get_objects())))
+
+    def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        looked_at.append(len(gc.get_objects()))
+        for one in sockets:
+            one.close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
     monkeypatch.setattr(bootstrap, "load_config_options", lambda options: None)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setenv(allowed.VARIABLE, "")  # put back afterwards
     before = len(gc.get_objects())
     try:
-        launch(Settings.of(None, tmp_path), host="localhost", port=free_port(), browser=False)
+        launch(Settings.of(None, tmp_path), hosts=["localhost"], port=free_port(), browser=False)
     finally:
         gc.unfreeze()
     assert looked_at[0] < before / 100

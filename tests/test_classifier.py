@@ -20,9 +20,13 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from torch import nn
 
 import pati
 from pati.errors import PatiError
+from pati.inference import model_file
+from pati.models import Net, Options, models, without_memory
+from pati.models.counting import Memory, memory_of
 from pati.system import machine
 from tests.support.model_files import edited, parts, signed
 from tests.support.photos import draw, jpeg
@@ -309,6 +313,9 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a preprocessing of 10^12 pixels": lambda h: h["__metadata__"].update(
         pati=h["__metadata__"]["pati"].replace('"size": 32', '"size": 1000000')
     ),
+    "a preprocessing of 4096 pixels": lambda h: h["__metadata__"].update(
+        pati=h["__metadata__"]["pati"].replace('"size": 32', '"size": 4096')
+    ),
 }
 
 
@@ -324,6 +331,30 @@ def test_hostile_headers_are_refused_at_once_in_bounded_memory(trained: Path, tm
         pati.load(path)
     assert time.monotonic() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+@pytest.mark.parametrize("width", [0.5, 1.0, 8.0])
+def test_a_large_photo_takes_the_memory_that_is_stated(width: float) -> None:
+    """A network for photos of 1,024 px is refused, or predicts so few at once that they take a part of the limit."""
+    for name in ("pati", "vgg19"):
+        with without_memory(name):
+            net = models[name](10, Options(size=1024, width=width))
+        memory = memory_of(net, 1024)
+        if memory.all > model_file.MEMORY:
+            with pytest.raises(PatiError, match="GB of memory for a photo of 1024 px"):
+                model_file._fitting(Path("m"), net, 1024)
+        else:
+            at_once = model_file._fitting(Path("m"), net, 1024)
+            assert at_once < 30
+            assert at_once == 1 or at_once * memory.most <= model_file.MEMORY / 8
+            assert net.cut(1).at_once == net.at_once
+
+
+def test_memory_is_counted_from_the_outputs_of_layers() -> None:
+    stages, head = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1)), nn.Sequential(nn.Flatten(), nn.Linear(8 * 16 * 16, 2))
+    counted = memory_of(Net(stages, head, minimum_size=16).to("meta"), 16)
+    feature_map = 4 * 8 * 16 * 16  # bytes
+    assert counted == Memory(2 * feature_map, 2 * feature_map + 8)
 
 
 def test_a_sound_file_signed_by_the_test_is_taken(trained: Path, tmp_path: Path) -> None:

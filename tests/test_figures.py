@@ -126,15 +126,26 @@ def test_a_map_lies_over_the_photo_as_the_net_saw_it(resize: str, shape: tuple[i
     preprocess = Preprocess(size=96, resize=resize)
     white = (preprocess.fit(photo)[:, :, 0] > 200).astype(np.float32)
     seen = Explanation(photo, white, "x", 1.0, Prediction("", "x", 1.0, {}), preprocess.covered(width, height))
-    colours, within = figures.coloured(seen)
-    high = colours[:, :, 0] > 150  # yellow, where viridis is highest
-    where = np.argwhere(high & within)
+    values, within = figures.stretched(seen)
+    where = np.argwhere((values > 0.8) & within)
     assert np.abs(where.min(0) - (40, 42)).max() <= 1
     assert np.abs(where.max(0) - (49, 53)).max() <= 1
     assert within.all() == (resize != "crop")
     if resize == "crop":
         assert within.sum() == 60 * 60
         assert len(np.unique(figures.blended(seen)[~within], axis=0)) == 1  # black photo: grey where nothing was seen
+
+
+def test_a_map_is_as_opaque_as_it_is_high() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    map_ = np.zeros((40, 40), np.float32)
+    map_[:, 20:] = np.linspace(0, 1, 20)
+    seen = Explanation(photo, map_, "x", 1.0, Prediction("", "x", 1.0, {}), (0.0, 0.0, 1.0, 1.0))
+    mixed = figures.blended(seen, 1.0)
+    np.testing.assert_array_equal(mixed[:, :20], photo[:, :20])  # no tint where the map is zero
+    assert len(np.unique(mixed[:, -1], axis=0)) == 1  # the palette alone where it is highest
+    np.testing.assert_array_equal(figures.blended(seen, 0.0), photo)
+    np.testing.assert_array_equal(figures.triptych(seen)[:, 80:], figures.blended(seen))
 
 
 def curve(name: str, roc_area: float, average_precision: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ REACHED: dict[str, Callable[[Path, Path], bool]] = {
     "audit": lambda run, cache: bool(packs(cache, ".*/new/pixels.npy")),
     "pack": lambda run, cache: bool(packs(cache, ".*/new/thumbs.bin")),
     "epoch": lambda run, cache: epochs_done(run) == 1,
-    "checkpoint": lambda run, cache: epochs_done(run) == 1 and any((run / "checkpoints").glob(".*.part")),
+    "checkpoint": lambda run, cache: epochs_done(run) == 1 and any((run / "checkpoints").glob(".*.pati-part")),
     "final": lambda run, cache: (run / "predictions.npz").exists(),
 }
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pati.data.sources import storage
+from pati.data import decode
+from pati.data.sources import allowed, storage
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source, split_role
 from pati.data.sources.tree import DEEPEST, STRAYS
@@ -211,7 +212,7 @@ def test_one_name_in_two_unicode_forms_is_one_class(kind: str, tmp_path: Path) -
     assert len({item.path for item in source.items}) == 16  # the files keep their names
 
 
-def test_links_are_followed_and_counted(tmp_path: Path) -> None:
+def test_links_are_followed_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blobs = touch(tmp_path / "blobs", numbered("cat") + numbered("dog"))
     for label in ("cat", "dog"):
         (tmp_path / "files" / label).mkdir(parents=True)
@@ -224,11 +225,38 @@ def test_links_are_followed_and_counted(tmp_path: Path) -> None:
         source = find_source(tmp_path / name)
         assert labels(source) == {"cat": 4, "dog": 4}
         assert f"{count} links to files or folders outside" in notes(source)
-    closed = find_source(tmp_path / "files", Columns(within=str(tmp_path)))
+    monkeypatch.setenv(allowed.VARIABLE, "")  # put back afterwards
+    allowed.restrict([tmp_path])
+    closed = find_source(tmp_path / "files")
     assert labels(closed) == {"cat": 4, "dog": 4}  # they lead elsewhere, but not out of the allowed folder
-    closed = find_source(tmp_path / "files", Columns(within=str(tmp_path / "files")))
-    assert not closed.items
-    assert "8 links are ignored: they lead outside" in notes(closed)
+    allowed.restrict([tmp_path / "files", tmp_path / "folders"])
+    for name, count in (("files", 8), ("folders", 2)):
+        closed = find_source(tmp_path / name)
+        assert not closed.items
+        assert f"{count} links are ignored: they lead out of the folders that may be read" in notes(closed)
+
+
+def test_a_table_names_no_photos_outside_the_folders_that_may_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = touch(tmp_path / "secret", numbered("cat"))
+    photos = touch(tmp_path / "open" / "photos", numbered("cat") + numbered("dog"))
+    rows = [f"photos/{path},{path[:3]}" for path in numbered("cat") + numbered("dog")]
+    rows += [f"../secret/{numbered('cat')[0]},cat", f"{secret / numbered('cat')[1]},dog"]
+    (tmp_path / "open" / "table.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    assert len(find_source(tmp_path / "open" / "table.csv").items) == 10  # a table of one's own may point anywhere
+    monkeypatch.setenv(allowed.VARIABLE, "")  # put back afterwards
+    allowed.restrict([tmp_path / "open"])
+    source = find_source(tmp_path / "open" / "table.csv")
+    assert labels(source) == {"cat": 4, "dog": 4}
+    assert "2 rows of table.csv have no photo" in notes(source)
+    with pytest.raises(PatiError, match="outside the folders that may be read"):
+        find_source(secret)
+    store = storage.at(photos)
+    with pytest.raises(decode.Unreadable, match="outside"):
+        store.read("../../secret/" + numbered("cat")[0])
+    assert store.start("../../secret/" + numbered("cat")[0]) == b""
+    assert not store.holds("../../secret")
 
 
 def test_links_that_lead_in_a_circle_are_read_once(tmp_path: Path) -> None:

@@ -141,14 +141,17 @@ def test_a_second_process_on_one_run_is_refused(undisturbed: tuple[Path, bytes],
 
 
 def test_what_a_killed_process_was_writing_is_cleared_away(stopped_run: Path) -> None:
-    torn = [stopped_run / "checkpoints" / ".step-000000009.safetensors.abc.part", stopped_run / ".run.json.abc.part"]
+    torn = [
+        stopped_run / "checkpoints" / ".step-000000009.safetensors.abc.pati-part",
+        stopped_run / ".run.json.abc.pati-part",
+    ]
     for path in torn:
         path.write_bytes(b"half")
     resume(stopped_run)
     assert not torn[0].exists()
     fresh = stopped_run.parent / "fresh"
     fresh.mkdir()
-    (fresh / ".recipe.json.abc.part").write_bytes(b"half")
+    (fresh / ".recipe.json.abc.pati-part").write_bytes(b"half")
     Run.claim(fresh, "x").begin(Recipe())
     assert sorted(path.name for path in fresh.iterdir()) == ["recipe.json", "run.json"]
 

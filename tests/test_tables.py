@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pati.data.sources import allowed
 from pati.data.sources.archives import ArchiveLimits
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source
@@ -348,7 +349,9 @@ def test_tables_that_cannot_be_used_are_never_dropped(name: str, content: bytes,
     assert f"the table {name} is not used" in notes(source)
 
 
-def test_tables_may_name_photos_elsewhere_but_not_outside_a_bound(tmp_path: Path) -> None:
+def test_tables_may_name_photos_elsewhere_but_not_outside_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flat(tmp_path / "elsewhere")
     (tmp_path / "d").mkdir()
     for start in ("../elsewhere", f"{tmp_path}/elsewhere"):
@@ -358,11 +361,15 @@ def test_tables_may_name_photos_elsewhere_but_not_outside_a_bound(tmp_path: Path
             assert labels(source) == BOTH
             assert right(source)
             assert "16 photos of labels.csv lie outside" in notes(source)
-            assert labels(find_source(data, Columns(within=str(tmp_path)))) == BOTH
-            assert "names a photo that is here" in refused(data, Columns(within=str(tmp_path / "d")))
+            with monkeypatch.context() as patched:
+                patched.setenv(allowed.VARIABLE, json.dumps([str(tmp_path)]))
+                assert labels(find_source(data)) == BOTH
+                patched.setenv(allowed.VARIABLE, json.dumps([str(tmp_path / "d")]))
+                assert "names a photo that is here" in refused(data)
     inside = flat(tmp_path / "f")
     assert labels(find_source(inside, Columns(table=str(tmp_path / "d" / "labels.csv")))) == BOTH
-    assert "no such file" in refused(inside, Columns(table=str(tmp_path / "d" / "labels.csv"), within=str(inside)))
+    monkeypatch.setenv(allowed.VARIABLE, json.dumps([str(inside)]))
+    assert "no such file" in refused(inside, Columns(table=str(tmp_path / "d" / "labels.csv")))
 
 
 def test_tables_may_be_links(tmp_path: Path) -> None:

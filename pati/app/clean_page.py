@@ -14,14 +14,12 @@ from pati.app.parts import plain, settings, t
 from pati.app.train_page import BUDGET, MINUTES, SURVIVES, show_progress
 from pati.data.decisions import ACTIONS
 from pati.data.manifest import Manifest
-from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.report import figures
 from pati.runs.run import Run
-from pati.system.csv_text import read_csv
 from pati.workflows import clean
 
 FOLDS = 3
@@ -101,16 +99,16 @@ def _live(run: Run) -> None:
 
 
 def _decide(run: Run, table: Path) -> None:
-    _, rows = read_csv(table)
     manifest = _manifest(str(run.manifest), run.manifest.stat().st_mtime_ns)
+    rows = clean.read_list(table, manifest.classes)
     later: list[str] = st.session_state.setdefault(f"later of {run.folder}", [])
     decided_paths: list[str] = st.session_state.setdefault(f"decided in {run.folder}", [])
-    open_ = [row for row in rows if not row["decision"]]
+    open_ = [row for row in rows if not row.decision]
     decided = len(rows) - len(open_)
     text = NP_("{decided} of {n} photo decided", "{decided} of {n} photos decided", n=len(rows), decided=decided)
     st.progress(decided / max(1, len(rows)), t(text))
     # Those put off come last, in the order in which they were.
-    open_.sort(key=lambda row: later.index(row["path"]) + 1 if row["path"] in later else 0)
+    open_.sort(key=lambda row: later.index(row.path) + 1 if row.path in later else 0)
     if open_:
         _ask(table, open_[0], manifest, later, decided_paths)
     else:
@@ -141,35 +139,33 @@ def _written(table: Path, path: str, action: str, label: str = "") -> bool:
     return True
 
 
-def _ask(table: Path, row: dict[str, str], manifest: Manifest, later: list[str], decided_paths: list[str]) -> None:
+def _ask(table: Path, row: clean.Listed, manifest: Manifest, later: list[str], decided_paths: list[str]) -> None:
     """One photo, why it is listed, and the choices; `later` and `decided_paths`: photos put off, and decided."""
     entries = {entry.path: entry for entry in manifest.entries}
-    entry = entries.get(row["path"])
+    entry = entries.get(row.path)
     left, right = st.columns([3, 2], gap="large")
-    root = readable_root(manifest, settings())
+    root = readable_root(manifest)
     with left:
-        _show(root, {row["path"]: ""}, 420)
-        st.caption(plain(printable(row["path"])))
+        _show(root, {row.path: ""}, 420)
+        st.caption(plain(printable(row.path)))
     with right:
-        why = row["why"].split()[0] if row["why"] else "label"
-        parts.heading(WHY[why], N_("Label: {label}", label=row["label"]))
-        if row["answer"] and row["answer"] != row["label"]:
-            st.write(plain(t(N_("Predicted class: {label}", label=row["answer"]))))
-        if row["label_probability"]:
-            share = float(row["label_probability"])
-            st.write(plain(t(N_("Probability of the label: {share:percent}", share=share))))
+        parts.heading(WHY[row.why], N_("Label: {label}", label=row.label))
+        if row.answer and row.answer != row.label:
+            st.write(plain(t(N_("Predicted class: {label}", label=row.answer))))
+        if row.label_probability is not None:
+            st.write(plain(t(N_("Probability of the label: {share:percent}", share=row.label_probability))))
         # Above the copies: pictures come late, and would move the buttons away under a pointer.
         action, label = _choices(row, manifest.classes)
         copies = [other for other in manifest.kept if entry and other.duplicate and other.duplicate == entry.duplicate]
-        copies = [other for other in copies if other.path != row["path"]][:COPIES]
+        copies = [other for other in copies if other.path != row.path][:COPIES]
         if copies:
             st.write(t(N_("Its duplicates:")))
             _show(root, {other.path: printable(f"{other.label} · {other.path}") for other in copies}, 160)
     if action == "later":
-        later[:] = [path for path in later if path != row["path"]] + [row["path"]]
+        later[:] = [path for path in later if path != row.path] + [row.path]
         st.rerun()
-    if action and _written(table, row["path"], action, label):
-        decided_paths.append(row["path"])
+    if action and _written(table, row.path, action, label):
+        decided_paths.append(row.path)
         st.rerun()
 
 
@@ -187,14 +183,14 @@ def _show(root: Path | None, photos: dict[str, str], side: int) -> None:
                 st.caption(plain(caption))
 
 
-def _choices(row: dict[str, str], classes: Sequence[str]) -> tuple[str, str]:
+def _choices(row: clean.Listed, classes: Sequence[str]) -> tuple[str, str]:
     """What was pressed: keep, drop, relabel or later, with the new label; empty for nothing."""
-    others = [name for name in classes if name != row["label"]]
-    suggested = row["new_label"] if row["new_label"] in others else others[0]
+    others = [name for name in classes if name != row.label]
+    suggested = row.new_label if row.new_label in others else others[0]
     label = suggested
     if len(others) > 1:
         label = st.selectbox(
-            t(N_("New label")), others, index=others.index(suggested), key=f"new {row['path']}", format_func=printable
+            t(N_("New label")), others, index=others.index(suggested), key=f"new {row.path}", format_func=printable
         )
     words = {
         "keep": N_("Keep"),
@@ -207,7 +203,7 @@ def _choices(row: dict[str, str], classes: Sequence[str]) -> tuple[str, str]:
         pressed = [
             action
             for action in (*ACTIONS, "later")
-            if st.button(plain(t(words[action])), key=f"decide-{action} {row['path']}", shortcut=KEYS[action])
+            if st.button(plain(t(words[action])), key=f"decide-{action} {row.path}", shortcut=KEYS[action])
         ]
     action = pressed[0] if pressed else ""
     return action, label if action == "relabel" else ""
@@ -218,8 +214,7 @@ def _train(run: Run, table: Path) -> None:
     state = run.read_state()
     recipe = Recipe.read(run.recipe)
     try:
-        columns = settings().bounded(Columns(**state["columns"])).document()
-        folder = jobs.train(settings().runs, state["data"], recipe, columns=columns, decisions=table)
+        folder = jobs.train(settings().runs, state["data"], recipe, columns=state["columns"], decisions=table)
     except PatiError as error:
         parts.show_error(error)
         return

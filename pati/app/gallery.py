@@ -11,10 +11,9 @@ import torch
 
 from pati.app import parts
 from pati.app.parts import classifier, percent, plain, t
-from pati.app.settings import Settings
 from pati.data import decode
 from pati.data.manifest import Entry, Manifest
-from pati.data.sources import storage
+from pati.data.sources import allowed, storage
 from pati.locale.formats import printable
 from pati.locale.messages import N_
 from pati.report import figures
@@ -58,15 +57,15 @@ def photo_of(root: Path | None, path: str) -> bytes | None:
         return None
 
 
-def readable_root(manifest: Manifest, settings: Settings) -> Path | None:
+def readable_root(manifest: Manifest) -> Path | None:
     """Where a manifest's photos lie, if they do and the page may look there."""
     root = Path(manifest.root)
     there = any(path.exists() for path in (root, *root.parents[:3]) if path != path.parent)
-    return root if there and settings.may_read(root) else None
+    return root if there and allowed.may_read(root) else None
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _tested(folder: str, changed: int, readable: Settings) -> Tested:
+def _tested(folder: str, changed: int) -> Tested:
     run = Run(Path(folder))
     clf = classifier(run.model)
     manifest = Manifest.read(run.manifest)
@@ -74,14 +73,12 @@ def _tested(folder: str, changed: int, readable: Settings) -> Tested:
     answers = Predictions.read(run).test
     with run.reading_scores():  # of photos that the manifest does not have
         photos = [entries[digest] for digest in answers.sha256]
-    return Tested(
-        photos, manifest.classes, clf.calibrated(answers.logits), answers.labels, readable_root(manifest, readable)
-    )
+    return Tested(photos, manifest.classes, clf.calibrated(answers.logits), answers.labels, readable_root(manifest))
 
 
-def tested(folder: Path, readable: Settings) -> Tested:
+def tested(folder: Path) -> Tested:
     """The run's test photos with its predictions."""
-    return _tested(str(folder), (folder / "predictions.npz").stat().st_mtime_ns, readable)
+    return _tested(str(folder), (folder / "predictions.npz").stat().st_mtime_ns)
 
 
 def show(run: Run, tested: Tested, numbers: Sequence[int], *, overlays: bool, key: str, page: int = 12) -> None:
@@ -124,5 +121,5 @@ def _picture(model: str, changed: int, root: str, path: str, sha256: str, label:
     if label is None:
         pixels = figures.at_most(pixels, 2 * SIDE)
     else:
-        pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), 0.5, 2 * SIDE)
+        pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), figures.OPACITY, 2 * SIDE)
     return figures.thumbnail(pixels, SIDE)

@@ -198,5 +198,8 @@ def stop(run: Path, *, cleaning: bool = False) -> None:
 
 
 def _alive(folder: Path) -> bool:
-    """Whether a process holds the job's lock."""
-    return locks.is_locked(folder / ".lock")
+    """Whether a process holds the job's lock; one of another user, whose lock can't be opened, is not waited for."""
+    try:
+        return locks.is_locked(folder / ".lock")
+    except PermissionError:
+        return False

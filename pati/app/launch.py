@@ -2,62 +2,128 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
+import os
 import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
+from pati.app import guard
 from pati.app.settings import Settings
+from pati.data.sources import allowed
 from pati.errors import PatiError
 from pati.locale.messages import N_
+from pati.terminal.console import say
 
 PORTS = range(8501, 8521)  # tried in this order where none is asked for
 
 
-def launch(settings: Settings, *, host: str, port: int | None, browser: bool) -> None:
-    """Serve the page until Ctrl-C. Raises `PatiError` where Streamlit is missing or the port is taken."""
+def launch(settings: Settings, *, hosts: Sequence[str], port: int | None, browser: bool) -> None:
+    """Serve the page until Ctrl-C. Raises `PatiError` where Streamlit is missing or the port is taken.
+
+    `hosts`: the address to listen on, then further names of the page, see `guard.Guard`.
+    """
     try:
+        import streamlit
+        import uvicorn
         from streamlit.web import bootstrap
     except ImportError:
         raise PatiError(
             N_("the page needs Streamlit"), N_("install it in pati's checkout: pip install -e '.[app]'")
         ) from None
-    from pati.app.parts import UPLOAD_MB
+    from pati.app.parts import TABS, UPLOAD_MB, tell_of
     from pati.app.style import THEME
 
-    port = port or next((free for free in PORTS if _free(host, free)), PORTS[0])
-    if not _free(host, port):
-        raise PatiError(
-            N_("port {port} on {host} is in use", port=port, host=host), N_("choose another one with --port")
-        )
-    options = {
-        "server.address": host,
-        "server.port": port,
-        "server.headless": not browser,
-        "server.showEmailPrompt": False,
-        "server.fileWatcherType": "none",
-        "server.enableXsrfProtection": True,
-        "server.enableCORS": True,
-        "server.maxUploadSize": UPLOAD_MB,
-        "browser.gatherUsageStats": False,
-        "browser.serverAddress": host,
-        "client.toolbarMode": "minimal",
-        "client.showErrorDetails": "none",
-        **THEME,
-    }
-    bootstrap.load_config_options(options)
+    host, _ = guard.named(hosts[0])
+    sockets, port = _listening(host, PORTS if port is None else [port])
+    bootstrap.load_config_options(
+        {
+            "server.address": host,
+            "server.port": port,
+            "server.headless": True,  # no advertisement, and nothing that a visitor could have installed
+            "server.showEmailPrompt": False,
+            "server.fileWatcherType": "none",
+            "server.enableXsrfProtection": True,
+            "server.enableCORS": True,
+            "server.maxUploadSize": UPLOAD_MB,
+            "browser.gatherUsageStats": False,
+            "browser.serverAddress": host,
+            "client.toolbarMode": "minimal",
+            "client.showErrorDetails": "none",
+            "client.showErrorLinks": False,
+            "logger.hideWelcomeMessage": True,
+            "logger.level": "critical",  # `tell_of` keeps the details of errors
+            "logger.enableRich": False,
+            **THEME,
+        }
+    )
+    allowed.restrict(settings.readable())
     # Streamlit collects garbage after every rerun. Looking through all of torch's objects, which stay anyway, would
     # take it longer than an answer takes: what was imported so far is never looked at again.
     gc.collect()
     gc.freeze()
-    page = Path(__file__).parent / "page.py"
-    bootstrap.run(str(page), False, [settings.to_text()], options)
+    script = Path(__file__).parent / "page.py"
+    sys.argv = [str(script), settings.to_text()]
+    app = streamlit.App(script, on_script_error=tell_of)
+    guarded = guard.Guard(app, hosts=hosts, port=port, pages=list(TABS)[1:])
+    config = uvicorn.Config(
+        guarded, ws="websockets-sansio", log_level="warning", timeout_graceful_shutdown=1, server_header=False,
+        proxy_headers=False,
+    )  # fmt: skip
+    address = f"http://{_display(host)}:{port}"
+    say(N_("the page is at {address}; Ctrl-C ends it", address=address))
+    if browser:
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets)
 
 
-def _free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _display(host: str) -> str:
+    if host in guard.ANYWHERE:
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+def _listening(host: str, ports: Sequence[int]) -> tuple[list[socket.socket], int]:
+    """Sockets that listen at all addresses of `host`, on the first port that is free. Raises `PatiError`."""
+    for port in ports:
         try:
-            one.bind((host, port))
-        except OSError:
-            return False
-        return True
+            return _bound(host, port), port
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise PatiError(
+                    N_("can't listen on {host}: {reason}", host=host, reason=error.strerror),
+                    N_("expected a name or an address of this machine, such as localhost"),
+                ) from None
+    raise PatiError(
+        N_("port {port} on {host} is in use", port=ports[0], host=host), N_("choose another one with --port")
+    )
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    with contextlib.ExitStack() as opened:
+        sockets, missing = [], OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            try:
+                one = opened.enter_context(socket.socket(family))
+                if os.name != "nt":  # where it would allow two servers on one port
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
+                one.bind(address)
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = error  # localhost may have an address of IPv6 where the machine has none
+            else:
+                one.listen(128)
+                sockets.append(one)
+        if not sockets:
+            raise missing
+        opened.pop_all()
+        return sockets

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pati.app import clean_page, parts, results_page, style, train_page, try_page
+from pati.app import clean_page, results_page, style, train_page, try_page
 from pati.app.parts import TABS, language, settings, t
-from pati.errors import PatiError, from_os_error
 from pati.locale import catalogues
 from pati.locale.messages import N_, NC_
 
@@ -63,12 +62,7 @@ def main() -> None:
             label_visibility="collapsed",
         )
     remember()
-    try:
-        chosen.run()
-    except PatiError as error:  # a run that is damaged
-        parts.show_error(error)
-    except OSError as error:  # or that was deleted meanwhile
-        parts.show_error(from_os_error(error))
+    chosen.run()
 
 
 if __name__ == "__main__":  # as Streamlit runs it

@@ -8,6 +8,8 @@ import html
 import io
 import re
 import sys
+import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,16 +23,18 @@ from pati import plugins
 from pati.app.settings import Settings
 from pati.data import decode
 from pati.data.decode import Unreadable
-from pati.errors import PatiError
+from pati.errors import PatiError, from_os_error
 from pati.inference.classifier import Classifier, Explanation, Prediction
 from pati.locale import formats
 from pati.locale.messages import N_, NC_, Message, as_is
 from pati.report import figures
 from pati.runs.run import Run, RunStage
+from pati.system.version import VERSION
 
 UPLOAD_MB = 50  # of one file
 SHOWN = 768  # px, the longer side of a photo as it is shown
 MODELS = 4  # kept in memory
+ERRORS = "app-errors.log"  # in the folder of runs
 
 TABS = {
     "try": NC_("tab", "Try"),
@@ -203,6 +207,31 @@ def page_named(name: str) -> StreamlitPage:
 def say_none(runs: Path) -> None:
     """That no run has finished yet."""
     st.info(plain(t(N_("No finished runs in {runs} yet.", runs=runs))))
+
+
+def tell_of(error: Exception) -> bool:
+    """Shows what went wrong in place of Streamlit's own words; returns that it did.
+
+    A mistake is told as on the command line. Anything else is a fault of pati, whose details go into a file.
+    """
+    if isinstance(error, PatiError):
+        show_error(error)
+    elif isinstance(error, OSError):  # a run that was deleted meanwhile, or that belongs to another user
+        show_error(from_os_error(error))
+    else:
+        log = settings().runs / ERRORS
+        hint = N_("details are in {path}", path=log)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} pati {VERSION}\n")
+                file.writelines(traceback.format_exception(error))
+        except OSError:
+            traceback.print_exception(error)  # in the terminal where the page was started
+            hint = N_("details are in the terminal where the page was started")
+        text = N_("this did not work: {error}", error=f"{type(error).__name__}: {error}")
+        show_error(PatiError(text, hint))
+    return True
 
 
 def show_error(error: PatiError) -> None:

@@ -135,7 +135,7 @@ def _verdict(better: str | None) -> Message:
 
 
 def _one(run: Run) -> None:
-    predictions = tested(run.folder, settings())
+    predictions = tested(run.folder)
     st.subheader(t(N_("Confusion matrix")))
     counts = torch.zeros(len(predictions.classes), len(predictions.classes), dtype=torch.int64)
     counts.index_put_(

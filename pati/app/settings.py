@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.locale.messages import N_
 from pati.models import included
@@ -52,17 +51,12 @@ class Settings:
             raise PatiError(N_("--root {root} is not a folder", root=root), N_("choose the folder with the photos"))
         return cls(model.resolve(), runs.resolve(), root.resolve(), language)
 
-    def may_read(self, path: Path) -> bool:
-        """Whether `path`, links followed, may be read by the web app: the root, the runs, built-in datasets."""
+    def readable(self) -> list[Path]:
+        """The folders that the web app may read: the root, the runs, the cache and the built-in datasets."""
         from pati.data.sources.builtin_datasets import datasets, locate
 
         known = [place for name in datasets if (place := locate(name)) is not None]
-        allowed = [self.root, self.runs, cache_folder(), *known]
-        return any(path.resolve().is_relative_to(place.resolve()) for place in allowed)
-
-    def bounded(self, columns: Columns = Columns()) -> Columns:
-        """`columns`, with links followed below the root only."""
-        return replace(columns, within=str(self.root))
+        return [self.root, self.runs, cache_folder(), *known]
 
     def to_text(self) -> str:
         """For the page's command line."""

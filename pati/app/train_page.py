@@ -17,6 +17,7 @@ from pati.app.jobs import Job, Order
 from pati.app.parts import TABS, plain, reason, settings, t
 from pati.data.decode import is_photo_name
 from pati.data.manifest import Manifest, require_trainable
+from pati.data.sources import allowed
 from pati.data.sources.archives import is_archive
 from pati.data.sources.builtin_datasets import datasets, downloads, locate
 from pati.data.split import SPLITS
@@ -65,7 +66,8 @@ def page() -> None:
     """The page; with `?run=NAME` that run's."""
     st.title(t(N_("Train your own classifier")))
     name = st.query_params.get("run")
-    run = Run(settings().runs / name) if name and name in os.listdir(settings().runs) else None
+    runs = settings().runs
+    run = Run(runs / name) if name and runs.is_dir() and name in os.listdir(runs) else None
     if run is not None:
         _watch(run)
         return
@@ -138,8 +140,11 @@ def _choose_data() -> str | None:
     )
     if not typed:
         return None
+    if "\0" in typed:
+        st.error(plain(t(N_("{path} is not the name of a file or folder", path=typed))))
+        return None
     path = (root / str(typed)).resolve()
-    if not settings().may_read(path):
+    if not allowed.may_read(path):
         outside = N_(
             "{path} is outside {root}, the only folder this page may read. To change this, start the page with --root.",
             path=typed,
@@ -147,7 +152,7 @@ def _choose_data() -> str | None:
         )
         st.error(plain(t(outside)))
         return None
-    if not path.exists():
+    if not os.path.exists(path):  # also of a name that is too long
         st.error(plain(t(N_("{path} does not exist", path=path))))
         return None
     return str(path)
@@ -195,7 +200,7 @@ def _audit(data: str) -> Manifest | None:
         try:
             kept = st.session_state["audited"] = (
                 data,
-                check(data, Recipe(), columns=settings().bounded(), listen=listen),
+                check(data, Recipe(), listen=listen),
             )
         except PatiError as error:
             parts.show_error(error)
@@ -244,7 +249,7 @@ def _show_audit(manifest: Manifest) -> None:
                 tab=TABS["clean"],
             )
             st.caption(t(text))
-            root = readable_root(manifest, settings())
+            root = readable_root(manifest)
             for group in crossing[:SHOWN_GROUPS]:
                 for column, entry in zip(st.columns(4, wrap=False), group, strict=False):
                     data = photo_of(root, entry.path)
@@ -282,7 +287,7 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
     if st.button(t(N_("Start training")), key="begin", type="primary", disabled=busy):
         try:
             recipe = Recipe(budget=60.0 * minutes, model=model)
-            folder = jobs.train(settings().runs, data, recipe, columns=settings().bounded().document())
+            folder = jobs.train(settings().runs, data, recipe)
         except PatiError as error:
             parts.show_error(error)
         else:

@@ -33,9 +33,8 @@ INCLUDED = N_("Cats and dogs (included in pati)")
 PAGE = 24  # photos shown at once
 SAMPLES = 8  # test photos to pick from
 # Names of the widgets that ask for an explanation, and what stands in them at first.
-OPACITY = 0.5
 ASKED: dict[str, float | str | None] = {
-    "opacity": OPACITY,
+    "opacity": figures.OPACITY,
     "why_class": None,
     "why_method": "grad-cam",
     "why_stage": None,
@@ -182,7 +181,7 @@ def _samples(model: Path) -> Iterator[Given]:
 
 
 def _tested(model: Path) -> Tested | None:
-    return tested(model.parent, settings()) if (model.parent / "predictions.npz").exists() else None
+    return tested(model.parent) if (model.parent / "predictions.npz").exists() else None
 
 
 # One photo ----------------------------------------------------------------------------
@@ -240,7 +239,7 @@ def _one(model: Path, clf: Classifier, photo: Given) -> None:
 def _ask(clf: Classifier, stages: Sequence[int]) -> None:
     """What to explain and how: class, method, stage, and the map's opacity."""
     with st.expander(t(N_("Explanation options"))):
-        st.slider(t(N_("Opacity of the map")), 0.0, 1.0, OPACITY, 0.05, key="opacity")
+        st.slider(t(N_("Opacity of the map")), 0.0, 1.0, figures.OPACITY, 0.05, key="opacity")
         st.selectbox(
             t(N_("Class to explain")), [None, *clf.classes], key="why_class",
             format_func=lambda name: t(N_("the predicted class") if name is None else class_named(name)),

@@ -30,7 +30,7 @@ def compare(
         Compare runs on different data too, without pairing their predictions photo by photo: a less powerful test.
     """
     from pati.report import figures
-    from pati.system.files import write_bytes
+    from pati.system import outputs
     from pati.terminal.console import console, note, say
     from pati.terminal.tables import show_comparison
     from pati.workflows import compare as comparing
@@ -38,12 +38,14 @@ def compare(
     kind = out.suffix.lower().removeprefix(".") if out else ""
     if out and kind not in ("png", "svg"):
         raise PatiError(N_("--out {out} must end in .png or .svg", out=out), N_("for example: --out compare.png"))
+    if out:
+        outputs.require_free(out)
     document = comparing.compare(runs, paired=not unpaired)
     if out:
         drawn = figures.comparison(
             document["runs"], by_class=document["by_class"], format=kind, language=catalogues.current()
         )
-        write_bytes(out, drawn)
+        outputs.write(out, drawn)
     if json:
         print_json(document)
         return

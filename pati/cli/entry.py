@@ -16,7 +16,7 @@ from pati.cli.help import EVERYWHERE, Formatter
 from pati.errors import Interrupted, PatiError, from_os_error
 from pati.locale import catalogues
 from pati.locale.messages import N_, NC_
-from pati.system import machine, signals
+from pati.system import files, machine, signals, streams
 from pati.system.version import VERSION
 
 ABOUT = N_("Train image classifiers from scratch on the machine you have, and say honestly what came out.")
@@ -39,6 +39,8 @@ def main() -> None:
 
 
 def _main() -> None:
+    streams.any_names()
+    files.home()
     machine.keep_blocks()
     machine.limit_threads()
     atexit.register(gc.freeze)  # or else Python looks through all of torch for garbage before it ends: 0.7 s

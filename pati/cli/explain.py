@@ -77,7 +77,7 @@ def explain(
     from pati.cli.inputs import expand
     from pati.inference.classifier import Classifier, Refused, UnreadablePhoto
     from pati.report import figures
-    from pati.system.files import write_bytes
+    from pati.system import files, outputs
     from pati.terminal.console import fail, note, percent, say
 
     if not words:
@@ -94,11 +94,11 @@ def explain(
         except UnreadablePhoto as error:
             fail(error)
             continue
-        target = (out or Path()) / f"{photo.stem}.explained.png"
+        target = (out or Path()) / f"{files.shortened(photo.stem)}.explained.png"
         while target in written:  # cat/1.jpg and dog/1.jpg
-            target = target.with_name(f"{photo.parent.name}-{target.name}")
+            target = target.with_name(f"{files.shortened(photo.parent.name, 40)}-{target.name}")
         written.add(target)
-        write_bytes(target, figures.explanation_page(explanation, language=catalogues.current()))
+        outputs.write(target, figures.explanation_page(explanation, language=catalogues.current()))
         if explanation.even:
             say(
                 note(
@@ -110,7 +110,7 @@ def explain(
                 )
             )
         predicted = explanation.prediction
-        print(f"{target}  {printable(predicted.label)} {percent(predicted.confidence)}")
+        print(f"{printable(str(target))}  {printable(predicted.label)} {percent(predicted.confidence)}")
     if not written:
         raise PatiError(N_("none of the photos could be read"), N_("the lines above say why"))
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from pati.cli.entry import program
+from pati.locale.formats import printable
 from pati.locale.messages import N_
 
 
@@ -31,4 +32,4 @@ def fetch(
 
     with bar(N_("downloading"), unit="bytes") as progress:
         path = bring(name, from_, timeout=timeout, progress=progress)
-    print(path)
+    print(printable(str(path)))

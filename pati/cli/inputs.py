@@ -11,7 +11,7 @@ from pati.data.decode import Unreadable, is_photo_name, is_system_file
 from pati.data.sources.source import natural
 from pati.errors import PatiError
 from pati.inference.classifier import Refused
-from pati.locale.messages import N_
+from pati.locale.messages import N_, as_is
 
 
 def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -37,13 +37,14 @@ def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
 def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str | Refused]:
     """Every input's photos: a file as it is, a folder's files, a pattern's matches, `-` lines of stdin.
 
-    A path that is nothing of these is passed on: its row will say what is wrong.
+    A path that is nothing of these is passed on: its row will say what is wrong. Lines may end with NUL, as those of
+    `find -print0` do.
     """
     for path in paths:
         if path == "-":
-            for line in stdin:
-                if line.strip("\r\n"):
-                    yield from expand([os.path.join(".", "-") if line.strip() == "-" else line.strip("\r\n")], [])
+            for name in (name for line in stdin for name in line.rstrip("\r\n").split("\0")):
+                if name:
+                    yield from expand([os.path.join(".", "-") if name.strip() == "-" else name], [])
         elif os.path.isdir(path):
             yield from _files(path)
         elif not os.path.lexists(path) and glob.has_magic(path):
@@ -62,19 +63,27 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _files(folder: str) -> Iterator[str | Refused]:
-    waiting = _entries(folder)
+    """The files in a folder and below, in order; a folder that can't be read is refused, and the others go on."""
+    waiting = [_entries(folder)]
     while waiting:
-        entry = waiting.pop()
-        if entry.is_dir(follow_symlinks=False):
+        entry = next(waiting[-1], None)
+        if entry is None:
+            waiting.pop()
+        elif isinstance(entry, Refused):
+            yield entry
+        elif entry.is_dir(follow_symlinks=False):
             if is_photo_name(entry.name):
                 yield Refused(entry.path, Unreadable("not-a-file", N_("a folder")))
             if not entry.name.startswith((".", "__MACOSX")):
-                waiting += _entries(entry.path)
+                waiting.append(_entries(entry.path))
         elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (".csv", ".tsv", ".txt"):
             yield entry.path
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """The entries of a folder, the last one first."""
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: natural(entry.name), reverse=True)
+def _entries(folder: str) -> Iterator[os.DirEntry[str] | Refused]:
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: natural(entry.name))
+    except OSError as error:
+        return iter([Refused(folder, Unreadable("unreadable", as_is(error.strerror or str(error))))])
+    return iter(listed)

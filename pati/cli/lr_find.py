@@ -35,13 +35,14 @@ def lr_find(
         Number of training steps, 20 or more.
     """
     from pati.report import figures
-    from pati.system import files
+    from pati.system import outputs
     from pati.terminal.console import bar, say
     from pati.training.lr_find import search
     from pati.workflows.prepare import prepare
 
-    if out.suffix.lower() != ".png" or out.is_dir():
+    if out.suffix.lower() != ".png":
         raise PatiError(N_("--out {out} is not the name of a PNG file", out=out), N_("for example: --out lr-find.png"))
+    outputs.require_free(out)
     with watching() as listen:
         ready = prepare(data, options.chosen(), columns=table.columns(), listen=listen)
     with bar(N_("learning rates"), unit="steps") as progress:
@@ -52,7 +53,7 @@ def lr_find(
     drawn = figures.learning_rates(
         result.rates, result.losses, result.smoothed, result.suggestion, language=catalogues.current()
     )
-    files.write_bytes(out, drawn)
+    outputs.write(out, drawn)
     if json:
         choices = {name: getattr(ready.recipe, name) for name in ("model", "size", "batch", "optimizer")}
         print_json({"learning_rate": result.suggestion, **choices, **dataclasses.asdict(result), "picture": str(out)})

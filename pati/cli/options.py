@@ -152,7 +152,9 @@ def watching() -> Iterator[Watch]:
 
 def print_json(document: object) -> None:
     """A result on stdout for programs; its messages in English."""
-    print(json.dumps(document, indent=2, allow_nan=False, default=_english))
+    from pati.system.files import finite
+
+    print(json.dumps(finite(document), indent=2, allow_nan=False, default=_english))
 
 
 def _english(value: object) -> str:

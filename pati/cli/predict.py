@@ -60,7 +60,7 @@ def predict(
             failed[bool(prediction.error)] += 1
             yield prediction
 
-    write(counted(classifier.predict_stream(expand(photos, sys.stdin), risk=risk)), classifier.classes)
+    write(counted(classifier.predict_stream(expand(photos, sys.stdin or ()), risk=risk)), classifier.classes)
     readable, unreadable = failed
     if not readable:
         if not unreadable:

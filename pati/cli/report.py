@@ -7,6 +7,7 @@ from pathlib import Path
 from pati.cli.entry import program
 from pati.cli.options import Json, print_json, watching
 from pati.locale import catalogues
+from pati.locale.formats import printable
 
 
 @program.command(name="report")
@@ -27,4 +28,4 @@ def report_(run: Path, /, *, data: str | None = None, json: Json = False) -> Non
     if json:
         print_json(document)
     else:
-        print(reported.report)
+        print(printable(str(reported.report)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from pati.cli.entry import program
 from pati.cli.options import Assignments, TableOptions, recipe_named
 from pati.errors import PatiError
+from pati.locale.formats import printable
 from pati.locale.messages import N_
 
 
@@ -38,9 +39,10 @@ def show_augment(
     """
     if out.suffix.lower() != ".png":
         raise PatiError(N_("--out {out} is not the name of a PNG file", out=out), N_("choose a name that ends in .png"))
-    from pati.system.files import write_bytes
+    from pati.system import outputs
     from pati.workflows import augmentation_preview
 
+    outputs.require_free(out)
     chosen = recipe_named(recipe).updated(set_ or [])
-    write_bytes(out, augmentation_preview.picture(data, chosen, photos=photos, columns=table.columns()))
-    print(out)
+    outputs.write(out, augmentation_preview.picture(data, chosen, photos=photos, columns=table.columns()))
+    print(printable(str(out)))

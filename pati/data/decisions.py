@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message
-from pati.system.csv_text import read_csv
+from pati.system.csv_text import read_csv, unguarded
 
 ACTIONS = ("keep", "drop", "relabel")
 
@@ -26,10 +26,18 @@ class Decision:
     label: str = ""
 
 
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a decisions.csv, whose cells are guarded against formulas. Raises `PatiError`."""
+    header, rows = read_csv(path)
+    return header, [
+        {name: unguarded(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows
+    ]
+
+
 def read(path: Path, classes: Iterable[str]) -> dict[str, Decision]:
     """Read the decisions in a CSV, by photo path. `classes`: the valid labels. Raises `PatiError` for invalid rows."""
     known = set(classes)
-    header, rows = read_csv(path)
+    header, rows = read_table(path)
     lacking = [name for name in ("path", "sha256", "decision") if name not in header]
     if lacking:
         raise PatiError(
@@ -39,6 +47,7 @@ def read(path: Path, classes: Iterable[str]) -> dict[str, Decision]:
     decisions: dict[str, Decision] = {}
     for number, row in enumerate(rows, start=2):
         action, label = ((row.get(name) or "").strip() for name in ("decision", "new_label"))
+        action = action.casefold()
         if not action:
             continue
         if action not in ACTIONS:

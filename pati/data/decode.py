@@ -191,7 +191,7 @@ def read(path: Path, limits: Limits | None = None) -> bytes:
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ENXIO:  # a socket
             raise Unreadable("not-a-file") from None
-        if path.is_symlink() and not path.exists():
+        if os.path.islink(path) and not os.path.exists(path):
             target = os.readlink(path)
             annex = N_("a link to {target}, which is not here: run `git annex get`", target=target)
             other = N_("a link to {target}, which does not exist", target=target)

@@ -20,6 +20,7 @@ from PIL import Image
 from pati.data import decode
 from pati.errors import PatiError
 from pati.locale.messages import N_
+from pati.recipe import field_named
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +155,7 @@ class Preprocess:
         finite = all(map(math.isfinite, (*result.mean, *result.std)))
         if (
             not finite
-            or not 1 <= result.size <= 4096
+            or not 1 <= result.size <= field_named("size").metadata["high"]
             or min(result.std) <= 0
             or result.resize not in ("stretch", "crop", "pad")
         ):

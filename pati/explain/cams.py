@@ -85,13 +85,18 @@ def _gradient(
     return gradients
 
 
+def at_once(net: Net) -> int:
+    """Images that a method with many forward passes sends through the network together."""
+    return min(AT_ONCE, net.at_once)
+
+
 @torch.no_grad()
 def _logits(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """The logit of each image's class, `(N,)`."""
     return torch.cat(
         [
             net(some).gather(1, asked[:, None])[:, 0]
-            for some, asked in zip(torch.split(images, AT_ONCE), torch.split(classes, AT_ONCE), strict=True)
+            for some, asked in zip(torch.split(images, at_once(net)), torch.split(classes, at_once(net)), strict=True)
         ]
     )
 
@@ -165,7 +170,7 @@ def score_cam(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Te
             masks = torch.where(high > low, (masks - low) / torch.where(high > low, high - low, 1), 0)
             # The paper's baseline, an image of the mean colour, shifts all scores equally, so the softmax removes it.
             scores = torch.cat(
-                [_logits(net, some * image, asked.expand(len(some))) for some in torch.split(masks, AT_ONCE)]
+                [_logits(net, some * image, asked.expand(len(some))) for some in torch.split(masks, at_once(net))]
             )
             maps.append((scores.softmax(0)[:, None, None] * seen).sum(0).clamp_min(0))
         return torch.stack(maps)

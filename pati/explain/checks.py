@@ -259,7 +259,7 @@ def _from_half(images: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def probabilities(net: Net, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Probability of each image's class, `float64 (N,)`."""
-    logits = torch.cat([net(some) for some in torch.split(images, AT_ONCE)]).double()
+    logits = torch.cat([net(some) for some in torch.split(images, min(AT_ONCE, net.at_once))]).double()
     return logits.softmax(1).gather(1, classes[:, None])[:, 0]
 
 

@@ -236,13 +236,19 @@ class Classifier:
     @torch.inference_mode()
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Preprocessed pixels `uint8 (N, size, size, 3)` -> logits `float32 (N, K)`, on the CPU."""
-        batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
+        batches = (
+            self.preprocess.normalise(part.to(self._device))
+            for part in torch.split(pixels, min(BATCH, self.net.at_once))
+        )
         return torch.cat([batch_logits(self._ready, images, mirror=self.mirror).cpu() for images in batches])
 
     @torch.inference_mode()
     def answers(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits, and the moments `(N, D)` that the out-of-distribution detector uses, on the CPU."""
-        batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
+        batches = (
+            self.preprocess.normalise(part.to(self._device))
+            for part in torch.split(pixels, min(BATCH, self.net.at_once))
+        )
         parts = [batch_logits_and_moments(self._ready, images, mirror=self.mirror) for images in batches]
         logits, moments = (torch.cat([part.cpu() for part in side]) for side in zip(*parts, strict=True))
         return logits, moments
@@ -250,7 +256,10 @@ class Classifier:
     @torch.inference_mode()
     def moments(self, pixels: torch.Tensor) -> torch.Tensor:
         """Only the moments."""
-        batches = (self.preprocess.normalise(part.to(self._device)) for part in torch.split(pixels, BATCH))
+        batches = (
+            self.preprocess.normalise(part.to(self._device))
+            for part in torch.split(pixels, min(BATCH, self.net.at_once))
+        )
         return torch.cat([batch_moments(self._ready, images).cpu() for images in batches])
 
     # Explaining ----------------------------------------------------------------------

@@ -27,12 +27,15 @@ from pati.evaluation.calibration import Calibration, CalibrationDocument
 from pati.evaluation.out_of_distribution import SIZES, OutOfDistributionDetector
 from pati.locale.messages import N_
 from pati.models import Net, Options, models, without_memory
+from pati.models.counting import memory_of
 from pati.recipe import RecipeDocument, field_named
 from pati.system import files
 
 FORMAT = 2
 KIND = "pati-model"
 _LARGEST_HEADER = 10_000_000
+MEMORY = 8_000_000_000  # bytes that the layers of a network may take for one photo; several at once take an eighth
+_USUAL = 256  # px: a network of its usual width takes far less for photos of this size
 _NO_CHECKSUM = "0" * 64  # placeholder in the header while the checksum of the whole file is computed
 _TYPES = {torch.float32: "F32", torch.int64: "I64"}  # safetensors' names
 _SCOPE = "scope."  # prefix of the out-of-distribution detector's tensors in a model file
@@ -159,6 +162,8 @@ def read(path: Path) -> ModelFile:
             size=preprocess.size,
         )
         net = _empty_net(str(architecture["name"]), len(classes), options)
+        if preprocess.size**2 * max(1, options.width) > _USUAL**2:
+            net.at_once = _fitting(path, net, preprocess.size)
         mirror = bool(document["mirror"])
         kept = document.get("calibration")
         calibration = None if kept is None else Calibration.from_json(kept)
@@ -252,6 +257,26 @@ def _empty_net(name: str, classes: int, options: Options) -> Net:
         raise ValueError(f"{options}, {classes} classes")
     with without_memory(name):
         return models[name](classes, options)
+
+
+def _fitting(path: Path, net: Net, size: int) -> int:
+    """How many images to predict at once. Raises `PatiError` if one takes more memory than any network should."""
+    if next(net.parameters()).device.type != "meta":  # a plugin's, which the user trusts
+        return net.at_once
+    memory = memory_of(net, size)
+    if memory.all > MEMORY:
+        raise PatiError(
+            N_(
+                "{path}: its network takes {needed:.1f} GB of memory for a photo of {size} px, at most {limit:.0f} GB "
+                "are allowed",
+                path=path,
+                size=size,
+                needed=memory.all / 1e9,
+                limit=MEMORY / 1e9,
+            ),
+            N_("train a network with a smaller size or width"),
+        )
+    return max(1, min(net.at_once, int(MEMORY / 8 // max(1, memory.most))))
 
 
 def _check_tensors(path: Path, expected: dict[str, tuple[tuple[int, ...], torch.dtype]], header: _Header) -> None:

@@ -7,11 +7,25 @@ from __future__ import annotations
 
 from pati.locale.catalogues import catalogue
 
+_JOINERS = "\u200c\u200d"  # between letters of Persian and Indian languages, and in emoji
+
 
 def printable(name: str) -> str:
-    """A file name for display: characters that cannot be encoded or printed become the replacement character."""
-    text = name.encode("utf-8", "replace").decode("utf-8")
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    r"""A name for display: what a terminal could take for a command, or a reader for other letters, is written out.
+
+    Control characters become \x1b, marks that change the direction of text \u202e, and bytes of a file name that are no
+    UTF-8 \xff.
+    """
+    return name if name.isprintable() else "".join(map(_escaped, name))
+
+
+def _escaped(letter: str) -> str:
+    if letter.isprintable() or letter in _JOINERS:
+        return letter
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte, as Python keeps it in names
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def careful_round(value: float, whole: int, digits: int) -> tuple[str, str]:

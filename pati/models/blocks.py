@@ -37,6 +37,7 @@ class Net(nn.Module):
         self.stages = stages
         self.head = head
         self.minimum_size = minimum_size
+        self.at_once = 128  # images that fit into memory at once
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images -> logits."""
@@ -47,7 +48,9 @@ class Net(nn.Module):
         """The same network and weights with stage number `stage`, from 1, as the last; later stages join the head."""
         stages = list(self.stages)
         rest = nn.Sequential(*stages[stage:], self.head)
-        return Net(nn.Sequential(*stages[:stage]), rest, minimum_size=self.minimum_size)
+        net = Net(nn.Sequential(*stages[:stage]), rest, minimum_size=self.minimum_size)
+        net.at_once = self.at_once
+        return net
 
 
 def channels_last(net: Net) -> Net:

@@ -41,6 +41,7 @@ DARK_STYLE = "@media (prefers-color-scheme: dark) {{ {} }}".format(
     )
 )
 MOST_CLASSES, CONDENSED = 100, 40  # in a confusion matrix; and how many of more classes it shows
+OPACITY = 0.7  # of an overlay where the map is highest
 SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
 _STYLE = matplotlib.RcParams(
     {
@@ -417,9 +418,9 @@ def importance(shares: dict[str, float], language: str) -> str:
         return _svg(figure)
 
 
-def coloured(explanation: Explanation) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The map over the photo in a perceptually uniform palette, `uint8 (H, W, 3)`, and where it lies, `bool (H, W)`:
-    of a cropped photo the net has not seen the rest."""
+def stretched(explanation: Explanation) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The map over the photo, `float32 (H, W)` in 0..1, and where it lies, `bool (H, W)`: of a cropped photo the net
+    has not seen the rest."""
     height, width = explanation.photo.shape[:2]
     rows, columns = explanation.map.shape
     left, top, right, bottom = explanation.covered
@@ -428,7 +429,12 @@ def coloured(explanation: Explanation) -> tuple[NDArray[np.uint8], NDArray[np.bo
     y = ((np.arange(height) + 0.5) / height - top) / (bottom - top) * rows - 0.5
     soft = _between(_between(explanation.map, y).T, x).T
     within = ((y > -0.5) & (y < rows - 0.5))[:, None] & ((x > -0.5) & (x < columns - 0.5))
-    return matplotlib.colormaps["viridis"](soft, bytes=True)[..., :3], within
+    return soft, within
+
+
+def _palette(values: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Values in 0..1, as in maps, in the colours of a perceptually uniform palette, `uint8 (..., 3)`."""
+    return np.asarray(matplotlib.colormaps["viridis"](values, bytes=True)[..., :3])
 
 
 def _between(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -440,11 +446,15 @@ def _between(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.f
     return np.asarray(rows[below] * (1 - share) + rows[above] * share)
 
 
-def blended(explanation: Explanation, opacity: float = 0.5) -> NDArray[np.uint8]:
-    """Photo with the map laid over it, `uint8 (H, W, 3)`; what the net has not seen is grey."""
-    colours, within = coloured(explanation)
+def blended(explanation: Explanation, opacity: float = OPACITY) -> NDArray[np.uint8]:
+    """Photo with the map laid over it, `uint8 (H, W, 3)`; what the net has not seen is grey.
+
+    The map is as opaque as it is high, up to `opacity`: where it is zero, the photo is seen as it is.
+    """
+    values, within = stretched(explanation)
     grey = explanation.photo.mean(2, keepdims=True) / 2 + 64
-    mix = np.where(within[..., None], (1 - opacity) * explanation.photo + opacity * colours, grey)
+    alpha = opacity * values[..., None]
+    mix = np.where(within[..., None], (1 - alpha) * explanation.photo + alpha * _palette(values), grey)
     return mix.round().astype(np.uint8)
 
 
@@ -464,8 +474,8 @@ def small(explanation: Explanation, side: int) -> Explanation:
 
 def triptych(explanation: Explanation) -> NDArray[np.uint8]:
     """Photo, map and overlay next to each other, `uint8 (H, 3 W, 3)`."""
-    colours, within = coloured(explanation)
-    alone = np.where(within[..., None], colours, 128).astype(np.uint8)
+    values, within = stretched(explanation)
+    alone = np.where(within[..., None], _palette(values), 128).astype(np.uint8)
     return np.concatenate([explanation.photo, alone, blended(explanation)], 1)
 
 
@@ -477,7 +487,7 @@ def overlay(explanation: Explanation, side: int = 128) -> bytes:
 def scale() -> bytes:
     """A small PNG of the colours of maps, from 0 on the left to a map's highest value on the right."""
     buffer = io.BytesIO()
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 1, 120), bytes=True)[None, :, :3]
+    colours = _palette(np.linspace(0, 1, 120))[None]
     Image.fromarray(colours.repeat(8, 0)).save(buffer, "PNG")
     return buffer.getvalue()
 
@@ -501,7 +511,7 @@ def sheet(explanations: Sequence[Explanation], truths: Sequence[str], *, languag
         picture = _within(triptych(small(explanation, 400)), width - 20, height - 10)
         y, x = top + title, left + (width - picture.shape[1]) // 2
         canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 1, 400), bytes=True)[:, :3]
+    colours = _palette(np.linspace(0, 1, 400))
     middle, strip = canvas.shape[1] // 2, slice(canvas.shape[0] - foot + 8, canvas.shape[0] - foot + 20)
     canvas[strip, middle - 200 : middle + 200] = colours
     with matplotlib.rc_context({"text.parse_math": False}):

@@ -44,7 +44,7 @@ from pati.report import figures, labels, markup
 from pati.runs.attempts import Attempt, required
 from pati.runs.history import Epoch
 from pati.runs.run import Run
-from pati.system import clock, files
+from pati.system import clock, files, outputs
 
 Draw = Callable[[str], str]  # language -> SVG
 P = ParamSpec("P")
@@ -483,7 +483,7 @@ def write_review(
         lines=lines,
         classes=classes,
     )
-    files.write_text(path, page)
+    outputs.write(path, page.encode())
 
 
 def _filled(template: str, *, language: str, html: bool = True, **values: object) -> str:

@@ -361,7 +361,7 @@ class Run:
 
 def claimed(runs: Path, name: str) -> Path:
     """Create the first free folder NAME-N in `runs`; safe against other processes doing the same."""
-    number = 1
+    number, name = 1, files.shortened(name)
     while True:
         folder = runs / f"{name}-{number}"
         try:

@@ -216,3 +216,17 @@ def _json_cell(value: object) -> str:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+# A spreadsheet takes a cell that begins with one of these for a formula, and would run what a stranger named a file.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def guarded(text: str) -> str:
+    """A cell of a CSV that no spreadsheet takes for a formula: with an apostrophe before it. See `unguarded`."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def unguarded(cell: str) -> str:
+    """Inverse of `guarded`."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell

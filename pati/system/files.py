@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pati.system import locks, trees
 
 CACHE_TAG = "CACHEDIR.TAG"
 _LARGE = 1_000_000  # characters of JSON that nobody reads; indentation would make them several times as many
+UNFINISHED = ".pati-part"  # the end of the names of files that are being written
 
 
 @contextlib.contextmanager
@@ -25,7 +27,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     failure there is either the old file or the new one, never a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    # A name of our own, which no file of a user has, and which is short enough wherever the target's name is.
+    handle, name = tempfile.mkstemp(prefix=f".{shortened(path.name, 60)}.", suffix=UNFINISHED, dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -43,7 +46,16 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 def is_unfinished(path: Path) -> bool:
     """Whether the file was left by a process killed while writing with `atomic`."""
-    return path.name.startswith(".") and path.name.endswith(".part")
+    return path.name.startswith(".") and path.name.endswith(UNFINISHED)
+
+
+def shortened(name: str, limit: int = 120) -> str:
+    """A name for a file of at most `limit` bytes; a longer one is cut, and ends with its hash to stay unique."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= limit:
+        return name
+    mark = "-" + hashlib.sha256(encoded).hexdigest()[:8]
+    return encoded[: limit - len(mark)].decode("utf-8", "ignore") + mark
 
 
 @contextlib.contextmanager
@@ -104,7 +116,7 @@ def replace_text(path: Path, text: str) -> None:
 
     For frequent writes, as every second: `write_text` flushes the disk each time.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
@@ -118,6 +130,15 @@ def write_json(path: Path, value: object) -> None:
     """Write `value` to `path` as ASCII JSON (file names need not be valid UTF-8), atomically; indented unless large."""
     compact = json.dumps(value, allow_nan=False)
     write_text(path, (compact if len(compact) > _LARGE else json.dumps(value, indent=2, allow_nan=False)) + "\n")
+
+
+def finite(document: object) -> object:
+    """A JSON document with null for each number that JSON does not have: NaN and the infinities."""
+    if isinstance(document, float):
+        return document if math.isfinite(document) else None
+    if isinstance(document, dict):
+        return {name: finite(value) for name, value in document.items()}
+    return [finite(value) for value in document] if isinstance(document, list | tuple) else document
 
 
 def read_json(path: Path) -> Any:
@@ -135,9 +156,24 @@ def cache_folder() -> Path:
     """Folder for files that can be recreated: `$PATI_CACHE`, else in the user's cache folder."""
     chosen = os.environ.get("PATI_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pati"
+    return (Path(base) if base else home() / ".cache") / "pati"
+
+
+def home() -> Path:
+    """The user's folder; where there is none, as in some containers, a folder of this user for temporary files."""
+    named = os.path.expanduser("~")
+    if named != "~":
+        return Path(named)
+    user = os.getuid()
+    folder = Path(tempfile.gettempdir()) / f"pati-{user}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    if folder.lstat().st_uid != user:  # somebody else's, who could change what lies there
+        folder = Path(tempfile.mkdtemp(prefix="pati-"))
+    os.environ["HOME"] = str(folder)  # for other libraries, and the processes of this one
+    return folder
 
 
 def mark_cache(folder: Path) -> None:

@@ -13,6 +13,8 @@ from pati.data import decode
 from pati.inference.classifier import Prediction
 from pati.locale.formats import printable
 from pati.locale.messages import N_, Message
+from pati.system.csv_text import guarded
+from pati.system.files import finite
 from pati.terminal.console import percent
 from pati.terminal.labels import REASONS
 
@@ -50,12 +52,12 @@ def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> Non
             "prediction": row.label or None,
             "unsure": None if row.error else row.unsure,
             "out_of_distribution": None if row.error else row.out_of_distribution,
-            "confidence": None if math.isnan(row.confidence) else row.confidence,
-            "ood_p_value": None if math.isnan(row.ood_p_value) else row.ood_p_value,
+            "confidence": row.confidence,
+            "ood_p_value": row.ood_p_value,
             "probabilities": row.probabilities or None,
             "error": row.error.shown("en") if row.error else None,
         }
-        print(before + json.dumps(document), end="")
+        print(before + json.dumps(finite(document), allow_nan=False), end="")
         before = ",\n "
     print("[]" if before == "[" else "]")
 
@@ -63,15 +65,24 @@ def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> Non
 def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str], to: TextIO | None = None) -> None:
     """The same columns in every language: also a probability a class, in class order; flags are yes or no."""
     writer = csv.writer(to or sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "prediction", "unsure", "out_of_distribution", "confidence", *classes, "error"])
+    head = ["path", "prediction", "unsure", "out_of_distribution", "confidence", *map(_cell, classes), "error"]
+    writer.writerow(head)
     for row in predictions:
-        path = row.path.encode("utf-8", "replace").decode("utf-8")
+        path = _cell(row.path)
         if row.error:
-            writer.writerow([path, "", "", "", "", *[""] * len(classes), row.error.shown("en")])
+            writer.writerow([path, "", "", "", "", *[""] * len(classes), _cell(row.error.shown("en"))])
         else:
-            numbers = [f"{row.probabilities[name]:.6f}" for name in classes]
+            numbers = [_number(row.probabilities[name]) for name in classes]
             flags = [("no", "yes")[flag] for flag in (row.unsure, row.out_of_distribution)]
-            writer.writerow([path, row.label, *flags, f"{row.confidence:.6f}", *numbers, ""])
+            writer.writerow([path, _cell(row.label), *flags, _number(row.confidence), *numbers, ""])
+
+
+def _cell(name: str) -> str:
+    return guarded(printable(name))
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
 
 
 writers: dict[str, Writer] = {"table": table, "json": json_array, "csv": comma_separated}

@@ -36,8 +36,8 @@ from pati.recipe import Recipe
 from pati.report import pages
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
-from pati.system import clock, files, locks, threads
-from pati.system.csv_text import read_csv
+from pati.system import clock, files, locks, outputs, threads
+from pati.system.csv_text import guarded
 from pati.system.files import is_text
 from pati.training import plan
 from pati.workflows.out_of_fold import CrossFit
@@ -107,6 +107,7 @@ def clean(
     _require_apart(out, Path(data), run)
     table, page = out / "decisions.csv", out / "review.html"
     earlier = table if table.exists() else run.decisions if own and run.decisions.exists() else None
+    outputs.require_free(page)
     out.mkdir(parents=True, exist_ok=True)
     with _resumable(), locks.locked(out / ".lock", N_("another process is using {folder}", folder=out)):
         ready = prepare(data, recipe, columns=columns, decisions=earlier, listen=listen)
@@ -157,13 +158,67 @@ def clean(
     return {**document, "seconds": round(clock.now() - started, 1)}
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A row of decisions.csv. `why`: one of `REASONS`; `label_probability`: None if it is not known."""
+
+    path: str
+    label: str
+    why: str
+    answer: str
+    label_probability: float | None
+    decision: str
+    new_label: str
+
+
+def read_list(table: Path, classes: Sequence[str]) -> list[Listed]:
+    """The photos in a decisions.csv of `clean`, which may have been edited. Raises `PatiError` for an invalid row."""
+    decisions.read(table, classes)
+    header, rows = decisions.read_table(table)
+    lacking = [name for name in COLUMNS if name not in header]
+    if lacking:
+        raise PatiError(
+            N_("{path} has no column {column!r}", path=table, column=lacking[0]), N_("run `pati clean` again")
+        )
+    return [_listed(table, number, row) for number, row in enumerate(rows, start=2)]
+
+
+def _listed(table: Path, number: int, row: Mapping[str, str]) -> Listed:
+    cells = {name: (row[name] or "").strip() for name in COLUMNS}
+    why = cells["why"].split()[0] if cells["why"] else "label"
+    if why not in REASONS:
+        raise PatiError(
+            N_("{path}, line {number}: unknown reason {why!r}", path=table, number=number, why=why),
+            N_("expected one of {names}", names=REASONS),
+        )
+    share, text = None, cells["label_probability"]
+    if text:
+        try:
+            share = float(text.replace(",", "."))  # the decimal mark of many spreadsheets
+        except ValueError:
+            share = math.nan
+        if not 0 <= share <= 1:
+            raise PatiError(
+                N_(
+                    "{path}, line {number}: label_probability is {text!r}, expected a number from 0 to 1",
+                    path=table,
+                    number=number,
+                    text=text,
+                ),
+                N_("run `pati clean` again, or empty the cell"),
+            )
+    return Listed(
+        row["path"], cells["label"], why, cells["answer"], share, cells["decision"].casefold(), cells["new_label"]
+    )
+
+
 def decide(table: Path, path: str, action: str, label: str = "") -> None:
     """Write a decision on one photo into decisions.csv; an empty `action` removes it.
 
     `label`: the new one, for relabel. Raises `PatiError` if the table does not contain the photo.
     """
     with locks.locked(table.parent / ".lock", N_("another process is using {folder}", folder=table.parent)):
-        header, rows = read_csv(table)
+        header, rows = decisions.read_table(table)
         matches = [row for row in rows if row["path"] == path]
         if not matches:
             raise PatiError(N_("{table} has no row for {path}", table=table, path=path), N_("run `pati clean` again"))
@@ -272,7 +327,7 @@ class Before:
         """Read `table`; None: empty. Raises `PatiError` for an invalid row."""
         if table is None:
             return cls(COLUMNS, {}, {})
-        header, rows = read_csv(table)
+        header, rows = decisions.read_table(table)
         known = {entry.path: entry.sha256 for entry in manifest.entries}
         decided = {
             path: decision
@@ -339,7 +394,7 @@ def _table(header: Sequence[str], lines: Sequence[Mapping[str, str]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, header, restval="", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: guarded(cell or "") for name, cell in line.items()} for line in lines)
     return text.getvalue()
 
 

@@ -123,7 +123,7 @@ def score(
     listen(StageBegan(Stage.REPORT))
     # Two datasets may have folders of the same name: their pages must not overwrite each other.
     mark = hashlib.sha256(os.fsencode(store.root.resolve())).hexdigest()[:6]
-    page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{name}-{mark}.html")
+    page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{files.shortened(name)}-{mark}.html")
     document = measure.scored(
         classifier, page, answers, torch.tensor(labels), paths, lambda number: store.read(paths[number]), about
     )

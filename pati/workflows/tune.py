@@ -80,7 +80,7 @@ def tune(
         columns = dataclasses.replace(columns, group=recipe.group_by)
     source = find_source(data, columns)
     where = str(Path(data).resolve()) if Path(data).exists() else str(data)
-    folder = out or Path("tune") / stem(source.name)
+    folder = out or Path("tune") / files.shortened(stem(source.name))
     requested = tuple(sorted(set(fields)))
     chosen_fields(
         requested, rotation_invariant=source.rotation_invariant, uneven=False

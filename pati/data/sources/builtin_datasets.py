@@ -42,7 +42,7 @@ CLASSES = {"cats-vs-dogs": ("Cat", "Dog"), "digits": tuple("0123456789")}
 def mirror() -> Path | None:
     """The folder with local copies of datasets, from `$PATI_MIRROR`."""
     folder = os.environ.get("PATI_MIRROR")
-    return Path(folder).expanduser() if folder else None
+    return Path(os.path.expanduser(folder)) if folder else None
 
 
 def locate(name: str, suffixes: tuple[str, ...] = (".zip",)) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -17,10 +16,10 @@ from pati.locale.messages import N_, Message
 def find_source(data: str | os.PathLike[str], columns: Columns = Columns()) -> Source:
     """The source that DATA names: a path or one of `datasets`. Raises `PatiError`."""
     text = os.fspath(data)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # as it is, where there is no such user
     if not path.exists():
         if text in datasets:
-            if replace(columns, within=None) != Columns():
+            if columns != Columns():
                 raise PatiError(
                     N_(
                         "the built-in dataset {name} has no CSV, so no columns to choose or group by",

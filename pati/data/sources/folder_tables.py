@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from pati.data.decode import is_photo_name
+from pati.data.sources import allowed
 from pati.data.sources.archives import ArchiveLimits, stem
 from pati.data.sources.folders import child_store
 from pati.data.sources.matching import Disk, Photos, match
@@ -197,7 +198,7 @@ def from_table(path: Path, columns: Columns) -> Source:
     notes: list[Message] = []
     reading = _as_written(store, path.name, columns)
     if reading is None:  # ids, or paths of another machine
-        whole, notes = read_tree(store, tree.name, columns.within)
+        whole, notes = read_tree(store, tree.name)
         place = Place(path, store, whole, whole, archived=False)
         try:
             reading = _read(store, path.name, "", place, _AllPhotos(place), columns)
@@ -211,7 +212,7 @@ def from_table(path: Path, columns: Columns) -> Source:
 
 def _as_written(store: Folder, name: str, columns: Columns) -> Reading | None:
     """A table's items, if at least half of its rows lead to a file, starting from its folder."""
-    disk = Disk(store.root, columns.within)
+    disk = Disk(store.root)
     try:
         table = read_table(store, name, columns, disk.known)
         rows = there = 0
@@ -252,7 +253,7 @@ def _read(store: Storage, name: str, folder: str, place: Place, photos: _AllPhot
             return replace(reading, notes=(*matched.notes, *reading.notes))
     if place.archived or not isinstance(store, Folder):
         return read_rows(table, lambda row: [])
-    disk, base = Disk(store.root, columns.within), store.root.as_posix()
+    disk, base = Disk(store.root), store.root.as_posix()
     return read_rows(table, lambda row: [os.path.join(base, path) for path in disk.found(row)])
 
 
@@ -266,7 +267,7 @@ def _no_labels(header: Sequence[str]) -> Unusable:
 def _named(table: str, place: Place, columns: Columns) -> tuple[Storage, str]:
     """The table that the user named: a file, or one below the data. Raises `PatiError`."""
     path = Path(table)
-    if path.is_absolute() and path.is_file() and _allowed(path, columns):
+    if path.is_absolute() and os.path.isfile(path) and allowed.may_read(path):
         return Folder(path.parent.resolve()), path.name
     for store in (place.store, place.top):
         if not path.is_absolute() and ".." not in path.parts and store.holds(table):
@@ -297,14 +298,9 @@ def _candidates(place: Place, columns: Columns, notes: list[Message]) -> list[tu
     beside = place.path.name if place.path.is_dir() else stem(place.path.name)
     for suffix in SUFFIXES:
         path = place.path.parent / f"{beside}{suffix}"
-        if path.is_file() and _allowed(path, columns):
+        if os.path.isfile(path) and allowed.may_read(path):
             found.append((Folder(path.parent), "", path.name))
     return found
-
-
-def _allowed(path: Path, columns: Columns) -> bool:
-    """Whether a table outside the data may be read."""
-    return columns.within is None or path.resolve().is_relative_to(Path(columns.within).resolve())
 
 
 def _of_several(place: Place, readings: list[Reading], refused: dict[str, Unusable]) -> Reading | None:

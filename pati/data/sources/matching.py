@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pati.data.decode import is_photo_name
+from pati.data.sources import allowed
 from pati.data.sources.source import DRAWINGS, plain, split_role
 from pati.locale.messages import N_, Message
 from pati.system.csv_text import Unusable
@@ -223,13 +224,10 @@ def _by_name(row: str, path: str, table: str) -> Message:
 
 
 class Disk:
-    """The files that a table's paths lead to, starting from the folder of the table.
+    """The files that a table's paths lead to, starting from the folder of the table, as far as they may be read."""
 
-    `within`: files outside this folder are not found, links followed.
-    """
-
-    def __init__(self, base: Path, within: str | None = None) -> None:
-        self._base, self._within = base, None if within is None else os.path.realpath(within)
+    def __init__(self, base: Path) -> None:
+        self._base = base
         self._folders: dict[str, dict[str, str]] = {}
 
     def found(self, row: str) -> Sequence[str]:
@@ -250,13 +248,7 @@ class Disk:
         """The files of a folder, by name and by the name's NFC form."""
         try:
             with os.scandir(self._base / folder) as entries:
-                files = [entry.name for entry in entries if not entry.is_dir() and self._allowed(entry)]
+                files = [entry.name for entry in entries if not entry.is_dir() and allowed.may_read(entry.path)]
         except (OSError, ValueError):
             return {}
         return {unicodedata.normalize("NFC", name): name for name in files} | {name: name for name in files}
-
-    def _allowed(self, entry: os.DirEntry[str]) -> bool:
-        if self._within is None:
-            return True
-        target = os.path.realpath(entry.path)
-        return target.startswith(self._within.rstrip(os.sep) + os.sep)

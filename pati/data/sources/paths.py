@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pati.data.decode import is_photo_name
-from pati.data.sources import storage
+from pati.data.sources import allowed, storage
 from pati.data.sources.archives import LEFT_OUT, is_archive, kind_of, unpacked
 from pati.data.sources.folder_tables import (
     Place,
@@ -33,11 +33,15 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     if path.name.lower().endswith((*SUFFIXES, *LISTS)) and path.is_file():
         if columns.table is not None:
             raise PatiError(N_("{path} is a table itself", path=path), N_("give its photos as DATA, or omit --table"))
+        if not allowed.may_read(path):
+            raise _outside(path)
         return one_spelling(from_table(path.parent.resolve() / path.name, columns), columns)
     path = path.resolve()
+    if not allowed.may_read(path):
+        raise _outside(path)
     name = path.name
     top, notes, archived = _opened(path)
-    tree, seen = read_tree(top, name, columns.within)
+    tree, seen = read_tree(top, name)
     inner = unwrapped(tree)
     place = Place(path, top, tree, inner, archived)
     tables = read_tables(place, columns)
@@ -58,6 +62,10 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     else:
         source = _by_folders(place, name, tables, columns)
     return one_spelling(replace(source, notes=(*notes, *seen, *source.notes, *tables.notes())), columns)
+
+
+def _outside(path: Path) -> PatiError:
+    return PatiError(N_("{path} is outside the folders that may be read", path=path))
 
 
 def _opened(path: Path) -> tuple[Storage, list[Message], bool]:

@@ -97,7 +97,6 @@ class ColumnsDocument(TypedDict, total=False):
     group: str | None
     classes_level: int | None
     class_case: str | None
-    within: str | None
     table: str | None
 
 
@@ -106,9 +105,8 @@ class Columns:
     """How a source is read. Names of CSV columns; None: detected by common names.
 
     `classes_level`: the number of the folders, counted from 1 at the top, that are the classes; None: detected.
-    `class_case`: join or keep classes whose names differ in case only; None: an error. `within`: links that lead
-    outside this folder are left out; None: they are followed. `table`: the table to read, an absolute path, or one
-    relative to the data; None: those in and beside the data.
+    `class_case`: join or keep classes whose names differ in case only; None: an error. `table`: the table to read, an
+    absolute path, or one relative to the data; None: those in and beside the data.
     """
 
     path: str | None = None
@@ -117,7 +115,6 @@ class Columns:
     group: str | None = None
     classes_level: int | None = None
     class_case: str | None = None
-    within: str | None = None
     table: str | None = None
 
     def document(self) -> ColumnsDocument:

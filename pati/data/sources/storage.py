@@ -7,6 +7,7 @@ or claim to be, no file outside changes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import io
 import os
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from pati.data import decode
+from pati.data.sources import allowed
 from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, safe_name
 from pati.errors import PatiError
 from pati.locale.messages import N_
 
 _START = 16  # bytes that tell a file's format
+NOT_ALLOWED = N_("outside the folders that may be read")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile decompresses the others in steps of unbounded size
 
 
@@ -106,16 +109,17 @@ class Folder:
 
     def holds(self, relative: str) -> bool:
         """See `Storage`."""
-        return (self.root / relative).exists()
+        path = self.root / relative
+        return allowed.may_read(path) and path.exists()
 
     def open(self, relative: str) -> IO[bytes]:
         """See `Storage`."""
-        return (self.root / relative).open("rb")
+        return self._place(relative).open("rb")
 
     def start(self, relative: str) -> bytes:
         """See `Storage`."""
-        path = self.root / relative
         try:
+            path = self._place(relative)
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
                 return b""
             with path.open("rb") as file:
@@ -125,7 +129,17 @@ class Folder:
 
     def read(self, relative: str) -> bytes:
         """See `Storage`. Links are followed: `read_tree` decides which of them are listed."""
-        return decode.read(self.root / relative)
+        try:
+            return decode.read(self._place(relative))
+        except PermissionError:
+            raise decode.Unreadable("unreadable", NOT_ALLOWED) from None
+
+    def _place(self, relative: str) -> Path:
+        """Where a file lies; raises `PermissionError` if that may not be read, see `allowed`."""
+        path = self.root / relative
+        if not allowed.may_read(path):
+            raise PermissionError(errno.EACCES, str(NOT_ALLOWED), str(path))
+        return path
 
 
 @dataclass(frozen=True)

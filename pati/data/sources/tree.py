@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pati.data.decode import is_photo_name, is_system_file, starts_like_photo
+from pati.data.sources import allowed
 from pati.data.sources.archives import SUFFIXES
 from pati.data.sources.storage import Name, Storage
 from pati.data.sources.tables import is_table
@@ -50,16 +51,16 @@ class Tree:
             waiting += reversed(folder.folders.values())
 
 
-def read_tree(top: Storage, name: str, within: str | None = None) -> tuple[Tree, list[Message]]:
+def read_tree(top: Storage, name: str) -> tuple[Tree, list[Message]]:
     """List everything below `top`, and say what was left out. Raises `PatiError` if a folder cannot be read.
 
-    Hidden folders, and pati's own runs and caches, are left out, and so are links to anything outside the folder
-    `within`; with None, links are followed wherever they lead.
+    Hidden folders, and pati's own runs and caches, are left out, and so are links to anything that may not be read, see
+    `allowed`; other links are followed wherever they lead.
     """
     root = Tree(name, "")
     notes: list[Message] = []
     strays: Counter[str] = Counter()
-    links = _Links(top.root, within)
+    links = _Links(top.root)
     opened = clouded = 0
     order, waiting = [root], [(top, root, top.names())]
     while waiting:
@@ -122,16 +123,15 @@ def read_tree(top: Storage, name: str, within: str | None = None) -> tuple[Tree,
 class _Links:
     """Which links of a source are followed."""
 
-    def __init__(self, top: Path, within: str | None) -> None:
+    def __init__(self, top: Path) -> None:
         self._top = os.path.realpath(top)
-        self._within = None if within is None else os.path.realpath(within)
         self._followed: set[str] = set()
         self._counts: Counter[str] = Counter()
 
     def follow(self, path: Path, *, folder: bool) -> bool:
         """Whether to read what the link leads to; a folder is read once."""
         target = os.path.realpath(path)
-        if self._within is not None and not _below(target, self._within):
+        if not allowed.may_read(target):
             self._counts["left out"] += 1
             return False
         if folder:
@@ -154,10 +154,9 @@ class _Links:
             )
         if count := self._counts["left out"]:
             yield NP_(
-                "{n} link is ignored: it leads outside {folder}",
-                "{n} links are ignored: they lead outside {folder}",
+                "{n} link is ignored: it leads out of the folders that may be read",
+                "{n} links are ignored: they lead out of the folders that may be read",
                 n=count,
-                folder=self._within or "",
             )
         if count := self._counts["loop"]:
             yield NP_(
