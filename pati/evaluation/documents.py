@@ -254,7 +254,7 @@ class Seconds(TypedDict):
 
 
 class RunDocument(TypedDict):
-    """metrics.json."""
+    """metrics.json; `weights`: the hash of those that the scores are of, see `system.tensors.digest`."""
 
     classes: list[str]
     validation: Scores
@@ -264,6 +264,7 @@ class RunDocument(TypedDict):
     seed: int
     split_seed: int
     manifest: str
+    weights: NotRequired[str]
     shares: dict[str, float]
     versions: dict[str, str]
     balance: Balance

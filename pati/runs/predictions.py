@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pati import plugins
+from pati.errors import PatiError
+from pati.locale.messages import N_
 from pati.runs.run import Run
 from pati.system import files
 
@@ -25,11 +28,15 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The predictions on both splits; `p_values` `float64 (N,)` of the test photos, see `out_of_distribution`."""
+    """The predictions on both splits; `p_values` `float64 (N,)` of the test photos, see `out_of_distribution`.
+
+    `weights`: the hash of the weights that made them (`system.tensors.digest`); empty in files of older versions.
+    """
 
     validation: Split
     test: Split
     p_values: torch.Tensor
+    weights: str
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -48,6 +55,7 @@ class Predictions:
                 test_labels=self.test.labels.numpy(),
                 test_sha256=np.array(self.test.sha256),
                 test_familiarity=self.p_values.numpy(),
+                weights=np.array(self.weights),
             )
 
     @classmethod
@@ -67,4 +75,16 @@ class Predictions:
                 return Split(logits, labels.long(), digests)
 
             p_values = torch.from_numpy(stored["test_familiarity"])
-            return cls(split("validation"), split("test"), p_values)
+            weights = str(stored["weights"]) if "weights" in stored else ""
+            return cls(split("validation"), split("test"), p_values, weights)
+
+    @classmethod
+    def of(cls, run: Run, weights: str) -> Predictions:
+        """The predictions of a finished run, whose model has these `weights`; raises `PatiError` for any others."""
+        found = cls.read(run)
+        if found.weights not in ("", weights):
+            raise PatiError(
+                N_("the stored predictions of {folder} are not those of its model", folder=run.folder),
+                N_("resume it with: {again}", again=plugins.command("train", "--resume", str(run.folder))),
+            )
+        return found

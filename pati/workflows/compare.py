@@ -137,7 +137,7 @@ def _read(run: Run, name: str) -> _Scored:
             N_("the run {folder} is not finished", folder=run.folder), N_("resume it with: {again}", again=again)
         )
     classifier = Classifier.load(run.folder)
-    document, tested = run.read_metrics(), Predictions.read(run).test
+    document, tested = run.read_metrics(), Predictions.of(run, classifier.weights()).test
     with run.reading_scores():  # the document may be incomplete
         by_class = bool(document.get("balance", {}).get("by_class"))
         row = _row(run, classifier, name, document)

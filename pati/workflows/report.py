@@ -46,7 +46,7 @@ def report_again(
     with run.alone():
         run.update(language=language)
         manifest, packed = audited(source_of(run, recipe), recipe, listen, run)
-        answers, document = Predictions.read(run), run.read_metrics()
+        answers, document = Predictions.of(run, classifier.weights()), run.read_metrics()
         listen(StageBegan(Stage.REPORT))
         probes = _probed(document["analysis"])
         if thorough:

@@ -110,7 +110,7 @@ def score(
     }
     if seen["test"]:
         with run.alone():
-            about["test_scored"] = run.count_scoring(name, seen["test"])
+            about["test_scored"] = run.count_scoring(name, seen["test"], classifier.weights())
     listen(StageBegan(Stage.REPORT))
     # Two datasets may have folders of the same name: their pages must not overwrite each other.
     mark = hashlib.sha256(os.fsencode(store.root.resolve())).hexdigest()[:6]
@@ -171,7 +171,7 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
         raise PatiError(
             N_("this model has no out-of-distribution detector"), N_("train it again with this version of pati")
         )
-    p_values = Predictions.read(run).p_values
+    p_values = Predictions.of(run, classifier.weights()).p_values
     source = open_data(data, Recipe(), Columns())
     store, rows = storage.at(source.root), [(item.path, item.label, "") for item in source.items]
     listen(StageBegan(Stage.SCORE, len(rows)))
