@@ -25,7 +25,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. `status` is kept, flagged (kept, but unusual) or quarantined (not used, see `reason`)."""
+    """One file. `status` is kept, flagged (kept, but unusual) or quarantined (not used, see `reason`).
+
+    `duplicate`: the group of exact and near duplicates that it must stay with; `alike`: a group of photos that look
+    alike, but need not stay together (see `SplitSettings.near_duplicates`).
+    """
 
     path: str
     label: str
@@ -39,6 +43,7 @@ class Entry:
     flags: tuple[str, ...] = ()
     group: str | None = None
     duplicate: str | None = None
+    alike: str | None = None
     split: str | None = None
 
     @property
@@ -48,12 +53,13 @@ class Entry:
 
 
 class SplitSettings(TypedDict, total=False):
-    """How the photos were split; `given`: the user provided the split."""
+    """How the photos were split; `given`: the user provided the split; `near_duplicates`: see the recipe's field."""
 
     seed: int
     validation: float
     test: float
     group_by: str | None
+    near_duplicates: str | None
     given: bool
 
 
@@ -135,6 +141,14 @@ class Manifest:
                 groups[entry.duplicate].append(entry)
         return list(groups.values())
 
+    def alike(self) -> list[list[Entry]]:
+        """Groups of photos that look alike but need not stay together, in order of their first photo."""
+        groups: dict[str, list[Entry]] = defaultdict(list)
+        for entry in self.kept:
+            if entry.alike:
+                groups[entry.alike].append(entry)
+        return list(groups.values())
+
     def write(self, path: Path) -> None:
         """Write one JSON object per line: a header, then one line per entry."""
         header = {
@@ -210,12 +224,9 @@ def _from_line(line: str) -> Entry:
     )
 
 
-def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entry]:
-    """Entries with `duplicate` set: exact copies (equal sha256) and the `near` pairs of indices.
-
-    A group is named after its smallest sha256, so that the name doesn't depend on paths.
-    """
-    parent = list(range(len(entries)))
+def components(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The numbers 0..count-1 that `pairs` connect, directly or through others, in order; each number is in one list."""
+    parent = list(range(count))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -223,18 +234,25 @@ def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entr
             index = parent[index]
         return index
 
-    first: dict[str, int] = {}
-    for index, entry in enumerate(entries):
-        if entry.kept:
-            parent[root(index)] = root(first.setdefault(entry.sha256, index))
-    for i, j in near:
+    for i, j in pairs:
         parent[root(i)] = root(j)
     members: dict[int, list[int]] = defaultdict(list)
-    for index, entry in enumerate(entries):
-        if entry.kept:
-            members[root(index)].append(index)
+    for index in range(count):
+        members[root(index)].append(index)
+    return list(members.values())
+
+
+def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entry]:
+    """Entries with `duplicate` set: exact copies (equal sha256) and the `near` pairs of indices.
+
+    A group is named after its smallest sha256, so that the name doesn't depend on paths.
+    """
+    first: dict[str, int] = {}
+    kept = [index for index, entry in enumerate(entries) if entry.kept]
+    exact = [(index, first.setdefault(entries[index].sha256, index)) for index in kept]
     result = list(entries)
-    for group in members.values():
+    for connected in components(len(entries), [*exact, *near]):
+        group = [index for index in connected if entries[index].kept]
         if len(group) > 1:
             name = min(entries[index].sha256 for index in group)[:16]
             labels = {entries[index].label for index in group}
@@ -362,7 +380,7 @@ def require_trainable(manifest: Manifest) -> None:
                     "same --group-by value, stay together)",
                     name=name,
                 ),
-                N_("add photos, or use smaller groups"),
+                N_("add photos, use smaller groups, or see --near-duplicates"),
             )
         missing = sorted(set(counts) - have)
         if name == "train" and missing:

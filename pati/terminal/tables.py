@@ -83,6 +83,7 @@ class CheckDocument(TypedDict):
     balance: Advice | None
     sizes: dict[str, dict[str, int]]
     duplicates: list[list[str]]
+    look_alikes: list[list[str]]
     across_classes: list[list[str]]
     leaks: list[list[str]]
     notes: list[str]
@@ -128,6 +129,7 @@ def check_document(manifest: Manifest) -> CheckDocument:
             if values
         },
         "duplicates": [[printable(entry.path) for entry in group] for group in groups],
+        "look_alikes": [[printable(entry.path) for entry in group] for group in manifest.alike()],
         "across_classes": [
             [printable(entry.path) for entry in group] for group in groups if len({entry.label for entry in group}) > 1
         ],
@@ -174,6 +176,15 @@ def show_check(manifest: Manifest, screen: Console) -> None:
         ),
         screen,
     )
+    if alike := document["look_alikes"]:
+        show(
+            N_(
+                "look-alikes: {groups}, {photos}; not kept together",
+                groups=NP_("{n} group", "{n} groups", n=len(alike)),
+                photos=NP_("{n} photo", "{n} photos", n=sum(map(len, alike))),
+            ),
+            screen,
+        )
     if document["across_classes"]:
         show(N_("duplicates across classes (likely label errors):"), screen)
         _show_groups(document["across_classes"], screen)
@@ -224,7 +235,7 @@ def _show_files(document: CheckDocument, screen: Console) -> None:
 
 def _show_groups(groups: list[list[str]], screen: Console) -> None:
     for group in groups[:SHOWN]:
-        show(indented(as_is("  ".join(group))), screen)
+        show(indented(as_is("  ".join(group[:SHOWN]) + "  …" * (len(group) > SHOWN))), screen)
 
 
 def show_scores(document: Scores, balance: Balance | None, screen: Console) -> None:
