@@ -119,19 +119,8 @@ class Manifest:
         return len({entry.path for group in groups for entry in group if entry.split in names})
 
     def dependent(self, name: str) -> dict[str, int]:
-        """Why the photos of a split are not independent, as counts.
-
-        `groups`: number of user groups, if some have several photos. `copies`: number of photos that duplicate another
-        one. Zero counts are left out.
-        """
-        entries = self.of_split(name)
-        sizes = Counter(entry.group for entry in entries if entry.group is not None)
-        twins = Counter(entry.duplicate for entry in entries if entry.duplicate)
-        dependent = {
-            "groups": len(sizes) if sizes.total() > len(sizes) else 0,
-            "copies": twins.total() - len(twins),
-        }
-        return {name: count for name, count in dependent.items() if count}
+        """Why the photos of a split are not independent, see the function `dependent`."""
+        return dependent(self.of_split(name))
 
     def duplicate_groups(self) -> list[list[Entry]]:
         """Groups of exact and near duplicates, in order of their first photo."""
@@ -314,6 +303,23 @@ def units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:
         counts = Counter(entry.label for entry in group)
         leaks.append((split.Unit(min(names[top]), tuple(sorted(counts.items()))), group))
     return leaks
+
+
+def dependent(entries: Iterable[Entry]) -> dict[str, int]:
+    """Why photos are not independent, as counts.
+
+    `groups`: number of user groups, if some have several photos. `copies`: number of photos that duplicate another one.
+    Zero counts are left out.
+    """
+    sizes, twins = Counter[str](), Counter[str]()
+    for entry in entries:
+        sizes.update([entry.group] if entry.group is not None else [])
+        twins.update([entry.duplicate] if entry.duplicate else [])
+    counts = {
+        "groups": len(sizes) if sizes.total() > len(sizes) else 0,
+        "copies": twins.total() - len(twins),
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def class_order(entries: Iterable[Entry]) -> tuple[str, ...]:

@@ -63,9 +63,7 @@ def open_or_build(
     The cache slot depends on the data folder, the geometry and the decoder versions. Its contents are reused only if
     the content of every file is unchanged. Raises `PatiError` if the cache can't be written.
     """
-    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__]
-    geometry = json.dumps([decoders, str(source.root.resolve()), preprocess.geometry()], sort_keys=True)
-    slot = files.cache_folder() / "packs" / hashlib.sha256(geometry.encode()).hexdigest()[:16]
+    slot = _slot(source.root, preprocess)
     known = _open(slot, source)
     if known is not None:
         return (*known, True)
@@ -81,6 +79,22 @@ def open_or_build(
             N_("free some space, or set PATI_CACHE to a folder on a larger disk"),
         ) from error
     return inspections, Pack(pixels, _rows(inspections)), False
+
+
+def known_inspections(root: Path, preprocess: Preprocess) -> list[Inspection]:
+    """The inspection results in the cache of a data folder, which may have changed or be gone; empty without any."""
+    slot = _slot(root, preprocess)
+    try:
+        document = json.loads((slot / "pack.json").read_text(encoding="utf-8"))
+        return unpack_inspections(document["findings"], (slot / "thumbs.bin").read_bytes())
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _slot(root: Path, preprocess: Preprocess) -> Path:
+    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__]
+    geometry = json.dumps([decoders, str(root.resolve()), preprocess.geometry()], sort_keys=True)
+    return files.cache_folder() / "packs" / hashlib.sha256(geometry.encode()).hexdigest()[:16]
 
 
 def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Progress | None) -> list[Inspection]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from pati import plugins
 from pati.data import decode
 from pati.data.manifest import Manifest
+from pati.evaluation.clusters import FEW, few_clusters
 from pati.evaluation.documents import (
     Balance,
     CleanDocument,
@@ -282,6 +283,19 @@ def show_scores(document: Scores, balance: Balance | None, screen: Console) -> N
     more = [as_is(f"{name} {_value(value)}") for name, value in other_metrics(document).items()]
     if more:
         show(_listed(more), screen)
+    if clusters := document.get("clusters"):
+        show(
+            NP_(
+                "the photos are not independent: intervals resample whole groups of photos, {n} group (cluster "
+                "bootstrap)",
+                "the photos are not independent: intervals resample whole groups of photos, {n} groups (cluster "
+                "bootstrap)",
+                n=clusters,
+            ),
+            screen,
+        )
+    if (effective := document.get("effective_clusters")) and effective < FEW:
+        show(warning(few_clusters(effective)), screen)
     if missing := absent(document):
         text = NP_(
             "{n} class has no photos here, so these scores say nothing about it: {classes}",
@@ -331,6 +345,26 @@ def show_caveats(document: LaterScores) -> None:
                     "{n} of these photos were trained on, so the score is optimistic",
                     n=document["trained_on"],
                 )
+            )
+        )
+    for copy in document["training_copies"][:SHOWN]:
+        say(indented(N_("{path} is {of}", path=copy["path"], of=copy["of"])))
+    if more := len(document["training_copies"][SHOWN:]):
+        say(indented(NP_("… and {n} more, see --json", "… and {n} more, see --json", n=more)))
+    rest = document.get("without_training_photos")
+    if rest is not None:
+        low, high = rest["accuracy_interval"]
+        say(
+            NP_(
+                "without them: accuracy {share:percent} (95 % CI {low:.1f} to {high:.1f} %, {n} photo), macro F1 "
+                "{score:rate}",
+                "without them: accuracy {share:percent} (95 % CI {low:.1f} to {high:.1f} %, {n} photos), macro F1 "
+                "{score:rate}",
+                n=rest["photos"],
+                share=rest["accuracy"],
+                low=100 * low,
+                high=100 * high,
+                score=rest["macro_f1"],
             )
         )
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pati import plugins
 from pati.errors import PatiError
-from pati.evaluation import metrics
 from pati.evaluation.documents import Analysis, Measurements, RunDocument
 from pati.events import Advanced, Listen, Stage, StageBegan, Work, silent
 from pati.inference.classifier import Classifier
@@ -57,9 +56,7 @@ def report_again(
                 progress=lambda what, done, total: listen(Advanced(done, total, Work(what))),
             )
         document["analysis"] = {**measure.analyse(classifier, manifest, packed, answers), **probes}
-        validation, test = (  # an older version may have stored less
-            metrics.summary(part.logits, part.labels, manifest.classes) for part in (answers.validation, answers.test)
-        )
+        validation, test = measure.summaries(manifest, answers)  # an older version may have stored less
         document["validation"] = {**document["validation"], **validation}
         document["test"] = {**document["test"], **test}
         if thorough:

@@ -395,9 +395,7 @@ def _labels(data: Samples) -> torch.Tensor:
 
 def _document(ready: Prepared, answers: Predictions, state: State, analysis: Analysis) -> RunDocument:
     manifest, recipe = ready.manifest, ready.recipe
-    validation, test = (
-        metrics.summary(part.logits, part.labels, manifest.classes) for part in (answers.validation, answers.test)
-    )
+    validation, test = measure.summaries(manifest, answers)
     return {
         "classes": list(manifest.classes),
         "validation": validation,
