@@ -5,7 +5,7 @@ from a hash of the split seed and the unit's own identity, so adding a file move
 rules apply on top:
 
 - a unit that is too large for its split, more than a fifth of the photos that it is meant to have, goes to train, where
-  it can't dominate a score;
+  it can't dominate a score (more, where most photos come in such units);
 - a class with at least three units appears in every split. If the hashes leave it out of one, the smallest suitable
   unit is moved there. Adding files can move units only in such small classes.
 
@@ -40,7 +40,7 @@ class Unit:
 def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) -> dict[str, str]:
     """Unit identity -> split. `validation` and `test` are fractions in 0..1."""
     shares = {"validation": validation, "test": test}
-    most = {name: _largest(units, share, 2 * (validation + test)) for name, share in shares.items()}
+    most = {name: _largest(units, share) for name, share in shares.items()}
     position = {unit.identity: _position(seed, unit.identity) for unit in units}
     result = {}
     for unit in units:
@@ -51,19 +51,16 @@ def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) 
     return result
 
 
-def _largest(units: Sequence[Unit], share: float, needed: float) -> float:
+def _largest(units: Sequence[Unit], share: float) -> float:
     """The most photos that a unit may have in a split with this share of all.
 
-    `LARGE` of its expected number; more, up to all of it, where smaller units alone have less than `needed` of the
-    photos, as if all photos come in a few groups.
+    `LARGE` of the split's expected number; more, up to all of it, where most photos that fit come in larger units.
     """
-    sizes = sorted(unit.size for unit in units)
-    expected, total = share * sum(sizes), sum(sizes)
-    typical = next(
-        (size for size, so_far in zip(sizes, itertools.accumulate(sizes), strict=True) if so_far >= needed * total),
-        total,
-    )
-    return max(1.0, LARGE * expected, min(float(typical), expected))
+    expected = share * sum(unit.size for unit in units)
+    fitting = sorted(unit.size for unit in units if unit.size <= expected)
+    below = itertools.accumulate(fitting)
+    usual = next((size for size, photos in zip(fitting, below, strict=True) if 2 * photos >= sum(fitting)), 1)
+    return max(1.0, LARGE * expected, usual)
 
 
 def assign_folds(units: Sequence[Unit], folds: int, *, seed: int) -> dict[str, int]:

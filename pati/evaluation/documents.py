@@ -309,7 +309,7 @@ class EvaluationContext(TypedDict):
 
     `trained_on`, `test_photos`: how many of its photos are training and test photos of the run, as the same file or as
     a near copy; of another dataset, they are named in `training_copies` and `test_copies`. `without_training_photos`:
-    scores on the others, if there are training photos; None if there are no others.
+    scores on the others; None if no photo was trained on, or all were.
 
     `test_scored`: how many times test photos have been scored, if this evaluation includes some.
     """
@@ -325,7 +325,7 @@ class EvaluationContext(TypedDict):
     test_photos: int
     training_copies: list[PhotoCopy]
     test_copies: list[PhotoCopy]
-    without_training_photos: NotRequired[PartScores | None]
+    without_training_photos: PartScores | None
     test_scored: NotRequired[int]
     report: NotRequired[str]
 

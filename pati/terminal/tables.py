@@ -351,7 +351,7 @@ def show_caveats(document: LaterScores) -> None:
         say(indented(N_("{path} is {of}", path=copy["path"], of=copy["of"])))
     if more := len(document["training_copies"][SHOWN:]):
         say(indented(NP_("… and {n} more, see --json", "… and {n} more, see --json", n=more)))
-    rest = document.get("without_training_photos")
+    rest = document["without_training_photos"]
     if rest is not None:
         low, high = rest["accuracy_interval"]
         say(

@@ -40,7 +40,7 @@ class Overlap:
     known: dict[str, list[PhotoCopy]]
 
 
-def same_files(entries: Iterable[Entry], manifest: Manifest) -> dict[str, list[PhotoCopy]]:
+def same_files(entries: Sequence[Entry], manifest: Manifest) -> dict[str, list[PhotoCopy]]:
     """The entries whose content is that of a training or test photo of a run, by split."""
     known = {name: {entry.sha256: entry.path for entry in manifest.of_split(name)} for name in SPLITS}
     return {
@@ -67,7 +67,7 @@ def overlap(run: Run, manifest: Manifest, source: Source, listen: Listen) -> Ove
         listen(Noted(note))
     near = _groups([*ours, *theirs], pairs)
     among = [pair for group in near for pair in _chained([index for index in group if index < len(ours)])]
-    known = same_files((entry for entry in ours if entry.kept), manifest)
+    known = same_files([entry for entry in ours if entry.kept], manifest)
     for group in near:
         for name in SPLITS:
             of = [theirs[index - len(ours)] for index in group if index >= len(ours)]

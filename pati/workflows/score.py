@@ -110,6 +110,7 @@ def score(
         "test_photos": len(known["test"]),
         "training_copies": known["train"] if data is not None else [],
         "test_copies": known["test"] if data is not None else [],
+        "without_training_photos": None,
     }
     if known["test"]:
         with run.alone():
