@@ -214,7 +214,9 @@ def _intervals(
 def notes(document: Comparison) -> list[Message]:
     """Notes that a reader needs to interpret the pairs."""
     count = len(document["pairs"])
-    if document["paired"]:
+    if document["paired"] and any(row["clusters"] for row in document["runs"]):
+        lines = [N_("pairs are compared on the same test photos, by an exact test of their groups (sign flips)")]
+    elif document["paired"]:
         lines = [N_("pairs are compared by McNemar's exact test on the same test photos")]
     else:
         lines = [
