@@ -117,6 +117,11 @@ def test_predictions_of_other_weights_are_never_reported(shapes: Path, tmp_path:
     assert Predictions.read(run).weights == pati.load(run.folder).weights()
     assert [row["weights"] for row in run.rows("scoring")] == 2 * [ours.weights]
     assert run.read_state()["test_scored"] == 2
+    dataclasses.replace(ours, weights="").write(run)  # of an older version: told by the validation photos
+    assert not any("other weights" in text for text in resumed())
+    other = dataclasses.replace(ours.validation, logits=ours.validation.logits + 1)
+    dataclasses.replace(ours, weights="", validation=other).write(run)
+    assert any("other weights" in text for text in resumed())
     run.log.write_text("")  # killed after the predictions were written, before they were counted
     run.update(test_scored=0)
     resumed()

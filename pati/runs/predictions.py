@@ -13,6 +13,8 @@ from pati.locale.messages import N_
 from pati.runs.run import Run
 from pati.system import files
 
+_ALIKE = 0.05  # relative difference of logits by the same weights, in other precisions about 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -24,6 +26,14 @@ class Split:
     logits: torch.Tensor
     labels: torch.Tensor
     sha256: list[str]
+
+    def agrees(self, other: Split) -> bool:
+        """Whether these are the predictions of the same weights, on the photos in both; machines differ in bits."""
+        mine = {digest: number for number, digest in enumerate(self.sha256)}
+        both = [(mine[digest], number) for number, digest in enumerate(other.sha256) if digest in mine]
+        numbers, others = (list(part) for part in zip(*both, strict=True)) if both else ([], [])
+        difference = (self.logits[numbers] - other.logits[others]).norm()
+        return bool(both) and bool(difference <= _ALIKE * self.logits[numbers].norm())
 
 
 @dataclass(frozen=True, eq=False)

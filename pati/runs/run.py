@@ -345,8 +345,8 @@ class Run:
         return times
 
     def has_counted(self, weights: str) -> bool:
-        """Whether a scoring by these weights has been logged and counted."""
-        logged = [int(row.get("time", 0)) for row in self.rows("scoring") if row.get("weights") == weights]
+        """Whether a scoring by these weights, or by unknown ones of an older version, has been logged and counted."""
+        logged = [int(row.get("time", 0)) for row in self.rows("scoring") if row.get("weights", weights) == weights]
         return bool(logged) and min(logged) <= int(self.read_state()["test_scored"])
 
     def rows(self, kind: str | None = None) -> list[dict[str, Any]]:

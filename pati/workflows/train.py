@@ -272,7 +272,7 @@ class TrainingRun:
         classifier = ready.classifier(fitted.net, calibration=calibration, detector=detector)
 
         weights = classifier.weights()
-        stored = self._stored(weights)
+        stored = self._stored(weights, watched)
         if stored is not None:  # already scored before the interruption: not a second time
             tested, moments = stored.test, answering.moments(testing)
         else:
@@ -285,12 +285,15 @@ class TrainingRun:
         run.enter(RunStage.SCORED)
         return Scored(classifier, answers)
 
-    def _stored(self, weights: str) -> Predictions | None:
-        """The predictions of an earlier session by these weights; those of others are never reported as theirs."""
+    def _stored(self, weights: str, watched: Split) -> Predictions | None:
+        """The predictions of an earlier session by these weights; those of others are never reported as theirs.
+
+        `watched`: the predictions of these weights on validation photos.
+        """
         if not self._run.predictions.exists():
             return None
         stored = Predictions.read(self._run)
-        if stored.weights == weights:
+        if stored.weights == weights or (not stored.weights and stored.validation.agrees(watched)):
             return stored
         self._note(
             NP_(
@@ -374,7 +377,10 @@ class TrainingRun:
 
 def _identity(ready: Prepared) -> str:
     """The owner of checkpoints: a hash of everything that a run must share to resume from them."""
-    return hashlib.sha256(json.dumps([ready.recipe.to_json(), ready.manifest.hash()]).encode()).hexdigest()
+    recipe = ready.recipe.to_json()
+    if recipe["near_duplicates"] is None:  # a field that older versions, whose checkpoints are valid, do not have
+        del recipe["near_duplicates"]
+    return hashlib.sha256(json.dumps([recipe, ready.manifest.hash()]).encode()).hexdigest()
 
 
 def _kept_plan(run: Run) -> Plan | None:
