@@ -241,6 +241,12 @@ class Recipe:
     )
 
     group_by: str | None = _choice(None, "CSV column of groups: photos with the same value stay in one split")
+    near_duplicates: str | None = _choice(
+        None,
+        "near duplicates; group: keep together in one split; report: only report; off: do not look for them; default: "
+        "group, except many photos of one scene that would tie up classes",
+        among=("group", "report", "off"),
+    )
     validation: float = _choice(0.1, "fraction of the data for validation", low=0.01, high=0.45)
     test: float = _choice(0.1, "fraction of the data for testing", low=0.01, high=0.45)
     split_seed: int = _choice(0, "seed of the split, independent of seed", low=0, high=2**31)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from pati.evaluation import calibration, intervals
+from pati.evaluation import calibration, clusters
 from pati.evaluation.intervals import wilson
 
 
@@ -91,7 +91,7 @@ def test_intervals_of_the_error_hold_it_about_as_often_as_they_say(
     heat: float, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where every confidence is right, and the error found is chance alone."""
-    monkeypatch.setattr(intervals, "_WORK", 300 * count)  # 300 resamples
+    monkeypatch.setattr(clusters, "_WORK", 300 * count)  # 300 resamples
     answers = calibration.confidences(*outcomes(10**6, 200_000, 3, heat))
     truth = calibration.calibration_error(calibration.reliability(*answers))
     held = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import math
 import os
@@ -24,10 +26,12 @@ from sklearn.metrics import f1_score
 from torch import nn
 
 import pati
+from pati.data.manifest import Manifest
 from pati.errors import PatiError
 from pati.evaluation import intervals, metrics
+from pati.evaluation.clusters import Clusters
 from pati.evaluation.intervals import paired_interval, unpaired_interval
-from pati.evaluation.significance import fisher, holm, mcnemar
+from pati.evaluation.significance import design_effect, fisher, holm, mcnemar, sign_flips
 from pati.models import Net, Options, build
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
@@ -239,12 +243,53 @@ def test_more_runs_than_four_are_compared_with_the_first(trained: Path, tmp_path
     assert any("first one only" in str(note) for note in compare.notes(document))
 
 
-def test_groups_make_the_intervals_too_sure(trained: Path, tmp_path: Path) -> None:
+def grouped(run: Path, size: int) -> None:
+    """Put the run's test photos into groups of `size`; the split, and with it the manifest's hash, stays."""
+    found = Manifest.read(run / "manifest.jsonl")
+    order = {entry.path: number for number, entry in enumerate(found.of_split("test"))}
+    entries = [
+        dataclasses.replace(entry, group=f"{order[entry.path] // size}") if entry.path in order else entry
+        for entry in found.entries
+    ]
+    dataclasses.replace(found, entries=tuple(entries)).write(run / "manifest.jsonl")
+
+
+def test_groups_are_resampled_and_counted_as_a_whole(trained: Path, tmp_path: Path) -> None:
     runs = [altered(trained, tmp_path / str(number)) for number in range(2)]
-    assert not any("of a group are not independent" in str(note) for note in compare.notes(pati.compare(runs)))
-    recipe = json.loads((runs[1] / "recipe.json").read_text())
-    (runs[1] / "recipe.json").write_text(json.dumps(recipe | {"group_by": "sender"}))
-    assert any("of a group are not independent" in str(note) for note in compare.notes(pati.compare(runs)))
+    before = pati.compare(runs)
+    assert not any("of a group are not independent" in str(note) for note in compare.notes(before))
+    for run in runs:
+        grouped(run, 4)
+    after = pati.compare(runs)
+    assert any("of a group are not independent" in str(note) for note in compare.notes(after))
+    assert any("intervals are unreliable" in str(note) for note in compare.notes(after))
+    assert (before["test"], after["test"]) == ("McNemar, exact", "McNemar of groups: sign flips, exact")
+    (one, two), (pair,) = after["runs"], after["pairs"]
+    assert one["clusters"] == -(-one["photos"] // 4) == two["clusters"]
+    assert pair["interval"][0] <= pair["difference"] <= pair["interval"][1]
+    assert pati.compare(runs, paired=False)["test"] == "Fisher, counts divided by the design effect"
+
+
+@pytest.mark.parametrize("gains", [[1] * 9 + [-1] * 3, [3, 1, -2, 0, 4], [2, 2, 2, -1, -1, -1], []])
+def test_sign_flips_count_ways(gains: list[int]) -> None:
+    ways = [
+        abs(sum(sign * gain for sign, gain in zip(signs, gains, strict=True))) >= abs(sum(gains))
+        for signs in itertools.product((-1, 1), repeat=len(gains))
+    ]
+    assert sign_flips(np.array(gains, int)) == pytest.approx(sum(ways) / len(ways))
+    if set(map(abs, gains)) == {1}:
+        assert sign_flips(np.array(gains)) == pytest.approx(mcnemar(gains.count(1), gains.count(-1)))
+
+
+def test_copies_of_all_photos_say_nothing_new() -> None:
+    """Every photo twice: intervals and p-values of grouped photos are those of the photos once."""
+    rng = np.random.default_rng(0)
+    right, other = rng.random(60) < 0.8, rng.random(60) < 0.7
+    clusters = Clusters(np.repeat(np.arange(60), 2))
+    assert design_effect(np.repeat(right, 2), clusters) == pytest.approx(2, rel=0.05)
+    gains = np.repeat(right.astype(float) - other, 2)
+    by_group = sign_flips(clusters.sums(gains).round().astype(int))
+    assert by_group == pytest.approx(mcnemar(int((right & ~other).sum()), int((other & ~right).sum())))
 
 
 def test_names_are_told_apart(trained: Path, tmp_path: Path) -> None:

@@ -13,7 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pati.data.audit import duplicates
+from pati.data.audit import crowds, duplicates
+from pati.data.audit.judge import build_manifest
+from pati.data.audit.pool import read_all
+from pati.data.manifest import Entry, components, require_trainable
+from pati.data.sources.find import find_source
+from pati.data.sources.source import Source
+from pati.recipe import Recipe
 from tests.support.photos import jpeg
 
 Change = Callable[[Image.Image, random.Random], Image.Image]
@@ -91,12 +97,110 @@ def test_flat_pictures_are_no_duplicates() -> None:
     assert duplicates.near_duplicates(flat[:0]) == ([], 0)
 
 
-def test_crowds_of_look_alikes_are_cut_off_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "MOST_PAIRS", 10)
+def test_photos_that_are_joined_already_are_not_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scene's photos are one group after as few pairs as it has photos, and no more are tried than are allowed."""
     thumbs = np.repeat(thumb(scene(1))[None], 8, 0)  # 28 pairs
+    assert len(set(duplicates.near_duplicates(thumbs)[0])) == 7
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", 4)
     found, skipped = duplicates.near_duplicates(thumbs)
-    assert len(found) == 10
-    assert skipped == 18
+    assert len(found) == 4
+    assert 0 < skipped <= 24
+
+
+def fixed_camera(count: int) -> NDArray[np.uint8]:
+    """Thumbnails of one scene, brighter and darker, with noise."""
+    rng = np.random.default_rng(0)
+    light = rng.uniform(0.93, 1.07, (count, 1, 1, 1))
+    seen = thumb(scene(5))[None] * light + rng.normal(0, 1, (count, 32, 32, 3))
+    return np.clip(seen, 0, 255).astype(np.uint8)
+
+
+def test_a_scene_of_many_photos_is_one_group_by_few_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_MOST_EACH", 16)
+    monkeypatch.setattr(duplicates, "_AT_ONCE", 64)
+    aligned, fine = [], duplicates._fine
+
+    def counted(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64], flip: NDArray[np.bool_]) -> NDArray[np.float32]:
+        aligned.append(len(pairs))
+        return fine(thumbs, pairs, flip)
+
+    monkeypatch.setattr(duplicates, "_fine", counted)
+    thumbs = np.concatenate([fixed_camera(600), np.stack([thumb(scene(number)) for number in range(10, 16)])])
+    assert len(duplicates._close_hashes(duplicates.hashes(thumbs))) <= 16 * len(thumbs)
+    found, skipped = duplicates.near_duplicates(thumbs)
+    groups = [group for group in components(len(thumbs), found) if len(group) > 1]
+    assert [sorted(group) for group in groups] == [list(range(600))]
+    assert len(found) == 599
+    assert skipped == 0
+    assert sum(aligned) < 3 * 600
+
+
+def entries(labels: str, *, same: int = 0) -> list[Entry]:
+    """Photos of classes a, b, …; the first `same` are one file."""
+    return [Entry(f"{n}", label, "kept", sha256=f"{max(n, same - 1):064d}") for n, label in enumerate(labels)]
+
+
+def chain(count: int, start: int = 0) -> list[tuple[int, int]]:
+    return [(number, number + 1) for number in range(start, start + count - 1)]
+
+
+def test_crowds_hold_most_of_a_class_or_many_of_several() -> None:
+    both = entries("a" * 40 + "b" * 40)
+    (crowd,) = crowds.found(both, chain(30))
+    assert crowd.classes == {"a": (30, 40)}
+    (crowd,) = crowds.found(both, chain(20, 30))
+    assert crowd.classes == {"a": (10, 40), "b": (10, 40)}
+    assert crowds.found(both, chain(19, 30)) == []  # a few that were put in two classes
+    assert crowds.found(both, chain(20)) == []  # half of a class, as of copies
+    few = entries("aaaaabbbbb")
+    assert crowds.found(few, chain(4)) == []
+    assert len(crowds.found(few, chain(10))) == 1
+    assert crowds.found(entries("a" * 30 + "b" * 30, same=25), chain(30)) == []  # one file, and five others
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> Source:
+    """Two states of one scene, in several copies each, and pictures of others."""
+    rng = np.random.default_rng(0)
+    for label, count in (("empty", 14), ("taken", 14)):
+        (tmp_path / label).mkdir()
+        for number in range(count):
+            picture = np.asarray(scene(3).resize((160, 120))) * rng.uniform(0.97, 1.03)
+            jpg = jpeg(Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)), 90)
+            (tmp_path / label / f"{number}.jpg").write_bytes(jpg)
+        (tmp_path / label / "copy.jpg").write_bytes((tmp_path / label / "0.jpg").read_bytes())
+        for number in range(2):  # a picture, and it saved again
+            (tmp_path / label / f"other-{number}.jpg").write_bytes(
+                jpeg(scene(100 + len(label + "x" * (label == "empty"))).resize((160, 120)), 90 - 40 * number)
+            )
+    return find_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("choice", "alike", "told"),
+    [
+        (None, 1, "(14 of "), ("group", 0, "they stay in one split"), ("report", 2, "not kept together"),
+        ("off", 0, "not looked for"),
+    ],
+)  # fmt: skip
+def test_a_fixed_cameras_photos_are_told_and_need_not_stay_together(
+    camera: Source, choice: str | None, alike: int, told: str
+) -> None:
+    inspections = read_all(camera)
+    found = build_manifest(camera, inspections, Recipe(near_duplicates=choice, test=0.2, validation=0.2))
+    assert any(told in str(text) for text in found.notes)
+    together = {entry.path: entry for entry in found.entries}
+    for label in ("empty", "taken"):  # whatever is chosen, one file is in one split
+        assert together[f"{label}/copy.jpg"].duplicate == together[f"{label}/0.jpg"].duplicate is not None
+        assert together[f"{label}/copy.jpg"].split == together[f"{label}/0.jpg"].split
+    scene_splits = {entry.split for entry in found.entries if "other" not in entry.path}
+    assert len(scene_splits) == (1 if choice == "group" else 3)
+    pairs = {entry.duplicate for entry in found.entries if "other" in entry.path}
+    assert (None not in pairs) == (choice in (None, "group"))
+    assert len(found.alike()) >= alike
+    assert ("near_duplicates", choice) in found.split.items()
+    if choice != "group":
+        require_trainable(found)
 
 
 @pytest.mark.slow

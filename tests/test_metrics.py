@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
-from pati.evaluation import intervals, metrics
+from pati.evaluation import clusters, intervals, metrics
+from pati.evaluation.clusters import FEWEST_RESAMPLES
 from pati.evaluation.intervals import (
-    FEWEST,
     bootstrap_indices,
     bootstrap_intervals,
     crossed_interval,
@@ -77,13 +77,13 @@ def test_means_of_very_many_photos_take_no_longer(monkeypatch: pytest.MonkeyPatc
     """Fewer draws, in parts: the same interval, about."""
     values = np.random.default_rng(0).exponential(1, 400)
     whole = mean_interval(values)
-    monkeypatch.setattr(intervals, "_WORK", 400 * 500)
+    monkeypatch.setattr(clusters, "_WORK", 400 * 500)
     monkeypatch.setattr(intervals, "_CELLS", 400 * 30)
     drawn = list(bootstrap_indices(400))
     assert sum(map(len, drawn)) == 500
     assert max(map(len, drawn)) == 30
     np.testing.assert_allclose(mean_interval(values), whole, atol=0.03)
-    assert resamples(10**9) == FEWEST
+    assert resamples(10**9) == FEWEST_RESAMPLES
 
 
 def test_interval_of_the_log_loss_holds_it_about_as_often_as_it_says() -> None:

@@ -21,10 +21,12 @@ from rich.console import Console
 import pati
 from pati.data.manifest import Manifest
 from pati.errors import PatiError
+from pati.evaluation import metrics
 from pati.events import ClassesCounted, DataRead, Event, Noted, StepDone
 from pati.inference import forward, splits
 from pati.locale.messages import Message
 from pati.recipe import Recipe, SettledRecipe
+from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import clock
 from pati.terminal.tables import show_scores
@@ -88,6 +90,42 @@ def test_prepared_is_what_a_run_trains_on(trained: Path) -> None:
         len(ready.manifest.of_split(name)) for name in ("train", "validation")
     ]
     assert ready.net().state_dict().keys() == pati.load(trained).net.state_dict().keys()
+
+
+def test_predictions_of_other_weights_are_never_reported(shapes: Path, tmp_path: Path) -> None:
+    """A run killed while it reports whose checkpoints are gone trains again, to other weights than those scored."""
+    run = train(shapes, QUICK, out=tmp_path / "run").run
+    ours = Predictions.read(run)
+    assert ours.weights == run.read_metrics()["weights"] == pati.load(run.folder).weights()
+
+    def resumed() -> list[str]:
+        told: list[Event] = []
+        run.update(stage="scored")
+        resume(run.folder, listen=told.append)
+        return [str(event.text) for event in told if isinstance(event, Noted)]
+
+    assert not any("other weights" in text for text in resumed())
+    assert run.read_state()["test_scored"] == 1
+    wrong = dataclasses.replace(ours.test, logits=-ours.test.logits)
+    dataclasses.replace(ours, test=wrong, weights="0" * 64).write(run)
+    with pytest.raises(PatiError, match="are not those of its model"):
+        Predictions.of(run, pati.load(run.folder).weights())
+    shutil.rmtree(run.checkpoints)
+    (told,) = [text for text in resumed() if "other weights" in text]
+    assert f"the {len(ours.test.labels)} test photos are scored again" in told
+    assert run.read_metrics()["test"]["confusion"] == metrics.confusion(ours.test.logits, ours.test.labels).tolist()
+    assert Predictions.read(run).weights == pati.load(run.folder).weights()
+    assert [row["weights"] for row in run.rows("scoring")] == 2 * [ours.weights]
+    assert run.read_state()["test_scored"] == 2
+    dataclasses.replace(ours, weights="").write(run)  # of an older version: told by the validation photos
+    assert not any("other weights" in text for text in resumed())
+    other = dataclasses.replace(ours.validation, logits=ours.validation.logits + 1)
+    dataclasses.replace(ours, weights="", validation=other).write(run)
+    assert any("other weights" in text for text in resumed())
+    run.log.write_text("")  # killed after the predictions were written, before they were counted
+    run.update(test_scored=0)
+    resumed()
+    assert run.read_state()["test_scored"] == 1
 
 
 def test_scoring_again_is_counted(trained: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 import pati
@@ -35,14 +36,14 @@ from pati.workflows import measure
 from pati.workflows.report import report_again
 from pati.workflows.score import outside, score
 from pati.workflows.train import train
-from tests.support.photos import write_shapes
+from tests.support.photos import jpeg, write_shapes
+from tests.test_duplicates import scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 # Sentences that stand on a page only where they are true: what `t` makes of them is in every language.
 DEPENDENT = t(
-    "All confidence intervals here assume independent photos. Some of these photos are alike, so the true intervals "
-    "are wider."
+    "Some of these photos are not independent, so the confidence intervals resample whole groups (cluster bootstrap)."
 )
 UNSEEN = t("None of these photos was used for training.")
 AUROC = t(
@@ -66,8 +67,8 @@ def scored_again(times: int) -> str:
 
 def trained_on(photos: int) -> str:
     return tp(
-        "{n} of these photos was trained on (the same file), which makes the score optimistic.",
-        "{n} of these photos were trained on (the same files), which makes the score optimistic.",
+        "{n} of these photos was trained on (the same file or a near copy), which makes the score optimistic.",
+        "{n} of these photos were trained on (the same files or near copies), which makes the score optimistic.",
         photos,
     )
 
@@ -112,7 +113,7 @@ def test_counts_suit_the_time(
             clock[0] += seconds * len(labels)
             return {"labels": labels}
 
-        def summary(found: dict[str, torch.Tensor]) -> dict[str, object]:
+        def summary(found: dict[str, torch.Tensor], clusters: object) -> dict[str, object]:
             return {"photos": len(found["labels"])}
 
         return dataclasses.replace(measure.PROBES[name], measure=take, summary=summary, answers=seconds)
@@ -205,7 +206,7 @@ def test_the_model_card_is_in_the_reports_language(trained: Path, tmp_path: Path
 
 
 def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
-    """Intervals take photos as independent: where they come in groups, or some are copies, the reader must know."""
+    """Where photos come in groups, or some are copies, whole groups are resampled, and the reader knows."""
     shapes = write_shapes(tmp_path / "shapes", per_class=30)
     for number in range(0, 30, 3):
         shutil.copy(shapes / "circle" / f"{number}.jpg", shapes / "circle" / f"again-{number}.jpg")
@@ -230,10 +231,23 @@ def test_photos_that_are_alike_are_told(tmp_path: Path, cache: Path) -> None:
         assert copies  # or the split has changed
         page, card = run.report.read_text(encoding="utf-8"), run.card.read_text(encoding="utf-8")
         expected = [DEPENDENT, *([tp(*photos_come, len(groups))] if grouped else []), tp(*are_copies, copies)]
+        document = run.read_metrics()["test"]
+        clusters = document["clusters"]
+        assert clusters == (len(groups) if grouped else len(test) - copies)
+        assert document["interval_method"] == "cluster bootstrap"
+        effective = document["effective_clusters"]
+        assert effective is not None
+        if effective < 10:
+            expected.append(
+                t(
+                    "So few groups (they say as much as {count:.1f} of equal size) make the intervals unreliable.",
+                    count=effective,
+                )
+            )
         assert f"<p>{' '.join(expected)}</p>" in page
         sentence = NP_(*are_copies, copies).shown("en")
-        assert f"wider. {NP_(*photos_come, len(groups)).shown('en')} {sentence}" in card or not grouped
-        assert f"wider. {sentence}" in card or grouped
+        assert f"(cluster bootstrap). {NP_(*photos_come, len(groups)).shown('en')} {sentence}" in card or not grouped
+        assert f"(cluster bootstrap). {sentence}" in card or grouped
         scored = Path(score(run.folder)["report"]).read_text(encoding="utf-8")
         assert f"<p>{' '.join(expected)}</p>" in scored
     assert DEPENDENT not in Path(
@@ -473,9 +487,11 @@ def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
     (page,) = [one.read_text(encoding="utf-8") for one in (run / "eval").glob("data-new-*.html")]
     assert (
         tp(
-            "{n} of these photos is a test photo of the run (the same file), so this counts as a scoring of the test "
+            "{n} of these photos is a test photo of the run (the same file or a near copy), so this counts as a "
+            "scoring of the test "
             "split.",
-            "{n} of these photos are test photos of the run (the same files), so this counts as a scoring of the test "
+            "{n} of these photos are test photos of the run (the same files or near copies), so this counts as a "
+            "scoring of the test "
             "split.",
             3,
         )
@@ -491,6 +507,49 @@ def test_test_photos_in_another_set_are_a_scoring_of_the_test_split(
         ("test", len(found.of_split("test")), 1), ("new", 3, 2), ("test", len(found.of_split("test")), 3),
     ]  # fmt: skip
     assert Run.open(run).read_state()["test_scored"] == 3
+
+
+def test_photos_saved_again_are_found_and_told(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test photo in another format or size is a scoring of the test split, a training photo no honest test."""
+    for number in range(2 * 24):
+        path = tmp_path / "data" / "ab"[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(scene(number).resize((128, 96)), 92))
+    run = train(tmp_path / "data", Recipe(epochs=1, size=32, growth=(1.0,), width=0.25), out=tmp_path / "run").run
+    found = Manifest.read(run.manifest)
+    chosen = {"test": found.of_split("test")[:3], "train": found.of_split("train")[:4]}
+    copies: dict[str, list[tuple[str, str]]] = {"test": [], "train": []}
+    for name, entries in chosen.items():
+        for number, entry in enumerate(entries):
+            again = Path(entry.label) / f"{name}-{number}.{('png', 'webp', 'jpg')[number % 3]}"
+            (tmp_path / "new" / again).parent.mkdir(parents=True, exist_ok=True)
+            image = Image.open(tmp_path / "data" / entry.path)
+            image.resize((90, 68) if number % 2 else image.size).save(tmp_path / "new" / again, quality=60)
+            copies[name].append((str(again), entry.path))
+    for number in range(6):
+        (tmp_path / "new" / "ab"[number % 2] / f"{number}.jpg").write_bytes(jpeg(scene(900 + number)))
+    document = score(run.folder, data=tmp_path / "new")
+    for name, rows in (("test", document["test_copies"]), ("train", document["training_copies"])):
+        assert sorted((row["path"], row["of"]) for row in rows) == sorted(copies[name])
+        assert not any(row["same_file"] for row in rows)
+    assert (document["test_photos"], document["trained_on"], document["test_scored"]) == (3, 4, 2)
+    rest = document["without_training_photos"]
+    assert rest is not None
+    assert rest["photos"] == 9 == document["photos"] - 4
+    page = Path(document["report"]).read_text(encoding="utf-8")
+    assert copies["train"][0][0] in page
+    (tmp_path / "data").rename(tmp_path / "moved")  # what the cache knows is enough
+    cli.program(["eval", str(run.folder), "--data", str(tmp_path / "new")], result_action="return_value")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "3 of these photos are test photos of the run: this test split has now been scored 3 times" in told
+    assert all(f"{new} is {old}" in told for new, old in copies["train"])
+    assert "without them: accuracy" in told
+    monkeypatch.setenv("PATI_CACHE", str(tmp_path / "empty"))
+    cli.program(["eval", str(run.folder), "--data", str(tmp_path / "new")], result_action="return_value")
+    assert "only the same files are found" in " ".join(capsys.readouterr().err.split())
+    assert run.read_state()["test_scored"] == 3
 
 
 def test_training_and_validation_photos_are_no_honest_test(trained: Path, tmp_path: Path) -> None:

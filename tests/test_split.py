@@ -76,12 +76,39 @@ def test_every_class_with_three_units_is_everywhere(seed: int, sizes: list[int])
     assert have == {(str(label), split) for label in range(len(sizes)) for split in SPLITS}
 
 
-def test_large_units_train() -> None:
-    big = [Unit(f"big{number}", (("a", 60),)) for number in range(5)]
-    small = [Unit(f"small{number}", (("a", 1),)) for number in range(700)]
+@pytest.mark.parametrize("size", [25, 60])
+def test_large_units_train(size: int) -> None:
+    """A fifth of a split of 100 photos is 20: a larger group would decide its score."""
+    big = [Unit(f"big{number}", (("a", size),)) for number in range(5)]
+    small = [Unit(f"small{number}", (("a", 1),)) for number in range(1000 - 5 * size)]
+    middle = [Unit(f"middle{number}", (("a", 15),)) for number in range(5)]
+    places = set()
     for seed in range(20):
-        placed = assign(big + small, seed=seed, validation=0.1, test=0.1)
+        placed = assign(big + middle + small, seed=seed, validation=0.1, test=0.1)
         assert all(placed[unit.identity] == "train" for unit in big)
+        places |= {placed[unit.identity] for unit in middle}
+    assert places == set(SPLITS)
+
+
+def test_each_split_has_its_own_limit() -> None:
+    """30 photos are more than a fifth of 100, but not of 300."""
+    made = [Unit(f"big{number}", (("a", 30),)) for number in range(10)]
+    made += [Unit(f"small{number}", (("a", 1),)) for number in range(700)]
+    where = Counter(
+        assign(made, seed=seed, validation=0.1, test=0.3)[f"big{n}"] for seed in range(20) for n in range(10)
+    )
+    assert where["validation"] == 0
+    assert where["test"] > 30
+
+
+def test_photos_in_a_few_groups_are_still_shared_out() -> None:
+    """Where all groups are larger than a fifth of a split, those of the usual size may be in one."""
+    made = [Unit(f"{number}", (("a", 50),)) for number in range(20)]
+    counts = Counter(
+        split for seed in range(30) for split in assign(made, seed=seed, validation=0.1, test=0.1).values()
+    )
+    assert counts["test"] > 45
+    assert counts["validation"] > 45
 
 
 def test_shares_come_close_to_those_asked_for() -> None:

@@ -70,7 +70,7 @@ def _tested(folder: str, changed: int) -> Tested:
     clf = classifier(run.model)
     manifest = Manifest.read(run.manifest)
     entries = {entry.sha256: entry for entry in manifest.of_split("test")}
-    answers = Predictions.read(run).test
+    answers = Predictions.of(run, clf.weights()).test
     with run.reading_scores():  # of photos that the manifest does not have
         photos = [entries[digest] for digest in answers.sha256]
     return Tested(photos, manifest.classes, clf.calibrated(answers.logits), answers.labels, readable_root(manifest))

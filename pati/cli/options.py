@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pati.terminal.progress import Watch
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help=N_("Print one JSON document.").text)]
+NearDuplicates = Literal["group", "report", "off"]
 Assignments = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)]
 
 
@@ -83,6 +84,10 @@ class RecipeOptions:
         Seed of weights, sampling order and augmentation. The split has its own: --set split_seed=N.
     group_by
         CSV column of groups: photos with the same value stay in one split.
+    near_duplicates
+        What to do with near duplicates: keep each group in one split, only report them, or do not look for them.
+        Default: group, except many photos of one scene, as from a fixed camera, that would tie up most of a class or
+        several classes.
     balance
         Class balancing: auto, or a method of the recipe field `balance`.
     recipe
@@ -95,13 +100,15 @@ class RecipeOptions:
     size: int | None = None
     seed: int | None = None
     group_by: str | None = None
+    near_duplicates: NearDuplicates | None = None
     balance: str | None = None
     recipe: str | None = None
     set_: Assignments = None
 
     def chosen(self, *, epochs: int | None = None, budget: float | None = None) -> Recipe:
         """The recipe, paced by `epochs` or by a `budget` in seconds in place of its own pace where one is given."""
-        named = {name: getattr(self, name) for name in ("model", "size", "seed", "group_by", "balance")}
+        fields = ("model", "size", "seed", "group_by", "near_duplicates", "balance")
+        named = {name: getattr(self, name) for name in fields}
         changes: dict[str, Value] = {name: value for name, value in named.items() if value is not None}
         if epochs is not None or budget is not None:
             changes |= {"epochs": epochs, "budget": budget}

@@ -66,6 +66,7 @@ FLAGS = {
     "solid": N_("a single colour all over"),
     "duplicate": N_("an exact or near duplicate of another file"),
     "in-two-classes": N_("its duplicates are in more than one class"),
+    "look-alike": N_("looks like other photos, but is not kept with them (--near-duplicates)"),
     "relabelled": N_("has the class of your decision (--decisions), not that of its folder"),
     "confirmed": N_("kept as it is by your decision (--decisions)"),
 }

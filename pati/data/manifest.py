@@ -26,7 +26,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. `status` is kept, flagged (kept, but unusual) or quarantined (not used, see `reason`)."""
+    """One file. `status` is kept, flagged (kept, but unusual) or quarantined (not used, see `reason`).
+
+    `duplicate`: the group of exact and near duplicates that it must stay with; `alike`: a group of photos that look
+    alike, but need not stay together (see `SplitSettings.near_duplicates`).
+    """
 
     path: str
     label: str
@@ -40,6 +44,7 @@ class Entry:
     flags: tuple[str, ...] = ()
     group: str | None = None
     duplicate: str | None = None
+    alike: str | None = None
     split: str | None = None
     properties: Properties = UNKNOWN
 
@@ -70,12 +75,13 @@ class Shortcut:
 
 
 class SplitSettings(TypedDict, total=False):
-    """How the photos were split; `given`: the user provided the split."""
+    """How the photos were split; `given`: the user provided the split; `near_duplicates`: see the recipe's field."""
 
     seed: int
     validation: float
     test: float
     group_by: str | None
+    near_duplicates: str | None
     given: bool
 
 
@@ -139,19 +145,8 @@ class Manifest:
         return len({entry.path for group in groups for entry in group if entry.split in names})
 
     def dependent(self, name: str) -> dict[str, int]:
-        """Why the photos of a split are not independent, as counts.
-
-        `groups`: number of user groups, if some have several photos. `copies`: number of photos that duplicate another
-        one. Zero counts are left out.
-        """
-        entries = self.of_split(name)
-        sizes = Counter(entry.group for entry in entries if entry.group is not None)
-        twins = Counter(entry.duplicate for entry in entries if entry.duplicate)
-        dependent = {
-            "groups": len(sizes) if sizes.total() > len(sizes) else 0,
-            "copies": twins.total() - len(twins),
-        }
-        return {name: count for name, count in dependent.items() if count}
+        """Why the photos of a split are not independent, see the function `dependent`."""
+        return dependent(self.of_split(name))
 
     def duplicate_groups(self) -> list[list[Entry]]:
         """Groups of exact and near duplicates, in order of their first photo."""
@@ -159,6 +154,14 @@ class Manifest:
         for entry in self.kept:
             if entry.duplicate:
                 groups[entry.duplicate].append(entry)
+        return list(groups.values())
+
+    def alike(self) -> list[list[Entry]]:
+        """Groups of photos that look alike but need not stay together, in order of their first photo."""
+        groups: dict[str, list[Entry]] = defaultdict(list)
+        for entry in self.kept:
+            if entry.alike:
+                groups[entry.alike].append(entry)
         return list(groups.values())
 
     def write(self, path: Path) -> None:
@@ -242,12 +245,9 @@ def _from_line(line: str) -> Entry:
     return Entry(**(values | typed))
 
 
-def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entry]:
-    """Entries with `duplicate` set: exact copies (equal sha256) and the `near` pairs of indices.
-
-    A group is named after its smallest sha256, so that the name doesn't depend on paths.
-    """
-    parent = list(range(len(entries)))
+def components(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The numbers 0..count-1 that `pairs` connect, directly or through others, in order; each number is in one list."""
+    parent = list(range(count))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -255,18 +255,25 @@ def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entr
             index = parent[index]
         return index
 
-    first: dict[str, int] = {}
-    for index, entry in enumerate(entries):
-        if entry.kept:
-            parent[root(index)] = root(first.setdefault(entry.sha256, index))
-    for i, j in near:
+    for i, j in pairs:
         parent[root(i)] = root(j)
     members: dict[int, list[int]] = defaultdict(list)
-    for index, entry in enumerate(entries):
-        if entry.kept:
-            members[root(index)].append(index)
+    for index in range(count):
+        members[root(index)].append(index)
+    return list(members.values())
+
+
+def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entry]:
+    """Entries with `duplicate` set: exact copies (equal sha256) and the `near` pairs of indices.
+
+    A group is named after its smallest sha256, so that the name doesn't depend on paths.
+    """
+    first: dict[str, int] = {}
+    kept = [index for index, entry in enumerate(entries) if entry.kept]
+    exact = [(index, first.setdefault(entries[index].sha256, index)) for index in kept]
     result = list(entries)
-    for group in members.values():
+    for connected in components(len(entries), [*exact, *near]):
+        group = [index for index in connected if entries[index].kept]
         if len(group) > 1:
             name = min(entries[index].sha256 for index in group)[:16]
             labels = {entries[index].label for index in group}
@@ -330,6 +337,23 @@ def units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:
     return leaks
 
 
+def dependent(entries: Iterable[Entry]) -> dict[str, int]:
+    """Why photos are not independent, as counts.
+
+    `groups`: number of user groups, if some have several photos. `copies`: number of photos that duplicate another one.
+    Zero counts are left out.
+    """
+    sizes, twins = Counter[str](), Counter[str]()
+    for entry in entries:
+        sizes.update([entry.group] if entry.group is not None else [])
+        twins.update([entry.duplicate] if entry.duplicate else [])
+    counts = {
+        "groups": len(sizes) if sizes.total() > len(sizes) else 0,
+        "copies": twins.total() - len(twins),
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
 def class_order(entries: Iterable[Entry]) -> tuple[str, ...]:
     """Class names of the kept entries in natural order."""
     return tuple(sorted({entry.label for entry in entries if entry.kept}, key=natural))
@@ -387,7 +411,7 @@ def require_trainable(manifest: Manifest) -> None:
                     "same --group-by value, stay together)",
                     name=name,
                 ),
-                N_("add photos, or use smaller groups"),
+                N_("add photos, use smaller groups, or see --near-duplicates"),
             )
         missing = sorted(set(counts) - have)
         if name == "train" and missing:

@@ -64,8 +64,7 @@ def open_or_build(
     Reused only if the content of every file is unchanged. Raises `PatiError` if the cache can't be written.
     """
     packs = files.cache_folder() / "packs"
-    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__]
-    where = _digest(decoders, str(source.root.resolve()), preprocess.geometry())
+    where = _where(source.root, preprocess)
     slot = packs / f"{where}-{_digest([item.path for item in source.items])}"
     if any(packs.glob(f"{slot.name}-*")):
         store = storage.at(source.root)
@@ -83,6 +82,22 @@ def open_or_build(
         ) from error
     _remove_old(packs, where)
     return (*built, False)
+
+
+def known_inspections(root: Path, preprocess: Preprocess) -> list[Inspection]:
+    """The inspection results in the cache of a data folder, which may have changed or be gone; empty without any."""
+    known: list[Inspection] = []
+    for slot in (files.cache_folder() / "packs").glob(f"{_where(root, preprocess)}-*"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, StopIteration):
+            document = json.loads((slot / "pack.json").read_text(encoding="utf-8"))
+            known += unpack_inspections(document["findings"], (slot / "thumbs.bin").read_bytes())
+    return known
+
+
+def _where(root: Path, preprocess: Preprocess) -> str:
+    """The beginning of the names of all packs of a folder."""
+    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__]
+    return _digest(decoders, str(root.resolve()), preprocess.geometry())
 
 
 def _digest(*values: object) -> str:

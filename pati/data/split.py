@@ -4,7 +4,8 @@ A unit is a set of photos that must stay together: duplicates merged with the us
 from a hash of the split seed and the unit's own identity, so adding a file moves only the units that it joins. Two
 rules apply on top:
 
-- a unit with more than 5 % of the data goes to train, where it can't dominate a score;
+- a unit that is too large for its split, more than a fifth of the photos that it is meant to have, goes to train, where
+  it can't dominate a score (more, where most photos come in such units);
 - a class with at least three units appears in every split. If the hashes leave it out of one, the smallest suitable
   unit is moved there. Adding files can move units only in such small classes.
 
@@ -14,12 +15,13 @@ Knows nothing of files or pixels.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 SPLITS = ("train", "validation", "test")
-LARGE = 0.05
+LARGE = 0.2  # of a split's expected number of photos
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,28 @@ class Unit:
 
 def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) -> dict[str, str]:
     """Unit identity -> split. `validation` and `test` are fractions in 0..1."""
-    total = sum(unit.size for unit in units)
-    large = {unit.identity for unit in units if unit.size > max(1.0, LARGE * total)}
+    shares = {"validation": validation, "test": test}
+    most = {name: _largest(units, share) for name, share in shares.items()}
     position = {unit.identity: _position(seed, unit.identity) for unit in units}
     result = {}
     for unit in units:
         at = position[unit.identity]
         drawn = "test" if at < test else "validation" if at < test + validation else "train"
-        result[unit.identity] = "train" if unit.identity in large else drawn
-    _cover_classes(units, result, large, position)
+        result[unit.identity] = drawn if unit.size <= most.get(drawn, unit.size) else "train"
+    _cover_classes(units, result, position)
     return result
+
+
+def _largest(units: Sequence[Unit], share: float) -> float:
+    """The most photos that a unit may have in a split with this share of all.
+
+    `LARGE` of the split's expected number; more, up to all of it, where most photos that fit come in larger units.
+    """
+    expected = share * sum(unit.size for unit in units)
+    fitting = sorted(unit.size for unit in units if unit.size <= expected)
+    below = itertools.accumulate(fitting)
+    usual = next((size for size, photos in zip(fitting, below, strict=True) if 2 * photos >= sum(fitting)), 1)
+    return max(1.0, LARGE * expected, usual)
 
 
 def assign_folds(units: Sequence[Unit], folds: int, *, seed: int) -> dict[str, int]:
@@ -72,7 +86,7 @@ def _position(seed: int, identity: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _cover_classes(units: Sequence[Unit], result: dict[str, str], large: set[str], position: dict[str, float]) -> None:
+def _cover_classes(units: Sequence[Unit], result: dict[str, str], position: dict[str, float]) -> None:
     holding: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
         for label, _ in unit.labels:
@@ -100,7 +114,7 @@ def _cover_classes(units: Sequence[Unit], result: dict[str, str], large: set[str
             ]
             if not movable:
                 continue
-            chosen = min(movable, key=lambda u: (u.identity in large, u.size, position[u.identity], u.identity))
+            chosen = min(movable, key=lambda u: (u.size, position[u.identity], u.identity))
             for other, _ in chosen.labels:
                 present[other, result[chosen.identity]] -= 1
                 present[other, split] += 1

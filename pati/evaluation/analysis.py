@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati.data.manifest import Entry
+from pati.data.manifest import Entry, units
 from pati.evaluation import calibration, curves, label_errors, metrics, slices
 from pati.evaluation.calibration import RISK, Calibration
+from pati.evaluation.clusters import Clusters
 from pati.evaluation.corruptions import CORRUPTIONS, corrupted
 from pati.evaluation.documents import (
     Accuracy,
@@ -28,7 +29,7 @@ from pati.evaluation.documents import (
     Robustness,
     Slices,
 )
-from pati.evaluation.intervals import log_loss_interval, mean_interval, wilson
+from pati.evaluation.intervals import log_loss_interval, mean_interval, proportion_interval, wilson
 from pati.evaluation.out_of_distribution import FEWEST, LEVEL
 
 POINTS = 200  # per curve: more would not be visible
@@ -38,15 +39,38 @@ DECIDED = {"confirmed", "relabelled"}  # flags of photos whose label a person ha
 MOST_SLICED = 5000  # photos, as their pixels are read again
 
 
+def clusters_of(entries: Sequence[Entry]) -> Clusters | None:
+    """The clusters of photos that are not independent: duplicates and the user's groups; None if there are none."""
+    name = {entry.path: number for number, (_, members) in enumerate(units(entries)) for entry in members}
+    return Clusters.named([name[entry.path] for entry in entries])
+
+
 def of_answers(
-    kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, p_values: torch.Tensor, classes: Sequence[str]
+    kept: Calibration,
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    p_values: torch.Tensor,
+    classes: Sequence[str],
+    clusters: Clusters | None = None,
+    validation: Clusters | None = None,
 ) -> Analysis:
-    """The analysis that needs only the predictions on the test split."""
-    return {"calibration": calibrated(kept, logits, labels, p_values), "curves": curves_of(logits, labels, classes)}
+    """The analysis that needs only the predictions on the test split; `clusters`: of its photos.
+
+    `validation`: the clusters of the photos that the calibration was fitted on.
+    """
+    return {
+        "calibration": calibrated(kept, logits, labels, p_values, clusters, validation),
+        "curves": curves_of(logits, labels, classes, clusters),
+    }
 
 
 def calibrated(
-    kept: Calibration, logits: torch.Tensor, labels: torch.Tensor, p_values: torch.Tensor
+    kept: Calibration,
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    p_values: torch.Tensor,
+    clusters: Clusters | None = None,
+    validation: Clusters | None = None,
 ) -> CalibrationResult:
     """Calibration before and after temperature scaling, and coverage and accuracy at the default risk.
 
@@ -65,42 +89,47 @@ def calibrated(
     return {
         "temperature": kept.temperature,
         "validation_photos": kept.photos,
-        "before": _reliability(logits, labels, 1.0),
-        "after": _reliability(logits, labels, kept.temperature),
+        "before": _reliability(logits, labels, 1.0, clusters),
+        "after": _reliability(logits, labels, kept.temperature, clusters),
         "risk": RISK,
-        "risk_bound": wilson(0, kept.photos)[1],
+        "risk_bound": wilson(0, kept.photos if validation is None else validation.effective())[1],
         "threshold": threshold if threshold <= 1 else None,
         "odd_needs": FEWEST,
         "odd": float(odd.mean()),
         "coverage": count / len(labels),
-        "coverage_interval": list(wilson(count, len(labels))),
+        "coverage_interval": list(proportion_interval(answered, clusters)),
         "answered_accuracy": hits / count if count else None,
-        "answered_interval": list(wilson(hits, count)),
+        "answered_interval": list(proportion_interval(right[answered], clusters and clusters.take(answered))),
         "coverages": coverage[some].tolist(),
         "accuracies": (1 - risk[some]).tolist(),
     }
 
 
-def _reliability(logits: torch.Tensor, labels: torch.Tensor, temperature: float) -> Reliability:
+def _reliability(
+    logits: torch.Tensor, labels: torch.Tensor, temperature: float, clusters: Clusters | None
+) -> Reliability:
     answers = calibration.confidences(logits, labels, temperature)
-    rows, (interval, by_chance) = calibration.reliability(*answers), calibration.error_interval(*answers)
+    rows = calibration.reliability(*answers, clusters=clusters)
+    interval, by_chance = calibration.error_interval(*answers, clusters=clusters)
     return {
         "error": calibration.calibration_error(rows),
         "error_interval": list(interval),
         "error_by_chance": by_chance,
         "log_loss": metrics.log_loss(logits.double() / temperature, labels),
-        "log_loss_interval": list(log_loss_interval(logits.double() / temperature, labels)),
+        "log_loss_interval": list(log_loss_interval(logits.double() / temperature, labels, clusters)),
         "bins": rows,
     }
 
 
-def curves_of(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> list[ClassCurve]:
+def curves_of(
+    logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str], clusters: Clusters | None = None
+) -> list[ClassCurve]:
     """ROC and precision-recall curves of each class with their areas; empty for more than `MOST_CURVES` classes."""
     if len(classes) > MOST_CURVES:
         return []
     probabilities, rows = logits.double().softmax(1).numpy(), list[ClassCurve]()
     for number, name in enumerate(classes):
-        curve = curves.curve(probabilities[:, number], (labels == number).numpy())
+        curve = curves.curve(probabilities[:, number], (labels == number).numpy(), clusters)
         if curve is None:
             continue
         some = spread(len(curve.recall), POINTS)
@@ -139,14 +168,14 @@ def damaged(
     return torch.stack([(answers(torch.from_numpy(some)).argmax(1) == labels).double() for some in kinds], 1)
 
 
-def robustness(right: torch.Tensor) -> Robustness:
+def robustness(right: torch.Tensor, clusters: Clusters | None = None) -> Robustness:
     """Accuracy by type and severity of corruption, from the result of `damaged`.
 
     `lost`: decrease of the accuracy on the same photos.
     """
 
     def row(hits: NDArray[np.float64]) -> Accuracy:
-        return {"accuracy": float(hits.mean()), "interval": list(wilson(float(hits.sum()), len(hits)))}
+        return {"accuracy": float(hits.mean()), "interval": list(proportion_interval(hits > 0, clusters))}
 
     before, *others = right.T.numpy()
     kinds: dict[str, list[CorruptionResult]] = {kind: [] for kind in CORRUPTIONS}
@@ -157,20 +186,24 @@ def robustness(right: torch.Tensor) -> Robustness:
                 "strength": CORRUPTIONS[kind][1][level],
                 **row(after),
                 "lost": float(lost.mean()),
-                "lost_interval": list(mean_interval(lost, (-1, 1))),
+                "lost_interval": list(mean_interval(lost, (-1, 1), clusters)),
             }
         )
     return {"photos": len(before), "undamaged": row(before), "kinds": kinds}
 
 
-def outside(p_values: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool]) -> OutOfDistributionResult:
+def outside(
+    p_values: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool], clusters: Clusters | None = None
+) -> OutOfDistributionResult:
     """How well photos of another dataset are distinguished from the test photos.
 
     `p_values`: of the test photos; `strange`: p-values of the other photos; `unsure`: whether each of these is marked
     unsure. `roc_area`: the probability that a photo of the other set has a lower p-value than a test photo.
     """
     scores = -torch.cat([strange, p_values]).double().numpy()
-    curve = curves.curve(scores, np.arange(len(scores)) < len(strange))
+    if clusters is not None:  # the other photos are independent, as far as is known
+        clusters = Clusters(np.append(len(clusters) + np.arange(len(strange)), clusters.of))
+    curve = curves.curve(scores, np.arange(len(scores)) < len(strange), clusters)
     assert curve is not None, "there are photos of both kinds"
     odd = int((strange <= LEVEL).sum())
     return {
@@ -184,7 +217,12 @@ def outside(p_values: torch.Tensor, strange: torch.Tensor, unsure: Sequence[bool
     }
 
 
-def sliced(entries: Sequence[Entry], photos: Callable[[int], NDArray[np.uint8]], right: Sequence[bool]) -> Slices:
+def sliced(
+    entries: Sequence[Entry],
+    photos: Callable[[int], NDArray[np.uint8]],
+    right: Sequence[bool],
+    clusters: Clusters | None = None,
+) -> Slices:
     """Accuracy by properties of the photos; on `MOST_SLICED` of them, evenly spaced, if there are more.
 
     `photos` returns a photo by number, preprocessed, `uint8 (size, size, 3)`.
@@ -198,7 +236,9 @@ def sliced(entries: Sequence[Entry], photos: Callable[[int], NDArray[np.uint8]],
         "brightness": slices.brightness(photos(n) for n in chosen),
         "sharpness": slices.sharpness(photos(n) for n in chosen),
     }
-    return {"photos": len(chosen), "by": {name: slices.parts(values, hits) for name, values in properties.items()}}
+    some = clusters and clusters.take(np.array(chosen))
+    by = {name: slices.parts(values, hits, clusters=some) for name, values in properties.items()}
+    return {"photos": len(chosen), "by": by}
 
 
 def likely_label_errors(

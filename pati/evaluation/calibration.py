@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pati.evaluation.clusters import Clusters
 from pati.evaluation.documents import Bin
-from pati.evaluation.intervals import bootstrap_indices, wilson
+from pati.evaluation.intervals import bootstrap_indices, proportion_interval
 
 BINS = 15
 MAX_TEMPERATURE = 20.0  # highest temperature considered; the lowest one is its reciprocal
@@ -106,7 +107,7 @@ def confidences(logits: torch.Tensor, labels: torch.Tensor, temperature: float =
     return best.values.numpy(), (logits.argmax(1) == labels).numpy()
 
 
-def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[Bin]:
+def reliability(confidence: Floats, right: Flags, bins: int = BINS, clusters: Clusters | None = None) -> list[Bin]:
     """Bins of (nearly) equal size by increasing confidence: count, mean confidence, accuracy and its interval."""
     order = np.argsort(confidence, kind="stable")
     rows: list[Bin] = []
@@ -117,7 +118,7 @@ def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[Bin]
                 "photos": len(part),
                 "confidence": float(confidence[part].mean()),
                 "accuracy": hits / len(part),
-                "interval": list(wilson(hits, len(part))),
+                "interval": list(proportion_interval(right[part], clusters and clusters.take(part))),
             }
         )
     return rows
@@ -133,7 +134,7 @@ def calibration_error(rows: list[Bin]) -> float:
 
 
 def error_interval(
-    confidence: Floats, right: Flags, bins: int = BINS, *, seed: int = 0
+    confidence: Floats, right: Flags, bins: int = BINS, clusters: Clusters | None = None, *, seed: int = 0
 ) -> tuple[tuple[float, float], float]:
     """95 % interval of the expected calibration error, and the error that chance alone can explain.
 
@@ -144,6 +145,9 @@ def error_interval(
     Davison and Hinkley, 1997). If chance alone can explain the error, the interval starts at 0. It extends at least to
     the largest plausible difference between accuracy and mean confidence, so that a set without errors is not taken as
     certain.
+
+    `clusters`: whole clusters are resampled, and chance also contains the errors that those of one cluster share: their
+    deviations with random signs.
     """
     order = np.argsort(confidence, kind="stable")
     parts = np.array_split(order, min(bins, len(order)))
@@ -152,17 +156,40 @@ def error_interval(
     place = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     generator, anew, fair = np.random.default_rng(seed), [], []
     for numbers in bootstrap_indices(len(order), seed=seed):
-        cells = place[numbers] + len(parts) * np.arange(len(numbers))[:, None]
-        sums = np.bincount(cells.ravel(), gaps[numbers].ravel(), len(numbers) * len(parts))
-        anew.append(np.abs(sums.reshape(len(numbers), -1)).sum(1))
+        if clusters is None:
+            cells = place[numbers] + len(parts) * np.arange(len(numbers))[:, None]
+            sums = np.bincount(cells.ravel(), gaps[numbers].ravel(), len(numbers) * len(parts))
+            anew.append(np.abs(sums.reshape(len(numbers), -1)).sum(1) / len(order))
         chance = np.add.reduceat((generator.random(numbers.shape) < sure) - sure, starts, 1)
-        fair.append(np.abs(chance).sum(1))
+        fair.append(np.abs(chance).sum(1) / len(order))
+    by_chance = float(np.percentile(np.concatenate(fair), 97.5))
+    if clusters is not None:
+        anew, shared = _resampled_errors(gaps, place, Clusters(clusters.of[order]), seed)
+        by_chance = max(by_chance, float(np.percentile(shared, 97.5)))
     error = float(np.abs(np.add.reduceat(gaps, starts)).sum() / len(order))
-    low, high = map(float, np.percentile(np.concatenate(anew), [2.5, 97.5]) / len(order))
-    by_chance = float(np.percentile(np.concatenate(fair), 97.5) / len(order))
-    off = max(abs(end - float(sure.mean())) for end in wilson(int(right.sum()), len(right)))
+    low, high = map(float, np.percentile(np.concatenate(anew), [2.5, 97.5]))
+    off = max(abs(end - float(sure.mean())) for end in proportion_interval(right, clusters))
     least = 0.0 if error <= by_chance else min(error, max(0.0, 2 * error - high))
     return (least, max(error, 2 * error - low, off)), by_chance
+
+
+def _resampled_errors(
+    gaps: Floats, place: NDArray[np.int64], clusters: Clusters, seed: int
+) -> tuple[list[Floats], Floats]:
+    """Calibration errors of resampled clusters, in parts, and of clusters whose deviations have random signs, `(B,)`.
+
+    `gaps`, `place` `(N,)`: correct minus confidence, and the bin, of each photo.
+    """
+    bins = int(place.max()) + 1
+    flat = np.bincount(clusters.of * bins + place, gaps, len(clusters) * bins)
+    deviations, sizes = flat.reshape(len(clusters), bins), clusters.sums(np.ones(len(gaps)))
+    centred = deviations - clusters.table(place, bins) * (deviations.sum(0) / np.maximum(np.bincount(place), 1))
+    generator, anew, shared = np.random.default_rng(seed), [], []
+    for times in clusters.times(seed=seed):
+        anew.append(np.abs(times @ deviations).sum(1) / (times @ sizes))
+        signs = generator.choice([-1.0, 1.0], times.shape)
+        shared.append(np.abs(signs @ centred).sum(1) / len(gaps))
+    return anew, np.concatenate(shared)
 
 
 def risk_coverage(confidence: Floats, right: Flags) -> tuple[Floats, Floats, Floats]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pati.evaluation.intervals import resamples, wilson
+from pati.evaluation.clusters import Clusters, majority, resamples
+from pati.evaluation.intervals import wilson
 
 RESAMPLES = 1000
 FEW = 10  # photos: resamples of fewer vary too little
@@ -39,12 +40,14 @@ class Curve:
     average_precision_interval: tuple[float, float]
 
 
-def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curve | None:
+def curve(
+    scores: Floats, positive: NDArray[np.bool_], clusters: Clusters | None = None, *, seed: int = 0
+) -> Curve | None:
     """The curves of one class; None unless there are photos of the class and of others.
 
     Intervals: percentiles of a bootstrap within the class and within the rest (Efron and Tibshirani, 1993). If every
     resample is the same, as for a perfect ranking, or if the class or the rest has fewer than `FEW` photos, Wilson's
-    interval of a proportion of that many photos is used.
+    interval of a proportion of that many photos is used. `clusters` are resampled, and counted, as a whole.
     """
     if positive.all() or not positive.any():
         return None
@@ -54,8 +57,12 @@ def curve(scores: Floats, positive: NDArray[np.bool_], *, seed: int = 0) -> Curv
     own, others = (np.add.reduceat(part.astype(np.int64), first) for part in (truth, ~truth))
     hits, false = (np.append(0, np.cumsum(part)) for part in (own, others))
     areas = _areas(own[None], others[None])
-    drawn = [np.concatenate(parts) for parts in zip(*_drawn(own, others, seed), strict=True)]
-    fewer = int(min(hits[-1], false[-1]))
+    if clusters is None:
+        parts, fewer = _drawn(own, others, seed), float(min(hits[-1], false[-1]))
+    else:
+        parts = _drawn_clusters(truth, first, Clusters(clusters.of[order]), seed)
+        fewer = min(clusters.effective_in(some) for some in (positive, ~positive))
+    drawn = [np.concatenate(values) for values in zip(*parts, strict=True)]
     (roc, roc_interval), (average, average_interval) = (
         (float(area[0]), _middle(values, float(area[0]), fewer)) for area, values in zip(areas, drawn, strict=True)
     )
@@ -75,6 +82,19 @@ def _drawn(own: Counts, others: Counts, seed: int) -> Iterator[tuple[Floats, Flo
         yield _areas(*(_resampled(counts, count, generator) for counts in (own, others)))
 
 
+def _drawn_clusters(
+    positive: NDArray[np.bool_], first: NDArray[np.int64], clusters: Clusters, seed: int
+) -> Iterator[tuple[Floats, Floats]]:
+    """The same of resampled clusters, within those of mostly the class and within the rest; `first`: see `curve`."""
+    most = resamples(len(positive), RESAMPLES)
+    for drawn in clusters.times(majority(positive.astype(np.int64), clusters), most=most, seed=seed):
+        for times in np.array_split(drawn, max(1, len(drawn) * len(positive) // _CELLS)):
+            photos = times[:, clusters.of]
+            own, others = (np.add.reduceat(photos * some, first, 1) for some in (positive, ~positive))
+            usable = (own.sum(1) > 0) & (others.sum(1) > 0)
+            yield _areas(own[usable], others[usable])
+
+
 def _resampled(counts: Counts, times: int, generator: np.random.Generator) -> Counts:
     """Bootstrap counts of the photos by threshold, `(B, T)`, with the same total."""
     there, total = np.flatnonzero(counts), counts.sum()
@@ -83,7 +103,7 @@ def _resampled(counts: Counts, times: int, generator: np.random.Generator) -> Co
     return drawn
 
 
-def _areas(own: Counts, others: Counts) -> tuple[Floats, Floats]:
+def _areas(own: Counts | Floats, others: Counts | Floats) -> tuple[Floats, Floats]:
     """Areas under the ROC curve (trapezoidal) and average precisions `(B,)`, from counts by threshold, `(B, T)`.
 
     Integers are summed and divided once, so that a perfect ranking has an area of exactly 1.
@@ -94,6 +114,8 @@ def _areas(own: Counts, others: Counts) -> tuple[Floats, Floats]:
     return roc, (own * (hits / np.maximum(hits + false, 1))).sum(1) / total
 
 
-def _middle(drawn: Floats, area: float, photos: int) -> tuple[float, float]:
+def _middle(drawn: Floats, area: float, photos: float) -> tuple[float, float]:
+    if not len(drawn):
+        return wilson(area * photos, photos)
     low, high = map(float, np.percentile(drawn, [2.5, 97.5]))
     return (low, high) if low < high and photos >= FEW else wilson(area * photos, photos)

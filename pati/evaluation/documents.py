@@ -39,9 +39,16 @@ class Balance(TypedDict):
 
 
 class Scores(TypedDict):
-    """The result of `metrics.summary`; each other registered metric is added under its name (see `metrics.value`)."""
+    """The result of `metrics.summary`; each other registered metric is added under its name (see `metrics.value`).
+
+    `interval_method`: of all intervals of these photos. `clusters`: number of groups of photos that are resampled
+    together, `effective_clusters`: see `Clusters.effective`; None if the photos are independent.
+    """
 
     photos: int
+    interval_method: NotRequired[str]
+    clusters: NotRequired[int | None]
+    effective_clusters: NotRequired[float | None]
     metrics: NotRequired[list[str]]
     accuracy: float
     macro_f1: float
@@ -254,7 +261,7 @@ class Seconds(TypedDict):
 
 
 class RunDocument(TypedDict):
-    """metrics.json."""
+    """metrics.json; `weights`: the hash of those that the scores are of, see `system.tensors.digest`."""
 
     classes: list[str]
     validation: Scores
@@ -264,6 +271,7 @@ class RunDocument(TypedDict):
     seed: int
     split_seed: int
     manifest: str
+    weights: NotRequired[str]
     shares: dict[str, float]
     versions: dict[str, str]
     balance: Balance
@@ -278,8 +286,30 @@ class Measurements(TypedDict):
     explanations: NotRequired[ExplanationChecks]
 
 
+class PhotoCopy(TypedDict):
+    """A photo of another dataset that is a photo `of` the run: the same file, or a near copy of it."""
+
+    path: str
+    of: str
+    same_file: bool
+
+
+class PartScores(TypedDict):
+    """Scores on some of the photos."""
+
+    photos: int
+    accuracy: float
+    accuracy_interval: Interval
+    macro_f1: float
+    macro_f1_interval: Interval
+
+
 class EvaluationContext(TypedDict):
     """The subject of a later evaluation.
+
+    `trained_on`, `test_photos`: how many of its photos are training and test photos of the run, as the same file or as
+    a near copy; of another dataset, they are named in `training_copies` and `test_copies`. `without_training_photos`:
+    scores on the others; None if no photo was trained on, or all were.
 
     `test_scored`: how many times test photos have been scored, if this evaluation includes some.
     """
@@ -293,6 +323,9 @@ class EvaluationContext(TypedDict):
     unreadable: int
     trained_on: int
     test_photos: int
+    training_copies: list[PhotoCopy]
+    test_copies: list[PhotoCopy]
+    without_training_photos: PartScores | None
     test_scored: NotRequired[int]
     report: NotRequired[str]
 
@@ -330,7 +363,8 @@ class RunRow(TypedDict):
     log_loss: float
     further: dict[str, float | None]
     photos: int
-    group_by: str | None
+    clusters: int | None
+    effective_clusters: float | None
     parameters: int
     multiply_adds: int
     training_seconds: float

@@ -1,4 +1,7 @@
-"""95 % confidence intervals of scores, by formula and by bootstrap. Knows no files, networks or splits."""
+"""95 % confidence intervals of scores, by formula and by bootstrap. Knows no files, networks or splits.
+
+Where photos come in `clusters`, whole clusters are resampled; without them, photos are independent.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-RESAMPLES = 2000
-FEWEST = 200  # resamples for very many photos, whose intervals are narrow
-_WORK = 10_000_000  # cells of all resamples together: less than a second
+from pati.evaluation.clusters import RESAMPLES, Clusters, majority, resamples
+
 _CELLS = 4_000_000  # cells of one array of resamples
 _Count = TypeVar("_Count", np.int64, np.float64)
 _Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
@@ -25,8 +27,43 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
     share, z2 = hits / count, _Z95**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    # Exact at the ends, where rounding would leave 3e-17.
-    return max(0.0, middle - half) if hits else 0.0, min(1.0, middle + half) if hits < count else 1.0
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))  # rounding may miss 0 and 1
+
+
+def proportion_interval(hits: NDArray[np.bool_], clusters: Clusters | None = None) -> tuple[float, float]:
+    """95 % interval of the proportion of `hits` `(N,)`: Wilson's, or percentiles of a cluster bootstrap.
+
+    If all resamples are the same, as when all are hits, Wilson's interval for the effective number of clusters.
+    """
+    if clusters is None:
+        return wilson(int(hits.sum()), len(hits))
+    return _percentiles(clusters.means(hits), float(hits.mean()), clusters.effective())
+
+
+def _percentiles(drawn: NDArray[np.float64], share: float, effective: float) -> tuple[float, float]:
+    """The middle 95 % of the resamples of a proportion; Wilson's interval if all are the same."""
+    if len(drawn) == 0 or np.ptp(drawn) < 1e-9:
+        return wilson(share * effective, effective)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return min(share, float(low)), max(share, float(high))
+
+
+def difference_interval(
+    hits: NDArray[np.bool_], inside: NDArray[np.bool_], clusters: Clusters | None = None
+) -> tuple[float, float]:
+    """95 % interval of the proportion of `hits` `(N,)` among the photos `inside` minus that among all others."""
+    counts = (int((hits & inside).sum()), int(inside.sum()), int((hits & ~inside).sum()), int((~inside).sum()))
+    if clusters is None:
+        return unpaired_interval(*counts)
+    parts = np.stack([clusters.sums(some) for some in (hits & inside, inside, hits & ~inside, ~inside)], 1)
+    drawn = np.concatenate([times @ parts for times in clusters.times()])
+    drawn = drawn[(drawn[:, 1] > 0) & (drawn[:, 3] > 0)]
+    values = drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]
+    if len(values) == 0 or np.ptp(values) < 1e-9:
+        weight = clusters.effective() / len(hits)
+        return _difference((weight * counts[0], weight * counts[1]), (weight * counts[2], weight * counts[3]), 0.0)
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def paired_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
@@ -52,7 +89,7 @@ def unpaired_interval(first: int, of_first: int, second: int, of_second: int) ->
     return _difference((first, of_first), (second, of_second), 0.0)
 
 
-def _difference(first: tuple[int, int], second: tuple[int, int], correlation: float) -> tuple[float, float]:
+def _difference(first: tuple[float, float], second: tuple[float, float], correlation: float) -> tuple[float, float]:
     shares = [hits / count for hits, count in (first, second)]
     (low, high), (other_low, other_high) = wilson(*first), wilson(*second)
     below, above = shares[0] - low, high - shares[0]
@@ -122,24 +159,80 @@ def _drawn(
 
 
 def _scores_by_class(
-    hits: NDArray[_Count], predicted: NDArray[_Count], support: NDArray[np.int64]
+    hits: NDArray[_Count], predicted: NDArray[_Count], support: NDArray[_Count] | NDArray[np.int64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Macro F1 and balanced accuracy `(B,)` and F1 `(B, K)` from correct and all predictions by class, `(B, K)`."""
+    """Macro F1 and balanced accuracy `(B,)` and F1 `(B, K)` from correct and all predictions by class, `(B, K)`.
+
+    `support`: photos by class, `(K,)` or `(B, K)`.
+    """
     f1 = 2 * hits / np.maximum(support + predicted, 1)
     return {
         "macro_f1": f1.sum(1) / np.maximum((support + predicted > 0).sum(1), 1),
-        "balanced_accuracy": (hits / np.maximum(support, 1)).sum(1) / max(1, (support > 0).sum()),
+        "balanced_accuracy": (hits / np.maximum(support, 1)).sum(1) / np.maximum((support > 0).sum(-1), 1),
         "f1": f1,
     }
 
 
+def clustered_intervals(
+    labels: NDArray[np.int64], answers: NDArray[np.int64], classes: int, clusters: Clusters, *, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """As `bootstrap_intervals`, and of each class's `precision` and `recall`, `(K, 2)`; whole clusters are resampled.
+
+    `labels`, `answers` `(N,)`: true and predicted classes. Clusters are resampled within the class of most of their
+    photos. For a class that is predicted always or never, or that is one cluster, the fraction of correct predictions
+    is drawn as there, for the effective number of its clusters.
+    """
+    generator = np.random.default_rng(seed)
+    support, predicted = clusters.table(labels, classes), clusters.table(answers, classes)
+    right = clusters.table(labels, classes, labels == answers)
+    total, hits, asked = support.sum(0), right.sum(0), predicted.sum(0)
+    known, effective, alone = total + asked > 0, _effective(support), (support > 0).sum(0) == 1
+    shares: dict[str, list[NDArray[np.float64]]] = {"recall": [], "precision": []}
+    ends: tuple[dict[str, list[NDArray[np.float64]]], ...] = ({}, {})
+    for times in clusters.times(majority(labels, clusters), seed=seed):
+        some, of, answered = times @ right, times @ support, times @ predicted
+        for name, count in (("recall", of), ("precision", answered)):
+            shares[name].append(np.where(count > 0, some / np.maximum(count, 1), np.nan))
+        for end, certain in zip(ends, (hits == total, hits == 0), strict=True):
+            moved = some.copy()
+            for row in np.flatnonzero((certain | alone) & (total > 0)):
+                sure = effective[row] * hits[row] / total[row]
+                share = generator.beta(sure + 0.5, effective[row] - sure + 0.5, len(times))
+                moved[:, row] = of[:, row] * share
+            gained = moved - some  # taken from, or left to, all other classes alike
+            others = (gained.sum(1, keepdims=True) - gained) / max(1, known.sum() - 1)
+            for name, values in _scores_by_class(
+                moved, np.maximum(answered + gained - others * known, moved), of
+            ).items():
+                end.setdefault(name, []).append(values)
+    intervals = {}
+    for name, point in _scores_by_class(hits[None], asked[None], total).items():
+        low, high = (np.percentile(np.concatenate(end[name]), q, 0) for end, q in zip(ends, (2.5, 97.5), strict=True))
+        intervals[name] = np.stack([np.minimum(low, point[0]), np.maximum(high, point[0])], -1)
+    for name, table in (("recall", support), ("precision", predicted)):
+        drawn, points = np.concatenate(shares[name]), hits / np.maximum(table.sum(0), 1)
+        rows = zip(drawn.T, points, _effective(table), strict=True)
+        intervals[name] = np.array([_percentiles(row[~np.isnan(row)], point, count) for row, point, count in rows])
+    return intervals
+
+
+def _effective(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The effective number of clusters (see `Clusters.effective`) in each column of a table `(C, K)`."""
+    return np.asarray(table.sum(0) ** 2 / np.maximum((table**2).sum(0), 1))
+
+
 def stratified_bootstrap_counts(
-    labels: NDArray[np.int64], *, resamples: int, seed: int = 0
+    labels: NDArray[np.int64], clusters: Clusters | None = None, *, resamples: int, seed: int = 0
 ) -> Iterator[NDArray[np.float64]]:
     """Counts of each photo in a bootstrap within each class, `(B, N)`, with `resamples` rows in total.
 
-    Yielded in parts, so that memory stays bounded.
+    `clusters` are resampled within the class of most of their photos, in fewer resamples if they are many. Yielded in
+    parts, so that memory stays bounded.
     """
+    if clusters is not None:
+        for drawn in clusters.times(majority(labels, clusters), most=resamples, seed=seed):
+            yield drawn[:, clusters.of]
+        return
     generator, part = np.random.default_rng(seed), max(1, _CELLS // len(labels))
     places = [np.flatnonzero(labels == index) for index in np.unique(labels)]
     for start in range(0, resamples, part):
@@ -147,11 +240,6 @@ def stratified_bootstrap_counts(
         for place in places:
             times[:, place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), len(times))
         yield times
-
-
-def resamples(cells: int, most: int = RESAMPLES) -> int:
-    """The number of resamples of `cells` cells each: `most`, or fewer if that would take long."""
-    return max(FEWEST, min(most, _WORK // cells))
 
 
 def bootstrap_indices(photos: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
@@ -163,45 +251,65 @@ def bootstrap_indices(photos: int, *, seed: int = 0) -> Iterator[NDArray[np.int6
 
 
 def mean_interval(
-    values: NDArray[np.float64], bounds: tuple[float, float] = (0.0, 1.0), *, seed: int = 0
+    values: NDArray[np.float64],
+    bounds: tuple[float, float] = (0.0, 1.0),
+    clusters: Clusters | None = None,
+    *,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """95 % interval of the mean of values `(N,)` of photos: percentiles of a bootstrap over photos.
+    """95 % interval of the mean of values `(N,)` of photos: percentiles of a bootstrap over photos, or over clusters.
 
     If all values are equal, all resamples are too, although other values within `bounds` may have gone unseen. The
     interval then contains the means with as large a fraction of them as Wilson's interval allows for 0 of N.
     """
-    count = len(values)
+    count = len(values) if clusters is None else clusters.effective()
     if np.ptp(values) < 1e-9:
         unseen, value = wilson(0, count)[1], float(values[0])
         return value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
-    means = np.concatenate([values[numbers].mean(1) for numbers in bootstrap_indices(count, seed=seed)])
+    if clusters is None:
+        means = np.concatenate([values[numbers].mean(1) for numbers in bootstrap_indices(len(values), seed=seed)])
+    elif len(clusters) == 1:
+        return bounds
+    else:
+        means = clusters.means(values, seed=seed)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
-def crossed_interval(values: NDArray[np.float64], bounds: tuple[float, float]) -> tuple[float, float]:
+def crossed_interval(
+    values: NDArray[np.float64], bounds: tuple[float, float], clusters: Clusters | None = None
+) -> tuple[float, float]:
     """95 % interval of the mean of values `(N, D)` for N photos and D draws; NaN: missing.
 
     By Student's t: photos and draws each contribute their variance over their count, with Satterthwaite's degrees of
-    freedom, which is valid for few of either; clipped to `bounds`. If all values are equal: as `mean_interval`.
+    freedom, which is valid for few of either; clipped to `bounds`. Photos of one of the `clusters` count as one. If all
+    values are equal: as `mean_interval`.
     """
     from scipy.stats import t
 
     known = values[~np.isnan(values)]
     if np.ptp(known) < 1e-9:
-        return mean_interval(known[: len(values)], bounds)
+        return mean_interval(known[: len(values)], bounds, clusters)
+    by_photo, by_draw = np.nanmean(values, 1), np.nanmean(values, 0)
+    deviations = by_photo - by_photo.mean()
+    if clusters is not None:
+        deviations = clusters.sums(deviations)
     parts = [
-        (np.var(means, ddof=1) / len(means), len(means) - 1)
-        for means in (np.nanmean(values, 1), np.nanmean(values, 0))
-        if len(means) > 1
+        (float((those**2).sum()) / count**2 * len(those) / (len(those) - 1), len(those) - 1)
+        for those, count in ((deviations, len(by_photo)), (by_draw - by_draw.mean(), len(by_draw)))
+        if len(those) > 1
     ]
+    if not any(part for part, _ in parts):
+        return bounds
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
     middle, half = known.mean(), t.ppf(0.975, freedom) * math.sqrt(variance)
     return max(bounds[0], float(middle - half)), min(bounds[1], float(middle + half))
 
 
-def log_loss_interval(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+def log_loss_interval(
+    logits: torch.Tensor, labels: torch.Tensor, clusters: Clusters | None = None
+) -> tuple[float, float]:
     """95 % interval of `log_loss`, which is a mean.
 
     If every prediction is correct, the upper end also covers the case that as many photos as Wilson's interval allows
@@ -209,8 +317,9 @@ def log_loss_interval(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float
     """
     losses = -logits.double().log_softmax(1)
     own, bounds = losses[torch.arange(len(labels)), labels], (losses.min().item(), losses.max().item())
-    low, high = mean_interval(own.numpy(), bounds)
+    low, high = mean_interval(own.numpy(), bounds, clusters)
     if (losses.argmin(1) == labels).all():
-        second, unseen = losses.kthvalue(2, 1).values, wilson(0, len(labels))[1]
+        second = losses.kthvalue(2, 1).values
+        unseen = wilson(0, len(labels) if clusters is None else clusters.effective())[1]
         high = max(high, (own + unseen * (second - own)).mean().item())
     return low, high

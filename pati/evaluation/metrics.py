@@ -9,11 +9,19 @@ import math
 from collections.abc import Callable
 from typing import TypedDict, cast
 
+import numpy as np
 import torch
 
 from pati.errors import PatiError
+from pati.evaluation.clusters import Clusters
 from pati.evaluation.documents import ClassRow, Scores
-from pati.evaluation.intervals import bootstrap_intervals, log_loss_interval, wilson
+from pati.evaluation.intervals import (
+    bootstrap_intervals,
+    clustered_intervals,
+    log_loss_interval,
+    proportion_interval,
+    wilson,
+)
 from pati.locale.messages import N_
 from pati.registry import Registry
 
@@ -129,35 +137,44 @@ def check_plugin_metrics(classes: int) -> None:
         _number(name, metrics[name](logits, torch.arange(answers) % classes))
 
 
-def summary(logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...]) -> Scores:
+PHOTOS, CLUSTERS = "Wilson and bootstrap over photos", "cluster bootstrap"  # methods of intervals
+
+
+def summary(
+    logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...], clusters: Clusters | None = None
+) -> Scores:
     """All registered metrics, 95 % intervals, the confusion matrix and the table of classes.
 
-    A value that is not finite, such as a division by the count of a class without photos, is None.
+    `clusters`: photos that are not independent. A value that is not finite, such as a division by the count of a class
+    without photos, is None.
     """
     counts = confusion(logits, labels)
-    hits = int(counts.diagonal().sum().item())
+    answers = logits.argmax(1)
     scores = {name: _number(name, metrics[name](logits, labels)) for name in metrics}
-    intervals = bootstrap_intervals(counts)
-    rows: list[ClassRow] = [
-        {
-            "class": name,
-            **row,
-            "precision_interval": list(wilson(right, row["predicted"])),
-            "recall_interval": list(wilson(right, row["support"])),
-            "f1_interval": f1,
-        }
-        for name, row, right, f1 in zip(
-            classes, per_class(counts), counts.diagonal().tolist(), intervals["f1"].tolist(), strict=True
-        )
+    rows = per_class(counts)
+    if clusters is None:
+        intervals = bootstrap_intervals(counts)
+        right, asked, there = counts.diagonal().tolist(), counts.sum(0).tolist(), counts.sum(1).tolist()
+        intervals["precision"] = np.array([wilson(*pair) for pair in zip(right, asked, strict=True)])
+        intervals["recall"] = np.array([wilson(*pair) for pair in zip(right, there, strict=True)])
+    else:
+        intervals = clustered_intervals(labels.numpy(), answers.numpy(), len(classes), clusters)
+    by_class = zip(*(intervals[name].tolist() for name in ("precision", "recall", "f1")), strict=True)
+    table: list[ClassRow] = [
+        {"class": name, **row, "precision_interval": precision, "recall_interval": recall, "f1_interval": f1}
+        for name, row, (precision, recall, f1) in zip(classes, rows, by_class, strict=True)
     ]
     document = {
         "photos": len(labels),
+        "interval_method": PHOTOS if clusters is None else CLUSTERS,
+        "clusters": None if clusters is None else len(clusters),
+        "effective_clusters": None if clusters is None else clusters.effective(),
         "metrics": list(scores),
         **{name: score if math.isfinite(score) else None for name, score in scores.items()},
-        "accuracy_interval": list(wilson(hits, len(labels))),
+        "accuracy_interval": list(proportion_interval((answers == labels).numpy(), clusters)),
         **{f"{name}_interval": intervals[name].tolist() for name in ("macro_f1", "balanced_accuracy")},
-        "log_loss_interval": list(log_loss_interval(logits, labels)),
+        "log_loss_interval": list(log_loss_interval(logits, labels, clusters)),
         "confusion": counts.tolist(),
-        "per_class": rows,
+        "per_class": table,
     }
     return cast(Scores, document)  # with additional keys for registered metrics

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from pati.evaluation.clusters import Clusters
 from pati.evaluation.documents import Part
-from pati.evaluation.intervals import unpaired_interval, wilson
+from pati.evaluation.intervals import difference_interval, proportion_interval
 
 PARTS = 4
 FEW = 30  # photos: with fewer, a part says little
@@ -38,7 +39,7 @@ def _grey(photo: NDArray[np.uint8]) -> Floats:
     return np.asarray(photo @ np.array([0.299, 0.587, 0.114]), np.float64)
 
 
-def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[Part]:
+def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS, clusters: Clusters | None = None) -> list[Part]:
     """Accuracy and its 95 % interval in `count` parts of about equal size, by increasing value.
 
     Equal values stay together, so there may be fewer parts, and none if all values are equal. `few` marks parts with
@@ -60,9 +61,11 @@ def parts(values: Floats, right: NDArray[np.bool_], count: int = PARTS) -> list[
                 "high": float(values[inside].max()),
                 "photos": len(inside),
                 "accuracy": hits / len(inside),
-                "interval": list(wilson(hits, len(inside))),
+                "interval": list(proportion_interval(right[inside], clusters and clusters.take(inside))),
                 "difference": hits / len(inside) - other_hits / others,
-                "difference_interval": list(unpaired_interval(hits, len(inside), other_hits, others)),
+                "difference_interval": list(
+                    difference_interval(right, np.isin(np.arange(len(values)), inside), clusters)
+                ),
                 "few": len(inside) < FEW,
             }
         )

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from pati.errors import PatiError
+from pati.evaluation.clusters import Clusters
 from pati.evaluation.documents import ExplanationChecks, Gain, MapSimilarity, Mean, Measure
 from pati.evaluation.intervals import crossed_interval
 from pati.explain.cams import Explainer
@@ -352,8 +353,8 @@ def values(
     return checks
 
 
-def summary(checks: Values) -> ExplanationChecks:
-    """Summarise `values` as plain values; each mean has a 95 % interval over photos.
+def summary(checks: Values, clusters: Clusters | None = None) -> ExplanationChecks:
+    """Summarise `values` as plain values; each mean has a 95 % interval over photos, or over their `clusters`.
 
     `even`: number of photos with a uniform map, which highlights nothing. `forgotten`: similarity when the `head`, and
     when `all` layers, are randomised, see `mean_similarity`. `depends`: whether the maps change when all layers are
@@ -365,28 +366,28 @@ def summary(checks: Values) -> ExplanationChecks:
         ours, sign = checks[f"{name} method"], 1 if high_is_good else -1
         measures[name] = {
             "high_is_good": high_is_good,
-            "method": mean(checks[f"{name} method"]),
-            "random": mean(checks[f"{name} random"]),
-            "centre": mean(checks[f"{name} centre"]),
-            "edges": mean(checks[f"{name} edges"]),
-            "against": {which: _better(sign * (ours - checks[f"{name} {which}"])) for which in BASELINES},
+            "method": mean(checks[f"{name} method"], clusters=clusters),
+            "random": mean(checks[f"{name} random"], clusters=clusters),
+            "centre": mean(checks[f"{name} centre"], clusters=clusters),
+            "edges": mean(checks[f"{name} edges"], clusters=clusters),
+            "against": {which: _better(sign * (ours - checks[f"{name} {which}"]), clusters) for which in BASELINES},
         }
     even, randomised = (
         int(checks["even"].sum()),
-        {what: mean_similarity(checks[f"randomised {what}"]) for what in ("head", "all")},
+        {what: mean_similarity(checks[f"randomised {what}"], clusters) for what in ("head", "all")},
     )
     return {
         "photos": len(checks["even"]),
         "even": even,
         "forgotten": randomised,
         "depends": depends(randomised["all"]) if even < len(checks["even"]) else False,
-        "steadiness": mean_similarity(checks["steadiness"]),
+        "steadiness": mean_similarity(checks["steadiness"], clusters),
         "measures": measures,
         "beyond_centre": verdict(measures, "centre"),
     }
 
 
-def mean_similarity(similarities: torch.Tensor) -> MapSimilarity:
+def mean_similarity(similarities: torch.Tensor, clusters: Clusters | None = None) -> MapSimilarity:
     """Mean of similarities `(N, D)` over photos and draws, with a 95 % interval over both, and the number of each.
 
     `photos` and `draws` count those with any values. There is no mean with fewer than `FEWEST` photos, and no interval
@@ -398,7 +399,8 @@ def mean_similarity(similarities: torch.Tensor) -> MapSimilarity:
     if photos < FEWEST:
         return {"mean": None, "interval": [None, None], "photos": photos, "draws": draws}
     lonely = draws == 1 < known.shape[1]
-    interval = (None, None) if lonely else crossed_interval(values[known.any(1)][:, known.any(0)], (-1, 1))
+    some = clusters and clusters.take(known.any(1))
+    interval = (None, None) if lonely else crossed_interval(values[known.any(1)][:, known.any(0)], (-1, 1), some)
     return {"mean": float(values[known].mean()), "interval": list(interval), "photos": photos, "draws": draws}
 
 
@@ -415,13 +417,13 @@ def verdict(measures: dict[str, Measure], baseline: str) -> dict[str, list[str]]
     return {word: [name for name, better in verdicts.items() if better is found] for found, word in words.items()}
 
 
-def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0)) -> Mean:
+def mean(values: torch.Tensor, bounds: tuple[float, float] = (-1.0, 1.0), clusters: Clusters | None = None) -> Mean:
     """The mean over photos and its 95 % interval; `bounds`: the range of possible values."""
     by_photo = values.double().cpu().numpy()
-    return {"mean": float(by_photo.mean()), "interval": list(crossed_interval(by_photo[:, None], bounds))}
+    return {"mean": float(by_photo.mean()), "interval": list(crossed_interval(by_photo[:, None], bounds, clusters))}
 
 
-def _better(gain: torch.Tensor) -> Gain:
-    average = mean(gain, (-2.0, 2.0))  # the range for ROAD, itself a difference; the others' is smaller
+def _better(gain: torch.Tensor, clusters: Clusters | None) -> Gain:
+    average = mean(gain, (-2.0, 2.0), clusters)  # the range for ROAD, itself a difference; the others' is smaller
     low, high = average["interval"]
     return {**average, "better": True if low > 0 else False if high < 0 else None}

@@ -33,7 +33,7 @@ from pati.inference.model_file import Architecture, Facts, ModelFile, ModelScore
 from pati.locale.messages import N_, Message
 from pati.models import Net, channels_last, folded, models
 from pati.recipe import SettledRecipe
-from pati.system import machine
+from pati.system import machine, tensors
 from pati.system.machine import cores
 
 _BATCH = 64  # photos decoded while the previous batch is classified
@@ -134,6 +134,10 @@ class Classifier:
             copy.deepcopy(self.net).to(device), self.preprocess, self.classes, mirror=self.mirror, facts=self.facts,
             calibration=self.calibration, detector=self.detector,
         )  # fmt: skip
+
+    def weights(self) -> str:
+        """The hash of the network's weights, which its predictions are stored with."""
+        return tensors.digest(self.net.state_dict())
 
     # Predicting ----------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from typing import NotRequired, TypedDict, cast
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as deserialised
-from safetensors.torch import save as serialised
 
 from pati import plugins
 from pati.data.preprocess import Preprocess, PreprocessDocument
@@ -30,6 +29,7 @@ from pati.models import Net, Options, models, without_memory
 from pati.models.counting import memory_of
 from pati.recipe import RecipeDocument, field_named
 from pati.system import files
+from pati.system.tensors import serialised
 
 FORMAT = 2
 KIND = "pati-model"
@@ -127,8 +127,7 @@ class ModelFile:
         known = (
             {} if self.detector is None else {_SCOPE + name: value for name, value in self.detector.tensors().items()}
         )
-        tensors = {name: value.cpu().contiguous() for name, value in (self.net.state_dict() | known).items()}
-        data = serialised(tensors, {"pati": json.dumps(document), "sha256": _NO_CHECKSUM})
+        data = serialised(self.net.state_dict() | known, {"pati": json.dumps(document), "sha256": _NO_CHECKSUM})
         checksum = hashlib.sha256(data).hexdigest()
         files.write_bytes(path, data.replace(_checksum_field(_NO_CHECKSUM), _checksum_field(checksum), 1))
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
+from pati.evaluation.clusters import FEW
 from pati.evaluation.documents import (
     Analysis,
     CalibrationResult,
@@ -504,6 +505,6 @@ def _templates(html: bool) -> jinja2.Environment:
     environment.filters |= {"markdown": _markdown, "code": _code, "zip": zip}
     environment.globals |= markup.GLOBALS
     environment.globals |= {
-        "labels": labels, "printable": printable, "dark_style": figures.DARK_STYLE,
+        "few": FEW, "labels": labels, "printable": printable, "dark_style": figures.DARK_STYLE,
     }  # fmt: skip
     return environment

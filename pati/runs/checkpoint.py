@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import torch
 from safetensors.torch import load
-from safetensors.torch import save as serialised
 
 from pati.locale.messages import N_, Message
 from pati.system import files
+from pati.system.tensors import serialised
 
 FORMAT = 3
 KEEP = 2
@@ -31,7 +31,7 @@ def save(folder: Path, number: int, tensors: dict[str, torch.Tensor], facts: str
     only one process works on a run.
     """
     metadata = {"facts": facts, "format": str(FORMAT), "owner": owner}
-    data = serialised({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    data = serialised(tensors, metadata)
     path = folder / f"step-{number:09d}.safetensors"
     files.write_bytes(path, data + hashlib.sha256(data).digest())
     kept = sorted(other for other in folder.glob("step-*.safetensors") if other.name <= path.name)[-KEEP:]

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pati import plugins
+from pati.errors import PatiError
+from pati.locale.messages import N_
 from pati.runs.run import Run
 from pati.system import files
+
+_ALIKE = 0.05  # relative difference of logits by the same weights, in other precisions about 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +27,26 @@ class Split:
     labels: torch.Tensor
     sha256: list[str]
 
+    def agrees(self, other: Split) -> bool:
+        """Whether these are the predictions of the same weights, on the photos in both; machines differ in bits."""
+        mine = {digest: number for number, digest in enumerate(self.sha256)}
+        both = [(mine[digest], number) for number, digest in enumerate(other.sha256) if digest in mine]
+        numbers, others = (list(part) for part in zip(*both, strict=True)) if both else ([], [])
+        difference = (self.logits[numbers] - other.logits[others]).norm()
+        return bool(both) and bool(difference <= _ALIKE * self.logits[numbers].norm())
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The predictions on both splits; `p_values` `float64 (N,)` of the test photos, see `out_of_distribution`."""
+    """The predictions on both splits; `p_values` `float64 (N,)` of the test photos, see `out_of_distribution`.
+
+    `weights`: the hash of the weights that made them (`system.tensors.digest`); empty in files of older versions.
+    """
 
     validation: Split
     test: Split
     p_values: torch.Tensor
+    weights: str
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -48,6 +65,7 @@ class Predictions:
                 test_labels=self.test.labels.numpy(),
                 test_sha256=np.array(self.test.sha256),
                 test_familiarity=self.p_values.numpy(),
+                weights=np.array(self.weights),
             )
 
     @classmethod
@@ -67,4 +85,16 @@ class Predictions:
                 return Split(logits, labels.long(), digests)
 
             p_values = torch.from_numpy(stored["test_familiarity"])
-            return cls(split("validation"), split("test"), p_values)
+            weights = str(stored["weights"]) if "weights" in stored else ""
+            return cls(split("validation"), split("test"), p_values, weights)
+
+    @classmethod
+    def of(cls, run: Run, weights: str) -> Predictions:
+        """The predictions of a finished run, whose model has these `weights`; raises `PatiError` for any others."""
+        found = cls.read(run)
+        if found.weights not in ("", weights):
+            raise PatiError(
+                N_("the stored predictions of {folder} are not those of its model", folder=run.folder),
+                N_("resume it with: {again}", again=plugins.command("train", "--resume", str(run.folder))),
+            )
+        return found

@@ -109,6 +109,7 @@ class _Scoring:
     data: str
     test_photos: int
     time: int
+    weights: str  # hash of the scored network
 
 
 @dataclass(frozen=True)
@@ -334,12 +335,20 @@ class Run:
         if {"kind": kind, **asdict(facts)} not in self.rows(kind):
             self.append(kind, facts)
 
-    def count_scoring(self, data: str, photos: int) -> int:
-        """Log that `photos` test photos were scored as part of `data`; returns how often this has been done."""
+    def count_scoring(self, data: str, photos: int, weights: str) -> int:
+        """Log that `photos` test photos were scored as part of `data`, by a network with the hash `weights`.
+
+        Returns how often this has been done.
+        """
         times = int(self.read_state()["test_scored"]) + 1
-        self.append("scoring", _Scoring(data, photos, times))
+        self.append("scoring", _Scoring(data, photos, times, weights))
         self.update(test_scored=times)
         return times
+
+    def has_counted(self, weights: str) -> bool:
+        """Whether a scoring by these weights, or by unknown ones of an older version, has been logged and counted."""
+        logged = [int(row.get("time", 0)) for row in self.rows("scoring") if row.get("weights", weights) == weights]
+        return bool(logged) and min(logged) <= int(self.read_state()["test_scored"])
 
     def rows(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Rows of log.jsonl, optionally of one kind; truncated lines are skipped."""

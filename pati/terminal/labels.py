@@ -29,6 +29,7 @@ FLAGS = {
     "solid": NC_("flag", "single colour"),
     "duplicate": NC_("flag", "duplicate"),
     "in-two-classes": NC_("flag", "in two classes"),
+    "look-alike": NC_("flag", "look-alike"),
     "relabelled": NC_("flag", "relabelled"),
     "confirmed": NC_("flag", "confirmed"),
 }

@@ -15,6 +15,7 @@ from rich.text import Text
 from pati import plugins
 from pati.data import decode
 from pati.data.manifest import Manifest
+from pati.evaluation.clusters import FEW, few_clusters
 from pati.evaluation.documents import (
     Balance,
     CleanDocument,
@@ -94,6 +95,7 @@ class CheckDocument(TypedDict):
     balance: Advice | None
     sizes: dict[str, dict[str, int]]
     duplicates: list[list[str]]
+    look_alikes: list[list[str]]
     across_classes: list[list[str]]
     leaks: list[list[str]]
     shortcuts: list[ShortcutRow] | None
@@ -140,6 +142,7 @@ def check_document(manifest: Manifest) -> CheckDocument:
             if values
         },
         "duplicates": [[printable(entry.path) for entry in group] for group in groups],
+        "look_alikes": [[printable(entry.path) for entry in group] for group in manifest.alike()],
         "across_classes": [
             [printable(entry.path) for entry in group] for group in groups if len({entry.label for entry in group}) > 1
         ],
@@ -203,6 +206,15 @@ def show_check(manifest: Manifest, screen: Console) -> None:
         ),
         screen,
     )
+    if alike := document["look_alikes"]:
+        show(
+            N_(
+                "look-alikes: {groups}, {photos}; not kept together",
+                groups=NP_("{n} group", "{n} groups", n=len(alike)),
+                photos=NP_("{n} photo", "{n} photos", n=sum(map(len, alike))),
+            ),
+            screen,
+        )
     if document["across_classes"]:
         show(N_("duplicates across classes (likely label errors):"), screen)
         _show_groups(document["across_classes"], screen)
@@ -257,7 +269,7 @@ def _show_files(document: CheckDocument, manifest: Manifest, screen: Console) ->
 
 def _show_groups(groups: list[list[str]], screen: Console) -> None:
     for group in groups[:SHOWN]:
-        show(indented(as_is("  ".join(group))), screen)
+        show(indented(as_is("  ".join(group[:SHOWN]) + "  …" * (len(group) > SHOWN))), screen)
 
 
 def show_scores(document: Scores, balance: Balance | None, screen: Console) -> None:
@@ -310,6 +322,19 @@ def show_scores(document: Scores, balance: Balance | None, screen: Console) -> N
     more = [as_is(f"{name} {_value(value)}") for name, value in other_metrics(document).items()]
     if more:
         show(_listed(more), screen)
+    if clusters := document.get("clusters"):
+        show(
+            NP_(
+                "the photos are not independent: intervals resample whole groups of photos, {n} group (cluster "
+                "bootstrap)",
+                "the photos are not independent: intervals resample whole groups of photos, {n} groups (cluster "
+                "bootstrap)",
+                n=clusters,
+            ),
+            screen,
+        )
+    if (effective := document.get("effective_clusters")) and effective < FEW:
+        show(warning(few_clusters(effective)), screen)
     if missing := absent(document):
         text = NP_(
             "{n} class has no photos here, so these scores say nothing about it: {classes}",
@@ -359,6 +384,26 @@ def show_caveats(document: LaterScores) -> None:
                     "{n} of these photos were trained on, so the score is optimistic",
                     n=document["trained_on"],
                 )
+            )
+        )
+    for copy in document["training_copies"][:SHOWN]:
+        say(indented(N_("{path} is {of}", path=copy["path"], of=copy["of"])))
+    if more := len(document["training_copies"][SHOWN:]):
+        say(indented(NP_("… and {n} more, see --json", "… and {n} more, see --json", n=more)))
+    rest = document["without_training_photos"]
+    if rest is not None:
+        low, high = rest["accuracy_interval"]
+        say(
+            NP_(
+                "without them: accuracy {share:percent} (95 % CI {low:.1f} to {high:.1f} %, {n} photo), macro F1 "
+                "{score:rate}",
+                "without them: accuracy {share:percent} (95 % CI {low:.1f} to {high:.1f} %, {n} photos), macro F1 "
+                "{score:rate}",
+                n=rest["photos"],
+                share=rest["accuracy"],
+                low=100 * low,
+                high=100 * high,
+                score=rest["macro_f1"],
             )
         )
 

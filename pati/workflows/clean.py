@@ -271,7 +271,7 @@ def _inspect(classifier: Classifier, ready: Prepared, listen: Listen) -> tuple[t
 
 def _of_run(run: Run, classifier: Classifier, entries: Sequence[Entry], logits: torch.Tensor) -> Floats:
     """Probabilities `(N, K)` by the run's network; NaN for its training photos, their duplicates and groups."""
-    splits = Predictions.read(run).splits.values()
+    splits = Predictions.of(run, classifier.weights()).splits.values()
     given = {digest: row for split in splits for digest, row in zip(split.sha256, split.logits, strict=True)}
     # Where the run has stored predictions, use them.
     kept = torch.stack([given.get(entry.sha256, row) for entry, row in zip(entries, logits, strict=True)])

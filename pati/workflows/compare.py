@@ -11,23 +11,30 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pati import plugins
+from pati.data.manifest import Manifest
 from pati.errors import PatiError
-from pati.evaluation.documents import Comparison, Pair, RunDocument, RunRow
+from pati.evaluation.analysis import clusters_of
+from pati.evaluation.clusters import FEW, RESAMPLES, Clusters, few_clusters
+from pati.evaluation.documents import Comparison, Interval, Pair, RunDocument, RunRow
 from pati.evaluation.intervals import (
-    RESAMPLES,
     bootstrap_intervals,
+    clustered_intervals,
+    difference_interval,
+    mean_interval,
     paired_interval,
+    proportion_interval,
     stratified_bootstrap_counts,
     unpaired_interval,
 )
 from pati.evaluation.metrics import other_metrics
-from pati.evaluation.significance import fisher, holm, mcnemar
+from pati.evaluation.significance import design_effect, fisher, holm, mcnemar, sign_flips
 from pati.inference.classifier import Classifier
 from pati.locale.messages import N_, Message
 from pati.models.counting import cost_of
@@ -50,6 +57,7 @@ class _Scored:
     photos: NDArray[np.str_]
     labels: NDArray[np.int64]
     answers: NDArray[np.int64]
+    clusters: Clusters | None
     by_class: bool  # the classes are imbalanced, or training balanced them
 
     @property
@@ -90,11 +98,17 @@ def compare(folders: Sequence[str | Path], *, paired: bool = True) -> Comparison
         pair["verdict"] = verdict(pair).shown("en")
     return {
         "paired": paired,
-        "test": "McNemar, exact" if paired else "Fisher, exact",
+        "test": _test(paired, grouped=any(one.clusters is not None for one in scored)),
         "by_class": any(one.by_class for one in scored),
         "runs": [one.row for one in scored],
         "pairs": pairs,
     }
+
+
+def _test(paired: bool, *, grouped: bool) -> str:
+    if paired:
+        return "McNemar of groups: sign flips, exact" if grouped else "McNemar, exact"
+    return "Fisher, counts divided by the design effect" if grouped else "Fisher, exact"
 
 
 def _names(folders: list[Path]) -> list[str]:
@@ -137,20 +151,21 @@ def _read(run: Run, name: str) -> _Scored:
             N_("the run {folder} is not finished", folder=run.folder), N_("resume it with: {again}", again=again)
         )
     classifier = Classifier.load(run.folder)
-    document, tested = run.read_metrics(), Predictions.read(run).test
+    document, tested = run.read_metrics(), Predictions.of(run, classifier.weights()).test
+    clusters = clusters_of(Manifest.read(run.manifest).of_split("test"))
     with run.reading_scores():  # the document may be incomplete
         by_class = bool(document.get("balance", {}).get("by_class"))
-        row = _row(run, classifier, name, document)
         answers = tested.logits.argmax(1).numpy()
-        scored = np.array(tested.sha256), tested.labels.numpy(), answers, by_class
+        intervals = _intervals(tested.labels.numpy(), answers, len(document["classes"]), clusters)
+        row: RunRow = {**_row(run, classifier, name, document, clusters), **intervals}
+        scored = np.array(tested.sha256), tested.labels.numpy(), answers, clusters, by_class
         return _Scored(row, document["manifest"], tuple(document["classes"]), *scored)
 
 
-def _row(run: Run, classifier: Classifier, name: str, document: RunDocument) -> RunRow:
+def _row(run: Run, classifier: Classifier, name: str, document: RunDocument, clusters: Clusters | None) -> RunRow:
     recipe, test = Recipe.read(run.recipe), document["test"]
     speeds = [epoch.photos_per_second for epoch in epochs(run)]
     parameters, multiply_adds = cost_of(classifier.net, classifier.preprocess.size)
-    intervals = bootstrap_intervals(torch.tensor(test["confusion"]))
     return {
         "name": name,
         "run": str(run.folder),
@@ -159,12 +174,13 @@ def _row(run: Run, classifier: Classifier, name: str, document: RunDocument) -> 
         "accuracy": test["accuracy"],
         "accuracy_interval": test["accuracy_interval"],
         "macro_f1": test["macro_f1"],
-        "macro_f1_interval": intervals["macro_f1"].tolist(),
+        "macro_f1_interval": test["macro_f1_interval"],
         "balanced_accuracy": test["balanced_accuracy"],
         "log_loss": test["log_loss"],
         "further": other_metrics(test),
         "photos": test["photos"],
-        "group_by": recipe.group_by,
+        "clusters": None if clusters is None else len(clusters),
+        "effective_clusters": None if clusters is None else clusters.effective(),
         "parameters": parameters,
         "multiply_adds": multiply_adds,
         "training_seconds": document["seconds"]["training"],
@@ -175,10 +191,32 @@ def _row(run: Run, classifier: Classifier, name: str, document: RunDocument) -> 
     }
 
 
+class _Intervals(TypedDict):
+    accuracy_interval: Interval
+    macro_f1_interval: Interval
+
+
+def _intervals(
+    labels: NDArray[np.int64], answers: NDArray[np.int64], classes: int, clusters: Clusters | None
+) -> _Intervals:
+    """The intervals of a run's scores, which an older version may have stored otherwise."""
+    if clusters is None:
+        counts = torch.from_numpy(np.bincount(labels * classes + answers, minlength=classes**2).reshape(classes, -1))
+        macro_f1 = bootstrap_intervals(counts)["macro_f1"]
+    else:
+        macro_f1 = clustered_intervals(labels, answers, classes, clusters)["macro_f1"]
+    return {
+        "accuracy_interval": list(proportion_interval(answers == labels, clusters)),
+        "macro_f1_interval": macro_f1.tolist(),
+    }
+
+
 def notes(document: Comparison) -> list[Message]:
     """Notes that a reader needs to interpret the pairs."""
     count = len(document["pairs"])
-    if document["paired"]:
+    if document["paired"] and any(row["clusters"] for row in document["runs"]):
+        lines = [N_("pairs are compared on the same test photos, by an exact test of their groups (sign flips)")]
+    elif document["paired"]:
         lines = [N_("pairs are compared by McNemar's exact test on the same test photos")]
     else:
         lines = [
@@ -195,10 +233,16 @@ def notes(document: Comparison) -> list[Message]:
         lines.append(
             N_("with more than {most} runs, each is compared with the first one only", most=MOST_EACH_WITH_EACH)
         )
-    if any(row["group_by"] for row in document["runs"]):
+    if any(row["clusters"] for row in document["runs"]):
         lines.append(
-            N_("photos of a group are not independent: p-values and intervals count photos, so both are too optimistic")
+            N_(
+                "photos of a group are not independent: intervals resample whole groups (cluster bootstrap), and tests "
+                "count groups"
+            )
         )
+    few = [row["effective_clusters"] for row in document["runs"] if (row["effective_clusters"] or FEW) < FEW]
+    if few:
+        lines.append(few_clusters(min(count for count in few if count is not None)))
     lines.append(
         N_("this compares these trained models; another seed may differ, and choosing by test scores is optimistic")
     )
@@ -212,32 +256,47 @@ def _paired(first: _Scored, second: _Scored) -> Pair:
     only_first, only_second = int((first.right & ~second.right).sum()), int((second.right & ~first.right).sum())
     both = int((first.right & second.right).sum())
     neither = len(first.right) - both - only_first - only_second
-    interval = paired_interval(both, only_first, only_second, neither)
+    clusters = first.clusters or second.clusters
+    if clusters is None:
+        interval, p = paired_interval(both, only_first, only_second, neither), mcnemar(only_first, only_second)
+    else:
+        gains = first.right.astype(float) - second.right
+        interval, p = mean_interval(gains, (-1, 1), clusters), sign_flips(clusters.sums(gains).round().astype(int))
+    f1_interval = macro_f1_interval(first.labels, first.answers, second.answers, len(first.classes), clusters)
     return {
-        **_pair(first, second, interval, mcnemar(only_first, only_second)),
+        **_pair(first, second, interval, p),
         "macro_f1_difference": first.row["macro_f1"] - second.row["macro_f1"],
-        "macro_f1_interval": list(macro_f1_interval(first.labels, first.answers, second.answers, len(first.classes))),
+        "macro_f1_interval": list(f1_interval),
         "only_first_right": only_first,
         "only_second_right": only_second,
     }
 
 
 def macro_f1_interval(
-    labels: NDArray[np.int64], answers: NDArray[np.int64], others: NDArray[np.int64], classes: int, *, seed: int = 0
+    labels: NDArray[np.int64],
+    answers: NDArray[np.int64],
+    others: NDArray[np.int64],
+    classes: int,
+    clusters: Clusters | None = None,
+    *,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """95 % interval of the difference in macro F1 of two runs' predictions on the same photos, `(N,)` each.
 
-    Percentiles of a bootstrap within each class, with the same resamples for both (Efron and Tibshirani, 1993). If all
+    Percentiles of a bootstrap within each class, with the same resamples for both (Efron and Tibshirani, 1993); of
+    whole `clusters`, if there are some. If all
     predictions agree, every resample would be the same: then the interval for as many such photos as the rarest class
     has.
     """
     if np.array_equal(answers, others):
         rarest = min(np.unique(labels), key=lambda label: int((labels == label).sum()))
         right = answers[labels == rarest] == rarest
+        if clusters is not None:
+            return mean_interval(np.zeros(len(right)), (-1, 1), clusters.take(labels == rarest))
         return paired_interval(int(right.sum()), 0, 0, int((~right).sum()))
     drawn = [
         _macro_f1(times, labels, answers, classes) - _macro_f1(times, labels, others, classes)
-        for times in stratified_bootstrap_counts(labels, resamples=RESAMPLES, seed=seed)
+        for times in stratified_bootstrap_counts(labels, clusters, resamples=RESAMPLES, seed=seed)
     ]
     low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
     return float(low), float(high)
@@ -256,7 +315,15 @@ def _macro_f1(
 
 def _unpaired(first: _Scored, second: _Scored) -> Pair:
     counts = int(first.right.sum()), len(first.right), int(second.right.sum()), len(second.right)
-    return _pair(first, second, unpaired_interval(*counts), fisher(*counts))
+    if first.clusters is None and second.clusters is None:
+        return _pair(first, second, unpaired_interval(*counts), fisher(*counts))
+    effects = [design_effect(one.right, one.clusters) for one in (first, second)]
+    fewer = [round(count / effect) for count, effect in zip(counts, np.repeat(effects, 2), strict=True)]
+    right = np.concatenate([first.right, second.right])
+    together = [one.clusters or Clusters(np.arange(len(one.right))) for one in (first, second)]
+    both = Clusters(np.append(together[0].of, len(together[0]) + together[1].of))
+    interval = difference_interval(right, np.arange(len(right)) < len(first.right), both)
+    return _pair(first, second, interval, fisher(*fewer))
 
 
 def _pair(first: _Scored, second: _Scored, interval: tuple[float, float], p: float) -> Pair:

@@ -19,14 +19,17 @@ from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.data.preprocess import Photo
 from pati.evaluation import analysis, metrics
+from pati.evaluation.clusters import Clusters
 from pati.evaluation.documents import (
     Analysis,
     EvaluationContext,
     ExplanationChecks,
     LaterScores,
     Measurements,
+    PartScores,
     Robustness,
     RunDocument,
+    Scores,
     ScoresPage,
 )
 from pati.explain import checks
@@ -59,10 +62,13 @@ def analyse(
     }
     logits, labels = answers.test.logits, answers.test.labels
     rows = packed.of(splits["test"])
+    clusters, fitted = (analysis.clusters_of(splits[name]) for name in ("test", "validation"))
     all_logits = torch.cat([answers.validation.logits, logits])
     all_labels = torch.cat([answers.validation.labels, labels])
     found: Analysis = {
-        **analysis.of_answers(classifier.calibration, logits, labels, answers.p_values, manifest.classes),
+        **analysis.of_answers(
+            classifier.calibration, logits, labels, answers.p_values, manifest.classes, clusters, fitted
+        ),
         "suspects": analysis.likely_label_errors(
             [*splits["validation"], *splits["test"]], all_logits, all_labels, classifier.calibration.temperature,
             manifest.classes,
@@ -70,7 +76,9 @@ def analyse(
     }  # fmt: skip
     hits = (logits.argmax(1) == labels).tolist()
     slices = attempt(
-        "slices", lambda: analysis.sliced(splits["test"], lambda number: packed.pixels[rows[number]], hits), None
+        "slices",
+        lambda: analysis.sliced(splits["test"], lambda number: packed.pixels[rows[number]], hits, clusters),
+        None,
     )
     return found if slices is None else {**found, "slices": slices}
 
@@ -84,6 +92,16 @@ def _scored(entries: Sequence[Entry], digests: Sequence[str]) -> list[Entry]:
             kept.append(entry)
             wanted = next(rest, None)
     return kept
+
+
+def summaries(manifest: Manifest, answers: Predictions) -> tuple[Scores, Scores]:
+    """The scores on validation and test photos, from the stored predictions."""
+    entries = _scored(manifest.of_split("validation"), answers.validation.sha256), manifest.of_split("test")
+    validation, test = (
+        metrics.summary(part.logits, part.labels, manifest.classes, analysis.clusters_of(some))
+        for part, some in zip((answers.validation, answers.test), entries, strict=True)
+    )
+    return validation, test
 
 
 def probed(
@@ -103,6 +121,7 @@ def probed(
     """
     entries = manifest.of_split("validation")
     labels, rows = torch.tensor(manifest.targets(entries)), packed.of(entries)
+    clusters = analysis.clusters_of(entries)
     # A random order, so that any number of photos is a sample of all.
     order = np.random.default_rng(0).permutation(len(entries))
     ends = None if seconds is None else clock.now() + seconds
@@ -127,7 +146,8 @@ def probed(
     for name, parts in done.items():
         if _photos(parts) >= PROBES[name].fewest:
             progress(name, _photos(parts), _photos(parts))
-            summaries[name] = PROBES[name].summary({key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+            values = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+            summaries[name] = PROBES[name].summary(values, clusters and clusters.take(order[: _photos(parts)]))
     return cast(Measurements, summaries)
 
 
@@ -183,7 +203,7 @@ class Probe:
     """A measurement that takes longer on more photos."""
 
     measure: Callable[[Classifier, NDArray[np.uint8], torch.Tensor, int], Values]  # photos, labels, seed -> by photo
-    summary: Callable[[Values], Robustness | ExplanationChecks]
+    summary: Callable[[Values, Clusters | None], Robustness | ExplanationChecks]
     answers: float  # cost per photo as a number of predictions, including other work
     part: int  # photos per batch
     most: int  # maximum number of photos
@@ -194,11 +214,11 @@ class Probe:
 
 PROBES = {
     "robustness": Probe(
-        _corrupted, lambda values: analysis.robustness(values["right"]), 1.3 * (1 + len(analysis.CORRUPTION_LEVELS)),
-        part=16, most=1000, fewest=20, trained=1000, share=0.3,
+        _corrupted, lambda values, clusters: analysis.robustness(values["right"], clusters),
+        1.3 * (1 + len(analysis.CORRUPTION_LEVELS)), part=16, most=1000, fewest=20, trained=1000, share=0.3,
     ),
     "explanations": Probe(
-        _explained, lambda values: {"method": METHOD, **checks.summary(values)}, 3 * checks.ANSWERS,
+        _explained, lambda values, clusters: {"method": METHOD, **checks.summary(values, clusters)}, 3 * checks.ANSWERS,
         part=4, most=100, fewest=checks.FEWEST, trained=8000, share=1.0,
     ),
 }  # fmt: skip
@@ -212,24 +232,52 @@ def scored(
     paths: Sequence[str],
     photo: Callable[[int], Photo],
     document: EvaluationContext,
+    entries: Sequence[Entry],
+    validation: Clusters | None = None,
 ) -> LaterScores:
     """A later evaluation: `document` extended with the scores, and a page if the model is calibrated.
 
-    `answers`, `labels` `(N,)` and `paths` are by photo; `photo` returns a photo by its number.
+    `answers`, `labels` `(N,)` and `paths` are by photo; `photo` returns a photo by its number. `entries`: these photos
+    with their groups; `validation`: clusters of the photos that calibrated the model.
     """
+    clusters = analysis.clusters_of(entries)
     # Log probabilities can replace logits: they differ by a constant per photo, and by the temperature.
     temperature = 1.0 if classifier.calibration is None else classifier.calibration.temperature
     probabilities = torch.tensor([list(answer.probabilities.values()) for answer in answers], dtype=torch.float64)
     logits = temperature * probabilities.clamp_min(1e-300).log()
-    scores = metrics.summary(logits, labels, classifier.classes)
+    scores = metrics.summary(logits, labels, classifier.classes, clusters)
+    if document["training_copies"]:
+        trained = {row["path"] for row in document["training_copies"]}
+        rest = [number for number, path in enumerate(paths) if path not in trained]
+        document["without_training_photos"] = _part(
+            logits[rest], labels[rest], classifier.classes, [entries[number] for number in rest]
+        )
     if classifier.calibration is not None:
         p_values = torch.tensor([answer.ood_p_value for answer in answers], dtype=torch.float64)
-        analysis_of = analysis.of_answers(classifier.calibration, logits, labels, p_values, classifier.classes)
+        analysis_of = analysis.of_answers(
+            classifier.calibration, logits, labels, p_values, classifier.classes, clusters, validation
+        )
         shown: ScoresPage = {**document, "scores": scores, "analysis": analysis_of, "classes": list(classifier.classes)}
         examples = explained(classifier, logits, labels, paths, photo)
         pages.write_scores(page, shown, examples, language=catalogues.current())
         document = {**document, "report": str(page)}
     return {**scores, **document}
+
+
+def _part(
+    logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...], entries: Sequence[Entry]
+) -> PartScores | None:
+    """Scores on some photos; None without any."""
+    if not entries:
+        return None
+    scores = metrics.summary(logits, labels, classes, analysis.clusters_of(entries))
+    return {
+        "photos": scores["photos"],
+        "accuracy": scores["accuracy"],
+        "accuracy_interval": scores["accuracy_interval"],
+        "macro_f1": scores["macro_f1"],
+        "macro_f1_interval": scores["macro_f1_interval"],
+    }
 
 
 def drawn(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pati import plugins
 from pati.errors import PatiError
-from pati.evaluation import metrics
 from pati.evaluation.documents import Analysis, Measurements, RunDocument
 from pati.events import Advanced, Listen, Stage, StageBegan, Work, silent
 from pati.inference.classifier import Classifier
@@ -55,7 +54,7 @@ def report_again(
         if data is not None:
             relocate(run, data)
         manifest, packed = audited(source_of(run, recipe), recipe, listen, run)
-        answers, document = Predictions.read(run), run.read_metrics()
+        answers, document = Predictions.of(run, classifier.weights()), run.read_metrics()
         listen(StageBegan(Stage.REPORT))
         attempt = Attempts(run, listen, again=True)
         probes = _probed(document["analysis"])
@@ -71,9 +70,7 @@ def report_again(
                 probes,
             )
         document["analysis"] = {**measure.analyse(classifier, manifest, packed, answers, attempt), **probes}
-        validation, test = (  # an older version may have stored less
-            metrics.summary(part.logits, part.labels, manifest.classes) for part in (answers.validation, answers.test)
-        )
+        validation, test = measure.summaries(manifest, answers)  # an older version may have stored less
         document["validation"] = {**document["validation"], **validation}
         document["test"] = {**document["test"], **test}
         if thorough:

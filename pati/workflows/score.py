@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 
 from pati.data import decode, pack
-from pati.data.manifest import Manifest
+from pati.data.manifest import Entry, Manifest, dependent
 from pati.data.sources import storage
 from pati.data.sources.source import Columns, Source
 from pati.data.sources.spelling import spelled_as
 from pati.data.sources.storage import Storage
 from pati.errors import PatiError
 from pati.evaluation import analysis
+from pati.evaluation.analysis import clusters_of
 from pati.evaluation.documents import EvaluationContext, LaterScores, OutOfDistributionScores
 from pati.events import Advanced, Listen, Noted, Stage, StageBegan, Warned, silent
 from pati.inference.classifier import Classifier, Refused
@@ -29,6 +30,7 @@ from pati.runs.run import Run
 from pati.system import files
 from pati.training import balance
 from pati.workflows import measure
+from pati.workflows.overlap import Overlap, overlap, same_files
 from pati.workflows.prepare import open_data
 from pati.workflows.relocate import relocated
 from pati.workflows.report import report_again
@@ -40,12 +42,15 @@ def score(
     split: str = "test",
     data: str | Path | None = None,
     columns: Columns = Columns(),
+    group_by: str | None = None,
     listen: Listen = silent,
 ) -> LaterScores:
     """Score a run's model on one of its splits, or on another labelled dataset, and write a page with the results.
 
-    Every further scoring of the test split, or of test photos contained in another dataset, is counted in the run, and
-    stated in its report. Raises `PatiError`.
+    `group_by`: column of groups in the table of the other dataset, whose photos are not independent.
+
+    Every further scoring of the test split, or of test photos contained in another dataset, also as near copies, is
+    counted in the run, and stated in its report. Raises `PatiError`.
     """
     run = Run.open(folder)
     if data is not None and columns == Columns() and relocated(run, data):
@@ -53,7 +58,7 @@ def score(
         data = None
     classifier, manifest = Classifier.load(run.folder), Manifest.read(run.manifest)
     if data is not None:
-        source = open_data(data, Recipe(), columns)
+        source = open_data(data, Recipe(group_by=group_by), columns)
         for note in source.notes:
             listen(Noted(note))
         source = spelled_as(_test_part(source, listen), classifier.classes, caseless=columns.class_case == "join")
@@ -67,12 +72,15 @@ def score(
             )
         name, store, rows = source.name, storage.at(source.root), [(item.path, item.label, "") for item in source.items]
         counts = Counter(item.label for item in source.items)
+        found = overlap(run, manifest, source, listen)
     else:
         if split not in ("train", "validation", "test"):
             raise PatiError(N_("there is no split {split!r}", split=split), N_("expected train, validation or test"))
         name, store = split, storage.at(Path(manifest.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in manifest.of_split(split)]
         counts = Counter(entry.label for entry in manifest.of_split("train"))
+        entries = manifest.of_split(split)
+        found = Overlap(tuple(entries), same_files(entries, manifest))
     listen(StageBegan(Stage.SCORE, len(rows)))
     changed = [str(store.root / path) for path, _, digest in rows if digest and pack.hash_now(store, path) != digest]
     if changed:
@@ -85,19 +93,9 @@ def score(
             ),
             N_("restore them, or name the new place of all photos with --data"),
         )
-    known = {part: {entry.sha256 for entry in manifest.of_split(part)} for part in ("train", "test")}
-    seen: Counter[str] = Counter()  # scored photos that belong to the run, by split
-
-    def looked_up() -> Iterator[bytes | Refused]:
-        for photo in photos_of(store, rows):
-            if isinstance(photo, bytes):
-                digest = hashlib.sha256(photo).hexdigest()
-                seen.update(part for part, digests in known.items() if digest in digests)
-            yield photo
-
     answers, labels, paths = [], [], []
     for done, ((path, label, _), answer) in enumerate(
-        zip(rows, classifier.predict_stream(looked_up()), strict=True), start=1
+        zip(rows, classifier.predict_stream(photos_of(store, rows)), strict=True), start=1
     ):
         listen(Advanced(done, len(rows)))
         if not answer.error:
@@ -106,27 +104,34 @@ def score(
             paths.append(path)
     if not labels:
         raise PatiError(NP_("the photo could not be read", "none of the {n} photos could be read", n=len(rows)))
+    scored = {entry.path: entry for entry in found.entries}
+    entries = [scored.get(path) or Entry(path, "", "kept", sha256=path) for path in paths]
+    known = {name: [row for row in copies if row["path"] in {*paths}] for name, copies in found.known.items()}
     about: EvaluationContext = {
         "data": name,
         "kind": "data" if data is not None else split,
         "model": str(run.model),
         "manifest": manifest.hash(),
         "balance": balance.class_balance(Recipe.read(run.recipe).balance, list(counts.values())).document(),
-        "dependent": manifest.dependent(split) if data is None else {},
+        "dependent": dependent(entries),
         "unreadable": len(rows) - len(labels),
-        "trained_on": seen["train"],
-        "test_photos": seen["test"],
+        "trained_on": len(known["train"]),
+        "test_photos": len(known["test"]),
+        "training_copies": known["train"] if data is not None else [],
+        "test_copies": known["test"] if data is not None else [],
+        "without_training_photos": None,
     }
-    if seen["test"]:
+    if known["test"]:
         with run.alone():
-            about["test_scored"] = run.count_scoring(name, seen["test"])
+            about["test_scored"] = run.count_scoring(name, len(known["test"]), classifier.weights())
     listen(StageBegan(Stage.REPORT))
     # Two datasets may have folders of the same name: their pages must not overwrite each other.
     mark = hashlib.sha256(os.fsencode(store.root.resolve())).hexdigest()[:6]
     page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{files.shortened(name)}-{mark}.html")
     document = measure.scored(
-        classifier, page, answers, torch.tensor(labels), paths, lambda number: store.read(paths[number]), about
-    )
+        classifier, page, answers, torch.tensor(labels), paths, lambda number: store.read(paths[number]), about,
+        entries, clusters_of(manifest.of_split("validation")),
+    )  # fmt: skip
     if "test_scored" in document:
         _tell(run, listen)
     return document
@@ -171,7 +176,7 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
         raise PatiError(
             N_("this model has no out-of-distribution detector"), N_("train it again with this version of pati")
         )
-    p_values = Predictions.read(run).p_values
+    p_values = Predictions.of(run, classifier.weights()).p_values
     source = open_data(data, Recipe(), Columns(class_case="keep"))
     store, rows = storage.at(source.root), [(item.path, item.label, "") for item in source.items]
     listen(StageBegan(Stage.SCORE, len(rows)))
@@ -183,7 +188,8 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
     if not answers:
         raise PatiError(NP_("the photo could not be read", "none of the {n} photos could be read", n=len(rows)))
     strange = torch.tensor([answer.ood_p_value for answer in answers], dtype=torch.float64)
-    document = analysis.outside(p_values, strange, [answer.unsure for answer in answers])
+    clusters = clusters_of(Manifest.read(run.manifest).of_split("test"))
+    document = analysis.outside(p_values, strange, [answer.unsure for answer in answers], clusters)
     with run.alone():
         kept = run.read_metrics()
         kept.setdefault("outside", {})[source.name] = document

@@ -296,19 +296,40 @@ class TrainingRun:
         detector = OutOfDistributionDetector.of(usual, moments, calibration.probabilities(logits).max(1).values)
         classifier = ready.classifier(fitted.net, calibration=calibration, detector=detector)
 
-        before = run.predictions.exists()
-        if before:  # already scored before the interruption: not a second time
-            tested = Predictions.read(run).test
-            moments = answering.moments(testing)
+        weights = classifier.weights()
+        stored = self._stored(weights, watched)
+        if stored is not None:  # already scored before the interruption: not a second time
+            tested, moments = stored.test, answering.moments(testing)
         else:
             _, logits, moments = answering.answers(testing)
             tested = Split(logits, _labels(testing), [entry.sha256 for entry in manifest.of_split("test")])
-        answers = Predictions(watched, tested, classifier.p_values(tested.logits, moments))
+        answers = Predictions(watched, tested, classifier.p_values(tested.logits, moments), weights)
         answers.write(run)
-        if not before or not run.read_state()["test_scored"]:
-            run.count_scoring("test", len(testing))
+        if stored is None or not run.has_counted(weights):
+            run.count_scoring("test", len(testing), weights)
         run.enter(RunStage.SCORED)
         return Scored(classifier, answers)
+
+    def _stored(self, weights: str, watched: Split) -> Predictions | None:
+        """The predictions of an earlier session by these weights; those of others are never reported as theirs.
+
+        `watched`: the predictions of these weights on validation photos.
+        """
+        if not self._run.predictions.exists():
+            return None
+        stored = Predictions.read(self._run)
+        if stored.weights == weights or (not stored.weights and stored.validation.agrees(watched)):
+            return stored
+        self._note(
+            NP_(
+                "the stored predictions are those of other weights, from an earlier training of this run: the {n} test "
+                "photo is scored again",
+                "the stored predictions are those of other weights, from an earlier training of this run: the {n} test "
+                "photos are scored again",
+                n=len(stored.test.labels),
+            )
+        )
+        return None
 
     def measure(self, ready: Prepared, paced: Plan, fitted: Fitted, scored: Scored) -> Measured:
         """Evaluate the predictions; the model file is written first."""
@@ -391,7 +412,10 @@ class TrainingRun:
 
 def _identity(ready: Prepared) -> str:
     """The owner of checkpoints: a hash of everything that a run must share to resume from them."""
-    return hashlib.sha256(json.dumps([ready.recipe.to_json(), ready.manifest.hash()]).encode()).hexdigest()
+    recipe = ready.recipe.to_json()
+    if recipe["near_duplicates"] is None:  # a field that older versions, whose checkpoints are valid, do not have
+        del recipe["near_duplicates"]
+    return hashlib.sha256(json.dumps([recipe, ready.manifest.hash()]).encode()).hexdigest()
 
 
 def _kept_plan(run: Run) -> Plan | None:
@@ -412,9 +436,7 @@ def _labels(data: Samples) -> torch.Tensor:
 
 def _document(ready: Prepared, answers: Predictions, state: State, analysis: Analysis) -> RunDocument:
     manifest, recipe = ready.manifest, ready.recipe
-    validation, test = (
-        metrics.summary(part.logits, part.labels, manifest.classes) for part in (answers.validation, answers.test)
-    )
+    validation, test = measure.summaries(manifest, answers)
     return {
         "classes": list(manifest.classes),
         "validation": validation,
@@ -424,6 +446,7 @@ def _document(ready: Prepared, answers: Predictions, state: State, analysis: Ana
         "seed": recipe.seed,
         "split_seed": recipe.split_seed,
         "manifest": manifest.hash(),
+        "weights": answers.weights,
         "shares": manifest.shares(),
         "versions": versions(),
         "balance": _class_balance(ready).document(),

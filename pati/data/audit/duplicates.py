@@ -36,6 +36,9 @@ _MIDDLE = 0.035  # cropped from every side: half of what a copy may have lost
 _MIN_DEVIATION = 3.0  # grey levels; flatter photos have no structure to compare
 _LARGEST_CROP = 0.12
 MOST_PAIRS = 20_000  # that are aligned, about 1 ms each; photos of one layout give thousands of similar pairs
+_AT_ONCE = 512  # pairs that are aligned before the groups they form are looked at,
+_AHEAD = 8 * _AT_ONCE  # chosen among so many of the most similar ones
+_MOST_EACH = 128  # candidates of one photo by its hash: photos of one scene are candidates of all others
 _BLOCK = 2048
 _CELLS = 12  # finer grids mostly compare resampling noise: the residuals of copies double at 24
 
@@ -63,7 +66,9 @@ def _cosine_matrix() -> NDArray[np.float32]:
 def near_duplicates(thumbs: NDArray[np.uint8]) -> tuple[list[tuple[int, int]], int]:
     """Pairs `(i, j)`, i < j, of thumbnails `uint8 (N, 32, 32, 3)` that show the same picture.
 
-    Also returns how many candidate pairs were skipped because they exceed `MOST_PAIRS`: the least similar ones.
+    Only pairs that join something new: of photos that other pairs have joined already, no further pair is compared.
+    Also returns how many candidate pairs were skipped because more than `MOST_PAIRS` would have to be aligned: the
+    least similar ones.
     """
     deviation = np.concatenate(
         [_deviation(thumbs[at : at + _BLOCK].astype(np.float32)) for at in range(0, len(thumbs), _BLOCK)]
@@ -82,12 +87,35 @@ def near_duplicates(thumbs: NDArray[np.uint8]) -> tuple[list[tuple[int, int]], i
     coarse = np.minimum(straight, mirrored)
     close = np.flatnonzero(coarse <= _limits(deviation, pairs, _COARSE))
     close = close[np.argsort(coarse[close], kind="stable")]
-    too_many = max(0, len(close) - MOST_PAIRS)
-    close = np.sort(close[:MOST_PAIRS])
-    pairs, flip = pairs[close], (mirrored < straight)[close]
-    difference = _fine(thumbs, pairs, flip)
-    alike = pairs[difference <= _limits(deviation, pairs, _FINE)]
-    return [(int(structured[i]), int(structured[j])) for i, j in alike], too_many
+    alike, skipped = _joining(thumbs, deviation, pairs[close], (mirrored < straight)[close])
+    return [(int(structured[i]), int(structured[j])) for i, j in sorted(alike)], skipped
+
+
+def _joining(
+    thumbs: NDArray[np.uint8], deviation: NDArray[np.float32], pairs: NDArray[np.int64], flip: NDArray[np.bool_]
+) -> tuple[list[tuple[int, int]], int]:
+    """The `pairs` that show the same picture and join two groups, tried in this order (Kruskal, 1956).
+
+    N photos of one scene have N² pairs, but are one group after N - 1 of them. Also returns how many pairs were left.
+    """
+    group, alike, tried = np.arange(len(thumbs)), list[tuple[int, int]](), 0
+    while len(pairs) and tried < MOST_PAIRS:
+        # One pair for each two groups first: others between the same two will often be superfluous after it.
+        ends = np.sort(group[pairs[:_AHEAD]], 1)
+        first = np.sort(np.unique(ends, axis=0, return_index=True)[1])
+        rest = np.setdiff1d(np.arange(len(ends)), first)
+        chosen = np.concatenate([first, rest])[: min(_AT_ONCE, MOST_PAIRS - tried)]
+        tried += len(chosen)
+        same = _fine(thumbs, pairs[chosen], flip[chosen]) <= _limits(deviation, pairs[chosen], _FINE)
+        for i, j in pairs[chosen[same]]:
+            if group[i] != group[j]:
+                group[group == group[j]] = group[i]
+                alike.append((int(i), int(j)))
+        open_ = np.ones(len(pairs), bool)
+        open_[chosen] = False
+        open_ &= group[pairs[:, 0]] != group[pairs[:, 1]]
+        pairs, flip = pairs[open_], flip[open_]
+    return alike, len(pairs)
 
 
 def _limits(
@@ -114,22 +142,40 @@ def _close_hashes(bits: NDArray[np.int8]) -> NDArray[np.int64]:
     fixed, turned = (np.ascontiguousarray(bits[:, part], np.float32) for part in (~turning, turning))
     close = len(_FREQUENCIES) - 2 * _HASH_LIMIT  # a dot product of ±1 is bits − 2 × distance
 
-    def below(top: int) -> list[NDArray[np.int64]]:
-        tiles, rows = [], slice(top, top + 512)
+    def below(top: int) -> NDArray[np.int64]:
+        """The pairs of 512 photos from `top` with later ones, the nearest `_MOST_EACH` of each photo."""
+        tiles, nearness, rows = [], [], slice(top, top + 512)
         for left in range(top, len(bits), 4096):  # a tile stays in the processor's cache
             columns = slice(left, left + 4096)
             dots = turned[rows] @ turned[columns].T
             np.abs(dots, out=dots)  # the nearer of straight and mirrored
             dots += fixed[rows] @ fixed[columns].T
-            i, j = np.divmod(np.flatnonzero(dots >= close), dots.shape[1])
-            pairs = np.stack([i + top, j + left], 1)
-            tiles.append(pairs[pairs[:, 0] < pairs[:, 1]])
-        return tiles
+            if left == top:
+                dots[np.tril_indices(len(dots), m=dots.shape[1])] = -np.inf
+            near = np.flatnonzero(dots >= close)
+            crowded = np.flatnonzero(np.bincount(near // dots.shape[1]) > _MOST_EACH)
+            if len(crowded):
+                _keep_nearest(dots, crowded)
+                near = np.flatnonzero(dots >= close)
+            i, j = np.divmod(near, dots.shape[1])
+            tiles.append(np.stack([i + top, j + left], 1))
+            nearness.append(dots.ravel()[near])
+        pairs = np.concatenate(tiles)
+        if len(pairs) and np.bincount(pairs[:, 0] - top).max() > _MOST_EACH:  # in all tiles together
+            pairs = pairs[np.lexsort((-np.concatenate(nearness), pairs[:, 0]))]
+            pairs = pairs[np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0]) < _MOST_EACH]
+        return pairs
 
     # Our own threads, not BLAS's: the work between the products takes longer than the products.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:
-        parts = [part for tiles in pool.map(below, range(0, len(bits), 512)) for part in tiles]
+        parts = list(pool.map(below, range(0, len(bits), 512)))
     return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
+
+
+def _keep_nearest(dots: NDArray[np.float32], crowded: NDArray[np.int64]) -> None:
+    """Leave only the `_MOST_EACH` largest dot products in each of the rows `crowded`."""
+    for row in crowded:
+        dots[row, np.argpartition(dots[row], -_MOST_EACH)[:-_MOST_EACH]] = -np.inf
 
 
 def _shrunk(thumbs: NDArray[np.uint8], edge: float) -> NDArray[np.float32]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pati.data.audit import duplicates
+from pati.data.audit import crowds, duplicates
 from pati.data.audit.worker import Inspection
 from pati.data.decisions import Decision, unmet
-from pati.data.manifest import Entry, Manifest, SplitSettings, class_order, join, with_split
+from pati.data.manifest import Entry, Manifest, SplitSettings, class_order, components, join, with_split
 from pati.data.sources.source import Item, Source
-from pati.locale.messages import N_, NP_
+from pati.locale.messages import N_, NP_, Message
 from pati.recipe import Recipe
 
 _SMALLEST_FOR_NEAR = 32  # px; below, different drawings look the same at thumbnail size
@@ -24,33 +24,16 @@ def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Re
         _entry(item, inspection, source.decisions.get(item.path))
         for item, inspection in zip(source.items, inspections, strict=True)
     ]
-    comparable = [
-        index
-        for index, inspection in enumerate(inspections)
-        if not inspection.reason and min(inspection.width, inspection.height) >= _SMALLEST_FOR_NEAR
-    ]
-    # Exact copies share a thumbnail, so compare each content only once.
-    unique = list({inspections[index].sha256: index for index in reversed(comparable)}.values())[::-1]
-    near: list[tuple[int, int]] = []
     notes = source.notes + unmet(source.decisions, {entry.path: entry.sha256 for entry in entries})
-    if unique:
-        pairs, skipped = duplicates.near_duplicates(np.stack([inspections[index].thumb for index in unique]))
-        near = [(unique[i], unique[j]) for i, j in pairs]
-        if skipped:
-            notes += (
-                NP_(
-                    "many photos look alike: {n} pair was not checked for near duplicates",
-                    "many photos look alike: {n} pairs were not checked for near duplicates",
-                    n=skipped,
-                ),
-            )
+    together, apart, told = _near(entries, inspections, recipe)
     entries = with_split(
-        join(entries, near),
+        crowds.marked(join(entries, together), apart),
         seed=recipe.split_seed,
         validation=recipe.validation,
         test=recipe.test,
         given=source.presplit,
     )
+    notes += told
     changed = sum(entry.split == "test" and "relabelled" in entry.flags for entry in entries)
     if changed:
         notes += (
@@ -74,9 +57,69 @@ def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Re
         "validation": recipe.validation,
         "test": recipe.test,
         "group_by": recipe.group_by,
+        "near_duplicates": recipe.near_duplicates,
         "given": source.presplit,
     }
     return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, notes)
+
+
+Pairs = list[tuple[int, int]]
+
+
+def _near(
+    entries: Sequence[Entry], inspections: Sequence[Inspection], recipe: Recipe
+) -> tuple[Pairs, Pairs, tuple[Message, ...]]:
+    """Near duplicates that stay together, those that need not, and notes; as `recipe.near_duplicates` wants it."""
+    if recipe.near_duplicates == "off":
+        return [], [], (N_("near duplicates were not looked for (--near-duplicates off)"),)
+    pairs, notes = near_pairs(inspections)
+    if recipe.near_duplicates == "report":
+        photos = sum(map(len, (group for group in components(len(entries), pairs) if len(group) > 1)))
+        told = NP_(
+            "{n} photo is a near duplicate of another one; near duplicates are not kept together "
+            "(--near-duplicates report)",
+            "{n} photos are near duplicates of others; near duplicates are not kept together "
+            "(--near-duplicates report)",
+            n=photos,
+        )
+        return [], pairs, (*notes, told)
+    found = crowds.found(entries, pairs)
+    if recipe.near_duplicates == "group":
+        kept = (
+            N_("{crowd}; they stay in one split (--near-duplicates group)", crowd=crowd.described()) for crowd in found
+        )
+        return pairs, [], (*notes, *kept)
+    loose = frozenset[int]().union(*(crowd.members for crowd in found))
+    told_of = (
+        N_(
+            "{crowd}; in one split they would leave too little for the others, so they are not kept together; if they "
+            "are copies of one photo, use --near-duplicates group",
+            crowd=crowd.described(),
+        )
+        for crowd in found
+    )
+    together = [pair for pair in pairs if pair[0] not in loose]
+    return together, [pair for pair in pairs if pair[0] in loose], (*notes, *told_of)
+
+
+def near_pairs(inspections: Sequence[Inspection]) -> tuple[Pairs, tuple[Message, ...]]:
+    """Pairs of near duplicates by their index, and a note if not all candidates were compared."""
+    comparable = [
+        index
+        for index, inspection in enumerate(inspections)
+        if not inspection.reason and min(inspection.width, inspection.height) >= _SMALLEST_FOR_NEAR
+    ]
+    # Exact copies share a thumbnail, so compare each content only once.
+    unique = list({inspections[index].sha256: index for index in reversed(comparable)}.values())[::-1]
+    if not unique:
+        return [], ()
+    found, skipped = duplicates.near_duplicates(np.stack([inspections[index].thumb for index in unique]))
+    note = NP_(
+        "many photos look alike: {n} pair was not checked for near duplicates",
+        "many photos look alike: {n} pairs were not checked for near duplicates",
+        n=skipped,
+    )
+    return [(unique[i], unique[j]) for i, j in found], (note,) if skipped else ()
 
 
 def _entry(item: Item, inspection: Inspection, decision: Decision | None) -> Entry:

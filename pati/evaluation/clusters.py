@@ -1,0 +1,108 @@
+"""Clusters: photos that are not independent, such as all photos of one person, or copies of one photo.
+
+Intervals then resample whole clusters (cluster bootstrap; Davison and Hinkley, 1997, section 3.8), since another sample
+would have other persons, not other photos of the same ones. Knows no files, networks or splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pati.locale.messages import N_, Message
+
+RESAMPLES = 2000
+FEWEST_RESAMPLES = 200  # for very many photos, whose intervals are narrow
+FEW = 10  # effective clusters: with fewer, intervals are unreliable
+_WORK = 10_000_000  # cells of all resamples together: less than a second
+_CELLS = 4_000_000  # cells of one array of resamples
+
+Floats = NDArray[np.float64]
+
+
+def resamples(cells: int, most: int = RESAMPLES) -> int:
+    """The number of resamples of `cells` cells each: `most`, or fewer if that would take long."""
+    return max(FEWEST_RESAMPLES, min(most, _WORK // max(1, cells)))
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """The cluster of each of N photos, `of` `int64 (N,)`, numbered from 0; some have several photos."""
+
+    of: NDArray[np.int64]
+
+    @classmethod
+    def named(cls, names: Sequence[Hashable]) -> Clusters | None:
+        """Photos with the same name are one cluster; None if all names differ, so that all photos are independent."""
+        number: dict[Hashable, int] = {}
+        of = np.array([number.setdefault(name, len(number)) for name in names], np.int64)
+        return cls(of) if len(number) < len(of) else None
+
+    def __len__(self) -> int:
+        """Number of clusters."""
+        return int(self.of.max()) + 1
+
+    def take(self, photos: NDArray[np.int64] | NDArray[np.bool_]) -> Clusters | None:
+        """The clusters of some photos; None if these are independent."""
+        return Clusters.named(self.of[photos].tolist())
+
+    def sums(self, values: Floats | NDArray[np.bool_]) -> Floats:
+        """Sums of `values` `(N,)` over each cluster, `(C,)`."""
+        return np.asarray(np.bincount(self.of, values, len(self)), np.float64)
+
+    def table(self, columns: NDArray[np.int64], count: int, values: NDArray[np.bool_] | None = None) -> Floats:
+        """Number of each cluster's photos in each of `count` columns, `(C, count)`; of those with `values`, if given.
+
+        `columns` `(N,)`: the column of each photo.
+        """
+        flat = np.bincount(self.of * count + columns, values, len(self) * count)
+        return np.asarray(flat.reshape(len(self), count), np.float64)
+
+    def effective(self) -> float:
+        """How many clusters of equal size would say as much (Kish, 1965): few, if one of them has most photos."""
+        sizes = np.bincount(self.of)
+        return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+    def effective_in(self, photos: NDArray[np.bool_]) -> float:
+        """The effective number of clusters among some photos."""
+        some = self.take(photos)
+        return float(photos.sum()) if some is None else some.effective()
+
+    def times(
+        self, strata: NDArray[np.int64] | None = None, *, most: int = RESAMPLES, seed: int = 0
+    ) -> Iterator[Floats]:
+        """How often each cluster is in each resample, `(B, C)`, in parts to bound memory.
+
+        `strata` `(C,)`: as many clusters are drawn from each stratum as it has.
+        """
+        generator, wanted, part = np.random.default_rng(seed), resamples(len(self), most), max(1, _CELLS // len(self))
+        labels = np.zeros(len(self), np.int64) if strata is None else strata
+        places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        for start in range(0, wanted, part):
+            drawn = np.zeros((min(part, wanted - start), len(self)))
+            for place in places:
+                drawn[:, place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), len(drawn))
+            yield drawn
+
+    def means(self, values: Floats | NDArray[np.bool_], *, seed: int = 0) -> Floats:
+        """Mean of `values` `(N,)` in each resample, `(B,)`."""
+        totals, sizes = self.sums(values), self.sums(np.ones(len(self.of)))
+        return np.concatenate([(times @ totals) / (times @ sizes) for times in self.times(seed=seed)])
+
+
+def majority(labels: NDArray[np.int64], clusters: Clusters) -> NDArray[np.int64]:
+    """The class of most photos of each cluster, `(C,)`: its stratum."""
+    return np.asarray(clusters.table(labels, int(labels.max()) + 1).argmax(1), np.int64)
+
+
+def few_clusters(effective: float) -> Message:
+    """That intervals of so few clusters are unreliable."""
+    return N_(
+        "the photos come in groups that say as much as {count:.1f} groups of equal size: with fewer than {few}, the "
+        "intervals are unreliable",
+        count=effective,
+        few=FEW,
+    )

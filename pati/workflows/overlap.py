@@ -1,0 +1,126 @@
+"""Which photos of another dataset a run has trained on or tested with: the same files, and near copies of them.
+
+Near copies, such as a photo saved again in another format or size, are found as the audit finds near duplicates.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pati.data import pack
+from pati.data.audit import crowds
+from pati.data.audit.judge import near_pairs
+from pati.data.audit.pool import read_all
+from pati.data.audit.worker import Inspection
+from pati.data.manifest import Entry, Manifest, components, join
+from pati.data.preprocess import Preprocess
+from pati.data.sources.source import Source
+from pati.errors import PatiError
+from pati.evaluation.documents import PhotoCopy
+from pati.events import Listen, Noted, Stage, StageBegan
+from pati.locale.messages import N_, NP_
+from pati.recipe import Recipe
+from pati.runs.run import Run
+from pati.workflows.prepare import audit_progress, source_of
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """The readable photos of a dataset, and those that the run knows, by split, with the photo that each is a copy of.
+
+    `entries` have their duplicates among each other.
+    """
+
+    entries: tuple[Entry, ...]
+    known: dict[str, list[PhotoCopy]]
+
+
+def same_files(entries: Sequence[Entry], manifest: Manifest) -> dict[str, list[PhotoCopy]]:
+    """The entries whose content is that of a training or test photo of a run, by split."""
+    known = {name: {entry.sha256: entry.path for entry in manifest.of_split(name)} for name in SPLITS}
+    return {
+        name: [
+            {"path": entry.path, "of": paths[entry.sha256], "same_file": True}
+            for entry in entries
+            if entry.sha256 in paths
+        ]
+        for name, paths in known.items()
+    }
+
+
+def overlap(run: Run, manifest: Manifest, source: Source, listen: Listen) -> Overlap:
+    """Compare a dataset with the training and test photos of a run."""
+    listen(StageBegan(Stage.AUDIT, len(source.items)))
+    inspections = read_all(source, progress=audit_progress(listen))
+    ours = [
+        Entry(item.path, item.label, "quarantined" if found.reason else "kept", sha256=found.sha256, group=item.group)
+        for item, found in zip(source.items, inspections, strict=True)
+    ]
+    theirs, their_inspections = _of_run(run, manifest, listen)
+    pairs, notes = near_pairs([*inspections, *their_inspections])
+    for note in notes:
+        listen(Noted(note))
+    near = _groups([*ours, *theirs], pairs)
+    among = [pair for group in near for pair in _chained([index for index in group if index < len(ours)])]
+    known = same_files([entry for entry in ours if entry.kept], manifest)
+    for group in near:
+        for name in SPLITS:
+            of = [theirs[index - len(ours)] for index in group if index >= len(ours)]
+            paths = [entry.path for entry in of if entry.split == name]
+            same = {row["path"] for row in known[name]}
+            known[name] += [
+                {"path": ours[index].path, "of": paths[0], "same_file": False}
+                for index in group
+                if paths and index < len(ours) and ours[index].path not in same
+            ]
+    return Overlap(tuple(entry for entry in join(ours, among) if entry.kept), known)
+
+
+def _of_run(run: Run, manifest: Manifest, listen: Listen) -> tuple[list[Entry], list[Inspection]]:
+    """The run's training and test photos that can still be read, and how they look."""
+    entries = [entry for name in SPLITS for entry in manifest.of_split(name)]
+    recipe = Recipe.read(run.recipe)
+    preprocess = Preprocess(size=recipe.size or 1, resize=recipe.resize)
+    # By content, so it does not matter whether the photos have changed since.
+    seen = _by_content(pack.known_inspections(Path(manifest.root), preprocess))
+    if any(entry.sha256 not in seen for entry in entries):
+        try:
+            source = source_of(run, recipe)
+            listen(StageBegan(Stage.AUDIT, len(source.items)))
+            seen |= _by_content(read_all(source, progress=audit_progress(listen)))
+        except PatiError as error:
+            listen(Noted(N_("the photos of the run cannot be read: {error}", error=error.message)))
+    there = [entry for entry in entries if entry.sha256 in seen]
+    if len(there) < len(entries):
+        listen(
+            Noted(
+                NP_(
+                    "{n} photo of the run is not there any more: of it, only the same file is found, not near copies",
+                    "{n} photos of the run are not there any more: of them, only the same files are found, not near "
+                    "copies",
+                    n=len(entries) - len(there),
+                )
+            )
+        )
+    return there, [seen[entry.sha256] for entry in there]
+
+
+def _by_content(inspections: Iterable[Inspection]) -> dict[str, Inspection]:
+    return {inspection.sha256: inspection for inspection in inspections if not inspection.reason}
+
+
+def _groups(entries: Sequence[Entry], pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """The groups of near duplicates, without those of photos that only look alike, as from a fixed camera."""
+    loose = {index for crowd in crowds.found(entries, pairs) for index in crowd.members}
+    loose |= {index for index, entry in enumerate(entries) if entry.alike}
+    groups = [group for group in components(len(entries), pairs) if len(group) > 1]
+    return [group for group in groups if loose.isdisjoint(group)]
+
+
+def _chained(numbers: Sequence[int]) -> Iterable[tuple[int, int]]:
+    return itertools.pairwise(numbers)
