@@ -246,8 +246,9 @@ def test_probes_get_the_time_that_scoring_left(shapes: Path, tmp_path: Path, mon
     assert 0 <= given[0] < 20
 
 
-def test_two_sittings_share_one_budget(shapes: Path, tmp_path: Path) -> None:
+def test_two_sittings_share_one_budget(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after some seconds, with no checkpoint: what the first sitting took is counted all the same."""
+    monkeypatch.setattr(loop, "FIRST_CHECKPOINT_SECONDS", loop.CHECKPOINT_SECONDS)
     run = Run(tmp_path / "run")
     recipe = dataclasses.replace(QUICK, epochs=None, budget=20.0)
     steps = 0
