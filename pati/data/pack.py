@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pi_heif
 import PIL
 import simplejpeg
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ from pati.errors import PatiError
 from pati.locale.messages import N_
 from pati.system import files
 
-FORMAT = 1
+FORMAT = 2
 _PATIENCE = 10  # retries when another process fills the same slot first
 
 
@@ -63,7 +64,7 @@ def open_or_build(
     The cache slot depends on the data folder, the geometry and the decoder versions. Its contents are reused only if
     the content of every file is unchanged. Raises `PatiError` if the cache can't be written.
     """
-    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__]
+    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__, pi_heif.__version__]
     geometry = json.dumps([decoders, str(source.root.resolve()), preprocess.geometry()], sort_keys=True)
     slot = files.cache_folder() / "packs" / hashlib.sha256(geometry.encode()).hexdigest()[:16]
     known = _open(slot, source)

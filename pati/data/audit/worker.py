@@ -77,7 +77,7 @@ class Inspector:
         try:
             data = self._store.read(relative)
             digest, size = hashlib.sha256(data).hexdigest(), len(data)
-            decoded = decode.decode(data)
+            decoded = self._target.preprocess.decoded(data) if self._target else decode.decode(data)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail, digest, size)
         del data

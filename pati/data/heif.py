@@ -1,0 +1,110 @@
+"""The boxes of HEIC and AVIF files, and the decoder of HEIC.
+
+Only the primary picture counts; the container turns it, so EXIF orientation does not. Pillow decodes AVIF.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pi_heif
+from PIL import Image
+
+pi_heif.options.DECODE_THREADS = 1  # photos are decoded in parallel, not their parts
+pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
+
+_MOST = 1000  # boxes, properties or associations that are looked at
+
+
+@dataclass(frozen=True)
+class CodePoints:
+    """How colours are coded, by the numbers of ITU-T H.273; 2 stands for unspecified."""
+
+    primaries: int
+    transfer: int
+
+
+class Heic:
+    """An opened HEIC file, not yet decoded. Raises what the library raises."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = pi_heif.open_heif(data, convert_hdr_to_8bit=True, remove_stride=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the primary picture, upright."""
+        width, height = self._file.size
+        return int(width), int(height)
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it holds."""
+        return len(self._file)
+
+    def image(self) -> Image.Image:
+        """Decode the primary picture."""
+        image: Image.Image = self._file.to_pillow()
+        return image
+
+
+def is_cut(data: bytes) -> bool:
+    """Whether a box reaches beyond the end of the file."""
+    return any(end > len(data) for _, _, end in _boxes(data, 0, len(data)))
+
+
+def has_pictures(data: bytes) -> bool:
+    """Whether there is a box that describes still pictures."""
+    return any(kind == b"meta" for kind, _, _ in _boxes(data, 0, len(data)))
+
+
+def code_points(data: bytes) -> CodePoints | None:
+    """The colour coding of the primary picture; None if it isn't given, or given by an ICC profile."""
+    try:
+        (meta,) = [span for kind, *span in _boxes(data, 0, len(data)) if kind == b"meta"]
+        inside = {kind: (start, end) for kind, start, end in _boxes(data, meta[0] + 4, meta[1])}
+        start, _ = inside[b"pitm"]
+        (primary,) = struct.unpack_from(">I" if data[start] else ">H", data, start + 4)
+        inner = {kind: (start, end) for kind, start, end in _boxes(data, *inside[b"iprp"])}
+        properties = list(_boxes(data, *inner[b"ipco"]))
+        for number in _associated(data, inner[b"ipma"][0], primary):
+            kind, start, _ = properties[number - 1]
+            if kind == b"colr" and data[start : start + 4] == b"nclx":
+                return CodePoints(*struct.unpack_from(">HH", data, start + 4))
+    except (ValueError, KeyError, IndexError, struct.error):  # broken boxes: the decoder will tell
+        pass
+    return None
+
+
+def _associated(data: bytes, at: int, item: int) -> list[int]:
+    """The numbers of an item's properties, from 1, in the `ipma` box whose content begins at an offset."""
+    version, wide = data[at], data[at + 3] & 1
+    (entries,) = struct.unpack_from(">I", data, at + 4)
+    at += 8
+    for _ in range(min(entries, _MOST)):
+        (owner,) = struct.unpack_from(">I" if version else ">H", data, at)
+        at += 4 if version else 2
+        count = data[at]
+        numbers = struct.unpack_from(f">{count}{'H' if wide else 'B'}", data, at + 1)
+        at += 1 + count * (2 if wide else 1)
+        if owner == item:
+            return [number & (0x7FFF if wide else 0x7F) for number in numbers]
+    return []
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of the content of each box between two offsets; the end may lie beyond the data."""
+    for _ in range(_MOST):
+        if at + 8 > end:
+            return
+        length, kind = struct.unpack_from(">I4s", data, at)
+        start = at + 8
+        if length == 1 and at + 16 <= end:
+            (length,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        following = end if length == 0 else at + length
+        if following < start:
+            return
+        yield kind, start, following
+        at = following
