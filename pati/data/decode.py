@@ -182,7 +182,7 @@ def read(path: Path, limits: Limits | None = None) -> bytes:
         raise Unreadable("unreadable", as_is(getattr(error, "strerror", None) or str(error))) from None
 
 
-def decode(data: bytes, limits: Limits | None = None, *, to_srgb: bool = True) -> Decoded:
+def decode(data: bytes, limits: Limits | None = None, to_srgb: bool = True) -> Decoded:
     """Decode a photo's bytes; raises `Unreadable` with a stable reason.
 
     `to_srgb`: convert colours with a profile to sRGB, instead of taking them as they are stored.

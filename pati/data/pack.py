@@ -8,6 +8,7 @@ content.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import itertools
@@ -24,7 +25,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from pati.data import decode
-from pati.data.audit.pool import Progress, read_all
+from pati.data.audit.pool import Progress, read_all, read_some
 from pati.data.audit.worker import Inspection, Target, pack_inspections, unpack_inspections
 from pati.data.manifest import Entry
 from pati.data.preprocess import Preprocess
@@ -57,20 +58,24 @@ class Pack:
 
 
 def open_or_build(
-    source: Source, preprocess: Preprocess, progress: Progress | None = None
+    source: Source, preprocess: Preprocess, progress: Progress | None = None, *, again: bool = True
 ) -> tuple[list[Inspection], Pack, bool]:
     """Inspection results of all files, their pack, and whether it was already in the cache.
 
     The cache slot depends on the data folder, the geometry and the decoder versions. Its contents are reused only if
-    the content of every file is unchanged. Raises `PatiError` if the cache can't be written.
+    the content of every file is unchanged; `again`: files whose decoder died or took too long are then read again.
+    Raises `PatiError` if the cache can't be written.
     """
     decoders = [FORMAT, PIL.__version__, simplejpeg.__version__, pi_heif.__version__]
     geometry = json.dumps([decoders, str(source.root.resolve()), preprocess.geometry()], sort_keys=True)
     slot = files.cache_folder() / "packs" / hashlib.sha256(geometry.encode()).hexdigest()[:16]
     known = _open(slot, source)
-    if known is not None:
-        return (*known, True)
     try:
+        if known is not None:
+            inspections, pixels = known
+            if again and not all(inspection.lasting for inspection in inspections):
+                inspections = _read_again(slot, source, preprocess, inspections)
+            return inspections, Pack(pixels, _rows(inspections)), True
         with files.scratch_folder(slot) as temporary:
             inspections = _fill(temporary, source, preprocess, progress)
             _put(temporary / "new", slot, temporary)
@@ -95,12 +100,29 @@ def _fill(temporary: Path, source: Source, preprocess: Preprocess, progress: Pro
     inspections = read_all(source, Target(str(new / "pixels.npy"), preprocess), progress)
     with (new / "pixels.npy").open("r+b") as file:
         os.fsync(file.fileno())  # the workers wrote through the page cache
-    rows, thumbs = pack_inspections(inspections)
-    files.write_bytes(new / "thumbs.bin", thumbs)
-    files.write_json(
-        new / "pack.json", {"format": FORMAT, "key": _key(source, [f.sha256 for f in inspections]), "findings": rows}
-    )
+    _write_findings(new, source, inspections)
     return inspections
+
+
+def _read_again(slot: Path, source: Source, preprocess: Preprocess, inspections: list[Inspection]) -> list[Inspection]:
+    """Read files again that could not be judged, into their rows, which nobody uses so far."""
+    passing = [row for row, inspection in enumerate(inspections) if not inspection.lasting]
+    found = read_some(source, passing, Target(str(slot / "pixels.npy"), preprocess))
+    inspections = [found.get(row, inspection) for row, inspection in enumerate(inspections)]
+    _write_findings(slot, source, inspections)
+    return inspections
+
+
+def _write_findings(folder: Path, source: Source, inspections: list[Inspection]) -> None:
+    rows, thumbs = pack_inspections(inspections)
+    files.write_bytes(folder / "thumbs.bin", thumbs)
+    document = {
+        "format": FORMAT,
+        "key": _key(source, [inspection.sha256 for inspection in inspections]),
+        "findings": rows,
+        "passing": [row for row, inspection in enumerate(inspections) if not inspection.lasting],
+    }
+    files.write_json(folder / "pack.json", document)
 
 
 def _put(new: Path, slot: Path, temporary: Path) -> None:
@@ -133,8 +155,8 @@ def _key(source: Source, hashes: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _open(slot: Path, source: Source) -> tuple[list[Inspection], Pack] | None:
-    """The slot's inspection results and pack if they match these files exactly; otherwise None."""
+def _open(slot: Path, source: Source) -> tuple[list[Inspection], NDArray[np.uint8]] | None:
+    """The slot's inspection results and pixels if they match these files exactly; otherwise None."""
     try:
         document = json.loads((slot / "pack.json").read_text(encoding="utf-8"))
         inspections = unpack_inspections(document["findings"], (slot / "thumbs.bin").read_bytes())
@@ -145,9 +167,11 @@ def _open(slot: Path, source: Source) -> tuple[list[Inspection], Pack] | None:
         hashes = [hash_now(store, item.path) for item in source.items]
         if _key(source, hashes) != document["key"]:
             return None
+        for row in document["passing"]:
+            inspections[row] = dataclasses.replace(inspections[row], lasting=False)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return inspections, Pack(pixels, _rows(inspections))
+    return inspections, pixels
 
 
 def hash_now(store: Storage, relative: str) -> str:

@@ -68,7 +68,7 @@ class Preprocess:
 
     def decoded(self, data: bytes) -> decode.Decoded:
         """Decode a photo's bytes, with its colours as `colour` says; raises `decode.Unreadable`."""
-        return decode.decode(data, to_srgb=self.colour == "srgb")
+        return decode.decode(data, None, self.colour == "srgb")
 
     def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize `uint8 (H, W, 3)` of any size to `uint8 (size, size, 3)`."""

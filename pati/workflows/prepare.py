@@ -154,7 +154,8 @@ def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | No
     listen(StageBegan(Stage.AUDIT, len(source.items)))
     at = clock.now()
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
-    inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen))
+    begun = run is not None and run.manifest.exists()  # its verdicts hold until its end
+    inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen), again=not begun)
     manifest = build_manifest(source, inspections, recipe)
     seconds = clock.now() - at
     if run is not None:

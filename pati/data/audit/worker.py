@@ -33,7 +33,10 @@ Row = tuple[str, int, int, int, str, MessageDocument | str | None, Sequence[str]
 
 @dataclass(frozen=True)
 class Inspection:
-    """The inspection result of one file; `thumb` is `uint8 (32, 32, 3)`, all zeros for a quarantined file."""
+    """The inspection result of one file; `thumb` is `uint8 (32, 32, 3)`, all zeros for a quarantined file.
+
+    `lasting`: the file itself decides it. Otherwise its process died or took too long, and may not the next time.
+    """
 
     sha256: str
     bytes: int
@@ -43,6 +46,7 @@ class Inspection:
     detail: Message | None
     flags: tuple[str, ...]
     thumb: NDArray[np.uint8]
+    lasting: bool = True
 
 
 @dataclass(frozen=True)
