@@ -353,7 +353,7 @@ def _check_directories(data: bytes) -> None:
 
 def _open(data: bytes) -> Image.Image:
     try:
-        if formats.heif_kind(data) == "AVIF":
+        if formats.heif_kind(data) == "AVIF" and not data.startswith((b"avif", b"avis"), 8):
             data = data[:8] + b"avif" + data[12:]  # Pillow looks at the first brand only
         return Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
     except UnidentifiedImageError:
@@ -428,7 +428,7 @@ def from_pillow(image: Image.Image, *, to_srgb: bool = True) -> NDArray[np.uint8
 def _rgb(image: Image.Image, flags: list[str], to_srgb: bool) -> tuple[NDArray[np.uint8], int]:
     """RGB `uint8 (H, W, 3)` as stored, and the orientation."""
     profile = _profile(image, flags) if to_srgb else b""  # what Pillow can tell of it only before it is loaded
-    depth.planes(image)
+    depth.correct(image)
     dim = depth.dim_colours(image)
     image.load()
     turn = _orientation(image)
@@ -560,6 +560,8 @@ _XMP_ORIENTATION = re.compile(r"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])\s*[
 
 def _orientation(image: Image.Image) -> int:
     """Orientation 1..8 from EXIF, or else from XMP; 1 if it is missing or invalid."""
+    if image.format == "AVIF" and "exif" not in image.info:
+        return 1  # the container turns it, which Pillow tells as EXIF
     try:
         value = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # invalid EXIF data must not reject the photo

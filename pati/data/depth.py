@@ -43,9 +43,10 @@ class Scale:
 
     def __call__(self, values: Values) -> NDArray[np.uint8]:
         """Values of any type -> `uint8` of the same shape; NaN becomes black."""
-        numbers = values.view(np.uint32) if self.unsigned else values
-        shares = np.nan_to_num(numbers.astype(np.float64 if self.white > 2**24 else np.float32)) * (255 / self.white)
-        levels: NDArray[np.uint8] = np.clip(np.rint(shares), 0, 255).astype(np.uint8)
+        whole = values.view(np.uint32) if self.unsigned else values
+        numbers = np.nan_to_num(whole.astype(np.float64 if self.white > 2**24 else np.float32), posinf=self.white)
+        shares = numbers.clip(0, self.white) * (255 / self.white)
+        levels: NDArray[np.uint8] = np.rint(shares).astype(np.uint8)
         return 255 - levels if self.inverted else levels
 
 
@@ -148,7 +149,10 @@ def dim_colours(image: Image.Image) -> Image.Image | None:
         return None
     other = Image.open(io.BytesIO(data), formats=[image.format or ""])
     assert isinstance(other, ImageFile.ImageFile)
-    planes(other)
+    correct(other)
+    unclear = Unreadable("unsupported", N_("16 bits per channel, of which few are used; save it with 8 bits"))
+    if _is_planar(image) and other.tile[0].codec_name == "libtiff":
+        raise unclear  # Pillow reads the upper bytes of such planes whatever is asked for
     native = "L" if sys.byteorder == "little" else "B"
     for number, tile in enumerate(other.tile):
         mode = _raw_mode(tile.args)
@@ -157,7 +161,7 @@ def dim_colours(image: Image.Image) -> Image.Image | None:
     try:
         other.load()
     except ValueError:  # Pillow has no such order of bytes for this mode
-        raise Unreadable("unsupported", N_("16 bits per channel, of which few are used; save it with 8 bits")) from None
+        raise unclear from None
     upper = np.asarray(image)
     values = upper.astype(np.uint16) * 256 + np.asarray(other)
     white = _white_of(float(values[..., :colours].max()), False)
@@ -167,21 +171,33 @@ def dim_colours(image: Image.Image) -> Image.Image | None:
     return Image.fromarray(levels, image.mode)
 
 
-def planes(image: Image.Image) -> None:
-    """Correct how Pillow would read the planes of an uncompressed TIFF with 16 bits per channel: as 8 bits."""
+def correct(image: Image.Image) -> None:
+    """Correct or refuse what Pillow would misread of an unloaded TIFF: 16-bit planes, and signed bytes.
+
+    Raises `Unreadable`.
+    """
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
-    bits = image.tag_v2.get(tiff.BITS_PER_SAMPLE)
-    planar = image.tag_v2.get(tiff.PLANAR) == 2 and image.tag_v2.get(tiff.COMPRESSION, 1) == 1
-    if not planar or not isinstance(bits, tuple) or bits[0] != 16 or image.mode not in ("RGB", "RGBA"):
-        return
-    order = "L" if image.tag_v2.prefix == b"II" else "B"
-    letters = [_raw_mode(tile.args) for tile in image.tile]
-    image.tile = [
-        tile._replace(args=_with_raw_mode(tile.args, f"{letter};16{order}"))
-        for tile, letter in zip(image.tile, letters, strict=True)
-        if letter in ("R", "G", "B", "A")
-    ]
+    bits = _number(image.tag_v2.get(tiff.BITS_PER_SAMPLE))
+    if bits == 8 and _number(image.tag_v2.get(tiff.SAMPLE_FORMAT)) == 2:
+        raise Unreadable("unsupported", N_("a TIFF with signed values of 8 bits; save it with unsigned ones"))
+    if (
+        bits == 16
+        and _is_planar(image)
+        and image.mode in ("RGB", "RGBA")
+        and image.tag_v2.get(tiff.COMPRESSION, 1) == 1
+    ):
+        order = "L" if image.tag_v2.prefix == b"II" else "B"
+        tiles = [(tile, _raw_mode(tile.args)) for tile in image.tile]
+        image.tile = [
+            tile._replace(args=_with_raw_mode(tile.args, f"{letter};16{order}"))
+            for tile, letter in tiles
+            if letter in ("R", "G", "B", "A")
+        ]
+
+
+def _is_planar(image: Image.Image) -> bool:
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(tiff.PLANAR) == 2
 
 
 # Pillow's arguments for a part of a picture are, or begin with, its raw mode: how the values lie in the file.
