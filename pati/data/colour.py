@@ -100,8 +100,7 @@ def profile_of(primaries: Chromaticities, gamma: float | None = None, code: int 
     tags = {name: b"XYZ \0\0\0\0" + _fixed(*column) for name, column in
             zip((b"rXYZ", b"gXYZ", b"bXYZ"), _to_d50(primaries).T, strict=True)}  # fmt: skip
     tags[b"wtpt"] = b"XYZ \0\0\0\0" + _fixed(*_D50)
-    levels = np.rint(_curve(gamma, code) * 65535).astype(">u2")
-    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv\0\0\0\0" + struct.pack(">I", _STEPS) + levels.tobytes())
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _curve(gamma, code))
     head, body = struct.pack(">I", len(tags)), b""
     start = 128 + 4 + 12 * len(tags)
     for name, content in tags.items():
@@ -129,22 +128,24 @@ def is_hdr(codes: CodePoints) -> bool:
     return codes.transfer in (_PQ, _HLG)
 
 
-def _curve(gamma: float | None, code: int) -> NDArray[np.float64]:
-    """Linear light in 0..1 of `_STEPS` evenly spaced values."""
-    values = np.linspace(0, 1, _STEPS)
+def _curve(gamma: float | None, code: int) -> bytes:
+    """The content of an ICC tag: from values to linear light, both in 0..1."""
     gamma = gamma or _GAMMAS.get(code)
     if gamma:
-        return values**gamma
+        return b"para" + bytes(8) + _fixed(gamma)
     if code in _LIKE_SRGB:
-        return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        return b"para" + bytes(4) + b"\0\3\0\0" + _fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    values = np.linspace(0, 1, _STEPS)
     if code == _PQ:  # SMPTE ST 2084
         root = values ** (1 / 78.84375)
         light = 10_000 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
-        return np.minimum(light / _WHITE, 1)
-    if code == _HLG:  # ITU-R BT.2100, on a screen of 1,000 cd/m²
+    elif code == _HLG:  # ITU-R BT.2100, on a screen of 1,000 cd/m²
         scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-        return np.minimum(1000 * scene**1.2 / _WHITE, 1)
-    raise UnusableProfile(f"transfer characteristics {code}")
+        light = 1000 * scene**1.2
+    else:
+        raise UnusableProfile(f"transfer characteristics {code}")
+    levels = np.rint(np.minimum(light / _WHITE, 1) * 65535).astype(">u2")
+    return b"curv\0\0\0\0" + struct.pack(">I", _STEPS) + bytes(levels.tobytes())
 
 
 _D50 = (0.9642, 1.0, 0.8249)

@@ -357,9 +357,30 @@ def _open(data: bytes) -> Image.Image:
             data = data[:8] + b"avif" + data[12:]  # Pillow looks at the first brand only
         return Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
     except UnidentifiedImageError:
-        raise _unidentified(data) from None
+        return _open_rare_tiff(data)
     except Exception as error:  # parsers of hostile files can raise any exception
         raise _broken(error) from None
+
+
+def _open_rare_tiff(data: bytes) -> Image.Image:
+    """Open a deep grey TIFF with white as zero, which Pillow knows in few forms: as one with black as zero.
+
+    It is then told what it is, and `depth` inverts it. Raises `Unreadable`.
+    """
+    found = tiff.directories(data) if data[:4] in formats.TIFF else None
+    if found is None or found.value(tiff.SAMPLES_PER_PIXEL, 1) != 1 or found.value(tiff.PHOTOMETRIC, 1) != 0:
+        raise _unidentified(data)
+    try:
+        image = Image.open(io.BytesIO(found.changed(data, tiff.PHOTOMETRIC, 1)), formats=["TIFF"])
+    except UnidentifiedImageError:
+        raise _unidentified(data) from None
+    except Exception as error:
+        raise _broken(error) from None
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    if not depth.is_deep(image):
+        raise _unidentified(data)
+    image.tag_v2[tiff.PHOTOMETRIC] = 0
+    return image
 
 
 def _unidentified(data: bytes) -> Unreadable:

@@ -20,8 +20,8 @@ from tests.support.photos import draw
 P3 = colour.profile_of_codes(CodePoints(12, 13))
 ADOBE_RGB = colour.profile_of(colour.ADOBE_RGB, 563 / 256)
 # From Apple's and Adobe's primaries (both D65) to sRGB's, in linear light.
-P3_TO_SRGB = [[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]]
-ADOBE_TO_SRGB = [[1.3984, -0.3984, 0.0], [0.0, 1.0, 0.0], [0.0, -0.0429, 1.0429]]
+P3_TO_SRGB = [[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]]
+ADOBE_TO_SRGB = [[1.398356, -0.398356, 0.0], [0.0, 1.0, 0.0], [0.0, -0.042929, 1.042929]]
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" %s</rdf:RDF></x:xmpmeta>'
@@ -42,8 +42,13 @@ class Photo:
 
 
 def picture(number: int = 1) -> Image.Image:
-    """A drawn picture with strong colours, wider than high."""
-    return draw("circle", number, 96).crop((0, 8, 96, 80))
+    """A drawn picture with strong colours and some noise, wider than high.
+
+    Without the noise, large areas of a single colour would all be rounded the same way.
+    """
+    flat = np.asarray(draw("circle", number, 96).crop((0, 8, 96, 80))).astype(int)
+    noise = np.random.default_rng(number).integers(-12, 13, flat.shape)
+    return Image.fromarray((flat + noise).clip(0, 255).astype(np.uint8))
 
 
 def encoded(image: Image.Image, form: str, **options: object) -> bytes:
@@ -242,8 +247,8 @@ def _srgb_profile() -> Photo:
 
 
 def _grey_profile() -> Photo:
-    data = encoded(picture().convert("L"), "JPEG", quality=95, icc_profile=grey_profile(1.8))
-    return Photo(data, srgb_levels((stored(data) / 255) ** 1.8), ".jpg")
+    data = encoded(picture().convert("L"), "JPEG", quality=95, icc_profile=grey_profile(461 / 256))
+    return Photo(data, srgb_levels((stored(data) / 255) ** (461 / 256)), ".jpg")
 
 
 def _broken_profile() -> Photo:
@@ -252,7 +257,7 @@ def _broken_profile() -> Photo:
 
 
 def _profile_of_another_kind() -> Photo:
-    data = encoded(picture(), "JPEG", quality=95, icc_profile=grey_profile(1.8))
+    data = encoded(picture(), "JPEG", quality=95, icc_profile=grey_profile(461 / 256))
     return Photo(data, stored(data), ".jpg", ("profile-ignored",), tolerance=0)
 
 
