@@ -10,12 +10,16 @@ import functools
 import io
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 from pati.data.heif import CodePoints
+
+if TYPE_CHECKING:
+    from PIL import ImageCms
 
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 """x and y of white, red, green and blue."""
@@ -56,6 +60,8 @@ class Transform:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """A picture in mode RGB."""
+        from PIL import ImageCms
+
         if image.mode != self.mode:
             image = image.convert(self.mode)
         converted = ImageCms.applyTransform(image, self._transform)
@@ -69,6 +75,8 @@ def transform(profile: bytes, mode: str) -> Transform | None:
 
     Raises `UnusableProfile`.
     """
+    from PIL import ImageCms  # only here: it would slow down the start of every worker
+
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space.strip()

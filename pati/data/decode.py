@@ -27,11 +27,11 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import (  # noqa: F401  (importing a plugin is what makes its format known)
-    AvifImagePlugin,
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
     Image,
+    ImageFile,
     JpegImagePlugin,
     MpoImagePlugin,
     PngImagePlugin,
@@ -135,7 +135,7 @@ def limits_now() -> Limits:
 
 
 _BAND = 4_000_000  # pixels converted at a time
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # photos are decoded in parallel, not their parts
+_LARGEST_AVIF = 16_384**2  # pixels, for its decoder
 
 # pati reports problems with files itself, and has its own limit on pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -314,7 +314,7 @@ def _decode_with_pillow(data: bytes, limits: Limits, flags: list[str], to_srgb: 
                 flags.append("animated")
             pixels, turn = _rgb(image, flags, to_srgb)
         except Exception as error:
-            raise _broken(error, cut=image.format == "AVIF" and heif.is_cut(data)) from None
+            raise _broken(error, cut=heif.is_cut(data) if image.format == "AVIF" else None) from None
     return _turned(pixels, turn)
 
 
@@ -353,8 +353,12 @@ def _check_directories(data: bytes) -> None:
 
 def _open(data: bytes) -> Image.Image:
     try:
-        if formats.heif_kind(data) == "AVIF" and not data.startswith((b"avif", b"avis"), 8):
-            data = data[:8] + b"avif" + data[12:]  # Pillow looks at the first brand only
+        if formats.heif_kind(data) == "AVIF":
+            from PIL import AvifImagePlugin  # only here: it would slow down the start of every worker
+
+            AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # photos are decoded in parallel, not their parts
+            if not data.startswith((b"avif", b"avis"), 8):
+                data = data[:8] + b"avif" + data[12:]  # Pillow looks at the first brand only
         return Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
     except UnidentifiedImageError:
         return _open_rare_tiff(data)
@@ -390,6 +394,9 @@ def _unidentified(data: bytes) -> Unreadable:
     if formats.heif_kind(data):
         if not heif.has_pictures(data):
             return Unreadable("unsupported", N_("it has the mark of AVIF, but holds no still picture"))
+        width, height = heif.stored_size(data)
+        if width * height > _LARGEST_AVIF:
+            return Unreadable("too-large", N_("it claims {width}×{height} pixels", width=width, height=height))
         return Unreadable("truncated" if heif.is_cut(data) else "damaged")
     if data[:4] in formats.TIFF:
         found = tiff.directories(data)
@@ -408,8 +415,8 @@ def _unidentified(data: bytes) -> Unreadable:
     return Unreadable("unsupported", N_("it is a {format} file", format=name) if name else None)
 
 
-def _broken(error: Exception, *, cut: bool = False) -> Unreadable:
-    """The reason for an exception of a decoder; `cut`: the file's own structure says that it is incomplete."""
+def _broken(error: Exception, *, cut: bool | None = None) -> Unreadable:
+    """The reason for an exception of a decoder; `cut`: whether the file's own structure shows that it is incomplete."""
     if isinstance(error, Unreadable):
         return error
     text = str(error)
@@ -419,9 +426,10 @@ def _broken(error: Exception, *, cut: bool = False) -> Unreadable:
         or "Security limit exceeded" in text
     ):
         return Unreadable("too-large", as_is(text) if text else NO_MEMORY)
-    if "Unsupported" in text and "HEIF" not in text and isinstance(error, SyntaxError):
+    if "Unsupported" in text and isinstance(error, SyntaxError):
         return Unreadable("unsupported", as_is(text))
-    cut = cut or any(sign in text for sign in ("truncated", "Truncated", "end of file"))
+    if cut is None:
+        cut = any(sign in text for sign in ("truncated", "Truncated", "end of file"))
     return Unreadable("truncated" if cut else "damaged", as_is(f"{type(error).__name__}: {text}"))
 
 
@@ -539,7 +547,7 @@ def _code_points(image: Image.Image) -> heif.CodePoints | None:
     stored = image.info.get("nclx_profile")
     if isinstance(stored, dict):
         return heif.CodePoints(int(stored["color_primaries"]), int(stored["transfer_characteristics"]))
-    if not isinstance(image, AvifImagePlugin.AvifImageFile | PngImagePlugin.PngImageFile):
+    if not isinstance(image, ImageFile.ImageFile) or image.format not in ("AVIF", "PNG"):
         return None
     if image.fp is None or not image.tile:
         return None

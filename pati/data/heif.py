@@ -9,11 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pi_heif
 from PIL import Image
-
-pi_heif.options.DECODE_THREADS = 1  # photos are decoded in parallel, not their parts
-pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
 
 _MOST = 1000  # boxes, properties or associations that are looked at
 
@@ -30,6 +26,10 @@ class Heic:
     """An opened HEIC file, not yet decoded. Raises what the library raises."""
 
     def __init__(self, data: bytes) -> None:
+        import pi_heif  # only here: it would slow down the start of every worker
+
+        pi_heif.options.DECODE_THREADS = 1  # photos are decoded in parallel, not their parts
+        pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
         self._file = pi_heif.open_heif(data, convert_hdr_to_8bit=True, remove_stride=False)
 
     @property
@@ -61,6 +61,23 @@ def has_pictures(data: bytes) -> bool:
 
 def code_points(data: bytes) -> CodePoints | None:
     """The colour coding of the primary picture; None if it isn't given, or given by an ICC profile."""
+    for kind, start in _properties(data):
+        if kind == b"colr" and data[start : start + 4] == b"nclx" and start + 8 <= len(data):
+            return CodePoints(*struct.unpack_from(">HH", data, start + 4))
+    return None
+
+
+def stored_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the primary picture as it says, before it is turned; zeros if it doesn't."""
+    for kind, start in _properties(data):
+        if kind == b"ispe" and start + 12 <= len(data):
+            width, height = struct.unpack_from(">II", data, start + 4)
+            return width, height
+    return 0, 0
+
+
+def _properties(data: bytes) -> list[tuple[bytes, int]]:
+    """Kind and start of the content of each property of the primary picture; none if boxes are broken."""
     try:
         (meta,) = [span for kind, *span in _boxes(data, 0, len(data)) if kind == b"meta"]
         inside = {kind: (start, end) for kind, start, end in _boxes(data, meta[0] + 4, meta[1])}
@@ -68,13 +85,10 @@ def code_points(data: bytes) -> CodePoints | None:
         (primary,) = struct.unpack_from(">I" if data[start] else ">H", data, start + 4)
         inner = {kind: (start, end) for kind, start, end in _boxes(data, *inside[b"iprp"])}
         properties = list(_boxes(data, *inner[b"ipco"]))
-        for number in _associated(data, inner[b"ipma"][0], primary):
-            kind, start, _ = properties[number - 1]
-            if kind == b"colr" and data[start : start + 4] == b"nclx":
-                return CodePoints(*struct.unpack_from(">HH", data, start + 4))
-    except (ValueError, KeyError, IndexError, struct.error):  # broken boxes: the decoder will tell
-        pass
-    return None
+        numbers = _associated(data, inner[b"ipma"][0], primary)
+        return [properties[number - 1][:2] for number in numbers if number]
+    except (ValueError, KeyError, IndexError, struct.error):  # the decoder will tell what is broken
+        return []
 
 
 def _associated(data: bytes, at: int, item: int) -> list[int]:

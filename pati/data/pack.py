@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import importlib.metadata
 import itertools
 import json
 import os
@@ -19,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pi_heif
 import PIL
 import simplejpeg
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def open_or_build(
     the content of every file is unchanged; `again`: files whose decoder died or took too long are then read again.
     Raises `PatiError` if the cache can't be written.
     """
-    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__, pi_heif.__version__]
+    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__, importlib.metadata.version("pi-heif")]
     geometry = json.dumps([decoders, str(source.root.resolve()), preprocess.geometry()], sort_keys=True)
     slot = files.cache_folder() / "packs" / hashlib.sha256(geometry.encode()).hexdigest()[:16]
     known = _open(slot, source)
