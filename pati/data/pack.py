@@ -36,7 +36,7 @@ from pati.errors import PatiError
 from pati.locale.messages import N_
 from pati.system import files
 
-FORMAT = 2
+FORMAT = 1
 _PATIENCE = 10  # retries when another process fills the same slot first
 
 
@@ -167,7 +167,7 @@ def _open(slot: Path, source: Source) -> tuple[list[Inspection], NDArray[np.uint
         hashes = [hash_now(store, item.path) for item in source.items]
         if _key(source, hashes) != document["key"]:
             return None
-        for row in document["passing"]:
+        for row in document.get("passing", []):
             inspections[row] = dataclasses.replace(inspections[row], lasting=False)
     except (OSError, ValueError, KeyError, TypeError):
         return None
