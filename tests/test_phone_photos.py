@@ -142,6 +142,13 @@ def test_damaged_files_of_the_new_formats_get_a_reason(make: object) -> None:
             assert error.reason in decode.REASONS  # noqa: PT017
 
 
+def test_broken_metadata_costs_neither_the_photo_nor_the_process() -> None:
+    data = heic(picture(), exif=oriented(6).tobytes())
+    at = data.index(b"Exif")
+    broken = decode.decode(data[:at] + b"E\x80if" + data[at + 4 :])
+    np.testing.assert_array_equal(broken.pixels, decode.decode(data).pixels)
+
+
 @pytest.mark.parametrize(
     ("data", "name"),
     [

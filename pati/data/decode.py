@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import functools
 import io
+import logging
 import os
 import re
 import stat
@@ -139,6 +140,7 @@ _LARGEST_AVIF = 16_384**2  # pixels, for its decoder
 
 # pati reports problems with files itself, and has its own limit on pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -546,7 +548,7 @@ def _code_points(image: Image.Image) -> heif.CodePoints | None:
     """The numbers of H.273 in HEIC, AVIF and PNG files; the last two keep them only until the image is loaded."""
     stored = image.info.get("nclx_profile")
     if isinstance(stored, dict):
-        return heif.CodePoints(int(stored["color_primaries"]), int(stored["transfer_characteristics"]))
+        return heif.CodePoints(stored.get("color_primaries", 2), stored.get("transfer_characteristics", 2))
     if not isinstance(image, ImageFile.ImageFile) or image.format not in ("AVIF", "PNG"):
         return None
     if image.fp is None or not image.tile:

@@ -23,29 +23,34 @@ class CodePoints:
 
 
 class Heic:
-    """An opened HEIC file, not yet decoded. Raises what the library raises."""
+    """An opened HEIC file, not yet decoded. Raises what the library raises.
+
+    Uses the compiled part of pi-heif: its Python classes also read the metadata, where broken files crash the process.
+    """
 
     def __init__(self, data: bytes) -> None:
-        import pi_heif  # only here: it would slow down the start of every worker
+        import _pi_heif  # only here: it would slow down the start of every worker
 
-        pi_heif.options.DECODE_THREADS = 1  # photos are decoded in parallel, not their parts
-        pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
-        self._file = pi_heif.open_heif(data, convert_hdr_to_8bit=True, remove_stride=False)
+        images = [image for image in _pi_heif.load_file(data, 1, True, False, False, True, "", False) if image]
+        if not images:
+            raise ValueError("no picture")
+        self.pictures = len(images)  # how many it holds
+        self._primary = next((image for image in images if image.primary), images[0])
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the primary picture, upright."""
-        width, height = self._file.size
+        (width, height), _ = self._primary.size_mode
         return int(width), int(height)
 
-    @property
-    def pictures(self) -> int:
-        """How many pictures it holds."""
-        return len(self._file)
-
     def image(self) -> Image.Image:
-        """Decode the primary picture."""
-        image: Image.Image = self._file.to_pillow()
+        """Decode the primary picture; its colours are described in `info` as Pillow and pi-heif do it."""
+        data = self._primary.data
+        size, mode = self._primary.size_mode
+        image = Image.frombytes(mode, size, data, "raw", mode, self._primary.stride)
+        profile = self._primary.color_profile
+        if profile:
+            image.info["nclx_profile" if profile["type"] == "nclx" else "icc_profile"] = profile["data"]
         return image
 
 

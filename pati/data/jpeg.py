@@ -53,7 +53,7 @@ def structure(data: bytes, most_scans: int) -> Structure:
         (length,) = struct.unpack_from(">H", data, at)
         if marker == 0xE1:
             described = described or data.startswith((_EXIF, _XMP), at + 2)
-        elif marker == 0xE2 and data.startswith(_ICC, at + 2) and length > 16:
+        elif marker == 0xE2 and data.startswith(_ICC, at + 2) and 16 < length <= len(data) - at:
             parts.setdefault(data[at + 14], data[at + 16 : at + length])
         at += max(2, length)
     return _structure(len(data), scans, frame, bits, described, parts)
