@@ -195,12 +195,15 @@ def decode(data: bytes, limits: Limits | None = None, to_srgb: bool = True) -> D
     if len(data) > limits.bytes:
         raise Unreadable("too-large", over_bytes(len(data), limits.bytes))
     flags: list[str] = []
-    if data.startswith(formats.JPEG):
-        pixels = _decode_jpeg(data, limits, flags, to_srgb)
-    elif formats.heif_kind(data) == "HEIC":
-        pixels = _decode_heic(data, limits, flags, to_srgb)
-    else:
-        pixels = _decode_with_pillow(data, limits, flags, to_srgb)
+    try:
+        if data.startswith(formats.JPEG):
+            pixels = _decode_jpeg(data, limits, flags, to_srgb)
+        elif formats.heif_kind(data) == "HEIC":
+            pixels = _decode_heic(data, limits, flags, to_srgb)
+        else:
+            pixels = _decode_with_pillow(data, limits, flags, to_srgb)
+    except MemoryError:
+        raise Unreadable("too-large", NO_MEMORY) from None
     height, width = pixels.shape[:2]
     if min(height, width) < 16:
         flags.append("tiny")
@@ -303,6 +306,11 @@ def _decode_heic(data: bytes, limits: Limits, flags: list[str], to_srgb: bool) -
 
 
 def _decode_with_pillow(data: bytes, limits: Limits, flags: list[str], to_srgb: bool) -> NDArray[np.uint8]:
+    return _turned(*_load_with_pillow(data, limits, flags, to_srgb))
+
+
+def _load_with_pillow(data: bytes, limits: Limits, flags: list[str], to_srgb: bool) -> tuple[NDArray[np.uint8], int]:
+    """Pixels as stored, and the orientation; Pillow's own copy of the pixels is gone when they are turned."""
     if data[:4] in formats.TIFF:
         _check_directories(data)
     with _open(data) as image:
@@ -314,10 +322,9 @@ def _decode_with_pillow(data: bytes, limits: Limits, flags: list[str], to_srgb: 
         try:
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 flags.append("animated")
-            pixels, turn = _rgb(image, flags, to_srgb)
+            return _rgb(image, flags, to_srgb)
         except Exception as error:
             raise _broken(error, cut=heif.is_cut(data) if image.format == "AVIF" else None) from None
-    return _turned(pixels, turn)
 
 
 def _check_chunks(data: bytes, flags: list[str]) -> None:
