@@ -84,16 +84,49 @@ def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_that_kills_the_decoder_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_crashes_the_decoder_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that dies on one file (as a crash in a C library would) costs that file only."""
-    sabotage(tmp_path, monkeypatch, "if data == b'deadly': os.kill(os.getpid(), 9)")
+    sabotage(tmp_path, monkeypatch, "if data == b'deadly': os.kill(os.getpid(), 11)")
     folder = write_shapes(tmp_path / "d", per_class=4)
     (folder / "circle" / "deadly.jpg").write_bytes(b"deadly")
     findings = read_all(find_source(folder))
     assert Counter(finding.reason for finding in findings) == {"": 12, "damaged": 1}
-    # The next run knows the file by its content: it is not decoded again, not even in this process.
-    pack.open_or_build(find_source(folder), Preprocess(size=16))
-    assert pack.open_or_build(find_source(folder), Preprocess(size=16))[2]
+
+
+@pytest.mark.slow
+def test_a_photo_whose_decoder_is_killed_from_outside_is_tried_again_and_judged_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first kills (each leaves a file in `kills`) hit one photo; the verdict is neither damage, nor remembered."""
+    folder = write_shapes(tmp_path / "d", per_class=4)
+    victim = folder / "circle" / "2.jpg"
+    kills = tmp_path / "kills"
+    kills.mkdir()
+    digest = hashlib.sha256(victim.read_bytes()).hexdigest()
+    condition = f"__import__('hashlib').sha256(data).hexdigest() == {digest!r} and os.listdir({str(kills)!r})"
+    kill = f"os.unlink(os.path.join({str(kills)!r}, os.listdir({str(kills)!r})[0])) or os.kill(os.getpid(), 9)"
+    body = f"{condition} and ({kill})"
+    sabotage(tmp_path, monkeypatch, body)
+
+    def killing(times: int) -> None:
+        for number in range(times):
+            (kills / str(number)).touch()
+
+    killing(2)  # with its neighbours, by itself; then alone, when all others are done, it is not killed
+    assert not any(finding.reason for finding in read_all(find_source(folder)))
+    assert not list(kills.iterdir())
+    killing(3)
+    source = find_source(folder)
+    findings, packed, _ = pack.open_or_build(source, Preprocess(size=16))
+    (lost,) = [index for index, finding in enumerate(findings) if finding.reason]
+    assert (findings[lost].reason, len(packed.rows)) == ("not-judged", 11)
+    assert pack.open_or_build(source, Preprocess(size=16), unsettled=True)[0][lost].reason == "not-judged"
+    for known in (False, True):
+        findings, packed, reused = pack.open_or_build(source, Preprocess(size=16))
+        assert reused == known
+        assert not any(finding.reason for finding in findings)
+        pixels = packed.pixels[packed.rows[findings[lost].sha256]]
+        np.testing.assert_array_equal(pixels, Preprocess(size=16)(victim))
 
 
 @pytest.mark.slow
@@ -105,6 +138,7 @@ def test_a_file_that_holds_the_decoder_is_quarantined(tmp_path: Path, monkeypatc
     findings = read_all(find_source(folder))
     assert [finding.reason for finding in findings if finding.reason] == ["too-large"]
     assert "over 1 s" in str(findings[1].detail)
+    assert [finding.lasting for finding in findings] == [not finding.reason for finding in findings]
 
 
 def test_workers_that_cannot_start_blame_no_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.system import clock
 from pati.terminal.tables import show_scores
-from pati.training import plan
+from pati.training import loop, plan
 from pati.training.budget import Pace
 from pati.training.loop import State
 from pati.workflows import measure

@@ -125,7 +125,7 @@ def _tell(model: Path, clf: Classifier) -> None:
 
 def _uploaded(model: Path, clf: Classifier) -> list[Given]:
     files = st.file_uploader(
-        t(N_("Photos (JPEG, PNG, WebP, GIF, BMP, TIFF)")), accept_multiple_files=True, key="upload"
+        t(N_("Photos (JPEG, HEIC, PNG, WebP, AVIF, GIF, BMP, TIFF)")), accept_multiple_files=True, key="upload"
     )
     return [Given(file.file_id, file.name, file.getvalue()) for file in files]
 

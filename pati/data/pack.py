@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -57,24 +58,32 @@ class Pack:
 
 
 def open_or_build(
-    source: Source, preprocess: Preprocess, progress: Progress | None = None
+    source: Source, preprocess: Preprocess, progress: Progress | None = None, *, unsettled: bool = False
 ) -> tuple[list[Inspection], Pack, bool]:
     """Inspection results of all files, their pack, and whether it was already in the cache.
 
-    Reused only if the content of every file is unchanged. Raises `PatiError` if the cache can't be written.
+    Reused only if the content of every file is unchanged. If the decoder of a file died or took too long, the pack is
+    reused only with `unsettled`: the next time, all files may be read. Raises `PatiError` if the cache can't be written.
     """
     packs = files.cache_folder() / "packs"
     where = _where(source.root, preprocess)
     slot = packs / f"{where}-{_digest([item.path for item in source.items])}"
     if any(packs.glob(f"{slot.name}-*")):
         store = storage.at(source.root)
-        known = _open(_of_content(slot, [hash_now(store, item.path) for item in source.items]))
+        hashes = [hash_now(store, item.path) for item in source.items]
+        known = _open(_of_content(slot, hashes))
+        if known is None and unsettled:
+            known = _open(_of_content(slot, hashes, settled=False))
         if known is not None:
             return (*known, True)
     try:
         with files.scratch_folder(slot) as temporary:
             inspections = _fill(temporary / "new", source, preprocess, progress)
-            built = _put(temporary / "new", _of_content(slot, [result.sha256 for result in inspections]))
+            settled = all(result.lasting for result in inspections)
+            place = _of_content(slot, [result.sha256 for result in inspections], settled=settled)
+            if not settled:
+                locks.remove_unused(place)  # from an earlier time, when perhaps other files could not be decoded
+            built = _put(temporary / "new", place)
     except OSError as error:
         raise PatiError(
             N_("can't write the cache in {folder}: {reason}", folder=packs, reason=error.strerror or error),
@@ -96,7 +105,7 @@ def known_inspections(root: Path, preprocess: Preprocess) -> list[Inspection]:
 
 def _where(root: Path, preprocess: Preprocess) -> str:
     """The beginning of the names of all packs of a folder."""
-    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__]
+    decoders = [FORMAT, PIL.__version__, simplejpeg.__version__, importlib.metadata.version("pi-heif")]
     return _digest(decoders, str(root.resolve()), preprocess.geometry())
 
 
@@ -104,8 +113,8 @@ def _digest(*values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _of_content(slot: Path, hashes: Sequence[str]) -> Path:
-    return slot.with_name(f"{slot.name}-{_digest(list(hashes))}")
+def _of_content(slot: Path, hashes: Sequence[str], *, settled: bool = True) -> Path:
+    return slot.with_name(f"{slot.name}-{'' if settled else 'unsettled-'}{_digest(list(hashes))}")
 
 
 def _fill(new: Path, source: Source, preprocess: Preprocess, progress: Progress | None) -> list[Inspection]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,21 +35,24 @@ class PreprocessDocument(TypedDict):
     resize: str
     mean: Sequence[float]
     std: Sequence[float]
+    colour: NotRequired[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """Decode, apply the EXIF orientation, convert to RGB, resize to a square, normalise.
+    """Decode, turn upright, convert to RGB, resize to a square, normalise.
 
     `resize` is stretch (whole photo, aspect ratio not preserved), crop (central square) or pad (whole photo on grey).
     The filter is Pillow's bilinear one, whose support grows with the reduction, so it averages all source pixels.
-    `mean` and `std` are per channel, for values in 0..1.
+    `mean` and `std` are per channel, for values in 0..1. `colour` is srgb (colours with a profile are converted to
+    sRGB) or stored (profiles are ignored, as for all models of version 0.x before profiles were read).
     """
 
     size: int
     resize: str = "stretch"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    colour: str = "srgb"
 
     def photo(self, photo: Photo) -> NDArray[np.uint8]:
         """RGB pixels `uint8 (H, W, 3)` at the photo's own size.
@@ -57,12 +60,16 @@ class Preprocess:
         Takes a path, encoded bytes, a Pillow image, or an array `uint8 (H, W[, 1|3|4])`. Raises `decode.Unreadable`.
         """
         if isinstance(photo, bytes):
-            return decode.decode(photo).pixels
+            return self.decoded(photo).pixels
         if isinstance(photo, Image.Image):
-            return decode.from_pillow(photo)
+            return decode.from_pillow(photo, to_srgb=self.colour == "srgb")
         if isinstance(photo, np.ndarray):
             return _from_array(photo)
-        return decode.decode(decode.read(Path(photo))).pixels
+        return self.decoded(decode.read(Path(photo))).pixels
+
+    def decoded(self, data: bytes) -> decode.Decoded:
+        """Decode a photo's bytes, with its colours as `colour` says; raises `decode.Unreadable`."""
+        return decode.decode(data, None, self.colour == "srgb")
 
     def fit(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize `uint8 (H, W, 3)` of any size to `uint8 (size, size, 3)`."""
@@ -134,11 +141,13 @@ class Preprocess:
 
     def geometry(self) -> dict[str, int | str]:
         """The settings that determine the pixels of a pack; mean and std are applied later."""
-        return {"size": self.size, "resize": self.resize, "filter": "bilinear"}
+        return {"size": self.size, "resize": self.resize, "filter": "bilinear", "colour": self.colour}
 
     def to_json(self) -> PreprocessDocument:
         """Plain values for the model file."""
-        return {"size": self.size, "resize": self.resize, "mean": self.mean, "std": self.std}
+        return {
+            "size": self.size, "resize": self.resize, "mean": self.mean, "std": self.std, "colour": self.colour,
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, values: PreprocessDocument) -> Preprocess:
@@ -149,6 +158,7 @@ class Preprocess:
                 resize=str(values["resize"]),
                 mean=_three(values["mean"]),
                 std=_three(values["std"]),
+                colour=str(values.get("colour", "stored")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise PatiError(N_("the model's preprocessing can't be read: {error}", error=repr(error))) from None
@@ -158,6 +168,7 @@ class Preprocess:
             or not 1 <= result.size <= field_named("size").metadata["high"]
             or min(result.std) <= 0
             or result.resize not in ("stretch", "crop", "pad")
+            or result.colour not in ("srgb", "stored")
         ):
             raise PatiError(N_("the model's preprocessing is out of range: {values}", values=values))
         return result

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import io
 import struct
 from typing import NamedTuple
 
 from PIL import Image
 
-from pati.data import decode
+from pati.data import decode, formats
 
 # The luminance quantisation table in annex K of the JPEG standard; libjpeg scales it by the quality.
 _TABLE = (
@@ -43,7 +42,9 @@ def read_properties(data: bytes) -> Properties:
     if data[:3] == b"\xff\xd8\xff":
         return _of_jpeg(data)
     try:
-        with Image.open(io.BytesIO(data), formats=decode.FORMATS) as image:
+        if formats.heif_kind(data) == "HEIC":  # its metadata is not read, see `heif`
+            return Properties("HEIC", "RGB")
+        with decode.opened(data) as image:
             return Properties(image.format or "", image.mode, 0, _camera(image.getexif()))
     except Exception:  # parsers of hostile files can raise any exception
         return UNKNOWN

@@ -387,7 +387,7 @@ def claimed(runs: Path, name: str) -> Path:
 
 def versions() -> dict[str, str]:
     """Versions of the libraries that affect a run's results, and the machine."""
-    names = ["torch", "numpy", "pillow", "simplejpeg", "safetensors"]
+    names = ["torch", "numpy", "pillow", "simplejpeg", "pi-heif", "safetensors"]
     names += ["timm"] if importlib.util.find_spec("timm") else []  # its networks depend on its version
     installed = {"pati": VERSION}  # pati may run without being installed
     for name in names:

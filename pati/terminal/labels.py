@@ -14,6 +14,7 @@ REASONS = {
     "unsupported": NC_("reason", "unsupported format"),
     "truncated": NC_("reason", "truncated"),
     "damaged": NC_("reason", "damaged"),
+    "not-judged": NC_("reason", "could not be judged"),
     "dropped": NC_("reason", "excluded"),
 }
 
@@ -24,6 +25,10 @@ FLAGS = {
     "no-end": NC_("flag", "no end marker"),
     "zero-tail": NC_("flag", "zeros at the end"),
     "animated": NC_("flag", "animated"),
+    "video": NC_("flag", "motion photo"),
+    "scaled": NC_("flag", "values scaled"),
+    "profile-ignored": NC_("flag", "colour profile ignored"),
+    "hdr": NC_("flag", "HDR"),
     "tiny": NC_("flag", "tiny"),
     "narrow": NC_("flag", "narrow"),
     "solid": NC_("flag", "single colour"),

@@ -97,9 +97,9 @@ def prepare_again(run: Run, recipe: SettledRecipe, *, listen: Listen = silent) -
     """The same for the data of a run, as it was prepared for the run."""
     source = source_of(run, recipe)
     recipe, speed, _ = settled(source, recipe)
-    manifest, packed = audited(source, recipe, listen)
+    manifest, packed = audited(source, recipe, listen, colour=_colour(run))
     keep_manifest(run, manifest)
-    return prepared(manifest, packed, recipe, speed)
+    return prepared(manifest, packed, recipe, speed, run)
 
 
 def open_data(data: str | Path, recipe: Recipe, columns: Columns, decided: Path | None = None) -> Source:
@@ -162,12 +162,18 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
     )
 
 
-def audited(source: Source, recipe: SettledRecipe, listen: Listen, run: Run | None = None) -> tuple[Manifest, Pack]:
-    """The manifest and the decoded photos; `run` stores the manifest, or verifies that it equals the stored one."""
+def audited(
+    source: Source, recipe: SettledRecipe, listen: Listen, run: Run | None = None, *, colour: str | None = None
+) -> tuple[Manifest, Pack]:
+    """The manifest and the decoded photos; `run` stores the manifest, or verifies that it equals the stored one.
+
+    `colour`: see `Preprocess`; by default that of the run.
+    """
     listen(StageBegan(Stage.AUDIT, len(source.items)))
     at = clock.now()
-    preprocess = Preprocess(size=recipe.size, resize=recipe.resize)
-    inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen))
+    preprocess = Preprocess(size=recipe.size, resize=recipe.resize, colour=colour or _colour(run))
+    begun = run is not None and run.manifest.exists()  # what was found holds until its end
+    inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen), unsettled=begun)
     manifest = manifest_of(source, inspections, recipe)
     seconds = clock.now() - at
     if run is not None:
@@ -185,18 +191,23 @@ def manifest_of(source: Source, inspections: Sequence[Inspection], recipe: Recip
     return dataclasses.replace(manifest, shortcuts=find_shortcuts(manifest.kept, thumbs))
 
 
-def prepared(manifest: Manifest, packed: Pack, recipe: SettledRecipe, speed: float) -> Prepared:
+def prepared(manifest: Manifest, packed: Pack, recipe: SettledRecipe, speed: float, run: Run | None = None) -> Prepared:
     """The splits with their colour statistics, on the device if they fit."""
     training, validation = (
         loader.samples(packed, manifest, manifest.of_split(name)) for name in ("train", "validation")
     )
     mean, std = loader.colour_statistics(training)
-    preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std)
+    preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std, colour=_colour(run))
     recipe = balance.settled(recipe, balance.counted(training.targets))
     device = machine.device()
     if device.type == "cuda" and _bytes(training) < torch.cuda.mem_get_info(device)[0] / 2:
         training = training.on(device)
     return Prepared(recipe, manifest, packed, preprocess, training, validation, device, speed)
+
+
+def _colour(run: Run | None) -> str:
+    """How colours with a profile are read, see `Preprocess`: for a run as in its beginning."""
+    return "srgb" if run is None or "pi-heif" in run.read_state().get("versions", {}) else "stored"
 
 
 def _peek(source: Source) -> list[bytes]:

@@ -207,7 +207,7 @@ class TrainingRun:
     def audit(self, source: Source, recipe: SettledRecipe) -> Prepared:
         """Read every file once, split, and settle the fields that depend on the training photos."""
         run = self._run
-        ready = prepared(*audited(source, recipe, self._listen, run), recipe, run.read_state()["speed"])
+        ready = prepared(*audited(source, recipe, self._listen, run), recipe, run.read_state()["speed"], run)
         if ready.recipe != recipe:
             files.write_json(run.recipe, ready.recipe.to_json())
         metrics.check_plugin_metrics(

@@ -274,10 +274,49 @@ def _(number: int) -> bytes:
     return b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 " + bytes(number)
 
 
-@kind("heic-avif", reason="unsupported", suffix=".heic")
+@kind("heic-avif-without-picture", reason="unsupported", suffix=".heic")
 def _(number: int) -> bytes:
     brand = [b"heic", b"heix", b"mif1", b"avif", b"avis"][number % 5]
     return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1" + brand + bytes(100)
+
+
+@kind("heic-avif-cut", reason="truncated", suffix=".heic")
+def _(number: int) -> bytes:
+    data = avif(number) if number % 2 else heic(number)
+    return data[: len(data) * (number + 4) // 9]
+
+
+@kind("heic-avif-bomb", reason="too-large", suffix=".avif")
+def _(number: int) -> bytes:
+    data = avif(number) if number % 2 else heic(number)
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", 30_000, 30_000 + number) + data[at + 8 :]
+
+
+@kind("heic-avif-garbage", reason="damaged", suffix=".heic")
+def _(number: int) -> bytes:
+    data = avif(number) if number % 2 else heic(number)
+    at = data.index(b"mdat") + 4
+    return data[:at] + bytes(len(data) - at)
+
+
+@kind("other-formats", reason="unsupported")
+def _(number: int) -> bytes:
+    return [
+        b"\xff\x0a" + bytes(100),  # JPEG XL
+        bytes(128) + b"DICM" + bytes(500),
+        b"II*\0\x10\0\0\0CR\x02\0" + bytes(100),  # Canon's RAW
+        struct.pack(">I", 24) + b"ftypcrx \0\0\0\1crx isom" + bytes(100),  # its successor
+        struct.pack(">I", 24) + b"ftypisom\0\0\0\1isommp42" + bytes(100),  # a video
+    ][number % 5]
+
+
+@kind("values-of-unknown-meaning", reason="unsupported", suffix=".tif")
+def _(number: int) -> bytes:
+    values = np.asarray(picture(number).convert("L")).astype(np.float32)
+    if number % 2:
+        return encoded(Image.fromarray((values * 10 - 1000).astype(np.int32)), "TIFF")
+    return encoded(Image.fromarray(values / 100 + number), "TIFF")
 
 
 @kind("program-or-zip", reason="unsupported")
@@ -360,6 +399,18 @@ def _(folder: Path, number: int) -> Path:
     return path
 
 
+def heic(number: int) -> bytes:
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(picture(number)).save(buffer, quality=80)
+    return buffer.getvalue()
+
+
+def avif(number: int) -> bytes:
+    return encoded(picture(number), "AVIF")
+
+
 # Kept, with a flag -----------------------------------------------------------------------
 
 
@@ -422,6 +473,25 @@ def _(folder: Path, number: int) -> Path:
     for place in (path, other / path.name):
         place.write_bytes(jpeg(200 + number))
     return path
+
+
+@kind("motion-photo", flag="video")
+def _(number: int) -> bytes:
+    noise = random.Random(number).randbytes(20_000) + b"\xff\xda" * 200
+    return jpeg(number) + struct.pack(">I", 24) + b"ftypmp42" + bytes(12) + noise
+
+
+@kind("few-bits-of-many", flag="scaled", suffix=".tif")
+def _(number: int) -> bytes:
+    shares = np.asarray(picture(number).convert("L")) / 255
+    forms = [(4095, np.uint16), (1023, np.uint16), (255, np.int32), (1, np.float32), (65535, np.float32)]
+    most, kind = forms[number % 5]
+    return encoded(Image.fromarray((shares * most).astype(kind)), "TIFF")
+
+
+@kind("unusable-profile", flag="profile-ignored")
+def _(number: int) -> bytes:
+    return jpeg(number, icc_profile=random.Random(number).randbytes(100 * number + 1))
 
 
 @kind("animated", flag="animated", suffix=".gif")
@@ -489,9 +559,9 @@ def _(number: int) -> bytes:
     return jpeg(number, exif=b"Exif\0\0" + lies[number % 5])
 
 
-@kind("broken-profile")
+@kind("heic-or-avif", suffix=".jpg")
 def _(number: int) -> bytes:
-    return jpeg(number, icc_profile=random.Random(number).randbytes(100 * number + 1))
+    return avif(number) if number % 2 else heic(number)
 
 
 @kind("gif-or-bmp-named-jpg")

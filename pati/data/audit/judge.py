@@ -124,11 +124,8 @@ def near_pairs(inspections: Sequence[Inspection]) -> tuple[Pairs, tuple[Message,
 
 def _entry(item: Item, inspection: Inspection, decision: Decision | None) -> Entry:
     status = "quarantined" if inspection.reason else "flagged" if inspection.flags else "kept"
-    facts = {
-        field.name: getattr(inspection, field.name)
-        for field in dataclasses.fields(Inspection)
-        if field.name not in ("thumb", "row")
-    }
+    names = {field.name for field in dataclasses.fields(Inspection)} - {"thumb", "row", "lasting"}
+    facts = {name: getattr(inspection, name) for name in names}
     entry = Entry(item.path, item.label, status, group=item.group, split=item.split, **facts)
     if decision is None or decision.sha256 != entry.sha256 or not entry.kept:
         return entry

@@ -6,9 +6,11 @@ The same pass fills the pack, so training needs no second decoding. Knows nothin
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +29,8 @@ from pati.locale.messages import N_, Message
 from pati.system import clock, machine
 
 CHUNK = 64
+_DYING = 5  # seconds
+_FROM_OUTSIDE = {-signal.SIGTERM, -getattr(signal, "SIGKILL", 9)}  # a decoder that crashes ends by other signals
 
 Progress = Callable[[int, int], None]
 
@@ -41,7 +45,11 @@ class Target:
 
 @clock.watched()
 def read_all(source: Source, target: Target | None = None, progress: Progress | None = None) -> list[Inspection]:
-    """Inspection results in the source's order; the pixels of each photo are written to a row of `target`."""
+    """Inspection results in the source's order; the pixels of each photo are written to a row of `target`.
+
+    A file whose process was killed from outside, as by a machine that runs out of memory, is tried again alone, with
+    nothing beside it, when all others are done.
+    """
     decode.limits_now()  # raises here, once, if they are invalid, and not in every worker
     total = len(source.items)
     tasks = [(index, item.path) for index, item in enumerate(source.items)]
@@ -53,7 +61,11 @@ def read_all(source: Source, target: Target | None = None, progress: Progress | 
         if progress:
             progress(len(results), total)
 
-    _in_processes(source.root, target, [tasks[at : at + CHUNK] for at in range(0, total, CHUNK)], keep)
+    # Fewer processes than cores, if all of them together could need more memory than there is.
+    most = max(1, min(machine.cores(), machine.memory() // decode.limits_now().memory))
+    _in_processes(source.root, target, [tasks[at : at + CHUNK] for at in range(0, total, CHUNK)], keep, most)
+    again = [task for task in tasks if results[task[0]].reason == "not-judged"]
+    _in_processes(source.root, target, [[task] for task in again], keep, 1)
     return [results[index] for index in range(total)]
 
 
@@ -62,12 +74,9 @@ def _in_processes(
     target: Target | None,
     chunks: list[list[tuple[int, str]]],
     keep: Callable[[list[tuple[int, str]], list[Inspection]], None],
+    most: int,
 ) -> None:
-    """Run one process per core, each fed by a thread of this process; `keep` is called in the calling thread.
-
-    Fewer processes, if all of them together could need more memory than there is.
-    """
-    most = min(machine.cores(), machine.memory() // decode.limits_now().memory)
+    """Run up to `most` processes, each fed by a thread of this one; `keep` is called in the calling thread."""
     todo: queue.SimpleQueue[list[tuple[int, str]]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[list[tuple[int, str]], list[Inspection]] | BaseException] = queue.SimpleQueue()
     for chunk in chunks:
@@ -87,7 +96,7 @@ def _in_processes(
 
     threads = []
     try:
-        for _ in range(min(max(1, most), len(chunks))):
+        for _ in range(min(most, len(chunks))):
             processes.append(_Process(root, target))
             threads.append(threading.Thread(target=feed, args=(processes[-1],), daemon=True))
             threads[-1].start()
@@ -170,12 +179,18 @@ class _Process:
         if self._closed:
             return [quarantined("damaged")] * len(chunk)
         # The process died. Retry the files one by one to find the one that caused it.
+        if not late():
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its own end is what tells the cause
+                self._process.wait(_DYING)
         self._end()
+        killed = self._process.returncode in _FROM_OUTSIDE
         self._start()
         if len(chunk) > 1:
             return [self._inspect([task], rows[number : number + 1])[0] for number, task in enumerate(chunk)]
         if late():
             return [self._failed(chunk[0][1], "too-large", N_("decoding took over {seconds} s", seconds=seconds))]
+        if killed:
+            return [self._failed(chunk[0][1], "not-judged", None)]
         return [self._failed(chunk[0][1], "damaged", N_("the decoder crashed on this file"))]
 
     @contextlib.contextmanager
@@ -199,13 +214,14 @@ class _Process:
             answered.set()
             thread.join()
 
-    def _failed(self, relative: str, reason: str, detail: Message) -> Inspection:
-        """The result for a file that killed its worker; includes its hash, so the next run need not decode it."""
+    def _failed(self, relative: str, reason: str, detail: Message | None) -> Inspection:
+        """The result for a file whose worker died; includes its hash, by which the pack is recognised."""
         try:
             data = storage.at(Path(self._setup["root"])).read(relative)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail)
-        return quarantined(reason, detail, hashlib.sha256(data).hexdigest(), len(data))
+        result = quarantined(reason, detail, hashlib.sha256(data).hexdigest(), len(data))
+        return dataclasses.replace(result, lasting=False)
 
     def close(self) -> None:
         self._closed = True

@@ -38,6 +38,7 @@ class Inspection:
     """The inspection result of one file.
 
     `thumb` is `uint8 (32, 32, 3)`, all zeros for a quarantined file; `row`: of its pixels in the pack, or -1.
+    `lasting`: the file itself decides it. Otherwise its process died or took too long, and may not the next time.
     """
 
     sha256: str
@@ -50,6 +51,7 @@ class Inspection:
     properties: Properties
     thumb: NDArray[np.uint8]
     row: int = -1
+    lasting: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Inspector:
         try:
             data = self._store.read(relative)
             digest, size = hashlib.sha256(data).hexdigest(), len(data)
-            decoded = decode.decode(data)
+            decoded = self._target.preprocess.decoded(data) if self._target else decode.decode(data)
             properties = read_properties(data)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail, digest, size)
