@@ -38,6 +38,7 @@ from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.workflows import clean
 from pati.workflows.train import train
+from tests.support import phone
 from tests.support.browser import CHROMIUM, QUIET
 from tests.support.commands import pati as command
 from tests.support.photos import draw, jpeg, write_shapes
@@ -227,6 +228,31 @@ def test_a_photo_is_answered_as_by_command_line_and_python(visit: Visit, chelsea
     saved.value.save_as(tmp_path / "overlay.png")
     with Image.open(tmp_path / "overlay.png") as overlaid, Image.open(chelsea) as photo:
         assert overlaid.size == photo.size
+
+
+@needs_chromium
+def test_photos_of_phones_are_answered_as_their_pixels(visit: Visit, chelsea: Path, tmp_path: Path) -> None:
+    """HEIC with a profile, and a motion photo, which is turned."""
+    image = Image.open(chelsea)
+    stored = {
+        "phone.heic": phone.heic(image, icc_profile=phone.P3),
+        "motion.jpg": phone.encoded(image, "JPEG", exif=phone.oriented(6)) + phone.video(1),
+    }
+    for name, content in stored.items():
+        (tmp_path / name).write_bytes(content)
+        Image.fromarray(decode.decode(content).pixels).save(tmp_path / f"{name}.png")
+    visit.go()
+    visit.upload(*(tmp_path / name for name in stored))
+    with visit.page.expect_download() as saved:
+        visit.page.get_by_role("button", name="Download the predictions (CSV)").click()
+    saved.value.save_as(tmp_path / "answers.csv")
+    rows = {
+        row["path"]: row for row in csv.DictReader((tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines())
+    }
+    for name in stored:
+        answer = pati.load().predict(tmp_path / f"{name}.png")
+        assert rows[name]["prediction"] == answer.label
+        assert float(rows[name]["confidence"]) == pytest.approx(answer.confidence, abs=1e-3)
 
 
 @needs_chromium

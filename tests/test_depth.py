@@ -106,6 +106,8 @@ def test_the_files_own_word_counts_more_than_its_values() -> None:
         (tiff(COLOURS.astype(np.float32), photometric="rgb"), "3 bands of 32 bits"),
         (tiff(np.zeros((13, 40, 50), np.uint16), photometric="minisblack", planarconfig="separate"), "13 bands of 16"),
         (png(np.full((9, 9, 2), 4000)), "few are used"),
+        (tiff(np.zeros((9, 9, 3), np.uint8), photometric="rgb", extratags=[(0xC612, "B", 4, (1, 4, 0, 0))]), "RAW"),
+        (tiff(np.zeros((9, 9), np.uint16), photometric="cfa"), "RAW"),
         (
             tiff(np.full((3, 9, 9), 4000, np.uint16), photometric="rgb", planarconfig="separate", compression="zlib"),
             "few are used",

@@ -369,6 +369,7 @@ def _check_directories(data: bytes) -> None:
 
 
 def opened(data: bytes) -> Image.Image:
+    """A photo as Pillow opens it, not decoded yet; any format but HEIC. Raises `Unreadable`."""
     try:
         if formats.heif_kind(data) == "AVIF":
             from PIL import AvifImagePlugin  # only here: it would slow down the start of every worker

@@ -62,8 +62,8 @@ def open_or_build(
 ) -> tuple[list[Inspection], Pack, bool]:
     """Inspection results of all files, their pack, and whether it was already in the cache.
 
-    Reused only if the content of every file is unchanged. If the decoder of a file died or took too long, the pack is
-    reused only with `unsettled`: the next time, all files may be read. Raises `PatiError` if the cache can't be written.
+    Reused only if the content of every file is unchanged; if the decoder of a file died or took too long, only with
+    `unsettled`, since it may not the next time. Raises `PatiError` if the cache can't be written.
     """
     packs = files.cache_folder() / "packs"
     where = _where(source.root, preprocess)
