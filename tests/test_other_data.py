@@ -93,3 +93,13 @@ def test_classes_that_differ_from_the_models_in_case(trained: Path, tmp_path: Pa
         score(tmp_path / "run", data=data)
     assert "--class-case join" in str(caught.value.hint)
     assert score(tmp_path / "run", data=data, columns=Columns(class_case="join"))["photos"] == 12
+
+
+def test_a_table_that_is_a_link_is_found_again_beside_its_photos(tmp_path: Path) -> None:
+    shapes = write_shapes(tmp_path / "photos", per_class=20)
+    rows = [f"{path.relative_to(shapes)},{path.parent.name}" for path in sorted(shapes.rglob("*.jpg"))]
+    (tmp_path / "blob").write_text("\n".join(["path,label", *rows]) + "\n")
+    (shapes / "labels.csv").symlink_to(tmp_path / "blob")
+    recipe = Recipe(epochs=1, size=32, growth=(1.0,), width=0.25)
+    run = train(shapes / "labels.csv", recipe, out=tmp_path / "run").run
+    assert report_again(run.folder, thorough=False)[0] == run

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import io
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ from pati.system.csv_text import guarded
 from pati.system.files import is_text
 from pati.training import plan
 from pati.workflows.out_of_fold import CrossFit
-from pati.workflows.prepare import Prepared, prepare
+from pati.workflows.prepare import Prepared, prepare, where_is
 from pati.workflows.stopping import stoppable
 
 COLUMNS = ("path", "sha256", "split", "label", "why", "answer", "label_probability", "decision", "new_label")
@@ -100,7 +101,7 @@ def clean(
             N_("this run was made by an older version, which saved less"),
             N_("train it again with this version of pati"),
         )
-    own = run.read_state()["data"] == (str(Path(data).resolve()) if Path(data).exists() else str(data))
+    own = os.path.realpath(run.read_state()["data"]) == os.path.realpath(where_is(data))
     if own and columns == Columns():
         columns = Columns(**run.read_state()["columns"])
     out = out or run.folder / "clean"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,8 @@ def open_data(data: str | Path, recipe: Recipe, columns: Columns, decided: Path 
 
 def where_is(data: str | Path) -> str:
     """DATA as runs store it: an absolute path, or the name of a built-in dataset."""
-    return str(Path(data).resolve()) if Path(data).exists() else str(data)
+    # Not resolved: the photos of a table that is a link lie beside the link.
+    return os.path.abspath(data) if os.path.exists(data) else str(data)
 
 
 def source_of(run: Run, recipe: Recipe) -> Source:

@@ -45,7 +45,7 @@ from pati.runs.run import versions
 from pati.system import clock, files
 from pati.training import balance, plan
 from pati.workflows.fit import fit
-from pati.workflows.prepare import Prepared, prepare
+from pati.workflows.prepare import Prepared, prepare, where_is
 from pati.workflows.stopping import stoppable
 from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, Trial, TrialFacts, alone, chosen_fields, space
 
@@ -79,7 +79,7 @@ def tune(
     if recipe.group_by is not None:
         columns = dataclasses.replace(columns, group=recipe.group_by)
     source = find_source(data, columns)
-    where = str(Path(data).resolve()) if Path(data).exists() else str(data)
+    where = where_is(data)
     folder = out or Path("tune") / files.shortened(stem(source.name))
     requested = tuple(sorted(set(fields)))
     chosen_fields(
