@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 HOSTILE = "<img src=x onerror=alert(1)>*b*"  # a class that must be shown as it is
 # The photo that is asked about, by its button; the button's other classes change while the page is written anew.
-PHOTO = "document.querySelector('[class*=st-key-decide-keep]').className.match(/st-key-decide-keep\\S*/)[0]"
+# While the page is drawn anew, the button may be missing for a moment.
+PHOTO = "document.querySelector('[class*=st-key-decide-keep]')?.className.match(/st-key-decide-keep\\S*/)[0]"
 UPLOAD = '[data-testid="stFileUploaderDropzoneInput"]'
 SECONDS = 30_000  # milliseconds that a page may take
 
@@ -497,7 +498,7 @@ def test_decisions_by_click_and_key(visit: Visit, served: Served) -> None:
     put_off = [asked()]
     for _ in range(total - 1):  # those not decided, one after the other, and then the first one again
         visit.key("l")
-        visit.page.wait_for_function(f"{PHOTO} != {json.dumps(put_off[-1])}")
+        visit.page.wait_for_function(f"({PHOTO} ?? {json.dumps(put_off[-1])}) != {json.dumps(put_off[-1])}")
         put_off.append(asked())
     assert put_off[-1] == put_off[0]
     assert len(set(put_off)) == total - 1
@@ -566,7 +567,7 @@ def wait_for(run: Path, *states: str, seconds: float = 60.0) -> jobs.Job:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = jobs.job(run)
-        if found is not None and found.state in states:
+        if found is not None and found.state in states and "process" in found.progress:  # or else it has just begun
             return found
         time.sleep(0.1)
     raise AssertionError(f"{jobs.job(run)}; {(run / 'job' / 'output.txt').read_text()}")

@@ -32,7 +32,7 @@ NAMES = {
     # of options' values, files' columns, and what can be listed
     "models", "augmentations", "metrics", "explainers", "datasets", "presets", "fields", "table", "csv", "json",
     "train", "validation", "test", "group", "report", "off",
-    "keep", "drop", "relabel", "en", "tr", "True", "False", "localhost", "none",
+    "keep", "join", "drop", "relabel", "en", "tr", "True", "False", "localhost", "none",
     # of models, methods and recipe fields
     "grad", "cam", "px", "McNemar", "muon",
     # of the pictures' classes, folders and runs
