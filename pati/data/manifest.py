@@ -245,22 +245,21 @@ def _from_line(line: str) -> Entry:
     return Entry(**(values | typed))
 
 
-def components(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """The numbers 0..count-1 that `pairs` connect, directly or through others, in order; each number is in one list."""
-    parent = list(range(count))
+def components(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Groups of two or more numbers that `pairs` connect, directly or through others, each in order."""
+    parent: dict[int, int] = {}
 
     def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
+        while (above := parent.setdefault(index, index)) != index:
+            parent[index] = index = parent[above]
         return index
 
     for i, j in pairs:
         parent[root(i)] = root(j)
     members: dict[int, list[int]] = defaultdict(list)
-    for index in range(count):
+    for index in sorted(parent):
         members[root(index)].append(index)
-    return list(members.values())
+    return [group for group in members.values() if len(group) > 1]
 
 
 def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entry]:
@@ -269,10 +268,10 @@ def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entr
     A group is named after its smallest sha256, so that the name doesn't depend on paths.
     """
     first: dict[str, int] = {}
-    kept = [index for index, entry in enumerate(entries) if entry.kept]
-    exact = [(index, first.setdefault(entries[index].sha256, index)) for index in kept]
+    same = ((index, first.setdefault(entry.sha256, index)) for index, entry in enumerate(entries) if entry.kept)
+    exact = [(index, other) for index, other in same if index != other]
     result = list(entries)
-    for connected in components(len(entries), [*exact, *near]):
+    for connected in components([*exact, *near]):
         group = [index for index in connected if entries[index].kept]
         if len(group) > 1:
             name = min(entries[index].sha256 for index in group)[:16]

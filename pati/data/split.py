@@ -58,8 +58,8 @@ def _largest(units: Sequence[Unit], share: float) -> float:
     """
     expected = share * sum(unit.size for unit in units)
     fitting = sorted(unit.size for unit in units if unit.size <= expected)
-    below = itertools.accumulate(fitting)
-    usual = next((size for size, photos in zip(fitting, below, strict=True) if 2 * photos >= sum(fitting)), 1)
+    half = sum(fitting) / 2
+    usual = next((size for size, below in zip(fitting, itertools.accumulate(fitting), strict=True) if below >= half), 1)
     return max(1.0, LARGE * expected, usual)
 
 

@@ -118,8 +118,7 @@ def _groups(entries: Sequence[Entry], pairs: Sequence[tuple[int, int]]) -> list[
     """The groups of near duplicates, without those of photos that only look alike, as from a fixed camera."""
     loose = {index for crowd in crowds.found(entries, pairs) for index in crowd.members}
     loose |= {index for index, entry in enumerate(entries) if entry.alike}
-    groups = [group for group in components(len(entries), pairs) if len(group) > 1]
-    return [group for group in groups if loose.isdisjoint(group)]
+    return [group for group in components(pairs) if loose.isdisjoint(group)]
 
 
 def _chained(numbers: Sequence[int]) -> Iterable[tuple[int, int]]:

@@ -44,9 +44,12 @@ def found(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Cro
     A crowd has at least `FEWEST` different photos, and holds more than `MOST_SHARE` of a class or that many photos of
     each of several classes.
     """
+    large = [group for group in components(near) if len(group) >= FEWEST]
+    if not large:
+        return []
     totals = _different(entries, range(len(entries)))
     crowds = []
-    for group in components(len(entries), near):
+    for group in large:
         members = [index for index in group if entries[index].kept]
         counts = _different(entries, members)
         much = any(count > MOST_SHARE * totals[label] for label, count in counts.items())
@@ -60,7 +63,7 @@ def found(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Cro
 def marked(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entry]:
     """Entries with `alike` set for the groups that `near` pairs form, which need not stay together."""
     result = list(entries)
-    for group in components(len(entries), near):
+    for group in components(near):
         members = [index for index in group if entries[index].kept]
         name = min((entries[index].sha256 for index in members), default="")[:16]
         for index in members if len({entries[index].sha256 for index in members}) > 1 else ():

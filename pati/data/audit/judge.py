@@ -74,7 +74,7 @@ def _near(
         return [], [], (N_("near duplicates were not looked for (--near-duplicates off)"),)
     pairs, notes = near_pairs(inspections)
     if recipe.near_duplicates == "report":
-        photos = sum(map(len, (group for group in components(len(entries), pairs) if len(group) > 1)))
+        photos = sum(map(len, components(pairs)))
         told = NP_(
             "{n} photo is a near duplicate of another one; near duplicates are not kept together "
             "(--near-duplicates report)",
@@ -122,10 +122,12 @@ def near_pairs(inspections: Sequence[Inspection]) -> tuple[Pairs, tuple[Message,
     return [(unique[i], unique[j]) for i, j in found], (note,) if skipped else ()
 
 
+_FACTS = {field.name for field in dataclasses.fields(Inspection)} - {"thumb", "row", "lasting"}
+
+
 def _entry(item: Item, inspection: Inspection, decision: Decision | None) -> Entry:
     status = "quarantined" if inspection.reason else "flagged" if inspection.flags else "kept"
-    names = {field.name for field in dataclasses.fields(Inspection)} - {"thumb", "row", "lasting"}
-    facts = {name: getattr(inspection, name) for name in names}
+    facts = {name: getattr(inspection, name) for name in _FACTS}
     entry = Entry(item.path, item.label, status, group=item.group, split=item.split, **facts)
     if decision is None or decision.sha256 != entry.sha256 or not entry.kept:
         return entry
