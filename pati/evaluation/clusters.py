@@ -6,6 +6,7 @@ would have other persons, not other photos of the same ones. Knows no files, net
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -78,19 +79,30 @@ class Clusters:
 
         `strata` `(C,)`: as many clusters are drawn from each stratum as it has.
         """
-        generator, wanted, part = np.random.default_rng(seed), resamples(len(self), most), max(1, _CELLS // len(self))
+        wanted, part = resamples(len(self), most), max(1, _CELLS // len(self))
         labels = np.zeros(len(self), np.int64) if strata is None else strata
-        places = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        # All intervals of a score resample the same clusters, and drawing takes longer than what is done with it.
+        draw = _drawn if wanted * len(self) <= _WORK else _drawn.__wrapped__
         for start in range(0, wanted, part):
-            drawn = np.zeros((min(part, wanted - start), len(self)))
-            for place in places:
-                drawn[:, place] = generator.multinomial(len(place), np.full(len(place), 1 / len(place)), len(drawn))
-            yield drawn
+            yield draw(labels.tobytes(), min(part, wanted - start), start, seed).astype(np.float64)
 
     def means(self, values: Floats | NDArray[np.bool_], *, seed: int = 0) -> Floats:
         """Mean of `values` `(N,)` in each resample, `(B,)`."""
         totals, sizes = self.sums(values), self.sums(np.ones(len(self.of)))
         return np.concatenate([(times @ totals) / (times @ sizes) for times in self.times(seed=seed)])
+
+
+@functools.lru_cache(8)
+def _drawn(strata: bytes, count: int, start: int, seed: int) -> NDArray[np.uint16]:
+    """`count` resamples from number `start` on, `(count, C)`; `strata`: bytes of the stratum of each of C clusters."""
+    labels, generator = np.frombuffer(strata, np.int64), np.random.default_rng([seed, start])
+    drawn = np.zeros((count, len(labels)), np.uint16)
+    for label in np.unique(labels):
+        place = np.flatnonzero(labels == label)
+        # Twice as fast as a multinomial draw of the counts.
+        chosen = generator.integers(0, len(place), (count, len(place))) + len(place) * np.arange(count)[:, None]
+        drawn[:, place] = np.bincount(chosen.ravel(), minlength=count * len(place)).reshape(count, -1)
+    return drawn
 
 
 def majority(labels: NDArray[np.int64], clusters: Clusters) -> NDArray[np.int64]:
