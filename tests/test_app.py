@@ -39,7 +39,7 @@ from pati.runs.run import Run
 from pati.workflows import clean
 from pati.workflows.train import train
 from tests.support import phone
-from tests.support.browser import CHROMIUM, QUIET
+from tests.support.browser import CHROMIUM, QUIET, needs_chromium
 from tests.support.commands import pati as command
 from tests.support.photos import draw, jpeg, write_shapes
 
@@ -55,8 +55,6 @@ HOSTILE = "<img src=x onerror=alert(1)>*b*"  # a class that must be shown as it 
 PHOTO = "document.querySelector('[class*=st-key-decide-keep]')?.className.match(/st-key-decide-keep\\S*/)[0]"
 UPLOAD = '[data-testid="stFileUploaderDropzoneInput"]'
 SECONDS = 30_000  # milliseconds that a page may take
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: pages are opened in it")
 
 
 def silent(event: dict[str, object]) -> None:

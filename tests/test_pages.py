@@ -23,7 +23,7 @@ from pati.workflows import clean
 from pati.workflows.report import report_again
 from pati.workflows.score import outside, score
 from tests.support import accented
-from tests.support.browser import CHROMIUM, QUIET, contrast
+from tests.support.browser import CHROMIUM, QUIET, contrast, needs_chromium
 from tests.support.commands import undrawn
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ CSS = Path(writer.__file__).parent / "templates" / "base.html.jinja"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: pages are opened in it"),
+    needs_chromium,
 ]
 
 

@@ -229,7 +229,7 @@ def tell_of(error: Exception) -> bool:
         except OSError:
             traceback.print_exception(error)  # in the terminal where the page was started
             hint = N_("details are in the terminal where the page was started")
-        text = N_("this did not work: {error}", error=f"{type(error).__name__}: {error}")
+        text = N_("this did not work: {error}", error=": ".join((type(error).__name__, str(error))))
         show_error(PatiError(text, hint))
     return True
 

@@ -39,7 +39,7 @@ def evaluate(
         With --data, CSV column of groups: photos with the same value are not independent.
     outside
         A folder, an archive or a built-in dataset of photos of something else (out of distribution): how well are they
-        told from the test photos? The result is saved in the run and shown in its report.
+        distinguished from the test photos? The result is saved in the run and shown in its report.
     """
     from pati.terminal.console import console, say
     from pati.terminal.tables import show_caveats, show_outside, show_scores

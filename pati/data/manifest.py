@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -132,11 +132,7 @@ class Manifest:
 
         Possible only where the user provided the split.
         """
-        members: dict[str, list[Entry]] = defaultdict(list)
-        for entry in self.kept:
-            if entry.group is not None:
-                members[entry.group].append(entry)
-        together = [*self.duplicate_groups(), *members.values()]
+        together = [*self.duplicate_groups(), *_grouped(self.kept, lambda entry: entry.group)]
         return [group for group in together if len({entry.split for entry in group}) > 1]
 
     def leaked(self, *names: str) -> int:
@@ -150,19 +146,11 @@ class Manifest:
 
     def duplicate_groups(self) -> list[list[Entry]]:
         """Groups of exact and near duplicates, in order of their first photo."""
-        groups: dict[str, list[Entry]] = defaultdict(list)
-        for entry in self.kept:
-            if entry.duplicate:
-                groups[entry.duplicate].append(entry)
-        return list(groups.values())
+        return _grouped(self.kept, lambda entry: entry.duplicate)
 
     def alike(self) -> list[list[Entry]]:
         """Groups of photos that look alike but need not stay together, in order of their first photo."""
-        groups: dict[str, list[Entry]] = defaultdict(list)
-        for entry in self.kept:
-            if entry.alike:
-                groups[entry.alike].append(entry)
-        return list(groups.values())
+        return _grouped(self.kept, lambda entry: entry.alike)
 
     def write(self, path: Path) -> None:
         """Write one JSON object per line: a header, then one line per entry."""
@@ -214,6 +202,15 @@ class Manifest:
                 N_("create it again with `pati check`"),
             )
         return manifest
+
+
+def _grouped(entries: Iterable[Entry], name: Callable[[Entry], str | None]) -> list[list[Entry]]:
+    """The entries with the same name, in order of the first one; those without a name are left out."""
+    groups: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if (group := name(entry)) is not None:
+            groups[group].append(entry)
+    return list(groups.values())
 
 
 def is_manifest(path: Path) -> bool:

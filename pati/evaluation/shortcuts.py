@@ -1,4 +1,4 @@
-"""Whether properties of the files alone tell the classes: their format, size or border, say, not what the photos show.
+"""Whether properties of the files alone, such as format, size or border, tell the classes apart.
 
 A network may learn such a shortcut (Geirhos et al., 2020, https://doi.org/10.1038/s42256-020-00257-z) and fail on
 photos that were collected in another way. Each property is tested on its own, by a naive Bayes classifier in
@@ -37,7 +37,7 @@ _SIGNIFICANT = 2.69  # standard errors above chance: 2.5 % of false alarms over 
 
 
 def find_shortcuts(entries: Sequence[Entry], thumbs: Sequence[NDArray[np.uint8]]) -> tuple[Shortcut, ...]:
-    """The properties that tell the classes better than chance, the most telling first.
+    """The properties that tell the classes apart better than chance, the most telling first.
 
     `thumbs`: `uint8 (32, 32, 3)` of each entry. Photos of one group, and duplicates, are in one fold.
     """
@@ -72,15 +72,15 @@ def telling_properties(shortcuts: Sequence[Shortcut]) -> Message:
     ]
     if shortcuts[0].strong:
         return N_(
-            "the files alone tell the classes, whatever the photos show. Balanced accuracy by one property (chance: "
-            "{chance:percent}): {properties}. A network may learn this shortcut: collect and save the photos of all "
-            "classes in the same way",
+            "properties of the files alone tell the classes apart, whatever the photos show. Balanced accuracy with "
+            "one property (chance: {chance:percent}): {properties}. A network may learn this shortcut: collect and "
+            "save the photos of all classes in the same way",
             chance=shortcuts[0].chance,
             properties=properties,
         )
     return N_(
-        "the files alone tell the classes a little better than chance, whatever the photos show. Balanced accuracy by "
-        "one property (chance: {chance:percent}): {properties}",
+        "properties of the files alone tell the classes apart a little better than chance, whatever the photos show. "
+        "Balanced accuracy with one property (chance: {chance:percent}): {properties}",
         chance=shortcuts[0].chance,
         properties=properties,
     )
@@ -103,6 +103,8 @@ def _sample(entries: Sequence[Entry]) -> tuple[NDArray[np.int64], NDArray[np.int
             chosen += used
             groups += [numbers.setdefault(group, len(numbers))] * len(used)
             left -= len(used)
+            if not left:
+                break
     place = np.array(groups, np.int64)
     return np.array(chosen, np.int64), place % FOLDS, place
 

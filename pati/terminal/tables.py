@@ -201,8 +201,7 @@ def show_check(manifest: Manifest, screen: Console) -> None:
     show(
         N_(
             "duplicates: {groups}, {photos}; each group stays in one split",
-            groups=NP_("{n} group", "{n} groups", n=len(groups)),
-            photos=NP_("{n} photo", "{n} photos", n=sum(map(len, groups))),
+            **_sizes(groups),
         ),
         screen,
     )
@@ -210,8 +209,7 @@ def show_check(manifest: Manifest, screen: Console) -> None:
         show(
             N_(
                 "look-alikes: {groups}, {photos}; not kept together",
-                groups=NP_("{n} group", "{n} groups", n=len(alike)),
-                photos=NP_("{n} photo", "{n} photos", n=sum(map(len, alike))),
+                **_sizes(alike),
             ),
             screen,
         )
@@ -223,6 +221,14 @@ def show_check(manifest: Manifest, screen: Console) -> None:
         _show_groups(document["leaks"], screen)
     for text in manifest.notes:
         show(note(text), screen)
+
+
+def _sizes(groups: Sequence[Sequence[str]]) -> dict[str, Message]:
+    """How many groups and photos there are, for a sentence."""
+    return {
+        "groups": NP_("{n} group", "{n} groups", n=len(groups)),
+        "photos": NP_("{n} photo", "{n} photos", n=sum(map(len, groups))),
+    }
 
 
 def _class_balance(balance: Advice) -> Message:
