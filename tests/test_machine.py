@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -338,19 +339,24 @@ def test_a_pack_is_as_large_as_the_photos_and_not_the_files(shapes: Path) -> Non
 
 
 @pytest.fixture
-def deep(shapes: Path) -> Iterator[Path]:
-    """Photos in class folders, and one in folders in folders, deeper than Python's stack."""
-    (shapes / "circle" / "deep").mkdir()
+def deep() -> Iterator[Path]:
+    """Photos in class folders, and one in folders in folders, deeper than Python's stack.
+
+    Outside pytest's folder: what a stopped test leaves there, later sessions of pytest couldn't remove.
+    """
+    folder = Path(tempfile.mkdtemp())
     try:
+        shapes = write_shapes(folder / "shapes")
+        (shapes / "circle" / "deep").mkdir()
         with contextlib.chdir(shapes / "circle" / "deep"):
             for _ in range(1000):
                 os.mkdir("d")
                 os.chdir("d")
             Path("deep.jpg").write_bytes(jpeg(draw("circle", 0)))
         yield shapes
-    finally:  # pytest can't remove them
-        trees.remove(shapes / "circle" / "deep")
-        assert not (shapes / "circle" / "deep").exists()
+    finally:
+        trees.remove(folder)
+        assert not folder.exists()
 
 
 def test_folders_of_any_depth_are_told(deep: Path, tmp_path: Path) -> None:
