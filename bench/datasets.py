@@ -360,9 +360,63 @@ def unclear_tables(draw: random.Random, data: Dataset) -> None:
     data.unanswerable()
 
 
+def text_lists(draw: random.Random, data: Dataset) -> None:
+    """Lines of a path and a class or its number, in a file for each split or in one."""
+    classes, per_split = draw.choice(CLASSES), draw.random() < 0.6
+    spaced = any(" " in label for label in classes)
+    numbered = draw.random() < 0.4
+    separator = draw.choice(("\t", ",") if spaced and not numbered else (" ", " ", "\t"))
+    data.words += [repr(separator), "per split" * per_split, "numbers" * numbered]
+    for split in ("train", "validation", "test") if per_split else (None,):
+        lines = []
+        for label in list(range(len(classes))) * 5:
+            shown = str(label) if numbered else classes[label]
+            path = data.put("images", f"{draw.choice('xyz')}{next(data.numbers):05d}.jpg", (shown, split))
+            lines.append(f"{path}{separator}{shown}")
+        name = {"validation": "val", None: draw.choice(("labels", "list", "annotations"))}.get(split, split)
+        data.files[f"{name}.txt"] = ("\n".join(lines) + "\n").encode()
+
+
+def a_column_of_validation(draw: random.Random, data: Dataset) -> None:
+    """A column that says of each photo whether it is for validation: is_valid."""
+    classes, words = draw.choice(CLASSES), draw.choice((("False", "True"), ("0", "1"), ("false", "true")))
+    lines = [f"name,label,{draw.choice(('is_valid', 'is_valid', 'is_test'))}"]
+    role = "test" if lines[0].endswith("test") else "validation"
+    data.words += [role, *words]
+    for number, label in itertools.product(range(8), classes):
+        other = number > 5
+        path = data.put("images", f"{next(data.numbers):05d}.jpg", (label, role if other else "train"))
+        lines.append(f"{path},{quoted(label, ',')},{words[other]}")
+    data.files["labels.csv"] = "\n".join(lines).encode()
+
+
+def spelled_otherwise(draw: random.Random, data: Dataset) -> None:
+    """A table whose names or labels are spelled otherwise than the files: the look is the same, or nearly."""
+    kind = draw.choice(("no-break spaces", "another suffix", "NFD names", "NFC names", "suffix in capitals", "spaces"))
+    data.words.append(kind)
+    lines = ["filename,label"]
+    for number, label in itertools.product(range(8), draw.choice((("Roma Tomato", "Green Pepper"), ("a b", "a c")))):
+        name, shown = f"ağaç_{next(data.numbers):04d}.jpg", label
+        if kind in ("NFD names", "NFC names"):
+            name = spelled(name, kind[:3])
+        data.put("images", name, (label, None))
+        name = unicodedata.normalize("NFC" if kind == "NFD names" else "NFD" if kind == "NFC names" else "NFC", name)
+        if kind == "no-break spaces" and number % 2:
+            shown = label.replace(" ", "\u00a0") + draw.choice(("", "\u00a0"))
+        elif kind == "another suffix":
+            name = name.replace(".jpg", ".png")
+        elif kind == "suffix in capitals":
+            name = name.replace(".jpg", ".JPG")
+        elif kind == "spaces" and number % 2:
+            shown = f" {label} "
+        lines.append(f"{name},{shown}")
+    data.files["labels.csv"] = "\n".join(lines).encode()
+
+
 KINDS: dict[Callable[[random.Random, Dataset], None], int] = {
     class_folders: 5, split_folders: 9, split_with_missing_classes: 2, in_file_names: 3, two_levels: 1, like_splits: 1,
     beside_masks: 1, nested_copy: 1, one_table: 10, json_lines: 1, tables_of_splits: 3, one_hot: 2, unclear_tables: 2,
+    text_lists: 2, a_column_of_validation: 1, spelled_otherwise: 2,
 }  # fmt: skip
 
 
@@ -414,6 +468,28 @@ def as_links(data: Dataset, path: Path) -> Path:
         (store / str(number)).write_bytes(content)
         (path / name).symlink_to(store / str(number))
     return path / (data.start or "")
+
+
+def as_linked_folders(data: Dataset, path: Path) -> Path:
+    """Each top folder is a link to one elsewhere, as on a disk that was full."""
+    store = path.with_name(path.name + "-disk")
+    as_folder(data, store)
+    path.mkdir()
+    for entry in store.iterdir():
+        (path / entry.name).symlink_to(entry)
+    return path / (data.start or "")
+
+
+def as_folder_of_zips(data: Dataset, path: Path) -> Path:
+    """One archive for each top folder, as they were downloaded."""
+    path.mkdir()
+    for top in sorted({name.partition("/")[0] for name in data.files if "/" in name}):
+        with zipfile.ZipFile(path / f"{top}.zip", "w") as archive:
+            for name, content in data.files.items():
+                if name.startswith(f"{top}/"):
+                    archive.writestr(name, content)
+    data.unanswerable()
+    return path
 
 
 def as_zip(data: Dataset, path: Path) -> Path:
@@ -474,5 +550,6 @@ def as_zip_of_zips(data: Dataset, path: Path) -> Path:
 
 
 CONTAINERS: dict[Callable[[Dataset, Path], Path], int] = {
-    as_folder: 10, as_links: 1, as_zip: 4, as_old_zip: 2, as_tar: 1, as_compressed_tar: 1, as_zip_of_zips: 1,
+    as_folder: 10, as_links: 1, as_linked_folders: 1, as_folder_of_zips: 1, as_zip: 4,
+    as_old_zip: 2, as_tar: 1, as_compressed_tar: 1, as_zip_of_zips: 1,
 }  # fmt: skip

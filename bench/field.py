@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def written(seed: int, top: Path) -> tuple[Dataset, Path]:
     draw = random.Random(seed)
     data = drawn(draw)
     container = draw.choices(list(CONTAINERS), list(CONTAINERS.values()))[0]
-    if container.__name__ not in ("as_folder", "as_links"):
+    if container.__name__ not in ("as_folder", "as_links", "as_linked_folders"):
         data.start = None
     data.words.append(container.__name__)
     top.mkdir(exist_ok=True)
@@ -82,7 +83,7 @@ def judged(data: Dataset, found: dict[str, Any]) -> tuple[str, str]:
         return "traceback", found["traceback"]
     if "refused" in found:
         return ("refused though clear" if data.clear else "refused"), found["refused"]
-    truth = {name: list(meaning) for name, meaning in data.truth.items()}
+    truth = {unicodedata.normalize("NFC", name): list(meaning) for name, meaning in data.truth.items()}
     if len({split for _, split in truth.values()}) == 1:  # one split alone: pati draws the others
         truth = {name: [label, None] for name, (label, _) in truth.items()}
     if found["photos"] == truth:

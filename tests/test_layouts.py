@@ -208,8 +208,35 @@ def test_one_name_in_two_unicode_forms_is_one_class(kind: str, tmp_path: Path) -
                 archive.write(path, path.relative_to(tmp_path / "d"))
     source = find_source(root)
     assert labels(source) == {"köpek": 8, "kuş": 8}
-    assert "two Unicode forms are joined" in notes(source)
+    assert "look the same but are written with different characters are joined" in notes(source)
     assert len({item.path for item in source.items}) == 16  # the files keep their names
+
+
+@pytest.mark.parametrize(
+    "other", ["Roma\u00a0Tomato", "Roma  Tomato", "Roma Tomato ", "Roma Tomato\u200b", "Roma\u2009Tomato"]
+)
+def test_names_that_look_the_same_are_one_class(other: str, tmp_path: Path) -> None:
+    names = [f"{number}.jpg" for number in range(8)]
+    touch(tmp_path / "d", names)
+    classes = ["Roma Tomato", other, "Pepper", "Pepper"] * 2
+    (tmp_path / "d" / "t.csv").write_text(
+        "file,label\n" + "".join(f'{name},"{label}"\n' for name, label in zip(names, classes, strict=True)),
+        encoding="utf-8",
+    )
+    assert labels(find_source(tmp_path / "d")) == {"Pepper": 4, "Roma Tomato": 4}
+    touch(tmp_path / "e", numbered("Roma Tomato") + numbered(other) + numbered("Pepper"))
+    assert labels(find_source(tmp_path / "e")) == {"Pepper": 4, "Roma Tomato": 8}
+
+
+@pytest.mark.parametrize(("one", "other"), [("kedi", "KEDİ"), ("kedi", "KEDI"), ("ışık", "IŞIK"), ("köpek", "Köpek")])
+def test_names_that_differ_in_case_in_english_or_turkish(one: str, other: str, tmp_path: Path) -> None:
+    touch(tmp_path / "d", numbered(one) + numbered(other)[:3] + numbered("fare"))
+    with pytest.raises(PatiError, match="differ only in case"):
+        find_source(tmp_path / "d")
+    assert labels(find_source(tmp_path / "d", columns=Columns(class_case="join"))) == {one: 7, "fare": 4}
+    assert labels(find_source(tmp_path / "d", columns=Columns(class_case="keep"))) == {one: 4, other: 3, "fare": 4}
+    touch(tmp_path / "e", numbered("ılık") + numbered("ilik"))  # two words
+    assert labels(find_source(tmp_path / "e")) == {"ılık": 4, "ilik": 4}
 
 
 def test_links_are_followed_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

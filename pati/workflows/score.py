@@ -64,10 +64,11 @@ def score(
         source = spelled_as(_test_part(source, listen), classifier.classes, caseless=columns.class_case == "join")
         unknown = sorted(set(source.classes) - set(classifier.classes))
         if unknown:
+            joined = spelled_as(source, classifier.classes, caseless=True)
             raise PatiError(
                 N_("{data} has classes that the model does not know: {unknown}", data=data, unknown=unknown[:5]),
                 N_("the model's classes: {classes}", classes=classifier.classes)
-                if {name.casefold() for name in unknown} - {name.casefold() for name in classifier.classes}
+                if set(joined.classes) - set(classifier.classes)
                 else N_("they differ in case only: add --class-case join"),
             )
         name, store, rows = source.name, storage.at(source.root), [(item.path, item.label, "") for item in source.items]

@@ -1,7 +1,8 @@
-"""Class names that are spelled in several ways: in another Unicode form, or in upper and lower case."""
+"""Class names that are spelled in several ways: with other characters that look the same, or in another case."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,40 +12,59 @@ from pati.data.sources.source import Columns, Source
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message
 
+# Take no room: zero-width space, marks of direction, soft hyphen, byte-order mark.
+_INVISIBLE = re.compile("[\u200b\u200e\u200f\u2060\u00ad\ufeff]")
+
 
 def one_spelling(source: Source, columns: Columns) -> Source:
-    """Join classes whose names are the same but for their Unicode form, as from a Mac and a PC.
+    """Join classes whose names look the same: in two Unicode forms, as from a Mac and a PC, or with other spaces.
 
     Names that differ in case are joined or kept as `columns.class_case` says; without it, they raise `PatiError`.
     """
-    source = _joined(source, _composed, lambda names: _composed(names[0]), _unicode_joined)
+    source = _joined(source, _visible, lambda names: _visible(names[0]), _look_alikes_joined)
     if columns.class_case == "keep":
         return source
     counts = Counter(item.label for item in source.items)
-    if columns.class_case == "join":
-        return _joined(source, _caseless, lambda names: max(names, key=lambda name: counts[name]), _case_joined)
-    for names in _alike(source.classes, _caseless):
-        raise PatiError(
-            N_("classes differ only in case: {names}", names=[f"{name} ({counts[name]})" for name in names]),
-            N_("--class-case join makes them one class, --class-case keep keeps them apart"),
-        )
+
+    def commonest(names: list[str]) -> str:
+        return max(names, key=lambda name: counts[name])
+
+    for same in _CASELESS:
+        if columns.class_case == "join":
+            source = _joined(source, same, commonest, _case_joined)
+        for names in _alike(source.classes, same):
+            raise PatiError(
+                N_("classes differ only in case: {names}", names=[f"{name} ({counts[name]})" for name in names]),
+                N_("--class-case join makes them one class, --class-case keep keeps them apart"),
+            )
     return source
 
 
 def spelled_as(source: Source, classes: Sequence[str], *, caseless: bool) -> Source:
-    """The source with the spelling of `classes` where its own differs in the Unicode form only; or in case only."""
-    same = _caseless if caseless else _composed
-    known = {same(name): name for name in classes}
-    items = (replace(item, label=known.get(same(item.label), item.label)) for item in source.items)
-    return replace(source, items=tuple(items))
+    """The source with the spelling of `classes` where its own looks the same; or, `caseless`, differs in case only."""
+    for same in (_visible, *_CASELESS) if caseless else (_visible,):
+        known = {same(name): name for name in classes}
+        spelling = {name: known.get(same(name), name) for name in set(source.classes) - set(classes)}
+        items = (replace(item, label=spelling.get(item.label, item.label)) for item in source.items)
+        source = replace(source, items=tuple(items))
+    return source
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+def _visible(name: str) -> str:
+    """The name as it looks: composed, with plain spaces, and without characters that can't be seen."""
+    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFC", name)).split())
 
 
 def _caseless(name: str) -> str:
-    return _composed(_composed(name).casefold())
+    return _visible(_visible(name).casefold())
+
+
+def _turkish_caseless(name: str) -> str:
+    """As `_caseless`, where İ is the capital of i, and I that of ı."""
+    return _caseless(_visible(name).replace("İ", "i").replace("I", "ı"))
+
+
+_CASELESS = (_caseless, _turkish_caseless)
 
 
 def _alike(names: Sequence[str], same: Callable[[str], str]) -> list[list[str]]:
@@ -66,8 +86,10 @@ def _joined(
     return replace(source, items=items, notes=(*source.notes, told(list(dict.fromkeys(spelling.values())))))
 
 
-def _unicode_joined(names: list[str]) -> Message:
-    return N_("classes whose names are written in two Unicode forms are joined: {names}", names=names)
+def _look_alikes_joined(names: list[str]) -> Message:
+    return N_(
+        "classes whose names look the same but are written with different characters are joined: {names}", names=names
+    )
 
 
 def _case_joined(names: list[str]) -> Message:
