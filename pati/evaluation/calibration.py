@@ -185,10 +185,11 @@ def _resampled_errors(
     deviations, sizes = flat.reshape(len(clusters), bins), clusters.sums(np.ones(len(gaps)))
     centred = deviations - clusters.table(place, bins) * (deviations.sum(0) / np.maximum(np.bincount(place), 1))
     generator, anew, shared = np.random.default_rng(seed), [], []
-    for times in clusters.times(seed=seed):
-        anew.append(np.abs(times @ deviations).sum(1) / (times @ sizes))
-        signs = generator.choice([-1.0, 1.0], times.shape)
-        shared.append(np.abs(signs @ centred).sum(1) / len(gaps))
+    for totals in clusters.resampled(np.column_stack([deviations, sizes]), seed=seed):
+        anew.append(np.abs(totals[:, :-1]).sum(1) / totals[:, -1])
+        signs = generator.integers(0, 2, (len(totals), len(clusters)), np.int8).astype(np.float32)
+        # Signs from 0 and 1: twice the sum of the chosen, less the sum of all, which is 0 in each bin.
+        shared.append(np.abs(2 * (signs @ centred.astype(np.float32)) - centred.sum(0)).sum(1) / len(gaps))
     return anew, np.concatenate(shared)
 
 

@@ -74,7 +74,7 @@ class Clusters:
 
     def times(
         self, strata: NDArray[np.int64] | None = None, *, most: int = RESAMPLES, seed: int = 0
-    ) -> Iterator[Floats]:
+    ) -> Iterator[NDArray[np.float32]]:
         """How often each cluster is in each resample, `(B, C)`, in parts to bound memory.
 
         `strata` `(C,)`: as many clusters are drawn from each stratum as it has.
@@ -84,19 +84,28 @@ class Clusters:
         # All intervals of a score resample the same clusters, and drawing takes longer than what is done with it.
         draw = _drawn if wanted * len(self) <= _WORK else _drawn.__wrapped__
         for start in range(0, wanted, part):
-            yield draw(labels.tobytes(), min(part, wanted - start), start, seed).astype(np.float64)
+            yield draw(labels.tobytes(), min(part, wanted - start), start, seed)
+
+    def resampled(self, sums: Floats, strata: NDArray[np.int64] | None = None, *, seed: int = 0) -> Iterator[Floats]:
+        """Totals of each resample, `(B, K)`, in parts; `sums`: those of each cluster, `(C, K)`.
+
+        To seven digits; exact for counts up to 16 million.
+        """
+        narrow = sums.astype(np.float32)
+        for times in self.times(strata, seed=seed):
+            yield (times @ narrow).astype(np.float64)
 
     def means(self, values: Floats | NDArray[np.bool_], *, seed: int = 0) -> Floats:
         """Mean of `values` `(N,)` in each resample, `(B,)`."""
-        totals, sizes = self.sums(values), self.sums(np.ones(len(self.of)))
-        return np.concatenate([(times @ totals) / (times @ sizes) for times in self.times(seed=seed)])
+        sums = np.stack([self.sums(values), self.sums(np.ones(len(self.of)))], 1)
+        return np.concatenate([totals[:, 0] / totals[:, 1] for totals in self.resampled(sums, seed=seed)])
 
 
-@functools.lru_cache(8)
-def _drawn(strata: bytes, count: int, start: int, seed: int) -> NDArray[np.uint16]:
+@functools.lru_cache(6)
+def _drawn(strata: bytes, count: int, start: int, seed: int) -> NDArray[np.float32]:
     """`count` resamples from number `start` on, `(count, C)`; `strata`: bytes of the stratum of each of C clusters."""
     labels, generator = np.frombuffer(strata, np.int64), np.random.default_rng([seed, start])
-    drawn = np.zeros((count, len(labels)), np.uint16)
+    drawn = np.zeros((count, len(labels)), np.float32)
     for label in np.unique(labels):
         place = np.flatnonzero(labels == label)
         # Twice as fast as a multinomial draw of the counts.

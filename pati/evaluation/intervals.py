@@ -56,7 +56,7 @@ def difference_interval(
     if clusters is None:
         return unpaired_interval(*counts)
     parts = np.stack([clusters.sums(some) for some in (hits & inside, inside, hits & ~inside, ~inside)], 1)
-    drawn = np.concatenate([times @ parts for times in clusters.times()])
+    drawn = np.concatenate(list(clusters.resampled(parts)))
     drawn = drawn[(drawn[:, 1] > 0) & (drawn[:, 3] > 0)]
     values = drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]
     if len(values) == 0 or np.ptp(values) < 1e-9:
@@ -189,15 +189,16 @@ def clustered_intervals(
     known, effective, alone = total + asked > 0, _effective(support), (support > 0).sum(0) == 1
     shares: dict[str, list[NDArray[np.float64]]] = {"recall": [], "precision": []}
     ends: tuple[dict[str, list[NDArray[np.float64]]], ...] = ({}, {})
-    for times in clusters.times(majority(labels, clusters), seed=seed):
-        some, of, answered = times @ right, times @ support, times @ predicted
+    tables = np.concatenate([right, support, predicted], 1)
+    for totals in clusters.resampled(tables, majority(labels, clusters), seed=seed):
+        some, of, answered = np.split(totals, 3, 1)
         for name, count in (("recall", of), ("precision", answered)):
             shares[name].append(np.where(count > 0, some / np.maximum(count, 1), np.nan))
         for end, certain in zip(ends, (hits == total, hits == 0), strict=True):
             moved = some.copy()
             for row in np.flatnonzero((certain | alone) & (total > 0)):
                 sure = effective[row] * hits[row] / total[row]
-                share = generator.beta(sure + 0.5, effective[row] - sure + 0.5, len(times))
+                share = generator.beta(sure + 0.5, effective[row] - sure + 0.5, len(totals))
                 moved[:, row] = of[:, row] * share
             gained = moved - some  # taken from, or left to, all other classes alike
             others = (gained.sum(1, keepdims=True) - gained) / max(1, known.sum() - 1)
@@ -231,7 +232,7 @@ def stratified_bootstrap_counts(
     """
     if clusters is not None:
         for drawn in clusters.times(majority(labels, clusters), most=resamples, seed=seed):
-            yield drawn[:, clusters.of]
+            yield drawn[:, clusters.of].astype(np.float64)
         return
     generator, part = np.random.default_rng(seed), max(1, _CELLS // len(labels))
     places = [np.flatnonzero(labels == index) for index in np.unique(labels)]
