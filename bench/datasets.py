@@ -121,9 +121,9 @@ def split_folders(draw: random.Random, data: Dataset) -> None:
     elif draw.random() < 0.15:
         data.words.append("flat predictions")
         data.unlabelled(draw.choice(("pred", "seg_pred/seg_pred")))
-    if draw.random() < 0.1:
+    if 1 not in chosen and draw.random() < 0.2:
         data.words.append("an empty split")
-        data.files[f"{names[1]}x/readme.txt"] = b"empty"
+        data.files |= {f"{names[1]}/{label}/.gitkeep": b"" for label in classes}
 
 
 def split_with_missing_classes(draw: random.Random, data: Dataset) -> None:
@@ -214,7 +214,11 @@ def written(
     for number, (path, label, split) in enumerate(rows):
         row = [reference(path, base), quoted(label, separator), *([split] if splits else [])]
         lines.append([str(number), *row] if first else row)
-    text = "\r\n".join(separator.join(line) for line in lines) + draw.choice(("", "\r\n", "\r\n\r\n"))
+    if not plain and draw.random() < 0.15:
+        data.words.append("blank rows")
+        lines += [[""] * len(lines[-1])] * 2
+    space = " " * (not plain and separator in ",;" and draw.random() < 0.15)
+    text = "\r\n".join((separator + space).join(line) for line in lines) + draw.choice(("", "\r\n", "\r\n\r\n"))
     if separator == ";" and draw.random() < 0.3:
         text = "sep=;\r\n" + text
     data.files[table] = text.encode(encoding, "replace")
@@ -512,8 +516,51 @@ def as_old_zip(data: Dataset, path: Path) -> Path:
 
 
 class _Unmarked(zipfile.ZipInfo):
+    encoding = "cp857"
+
     def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802  (the name in the standard library)
-        return self.filename.encode("cp857", "replace"), self.flag_bits
+        return self.filename.encode(self.encoding, "replace"), self.flag_bits
+
+
+class _UnmarkedUtf8(_Unmarked):
+    encoding = "utf-8"
+
+
+def as_unmarked_zip(data: Dataset, path: Path) -> Path:
+    """With names in UTF-8 but no mark, as macOS writes them."""
+    with zipfile.ZipFile(path.with_suffix(".zip"), "w") as archive:
+        for name, content in data.files.items():
+            archive.writestr(_UnmarkedUtf8(name), content)
+    return path.with_suffix(".zip")
+
+
+def as_powershell_zip(data: Dataset, path: Path) -> Path:
+    """With backslashes in the names and no entries of folders, as PowerShell 5 writes them."""
+    with zipfile.ZipFile(path.with_suffix(".zip"), "w") as archive:
+        for name, content in data.files.items():
+            member = zipfile.ZipInfo("x")
+            member.filename = name.replace("/", "\\")  # ZipInfo would write slashes
+            archive.writestr(member, content)
+    return path.with_suffix(".zip")
+
+
+def as_self_extracting_zip(data: Dataset, path: Path) -> Path:
+    """A program that unpacks itself: bytes before the archive."""
+    packed = as_zip(data, path)
+    packed.write_bytes(b"MZ" + bytes(2000) + packed.read_bytes())
+    return packed
+
+
+def as_tar_named_zip(data: Dataset, path: Path) -> Path:
+    return _tar(data, path.with_suffix(".zip"), "w")
+
+
+def as_cut_zip(data: Dataset, path: Path) -> Path:
+    """A download that broke off."""
+    packed = as_zip(data, path)
+    packed.write_bytes(packed.read_bytes()[:-200])
+    data.unanswerable()
+    return packed
 
 
 def as_tar(data: Dataset, path: Path) -> Path:
@@ -550,6 +597,7 @@ def as_zip_of_zips(data: Dataset, path: Path) -> Path:
 
 
 CONTAINERS: dict[Callable[[Dataset, Path], Path], int] = {
-    as_folder: 10, as_links: 1, as_linked_folders: 1, as_folder_of_zips: 1, as_zip: 4,
-    as_old_zip: 2, as_tar: 1, as_compressed_tar: 1, as_zip_of_zips: 1,
+    as_folder: 10, as_links: 1, as_linked_folders: 1, as_folder_of_zips: 1, as_zip: 4, as_old_zip: 2,
+    as_unmarked_zip: 1, as_powershell_zip: 1, as_self_extracting_zip: 1, as_tar: 1, as_tar_named_zip: 1,
+    as_compressed_tar: 1, as_zip_of_zips: 1, as_cut_zip: 1,
 }  # fmt: skip

@@ -167,7 +167,10 @@ def test_classes_in_the_names_of_files_in_a_folder_of_any_name(tmp_path: Path) -
     touch(tmp_path / "d", [*numbered("all_images", 4, "cat_{}.jpg"), *numbered("all_images", 3, "dog_{}.jpg")])
     assert labels(find_source(tmp_path / "d")) == {"cat": 4, "dog": 3}
     touch(tmp_path / "e", [*numbered("cats", 4, "tabby_{}.jpg"), *numbered("cats", 3, "siamese_{}.jpg")])
-    assert labels(find_source(tmp_path / "e")) == {"cats": 7}  # one class, which is refused later
+    source = find_source(tmp_path / "e")
+    assert labels(source) == {"cats": 7}  # one class, which is refused later
+    assert "in cats begin with siamese, tabby: if these are the classes, give this folder as DATA" in notes(source)
+    assert labels(find_source(tmp_path / "e" / "cats")) == {"siamese": 3, "tabby": 4}
 
 
 def test_masks_and_annotations_are_no_classes(tmp_path: Path) -> None:

@@ -179,6 +179,15 @@ def _classes(part: Tree, top: Tree, split: str | None, notes: list[Message]) -> 
     folders = part.filled()
     if len(folders) == 1 and not folders[0].filled() and is_general(folders[0].name) and _prefixes(folders[0].files):
         part, folders = folders[0], []  # images/cat_1.jpg, images/dog_1.jpg
+    elif len(folders) == 1 and split is None and (prefixes := _prefixes(folders[0].files)):
+        notes.append(
+            N_(
+                "the names of the files in {folder} begin with {names}: if these are the classes, give this folder as "
+                "DATA",
+                folder=folders[0].path,
+                names=list(dict.fromkeys(prefixes.values()))[:6],
+            )
+        )
     if not folders:
         yield from _named_items(part, top, split, notes)
         return
