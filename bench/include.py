@@ -9,9 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pati import __version__
+from pati import __version__, included
 from pati.inference.classifier import Classifier
-from pati.models import included
 from pati.runs.run import Run
 from pati.system import files
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pati.data.preprocess import Preprocess as Preprocess
     from pati.errors import PatiError as PatiError
     from pati.inference.classifier import Classifier as Classifier
-    from pati.inference.classifier import Explanation as Explanation
-    from pati.inference.classifier import Prediction as Prediction
+    from pati.inference.predictor import Explanation as Explanation
+    from pati.inference.predictor import Prediction as Prediction
     from pati.plugins import load_plugin as load_plugin
     from pati.recipe import Recipe as Recipe
 
@@ -24,9 +24,9 @@ __version__ = VERSION
 # Imported on first use: `import pati` must not import torch.
 _HOMES = {
     "Classifier": "pati.inference.classifier",
-    "Explanation": "pati.inference.classifier",
+    "Explanation": "pati.inference.predictor",
     "PatiError": "pati.errors",
-    "Prediction": "pati.inference.classifier",
+    "Prediction": "pati.inference.predictor",
     "Preprocess": "pati.data.preprocess",
     "Recipe": "pati.recipe",
     "compare": "pati.api",

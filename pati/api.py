@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pati.evaluation.documents import Comparison
     from pati.inference.classifier import Classifier
+    from pati.inference.predictor import Predictor
     from pati.recipe import Recipe
 
 
@@ -32,15 +33,15 @@ def train(
     return run.classifier
 
 
-def load(path: str | Path | None = None) -> Classifier:
+def load(path: str | Path | None = None) -> Predictor:
     """Load the classifier from a model file or a run folder; default: the cats-vs-dogs model included with pati.
 
-    Runs no code from the file. Raises `PatiError`.
+    A `Classifier`; for an exported model, or where torch is not installed, an `OnnxClassifier`, which answers without
+    torch. Runs no code from the file. Raises `PatiError`.
     """
-    from pati.inference.classifier import Classifier
-    from pati.models import included
+    from pati.inference.load import load
 
-    return Classifier.load(included.model() if path is None else path)
+    return load(path)
 
 
 def compare(runs: Sequence[str | Path], *, paired: bool = True) -> Comparison:

@@ -31,6 +31,7 @@ class Stage(StrEnum):
     CONTROL = "control"
     SCORE = "score"
     REPORT = "report"
+    EXPORT = "export"
 
 
 class Work(StrEnum):

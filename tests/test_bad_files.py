@@ -19,7 +19,8 @@ from pati.data import decode
 from pati.data.audit.pool import read_all
 from pati.data.manifest import Manifest
 from pati.data.sources.source import Columns
-from pati.inference.classifier import Classifier, Prediction
+from pati.inference.classifier import Classifier
+from pati.inference.predictor import Prediction
 from pati.recipe import Recipe
 from pati.workflows.check import check
 from pati.workflows.prepare import open_data

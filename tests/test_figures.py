@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from pati.data.preprocess import Preprocess
-from pati.inference.classifier import Explanation, Prediction
+from pati.inference.predictor import Explanation, Prediction
 from pati.locale import formats
 from pati.locale.catalogues import languages
 from pati.locale.formats import marked

@@ -19,7 +19,7 @@ from PIL import Image
 from pati.cli import inputs
 from pati.data import decisions
 from pati.errors import PatiError
-from pati.inference.classifier import Prediction, Refused
+from pati.inference.predictor import Prediction, Refused
 from pati.locale.formats import printable
 from pati.runs.run import Run
 from pati.system import csv_text, files, outputs

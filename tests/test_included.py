@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import pati
-from pati.models import included
+from pati import included
 from tests.support.commands import pati as run
 from tests.support.photos import jpeg
 

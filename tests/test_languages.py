@@ -86,8 +86,8 @@ def page(run: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
     base = tmp_path_factory.mktemp("package")
     package = Path(catalogues.__file__).parents[1]
     shutil.copytree(package, base / "pati", ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
-    for model in package.glob("models/included/*.safetensors"):
-        (base / "pati/models/included" / model.name).symlink_to(model)
+    for model in package.glob("included/*.safetensors"):
+        (base / "pati/included" / model.name).symlink_to(model)
     write(base / "pati/locale")
     shutil.copytree(folder, folder.parent / "runs" / "first")
     clean(folder.parent / "shapes", folder.parent / "runs" / "first", listen=silent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pati.app import parts
-from pati.inference.classifier import Prediction
+from pati.inference.predictor import Prediction
 from pati.locale import formats
 from pati.locale.formats import careful_round
 from pati.locale.messages import as_is

@@ -24,7 +24,8 @@ from pati.app.settings import Settings
 from pati.data import decode
 from pati.data.decode import Unreadable
 from pati.errors import PatiError, from_os_error
-from pati.inference.classifier import Classifier, Explanation, Prediction
+from pati.inference.classifier import Classifier
+from pati.inference.predictor import Explanation, Prediction
 from pati.locale import formats
 from pati.locale.messages import N_, NC_, Message, as_is
 from pati.report import figures

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pati import included
 from pati.errors import PatiError
 from pati.locale.messages import N_
-from pati.models import included
 from pati.system.files import cache_folder
 
 

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import streamlit as st
 
+from pati import included
 from pati.app import parts
 from pati.app.gallery import Tested, tested
 from pati.app.parts import class_named, classifier, plain, reason, settings, t
 from pati.errors import PatiError
 from pati.explain.cams import explainers
-from pati.inference.classifier import Classifier, Prediction, UnreadablePhoto
-from pati.inference.model_file import ModelScores
+from pati.inference.classifier import Classifier
+from pati.inference.documents import ModelScores
+from pati.inference.predictor import Prediction, UnreadablePhoto
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_, Message, as_is
-from pati.models import included
 from pati.report import figures
 from pati.terminal import predictions
 

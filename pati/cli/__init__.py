@@ -16,6 +16,7 @@ from pati.cli import (
     compare,
     eval,
     explain,
+    export,
     fetch,
     list,
     lr_find,

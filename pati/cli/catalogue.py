@@ -15,6 +15,7 @@ def registries() -> dict[str, Listing]:
     from pati.data.sources.builtin_datasets import datasets
     from pati.evaluation.metrics import metrics
     from pati.explain.cams import explainers
+    from pati.inference.export import formats
     from pati.models import models
     from pati.training.augment import augmentations
 
@@ -25,6 +26,7 @@ def registries() -> dict[str, Listing]:
         "explainers": explainers,
         "datasets": datasets,
         "presets": presets,
+        "formats": formats,
     }
 
 

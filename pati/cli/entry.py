@@ -16,7 +16,7 @@ from pati.cli.help import EVERYWHERE, Formatter
 from pati.errors import Interrupted, PatiError, from_os_error
 from pati.locale import catalogues
 from pati.locale.messages import N_, NC_
-from pati.system import files, machine, signals, streams
+from pati.system import extras, files, machine, signals, streams
 from pati.system.version import VERSION
 
 ABOUT = N_("Train image classifiers from scratch on the machine you have, and say honestly what came out.")
@@ -57,6 +57,15 @@ def _main() -> None:
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): nothing is wrong, but Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ModuleNotFoundError as error:
+        from pati.terminal.console import fail
+
+        verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        missing = extras.missing(error.name or "", f"pati {verb}".strip())
+        if missing is None:
+            raise
+        fail(missing)
+        sys.exit(1)
     except (PatiError, OSError) as error:
         from pati.terminal.console import fail
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from pati.cli.entry import program
-from pati.cli.options import Json, model_or_included, print_json, watching
+from pati.cli.options import Json, print_json, said_if_included, watching
 from pati.errors import PatiError
 from pati.locale import catalogues
 from pati.locale.formats import printable
@@ -56,9 +56,8 @@ def explain(
         Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in the boxes?
     """
     from pati.cli.inputs import model_first
-    from pati.explain.cams import looks_at_stages
 
-    if stage is not None and method is not None and not looks_at_stages(method):
+    if stage is not None and method is not None and not _looks_at_stages(method):
         raise PatiError(
             N_("{method} works on pixels, not on a stage", method=method),
             N_("omit --stage, or choose another --method"),
@@ -75,14 +74,15 @@ def explain(
     if json:
         raise PatiError(N_("--json is for --check and --boxes"), N_("omit it: pictures are saved as PNG files"))
     from pati.cli.inputs import expand
-    from pati.inference.classifier import Classifier, Refused, UnreadablePhoto
+    from pati.inference.load import load
+    from pati.inference.predictor import Refused, UnreadablePhoto
     from pati.report import figures
     from pati.system import files, outputs
     from pati.terminal.console import fail, note, percent, say
 
     if not words:
         raise PatiError(N_("pati explain requires at least one photo"), N_("for example: pati explain cat.jpg"))
-    classifier = Classifier.load(model_or_included(model))
+    classifier = load(said_if_included(model))
     written: set[Path] = set()
     for item in expand(words, []):
         if isinstance(item, Refused):
@@ -115,6 +115,12 @@ def explain(
         raise PatiError(N_("none of the photos could be read"), N_("the lines above say why"))
 
 
+def _looks_at_stages(method: str) -> bool:
+    from pati.explain.cams import looks_at_stages
+
+    return looks_at_stages(method)
+
+
 def _test_explanations(
     model: Path | None,
     words: Sequence[str],
@@ -127,6 +133,7 @@ def _test_explanations(
     shuffled_labels: bool,
     json: bool,
 ) -> None:
+    from pati import included
     from pati.cli.inputs import expand
     from pati.explain.cams import explainers
     from pati.inference.classifier import Classifier
@@ -143,7 +150,7 @@ def _test_explanations(
     given = [name for name, value in others.items() if value is not None]
     if given:
         raise PatiError(N_("--{given} is for drawing; --check and --boxes draw nothing", given=given[0]), N_("omit it"))
-    model = model_or_included(model)
+    model = said_if_included(model) or included.model()
     classifier = Classifier.load(model).on(machine.device())  # thousands of predictions
     if boxes is not None:
         if words:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pati.data.decode import Unreadable, is_photo_name, is_system_file
 from pati.data.sources.source import natural
 from pati.errors import PatiError
-from pati.inference.classifier import Refused
+from pati.inference.predictor import Refused
 from pati.locale.messages import N_, as_is
 
 
@@ -23,7 +23,7 @@ def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     if not words:
         return None, []
     first, rest = words[0], [*words[1:]]
-    if first.endswith(".safetensors") or any(
+    if first.endswith((".safetensors", ".onnx")) or any(
         (Path(first) / name).exists() for name in ("recipe.json", "run.json", "model.safetensors")
     ):
         return Path(first), rest

@@ -11,7 +11,7 @@ from pati.locale import catalogues
 
 @program.command(name="list")
 def list_(
-    what: Literal["models", "augmentations", "metrics", "explainers", "datasets", "presets", "fields"],
+    what: Literal["models", "augmentations", "metrics", "explainers", "datasets", "presets", "formats", "fields"],
     /,
     *,
     json: Json = False,

@@ -138,14 +138,14 @@ def seconds(text: str | None, option: str = "--budget") -> float | None:
         ) from None
 
 
-def model_or_included(model: Path | None) -> Path:
-    """The model to predict with: the included one, and saying so, where none was named."""
-    from pati.models import included
+def said_if_included(model: Path | None) -> Path | None:
+    """The model that was named; None for the included one, and saying so."""
+    from pati import included
     from pati.terminal.console import say
 
     if model is None:
         say(N_("model: {name}, included in pati", name=included.NAME))
-    return model or included.model()
+    return model
 
 
 @contextlib.contextmanager

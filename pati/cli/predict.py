@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from pati.cli.entry import program
-from pati.cli.options import model_or_included
+from pati.cli.options import said_if_included
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_
 
 if TYPE_CHECKING:
-    from pati.inference.classifier import Prediction
+    from pati.inference.predictor import Prediction
 
 
 @program.command
@@ -39,7 +39,7 @@ def predict(
         table, json (an array, one object per line) or csv.
     """
     from pati.cli.inputs import expand, model_first
-    from pati.inference.classifier import Classifier
+    from pati.inference.load import load
     from pati.terminal import predictions
 
     model, photos = model_first(paths)
@@ -51,7 +51,7 @@ def predict(
                 N_("unknown option {option}", option=path),
                 N_("see pati predict --help; if it is a file, write ./{path}", path=path),
             )
-    classifier = Classifier.load(model_or_included(model))
+    classifier = load(said_if_included(model))
     write = predictions.writers[format]
     failed = [0, 0]
 

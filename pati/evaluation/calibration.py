@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pati.evaluation.clusters import Clusters
 from pati.evaluation.documents import Bin
 from pati.evaluation.intervals import bootstrap_indices, proportion_interval
+
+if TYPE_CHECKING:
+    import torch
 
 BINS = 15
 MAX_TEMPERATURE = 20.0  # highest temperature considered; the lowest one is its reciprocal
@@ -90,11 +92,12 @@ def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     confidence.
     """
     from scipy.optimize import minimize_scalar  # takes half a second, which `pati predict` doesn't need
+    from torch.nn.functional import cross_entropy
 
     logits = logits.double()
 
     def loss(logarithm: float) -> float:
-        total = torch.nn.functional.cross_entropy(logits / math.exp(logarithm), labels, reduction="sum").item()
+        total = cross_entropy(logits / math.exp(logarithm), labels, reduction="sum").item()
         return total + logarithm**2 / 2
 
     end = math.log(MAX_TEMPERATURE)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pati.evaluation.clusters import RESAMPLES, Clusters, majority, resamples
+
+if TYPE_CHECKING:
+    import torch
 
 _CELLS = 4_000_000  # cells of one array of resamples
 _Count = TypeVar("_Count", np.int64, np.float64)
@@ -317,7 +319,7 @@ def log_loss_interval(
     for 0 of N belong to their second most likely class: the cost of a confident error has gone unseen.
     """
     losses = -logits.double().log_softmax(1)
-    own, bounds = losses[torch.arange(len(labels)), labels], (losses.min().item(), losses.max().item())
+    own, bounds = losses.gather(1, labels[:, None])[:, 0], (losses.min().item(), losses.max().item())
     low, high = mean_interval(own.numpy(), bounds, clusters)
     if (losses.argmin(1) == labels).all():
         second = losses.kthvalue(2, 1).values

@@ -13,8 +13,10 @@ high confidence counts as in-distribution, whatever it shows.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 PHOTOS = 2000  # training photos for fitting: more make no difference (LOG.md),
 FEWEST_PHOTOS = 256  # and this many suffice if time is short
@@ -29,8 +31,10 @@ _MOST = 8.0  # standard deviations at which a feature is clipped
 
 def moments(values: torch.Tensor) -> torch.Tensor:
     """Mean absolute values, then standard deviations of a stage's channels: `(N, C, H, W)` -> `float32 (N, 2C)`."""
+    from torch import cat  # so that answering without torch can import this module
+
     values = values.float()
-    return torch.cat([values.abs().mean((2, 3)), values.std((2, 3), correction=0)], 1)
+    return cat([values.abs().mean((2, 3)), values.std((2, 3), correction=0)], 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,8 @@ class OutOfDistributionDetector:
         cls, training: torch.Tensor, validation: torch.Tensor, confidences: torch.Tensor
     ) -> OutOfDistributionDetector:
         """Fit to `moments` of training and validation photos, and the confidences of the latter's predictions."""
+        import torch
+
         usual = training.mean(0).clamp_min(1e-12)
         logarithms = _logarithms(training, usual)
         centre, scale = logarithms.mean(0), logarithms.std(0, correction=0).clamp_min(1e-3)
@@ -85,9 +91,11 @@ class OutOfDistributionDetector:
 
         The fraction of validation photos that look at least as unusual, by distance and confidence combined.
         """
+        from torch import searchsorted
+
         count = len(self.distances)
-        farther = count - torch.searchsorted(self.distances, self.distance(moments), right=False)
-        less_sure = torch.searchsorted(self.confidences, confidences.to(self.confidences), right=True)
+        farther = count - searchsorted(self.distances, self.distance(moments), right=False)
+        less_sure = searchsorted(self.confidences, confidences.to(self.confidences), right=True)
         product = ((farther + 1) / (count + 1)).double() * ((less_sure + 1) / (count + 1)).double()
         # Fisher's method for two p-values: -2 log(product) is chi-squared with 4 degrees of freedom.
         return (product * (1 - product.log())).clamp(0, 1)
@@ -120,4 +128,6 @@ def _quantiles(values: torch.Tensor) -> torch.Tensor:
     ordered = values.sort().values
     if len(ordered) <= _QUANTILES:
         return ordered
-    return ordered[torch.linspace(0, len(ordered) - 1, _QUANTILES).round().long()]
+    from torch import linspace
+
+    return ordered[linspace(0, len(ordered) - 1, _QUANTILES).round().long()]

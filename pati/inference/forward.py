@@ -62,13 +62,19 @@ def batch_logits_and_moments(
     net: Net, images: torch.Tensor, *, mirror: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits as `batch_logits`, and moments `(N, D)` as `batch_moments`."""
-    values, stages = _staged(net, images)
-    for stage in list(net.stages)[_monitored_stages(net) :]:
-        values = stage(values)
-    logits: torch.Tensor = net.head(values)
+    features, stages = features_and_moments(net, images)
+    logits: torch.Tensor = net.head(features)
     if mirror:
         logits = (logits + net(images.flip(3))) / 2
     return logits.float(), stages
+
+
+def features_and_moments(net: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The output of the last stage, `(N, C, h, w)`, and moments `(N, D)` as `batch_moments`."""
+    values, stages = _staged(net, images)
+    for stage in list(net.stages)[_monitored_stages(net) :]:
+        values = stage(values)
+    return values, stages
 
 
 def _staged(net: Net, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

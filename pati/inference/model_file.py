@@ -24,10 +24,11 @@ from pati.data.preprocess import Preprocess, PreprocessDocument
 from pati.errors import PatiError
 from pati.evaluation.calibration import Calibration, CalibrationDocument
 from pati.evaluation.out_of_distribution import SIZES, OutOfDistributionDetector
+from pati.inference.documents import Facts
 from pati.locale.messages import N_
 from pati.models import Net, Options, models, without_memory
 from pati.models.counting import memory_of
-from pati.recipe import RecipeDocument, field_named
+from pati.recipe import field_named
 from pati.system import files
 from pati.system.tensors import serialised
 
@@ -39,34 +40,6 @@ _USUAL = 256  # px: a network of its usual width takes far less for photos of th
 _NO_CHECKSUM = "0" * 64  # placeholder in the header while the checksum of the whole file is computed
 _TYPES = {torch.float32: "F32", torch.int64: "I64"}  # safetensors' names
 _SCOPE = "scope."  # prefix of the out-of-distribution detector's tensors in a model file
-
-
-class Architecture(TypedDict):
-    """The network that the weights belong to; `plugin`: the file that registers it."""
-
-    name: str
-    width: float
-    dropout: float
-    drop_path: NotRequired[float]
-    plugin: NotRequired[str]
-
-
-class ModelScores(TypedDict, total=False):
-    """Scores on the test photos; each other registered metric is added under its name."""
-
-    accuracy: float
-    accuracy_interval: list[float]
-    photos: int
-
-
-class Facts(TypedDict, total=False):
-    """Facts about the training of the model in a file; `manifest`: its hash."""
-
-    model: Architecture
-    recipe: RecipeDocument
-    metrics: ModelScores
-    manifest: str
-    versions: dict[str, str]
 
 
 class _Document(Facts):

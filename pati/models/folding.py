@@ -16,17 +16,19 @@ from torch import nn
 from pati.models.blocks import Net, channels_last
 
 
-def folded(net: Net, dtype: torch.dtype) -> Net:
+def folded(net: Net, dtype: torch.dtype, *, pooling: bool = True) -> Net:
     """A copy of `net` in evaluation mode without batch norms, with the same logits up to rounding in `dtype`.
 
     Norms that don't follow a convolution in the same `nn.Sequential` are kept. Takes images `float32 (N, 3, H, W)`,
-    returns logits `float32 (N, K)`; the stages compute in `dtype`.
+    returns logits `float32 (N, K)`; the stages compute in `dtype`. `pooling`: replace 2×2 max pooling by one that is
+    faster in torch.
     """
     copied = copy.deepcopy(net).eval().requires_grad_(False)
     for module in list(copied.modules()):
         if isinstance(module, nn.Sequential):
             _fold(module)
-            _replace_pooling(module)
+            if pooling:
+                _replace_pooling(module)
     copied.stages.to(dtype)
     for module in copied.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pati.evaluation.documents import CalibrationResult, ClassCurve, Robustness, RunRow
-from pati.inference.classifier import Explanation
+from pati.inference.predictor import Explanation
 from pati.locale import formats
 from pati.locale.messages import N_, NP_, Message, as_is
 from pati.report.labels import CORRUPTIONS, SCORES

@@ -35,7 +35,7 @@ from pati.evaluation.documents import (
 )
 from pati.evaluation.metrics import absent, other_metrics, weakest
 from pati.evaluation.shortcuts import telling_properties
-from pati.inference.classifier import Explanation
+from pati.inference.predictor import Explanation
 from pati.locale import formats
 from pati.locale.catalogues import SOURCE, languages
 from pati.locale.formats import printable

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
 from pati.data import decode
-from pati.inference.classifier import Prediction
+from pati.inference.predictor import Prediction
 from pati.locale.formats import printable
 from pati.locale.messages import N_, Message
 from pati.system.csv_text import guarded

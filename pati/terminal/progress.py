@@ -409,6 +409,8 @@ def _stage(event: StageBegan) -> Message:
             return N_("scoring")
         case Stage.REPORT:
             return N_("writing the report")
+        case Stage.EXPORT:
+            return N_("exporting, and checking that the answers are the same")
         case _:
             assert_never(event.stage)
 

@@ -35,7 +35,8 @@ from pati.evaluation.documents import (
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.explain.checks import Values
-from pati.inference.classifier import Classifier, Prediction
+from pati.inference.classifier import Classifier
+from pati.inference.predictor import Prediction
 from pati.locale import catalogues
 from pati.recipe import Recipe
 from pati.report import pages

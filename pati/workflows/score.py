@@ -22,7 +22,8 @@ from pati.evaluation import analysis
 from pati.evaluation.analysis import clusters_of
 from pati.evaluation.documents import EvaluationContext, LaterScores, OutOfDistributionScores
 from pati.events import Advanced, Listen, Noted, Stage, StageBegan, Warned, silent
-from pati.inference.classifier import Classifier, Refused
+from pati.inference.classifier import Classifier
+from pati.inference.predictor import Refused
 from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.runs.predictions import Predictions

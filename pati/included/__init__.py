@@ -16,6 +16,11 @@ def model() -> Path:
     return FOLDER / f"{NAME}.safetensors"
 
 
+def exported() -> Path:
+    """The same model as `pati export` writes it, which needs no torch."""
+    return FOLDER / f"{NAME}.onnx"
+
+
 def card() -> Path:
     """Its model card: training data, training procedure and results."""
     return FOLDER / f"{NAME}.md"

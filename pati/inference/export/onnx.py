@@ -1,0 +1,151 @@
+"""ONNX: one file with the whole way from pixels to answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from pati.errors import PatiError
+from pati.evaluation.out_of_distribution import OutOfDistributionDetector
+from pati.inference.classifier import Classifier
+from pati.inference.documents import ExportDocument
+from pati.inference.export import Format, formats
+from pati.inference.forward import features_and_moments
+from pati.inference.onnx_classifier import DOCUMENT, MAP, P_VALUES, PIXELS, PROBABILITIES, OnnxClassifier
+from pati.locale.messages import N_
+from pati.models import Net, folded
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 20
+_EXAMPLES = 2  # photos to trace with: a batch of one would be taken for a constant
+
+
+@formats.register("onnx")
+class Onnx(Format):
+    """ONNX: one file that ONNX Runtime and others read, from pixels to calibrated probabilities."""
+
+    suffix = ".onnx"
+
+    @staticmethod
+    def written(classifier: Classifier, document: ExportDocument) -> bytes:
+        """See `Format`."""
+        graph = Graph(classifier)
+        document["map"], document["opset"] = graph.weights is not None, OPSET
+        size = classifier.preprocess.size
+        pixels = torch.zeros(_EXAMPLES, size, size, 3, dtype=torch.uint8)
+        names = [PROBABILITIES, *([P_VALUES] if document["detector"] else []), *([MAP] if document["map"] else [])]
+        try:
+            with warnings.catch_warnings(), torch.inference_mode():
+                warnings.simplefilter("ignore")  # of the exporter's own libraries
+                for name in ("onnxscript", "torch.onnx"):
+                    logging.getLogger(name).setLevel(logging.ERROR)
+                program = torch.onnx.export(
+                    graph, (pixels,), dynamo=True, external_data=False, opset_version=OPSET, verbose=False,
+                    input_names=[PIXELS], output_names=names,
+                    dynamic_shapes=({0: torch.export.Dim("photos", min=1)},),
+                )  # fmt: skip
+        except ImportError as error:
+            raise PatiError(
+                N_("exporting to ONNX requires {package}, which is not installed", package=error.name or "onnxscript"),
+                N_("install it: pip install 'pati[train]'"),
+            ) from error
+        assert program is not None
+        return _with_document(program.model_proto, document)
+
+    @staticmethod
+    def stated(data: bytes, document: ExportDocument) -> bytes:
+        """See `Format`."""
+        import onnx
+
+        return _with_document(onnx.load_model_from_string(data), document)
+
+    @staticmethod
+    def read(data: bytes) -> OnnxClassifier:
+        """See `Format`."""
+        return OnnxClassifier(data)
+
+
+def _with_document(model: ModelProto, document: ExportDocument) -> bytes:
+    import onnx
+
+    onnx.helper.set_model_props(model, {DOCUMENT: json.dumps(document)})
+    return bytes(model.SerializeToString())
+
+
+class Graph(nn.Module):
+    """A classifier as one module, from pixels to what it answers, in float32.
+
+    Pixels `uint8 (N, size, size, 3)` -> calibrated probabilities `(N, K)`; p-values `(N,)`, with an out-of-distribution
+    detector; saliency maps `(N, h, w)` of the predicted classes, if the head is a linear layer of means.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.net = folded(classifier.net, torch.float32, pooling=False).cpu()
+        self.mirror = classifier.mirror
+        self.temperature = 1.0 if classifier.calibration is None else classifier.calibration.temperature
+        scale, shift = classifier.preprocess.normalisation()
+        self.register_buffer("scale", scale / 255)
+        self.register_buffer("shift", shift)
+        self.weights = linear_weights(self.net)
+        self.detector = None if classifier.detector is None else _Detector(classifier.detector)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Pixels -> answers; see the class."""
+        images = (pixels.float() * self.scale + self.shift).permute(0, 3, 1, 2)  # NHWC -> NCHW
+        features, moments = features_and_moments(self.net, images)
+        logits = self.net.head(features)
+        if self.mirror:
+            logits = (logits + self.net(images.flip(3))) / 2
+        probabilities = (logits / self.temperature).softmax(1)
+        answers = [probabilities]
+        if self.detector is not None:
+            answers.append(self.detector(moments, probabilities.amax(1)))
+        if self.weights is not None:
+            # The gradient of a logit is the same at all positions: Grad-CAM is the class activation map (Zhou et al.,
+            # 2016, https://arxiv.org/abs/1512.04150) of the positive values.
+            own = self.weights[probabilities.argmax(1)][:, :, None, None]
+            answers.append((own * features).sum(1).relu() / (features.shape[2] * features.shape[3]))
+        return tuple(answers)
+
+
+def linear_weights(net: Net) -> torch.Tensor | None:
+    """The weights `(K, C)` of a head that is a linear layer of the means of the last features; None for other heads."""
+    layers = [layer for layer in net.head.modules() if not isinstance(layer, nn.Sequential | nn.Dropout | nn.Identity)]
+    if [type(layer) for layer in layers] != [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear]:
+        return None
+    pool, _, linear = layers
+    assert isinstance(pool, nn.AdaptiveAvgPool2d)
+    assert isinstance(linear, nn.Linear)
+    return linear.weight.detach().clone() if pool.output_size in (1, (1, 1)) else None
+
+
+class _Detector(nn.Module):
+    """`OutOfDistributionDetector.p_values` with the operations that ONNX has."""
+
+    distances: torch.Tensor
+    confidences: torch.Tensor
+
+    def __init__(self, detector: OutOfDistributionDetector) -> None:
+        super().__init__()
+        self.count = len(detector.distances)
+        for name, values in detector.tensors().items():
+            self.register_buffer(name, values.cpu().clone())
+
+    def forward(self, moments: torch.Tensor, confidences: torch.Tensor) -> torch.Tensor:
+        """Moments `(N, D)` and confidences `(N,)` -> p-values `(N,)`."""
+        distance = OutOfDistributionDetector(**dict(self.named_buffers())).distance(moments)
+        farther = (self.distances[None] >= distance[:, None]).float().sum(1)
+        less_sure = (self.confidences[None] <= confidences[:, None]).float().sum(1)
+        product = (farther + 1) / (self.count + 1) * ((less_sure + 1) / (self.count + 1))
+        return (product * (1 - product.log())).clamp(0, 1)

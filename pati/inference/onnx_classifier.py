@@ -1,0 +1,144 @@
+"""`OnnxClassifier`: answers with a model that `pati export` wrote, in ONNX Runtime. Needs no torch.
+
+The model takes pixels as `Preprocess` leaves them and contains all that follows: normalisation, the average over the
+mirror image, temperature, the out-of-distribution detector and the saliency map.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pati.data.preprocess import Photo, Preprocess
+from pati.errors import PatiError
+from pati.evaluation.calibration import Calibration
+from pati.inference.documents import ExportDocument, Facts
+from pati.inference.predictor import Explanation, Predictor, explanation, name_of
+from pati.locale.messages import N_
+from pati.system import machine
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+KIND, FORMAT = "pati-export", 1
+DOCUMENT = "pati"  # the name of the document among the model's metadata
+PIXELS, PROBABILITIES, P_VALUES, MAP = "pixels", "probabilities", "p_values", "map"
+_BATCH = 64
+_OWN = ("kind", "format", "classes", "preprocess", "calibration", "source", "at_once", "detector", "map")
+
+
+class OnnxClassifier(Predictor):
+    """Classifies photos and explains its predictions, with an exported model.
+
+    Its only saliency map is Grad-CAM for the predicted class, if the model has one. `document`: what the model states
+    about itself.
+    """
+
+    def __init__(self, data: bytes, name: str = "model.onnx") -> None:
+        """`data`: the contents of the file `name`. Raises `PatiError` for anything but an exported model."""
+        self._session = _session(data, name)
+        self.document = document = _document(self._session, name)
+        try:
+            if document["kind"] != KIND:
+                raise KeyError("kind")
+            if document["format"] != FORMAT:
+                raise PatiError(
+                    N_(
+                        "{path} has format {version}, this pati reads {format}",
+                        path=name,
+                        version=repr(document["format"]),
+                        format=FORMAT,
+                    ),
+                    N_("update pati"),
+                )
+            self.classes = tuple(map(str, document["classes"]))
+            self.preprocess = Preprocess.from_json(document["preprocess"])
+            kept = document["calibration"]
+            self.calibration = None if kept is None else Calibration.from_json(kept)
+            self._at_once = min(_BATCH, max(1, int(document["at_once"])))
+            self._has_detector, self.has_map = bool(document["detector"]), bool(document["map"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise _foreign(name) from None
+        self.facts = cast(Facts, {key: value for key, value in document.items() if key not in _OWN})
+        size = self.preprocess.size
+        inputs = [(one.name, one.type, one.shape[1:]) for one in self._session.get_inputs()]
+        outputs = {one.name for one in self._session.get_outputs()}
+        if inputs != [(PIXELS, "tensor(uint8)", [size, size, 3])] or not outputs >= set(self._wanted(map_=True)):
+            raise _foreign(name)
+
+    @classmethod
+    def load(cls, path: str | Path) -> OnnxClassifier:
+        """The model in a file. Raises `PatiError` for anything but an exported model."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise PatiError(
+                N_("can't read the model {path}: {reason}", path=path, reason=error.strerror or error)
+            ) from None
+        return cls(data, str(path))
+
+    def answer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See `Predictor`."""
+        parts = [self._run(pixels[at : at + self._at_once]) for at in range(0, len(pixels), self._at_once)]
+        probabilities = np.concatenate([part[PROBABILITIES] for part in parts]).astype(np.float64)
+        if not self._has_detector:
+            return probabilities, np.full(len(pixels), np.nan)
+        return probabilities, np.concatenate([part[P_VALUES] for part in parts]).astype(np.float64)
+
+    def explain(
+        self, photo: Photo, *, label: str | None = None, method: str = "grad-cam", stage: int | None = None
+    ) -> Explanation:
+        """See `Predictor`: Grad-CAM of the last stage for the predicted class, if the model has a map."""
+        if label is not None:
+            self.class_number(label)
+        needs_torch = N_("with torch installed, explain the model that it was exported from")
+        if method != "grad-cam" or stage is not None:
+            raise PatiError(N_("an exported model has Grad-CAM of the last stage only"), needs_torch)
+        if not self.has_map:
+            raise PatiError(N_("this exported model has no saliency map: its head is not a linear layer"), needs_torch)
+        shown, fitted = self.shown(photo)
+        (answer,) = self.predictions([name_of(photo)], fitted[None], self.threshold())
+        if label is not None and label != answer.label:
+            raise PatiError(
+                N_("an exported model explains the predicted class only, here {label}", label=answer.label), needs_torch
+            )
+        map_ = self._run(fitted[None], map_=True)[MAP][0]
+        return explanation(shown, map_, answer.label, answer, self.preprocess)
+
+    def _wanted(self, *, map_: bool) -> list[str]:
+        return [PROBABILITIES, *([P_VALUES] if self._has_detector else []), *([MAP] if map_ and self.has_map else [])]
+
+    def _run(self, pixels: NDArray[np.uint8], *, map_: bool = False) -> dict[str, NDArray[np.float32]]:
+        wanted = self._wanted(map_=map_)
+        found = self._session.run(wanted, {PIXELS: np.ascontiguousarray(pixels)})
+        return dict(zip(wanted, found, strict=True))
+
+
+def _session(data: bytes, name: str) -> InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = machine.cores()
+    options.log_severity_level = 4  # errors are raised
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise _foreign(name) from error
+
+
+def _document(session: InferenceSession, name: str) -> ExportDocument:
+    try:
+        return cast(ExportDocument, json.loads(session.get_modelmeta().custom_metadata_map[DOCUMENT]))
+    except (KeyError, ValueError, RecursionError):
+        raise _foreign(name) from None
+
+
+def _foreign(name: str) -> PatiError:
+    return PatiError(
+        N_("{path} is not a model that pati exported", path=name),
+        N_("expected a file written by `pati export RUN --to onnx`"),
+    )

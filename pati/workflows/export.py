@@ -1,0 +1,65 @@
+"""Export a model: find the photos to check on, and write the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pati.data.decode import Unreadable
+from pati.data.manifest import Manifest
+from pati.data.preprocess import Photo
+from pati.data.sources import storage
+from pati.errors import PatiError
+from pati.events import Listen, Noted, Stage, StageBegan, silent
+from pati.inference.classifier import Classifier
+from pati.inference.export import Export, formats, source_hash
+from pati.inference.export import export as write
+from pati.inference.onnx_classifier import OnnxClassifier
+from pati.locale.messages import N_
+from pati.runs.run import Run
+
+PHOTOS = 128  # of a run's validation photos, for the check
+
+
+def export(model: Path, *, to: str = "onnx", out: Path | None = None, listen: Listen = silent) -> Export:
+    """Write a model file, or the model in the folder of a run, in the format `to`; see `pati.inference.export`.
+
+    `out`: the file; default: beside the model. A file that is not an export is never overwritten. Raises `PatiError`.
+    """
+    classifier = Classifier.load(model)
+    file = model / "model.safetensors" if model.is_dir() else model
+    path = out or file.with_suffix(formats[to].suffix)
+    _require_free(path)
+    listen(StageBegan(Stage.EXPORT))
+    photos = _photos(model) if model.is_dir() else []
+    if model.is_dir() and not photos:
+        listen(Noted(N_("the photos of the run are not there: the check uses made-up pictures only")))
+    return write(classifier, path, to=to, source=source_hash(file), photos=photos)
+
+
+def _require_free(path: Path) -> None:
+    """Raise `PatiError` if `path` is anything but a new file or an export."""
+    if not path.exists():
+        if not path.parent.is_dir():
+            raise PatiError(N_("the folder {folder} does not exist", folder=path.parent))
+        return
+    try:
+        OnnxClassifier.load(path)
+    except PatiError:
+        raise PatiError(
+            N_("{path} exists and was not written by pati; it is not overwritten", path=path),
+            N_("choose another name, or delete the file first"),
+        ) from None
+
+
+def _photos(folder: Path) -> list[Photo]:
+    """Some validation photos of a run, evenly spread; none if its data is not there."""
+    manifest = Manifest.read(Run.open(folder).manifest)
+    entries = manifest.of_split("validation")
+    photos: list[Photo] = []
+    try:
+        store = storage.at(Path(manifest.root))
+        for entry in entries[:: max(1, len(entries) // PHOTOS)][:PHOTOS]:
+            photos.append(store.read(entry.path))
+    except (PatiError, Unreadable, OSError):
+        return photos
+    return photos
