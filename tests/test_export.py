@@ -42,7 +42,9 @@ def classifier(name: str, *, size: int = 32, mirror: bool = True) -> Classifier:
             module.weight.data.uniform_(-0.5, 1.5)
             module.bias.data.normal_(0, 0.1)
     document: Any = {"model": {"name": name, "width": 0.25, "dropout": 0.0}}
-    made = exact(Classifier(net, Preprocess(size=size, mean=(0.4, 0.5, 0.6)), CLASSES, mirror=mirror, facts=document))
+    made = Classifier(
+        net, Preprocess(size=size, mean=(0.4, 0.5, 0.6)), CLASSES, mirror=mirror, facts=document
+    ).in_float32()
     pixels = torch.from_numpy(np.stack([made.preprocess(photo) for photo in parity.made_pictures(200)]))
     # As of a trained network, whose answers differ from photo to photo.
     logits = made.logits(pixels)
@@ -50,7 +52,7 @@ def classifier(name: str, *, size: int = 32, mirror: bool = True) -> Classifier:
     linear.bias.data = (linear.bias.data - logits.mean(0)) * 2 / logits.std(0)
     linear.weight.data *= (2 / logits.std(0))[:, None]
     made = Classifier(net, made.preprocess, CLASSES, mirror=mirror, facts=document)
-    logits, moments = exact(made).answers(pixels)
+    logits, moments = made.in_float32().answers(pixels)
     made.calibration = Calibration(1.7, ((0.01, 0.9), (0.1, 0.5)), 200)
     made.detector = OutOfDistributionDetector.of(moments[:100], moments[100:], made.calibrated(logits[100:]).amax(1))
     return made
@@ -63,19 +65,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, Onnx
     return made, OnnxClassifier.load(written.path)
 
 
-def exact(made: Classifier) -> Classifier:
-    return Classifier(
-        made.net, made.preprocess, made.classes, mirror=made.mirror, facts=made.facts, calibration=made.calibration,
-        detector=made.detector, precision="float32",
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("count", [1, 2, 3, 63, 64, 65])
 def test_any_number_of_photos(count: int, exported: tuple[Classifier, OnnxClassifier]) -> None:
     made, model = exported
     pixels = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     probabilities, p_values = model.answer(pixels)
-    expected, expected_p_values = exact(made).answer(pixels)
+    expected, expected_p_values = made.in_float32().answer(pixels)
     assert probabilities.shape == (count, 3)
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     np.testing.assert_allclose(p_values, expected_p_values, atol=2 / 100)
@@ -145,7 +140,7 @@ def test_explanations_are_those_of_the_source(exported: tuple[Classifier, OnnxCl
     made, model = exported
     for number, shape in enumerate(("circle", "square", "triangle", "circle")):
         photo = draw(shape, number, size=80).resize((120, 80))
-        ours, theirs = exact(made).explain(photo), model.explain(photo)
+        ours, theirs = made.in_float32().explain(photo), model.explain(photo)
         assert ours.label == theirs.label
         np.testing.assert_allclose(ours.map, theirs.map, atol=1e-3)
         assert ours.covered == theirs.covered

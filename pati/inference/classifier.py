@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from pati.locale.messages import N_
 from pati.models import Net, channels_last, folded, models
 from pati.recipe import SettledRecipe
 from pati.system import machine, tensors
+
+if TYPE_CHECKING:
+    from pati.inference.export import Export
 
 
 class Classifier(Predictor):
@@ -72,6 +75,13 @@ class Classifier(Predictor):
         return Classifier(
             copy.deepcopy(self.net).to(device), self.preprocess, self.classes, mirror=self.mirror, facts=self.facts,
             calibration=self.calibration, detector=self.detector,
+        )  # fmt: skip
+
+    def in_float32(self) -> Classifier:
+        """The same classifier, with predictions in float32 whatever is faster on this processor."""
+        return Classifier(
+            self.net, self.preprocess, self.classes, mirror=self.mirror, facts=self.facts, calibration=self.calibration,
+            detector=self.detector, precision="float32",
         )  # fmt: skip
 
     def weights(self) -> str:
@@ -171,6 +181,16 @@ class Classifier(Predictor):
             self.net, self.preprocess, self.classes, self.mirror, self.facts, self.calibration, self.detector
         )
         stored.write(Path(path))
+
+    def export(self, path: str | Path, *, to: str = "onnx", photos: Sequence[Photo] = ()) -> Export:
+        """Write the model in the format `to`, for programs without torch, if its answers there are the same.
+
+        Checked on pictures that are made for this, and on `photos`. Raises `PatiError`, and writes nothing, if a class,
+        a probability, a p-value or a saliency map differs by more than rounding. See `pati.inference.export`.
+        """
+        from pati.inference.export import export
+
+        return export(self, Path(path), to=to, photos=photos)
 
     @classmethod
     def load(cls, path: str | Path) -> Classifier:

@@ -10,16 +10,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from pati.data.preprocess import Photo
-from pati.inference.classifier import Classifier
 from pati.inference.documents import ExportDocument, ParityDocument
 from pati.inference.onnx_classifier import FORMAT, KIND
 from pati.inference.predictor import Predictor
 from pati.locale.messages import N_
 from pati.registry import Registry
 from pati.system import files
+
+if TYPE_CHECKING:
+    from pati.inference.classifier import Classifier
 
 
 class Format(ABC):

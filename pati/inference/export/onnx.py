@@ -12,7 +12,6 @@ from torch import nn
 
 from pati.errors import PatiError
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
-from pati.inference.classifier import Classifier
 from pati.inference.documents import ExportDocument
 from pati.inference.export import Format, formats
 from pati.inference.forward import features_and_moments
@@ -22,6 +21,8 @@ from pati.models import Net, folded
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from pati.inference.classifier import Classifier
 
 OPSET = 20
 _EXAMPLES = 2  # photos to trace with: a batch of one would be taken for a constant

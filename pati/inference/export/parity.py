@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from pati.data.preprocess import Photo
 from pati.errors import PatiError
-from pati.inference.classifier import Classifier
 from pati.inference.documents import ParityDocument
 from pati.inference.predictor import Explanation, Prediction, Predictor
 from pati.locale.messages import N_, NP_, Message
 from pati.system import machine
+
+if TYPE_CHECKING:
+    from pati.inference.classifier import Classifier
 
 PROBABILITY = 1e-4  # largest difference that is accepted;
 SPREAD, ROUNDING = 0.01, 2e-6  # less, down to rounding, where the probabilities of the photos hardly differ
@@ -27,10 +30,7 @@ _SIZES = ((64, 64), (37, 91), (300, 200), (11, 8), (160, 500))  # height, width
 
 def checked(classifier: Classifier, exported: Predictor, photos: Sequence[Photo]) -> ParityDocument:
     """The figures of the comparison. Raises `PatiError` if the two don't agree."""
-    exact = Classifier(
-        classifier.net, classifier.preprocess, classifier.classes, mirror=classifier.mirror, facts=classifier.facts,
-        calibration=classifier.calibration, detector=classifier.detector, precision="float32",
-    )  # fmt: skip
+    exact = classifier.in_float32()
     all_photos: list[Photo] = [*photos, *made_pictures(MADE)]
     theirs, ours = exported.predict(all_photos), exact.predict(all_photos)
     difference = _largest(ours, theirs)
