@@ -32,26 +32,25 @@ CLASSES = ("circle", "square", "triangle")
 
 
 def classifier(name: str, *, size: int = 32, mirror: bool = True) -> Classifier:
-    """A network with random weights, whose statistics of batch norm are not those of an empty one; uncalibrated."""
+    """A network with random weights, calibrated; its answers differ from picture to picture."""
+    preprocess = Preprocess(size=size, mean=(0.4, 0.5, 0.6))
+    pixels = torch.from_numpy(np.stack([preprocess(photo) for photo in parity.made_pictures(200)]))
     torch.manual_seed(0)
     net = build(name, len(CLASSES), Options(width=0.25, size=size), seed=1)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
+            module.momentum = None  # the statistics are those of the pictures
             module.weight.data.uniform_(-0.5, 1.5)
             module.bias.data.normal_(0, 0.1)
+    with torch.no_grad():
+        net.train()(preprocess.normalise(pixels))
     document: Any = {"model": {"name": name, "width": 0.25, "dropout": 0.0}}
-    made = Classifier(
-        net, Preprocess(size=size, mean=(0.4, 0.5, 0.6)), CLASSES, mirror=mirror, facts=document
-    ).in_float32()
-    pixels = torch.from_numpy(np.stack([made.preprocess(photo) for photo in parity.made_pictures(200)]))
-    # As of a trained network, whose answers differ from photo to photo.
-    logits = made.logits(pixels)
+    made = Classifier(net, preprocess, CLASSES, mirror=mirror, facts=document)
+    logits = made.in_float32().logits(pixels)
     linear = [layer for layer in net.head.modules() if isinstance(layer, torch.nn.Linear)][-1]
     linear.bias.data = (linear.bias.data - logits.mean(0)) * 2 / logits.std(0)
     linear.weight.data *= (2 / logits.std(0))[:, None]
-    made = Classifier(net, made.preprocess, CLASSES, mirror=mirror, facts=document)
+    made = Classifier(net, preprocess, CLASSES, mirror=mirror, facts=document)
     logits, moments = made.in_float32().answers(pixels)
     made.calibration = Calibration(1.7, ((0.01, 0.9), (0.1, 0.5)), 200)
     made.detector = OutOfDistributionDetector.of(moments[:100], moments[100:], made.calibrated(logits[100:]).amax(1))

@@ -423,6 +423,13 @@ def test_files_that_are_no_archives_are_named(start: bytes, told: str, tmp_path:
             find_source(tmp_path / name)
 
 
+def test_a_part_of_a_split_archive_is_named(tmp_path: Path) -> None:
+    for name in ("d.z01", "d.zip.001", "d.7z.002", "d.part2.rar"):
+        (tmp_path / name).write_bytes(b"PK\3\4" + bytes(1000))
+        with pytest.raises(PatiError, match="is one part of a split archive"):
+            find_source(tmp_path / name)
+
+
 def test_a_table_names_the_classes_where_folders_do_not(tmp_path: Path) -> None:
     touch(tmp_path / "d", numbered("train", 6) + numbered("test", 2, "t{}.jpg"))
     rows = "".join(f"train/{number}.jpg,{'cat' if number % 2 else 'dog'}\n" for number in range(6))

@@ -9,7 +9,7 @@ from pati.errors import PatiError
 from pati.inference.onnx_classifier import OnnxClassifier
 from pati.inference.predictor import Predictor
 from pati.locale.messages import N_
-from pati.system import extras
+from pati.system import extras, files
 
 SUFFIX = ".onnx"
 
@@ -28,9 +28,12 @@ def load(path: str | Path | None = None) -> Predictor:
         return Classifier.load(included.model() if path is None else path)
     if path is None:
         return OnnxClassifier.load(included.exported())
-    exported = Path(path) / f"model{SUFFIX}" if Path(path).is_dir() else Path(path).with_suffix(SUFFIX)
+    model = Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
+    exported = model.with_suffix(SUFFIX)
     if exported.is_file():
-        return OnnxClassifier.load(exported)
+        loaded = OnnxClassifier.load(exported)
+        if not model.is_file() or loaded.document["source"] == files.sha256_file(model):
+            return loaded
     raise PatiError(
         N_("{path} needs torch, which is not installed", path=path),
         N_("where torch is installed, write a model that does not: pati export {path} --to onnx", path=path),

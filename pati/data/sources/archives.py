@@ -12,6 +12,7 @@ import contextlib
 import gzip
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -78,6 +79,11 @@ def kind_of(path: Path) -> str | None:
         return "zip"
     if start[257:262] == b"ustar" or start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")):
         return "tar"
+    if re.search(r"\.(z\d\d|(zip|7z|rar)\.\d{3}|part\d+\.rar)$", path.name, re.IGNORECASE):
+        raise PatiError(
+            N_("{path} is one part of a split archive, which pati can't read", path=path),
+            N_("unpack it yourself and give the folder"),
+        )
     if start.startswith(b"PK\3\4"):
         raise PatiError(
             N_("the archive {path} is damaged: its end is missing", path=path), N_("download or copy it again")
