@@ -43,6 +43,7 @@ from PIL import (  # noqa: F401  (importing a plugin is what makes its format kn
 
 from pati.data import colour, depth, formats, heif, jpeg, tiff
 from pati.data.formats import is_photo_name as is_photo_name
+from pati.data.formats import is_system_file as is_system_file
 from pati.data.formats import starts_like_photo as starts_like_photo
 from pati.data.unreadable import Unreadable as Unreadable
 from pati.errors import PatiError
@@ -150,11 +151,6 @@ class Decoded:
 
     pixels: NDArray[np.uint8]
     flags: tuple[str, ...]
-
-
-def is_system_file(name: str) -> bool:
-    """Whether the file name is one that operating systems leave behind, such as Thumbs.db."""
-    return name.startswith("._") or name.lower() in ("thumbs.db", ".ds_store", "desktop.ini", ".directory")
 
 
 def over_bytes(size: int, limit: int) -> Message:
