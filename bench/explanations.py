@@ -30,7 +30,7 @@ from pati.evaluation import calibration, curves
 from pati.evaluation.intervals import wilson
 from pati.explain.cams import explainers
 from pati.recipe import Recipe
-from pati.report import figures
+from pati.report import figures, pictures
 from pati.system import machine
 from pati.workflows import explanation_tests
 from pati.workflows.check import check
@@ -167,7 +167,7 @@ def picture() -> None:
             for method in SHOWN:
                 explanation = made.explain(row.path, method=method)
                 width = explanation.photo.shape[1]
-                for drawn in ([explanation.photo] if not tiles else []) + [figures.blended(explanation)]:
+                for drawn in ([explanation.photo] if not tiles else []) + [pictures.blended(explanation)]:
                     photo = Image.fromarray(drawn)
                     ImageDraw.Draw(photo).rectangle(row.box, outline=(255, 255, 255), width=max(2, width // 80))
                     tiles.append(np.asarray(photo.resize((SIDE, SIDE), Image.Resampling.LANCZOS)))
@@ -175,7 +175,7 @@ def picture() -> None:
     labels, cells = [(name, "") for name in ("photo", *SHOWN)], [list(row) for row in zip(*blocks, strict=True)]
     sheet = figures.tiles(labels, [cells], [""] * 4, language="en")
     whole = Image.open(io.BytesIO(sheet)).convert("RGB")
-    scale = Image.open(io.BytesIO(figures.scale()))
+    scale = Image.open(io.BytesIO(pictures.scale()))
     at = (whole.width - scale.width) // 2, whole.height - 2 * scale.height
     whole.paste(scale, at)
     pen = ImageDraw.Draw(whole)

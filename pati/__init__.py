@@ -39,5 +39,8 @@ __all__ = sorted(_HOMES)
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        from pati.system import extras
+
+        with extras.required(f"pati.{name}"):
+            return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'pati' has no attribute {name!r}")

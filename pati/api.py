@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pati.system import extras
+
 if TYPE_CHECKING:
     from pati.evaluation.documents import Comparison
     from pati.inference.classifier import Classifier
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pati.recipe import Recipe
 
 
+@extras.required("pati.train")
 def train(
     data: str | Path, recipe: Recipe | None = None, *, out: str | Path | None = None, progress: bool = False
 ) -> Classifier:
@@ -33,6 +36,7 @@ def train(
     return run.classifier
 
 
+@extras.required("pati.load")
 def load(path: str | Path | None = None) -> Predictor:
     """Load the classifier from a model file or a run folder; default: the cats-vs-dogs model included with pati.
 
@@ -44,6 +48,7 @@ def load(path: str | Path | None = None) -> Predictor:
     return load(path)
 
 
+@extras.required("pati.compare")
 def compare(runs: Sequence[str | Path], *, paired: bool = True) -> Comparison:
     """Scores and costs of finished runs, and which differences are significant; see `pati.workflows.compare`."""
     from pati.workflows import compare as comparing

@@ -23,7 +23,7 @@ from pati.inference.classifier import Classifier
 from pati.inference.predictor import Prediction
 from pati.recipe import Recipe
 from pati.workflows.check import check
-from pati.workflows.prepare import open_data
+from pati.workflows.opening import open_data
 from tests.support.bad_files import FILES, KINDS, jpeg
 from tests.support.costs import cost
 from tests.support.photos import write_shapes

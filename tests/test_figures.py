@@ -19,7 +19,7 @@ from pati.locale import formats
 from pati.locale.catalogues import languages
 from pati.locale.formats import marked
 from pati.locale.messages import N_
-from pati.report import figures
+from pati.report import figures, pictures
 from pati.report.labels import CORRUPTIONS
 from pati.runs.history import Epoch
 from tests.support.browser import contrast
@@ -126,14 +126,14 @@ def test_a_map_lies_over_the_photo_as_the_net_saw_it(resize: str, shape: tuple[i
     preprocess = Preprocess(size=96, resize=resize)
     white = (preprocess.fit(photo)[:, :, 0] > 200).astype(np.float32)
     seen = Explanation(photo, white, "x", 1.0, Prediction("", "x", 1.0, {}), preprocess.covered(width, height))
-    values, within = figures.stretched(seen)
+    values, within = pictures.stretched(seen)
     where = np.argwhere((values > 0.8) & within)
     assert np.abs(where.min(0) - (40, 42)).max() <= 1
     assert np.abs(where.max(0) - (49, 53)).max() <= 1
     assert within.all() == (resize != "crop")
     if resize == "crop":
         assert within.sum() == 60 * 60
-        assert len(np.unique(figures.blended(seen)[~within], axis=0)) == 1  # black photo: grey where nothing was seen
+        assert len(np.unique(pictures.blended(seen)[~within], axis=0)) == 1  # black photo: grey where nothing was seen
 
 
 def test_a_map_is_as_opaque_as_it_is_high() -> None:
@@ -141,11 +141,11 @@ def test_a_map_is_as_opaque_as_it_is_high() -> None:
     map_ = np.zeros((40, 40), np.float32)
     map_[:, 20:] = np.linspace(0, 1, 20)
     seen = Explanation(photo, map_, "x", 1.0, Prediction("", "x", 1.0, {}), (0.0, 0.0, 1.0, 1.0))
-    mixed = figures.blended(seen, 1.0)
+    mixed = pictures.blended(seen, 1.0)
     np.testing.assert_array_equal(mixed[:, :20], photo[:, :20])  # no tint where the map is zero
     assert len(np.unique(mixed[:, -1], axis=0)) == 1  # the palette alone where it is highest
-    np.testing.assert_array_equal(figures.blended(seen, 0.0), photo)
-    np.testing.assert_array_equal(figures.triptych(seen)[:, 80:], figures.blended(seen))
+    np.testing.assert_array_equal(pictures.blended(seen, 0.0), photo)
+    np.testing.assert_array_equal(pictures.triptych(seen)[:, 80:], pictures.blended(seen))
 
 
 def curve(name: str, roc_area: float, average_precision: float) -> dict[str, Any]:
@@ -244,11 +244,11 @@ def told(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], object]) -> set[str
 
 @pytest.mark.parametrize("language", languages())
 def test_pngs_are_in_the_language_asked_for(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = told(monkeypatch, lambda: figures.explanation_page(seen(), language=language))
+    page = told(monkeypatch, lambda: pictures.explanation_page(seen(), language=language))
     assert {N_("Evidence for {label}", label="cat").shown(language), N_("Probability").shown(language)} <= page
     assert formats.percent(0.875, language) in page
     assert marked("0.2", language) in page  # of the map's scale
-    even = told(monkeypatch, lambda: figures.explanation_page(seen(even=True), language=language))
+    even = told(monkeypatch, lambda: pictures.explanation_page(seen(even=True), language=language))
     assert N_("Evidence for {label} (uniform map)", label="cat").shown(language) in even
 
     photos = [seen(), seen(even=True), seen()]

@@ -8,9 +8,9 @@ from pathlib import Path
 import streamlit as st
 
 from pati.app import jobs, parts
-from pati.app.gallery import GONE, photo_of, readable_root
 from pati.app.jobs import Order
 from pati.app.parts import plain, settings, t
+from pati.app.photos import GONE, photo_of, readable_root
 from pati.app.train_page import BUDGET, MINUTES, SURVIVES, show_progress
 from pati.data.decisions import ACTIONS
 from pati.data.manifest import Manifest
@@ -18,7 +18,7 @@ from pati.errors import PatiError
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
-from pati.report import figures
+from pati.report import pictures
 from pati.runs.run import Run
 from pati.workflows import clean
 
@@ -178,7 +178,7 @@ def _show(root: Path | None, photos: dict[str, str], side: int) -> None:
             if pixels is None:
                 st.info(t(GONE))
             else:
-                parts.picture(figures.at_most(pixels, 2 * side), printable(path), side)
+                parts.picture(pictures.at_most(pixels, 2 * side), printable(path), side)
             if caption:
                 st.caption(plain(caption))
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import streamlit as st
 import torch
 
 from pati.app import parts
 from pati.app.parts import classifier, percent, plain, t
-from pati.data import decode
+from pati.app.photos import GONE, photo_of, readable_root
 from pati.data.manifest import Entry, Manifest
-from pati.data.sources import allowed, storage
+from pati.inference.classifier import Classifier
 from pati.locale.formats import printable
 from pati.locale.messages import N_
-from pati.report import figures
+from pati.report import pictures
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 
 SIDE = 200  # px
-GONE = N_("The photos of this run have been moved or deleted, or are outside the folders that this page may read.")
 
 
 @dataclass(frozen=True)
@@ -47,27 +47,10 @@ class Tested:
         return photo_of(self.root, self.entries[number].path)
 
 
-def photo_of(root: Path | None, path: str) -> bytes | None:
-    """A photo's bytes below `root`; None if it can't be read."""
-    if root is None:
-        return None
-    try:
-        return storage.at(root).read(path)
-    except decode.Unreadable:
-        return None
-
-
-def readable_root(manifest: Manifest) -> Path | None:
-    """Where a manifest's photos lie, if they do and the page may look there."""
-    root = Path(manifest.root)
-    there = any(path.exists() for path in (root, *root.parents[:3]) if path != path.parent)
-    return root if there and allowed.may_read(root) else None
-
-
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _tested(folder: str, changed: int) -> Tested:
     run = Run(Path(folder))
-    clf = classifier(run.model)
+    clf = cast(Classifier, classifier(run.model))  # this page needs torch
     manifest = Manifest.read(run.manifest)
     entries = {entry.sha256: entry for entry in manifest.of_split("test")}
     answers = Predictions.of(run, clf.weights()).test
@@ -119,7 +102,7 @@ def _picture(model: str, changed: int, root: str, path: str, sha256: str, label:
     if data is None or pixels is None:
         return None
     if label is None:
-        pixels = figures.at_most(pixels, 2 * SIDE)
+        pixels = pictures.at_most(pixels, 2 * SIDE)
     else:
-        pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), figures.OPACITY, 2 * SIDE)
-    return figures.thumbnail(pixels, SIDE)
+        pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), pictures.OPACITY, 2 * SIDE)
+    return pictures.thumbnail(pixels, SIDE)

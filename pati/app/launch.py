@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import importlib
 import os
 import socket
 import sys
@@ -18,6 +19,7 @@ from pati.app.settings import Settings
 from pati.data.sources import allowed
 from pati.errors import PatiError
 from pati.locale.messages import N_
+from pati.system import extras
 from pati.terminal.console import say
 
 PORTS = range(8501, 8521)  # tried in this order where none is asked for
@@ -28,14 +30,11 @@ def launch(settings: Settings, *, hosts: Sequence[str], port: int | None, browse
 
     `hosts`: the address to listen on, then further names of the page, see `guard.Guard`.
     """
-    try:
+    with extras.required("pati app"):
         import streamlit
         import uvicorn
         from streamlit.web import bootstrap
-    except ImportError:
-        raise PatiError(
-            N_("the page needs Streamlit"), N_("install it in pati's checkout: pip install -e '.[app]'")
-        ) from None
+
     from pati.app.parts import TABS, UPLOAD_MB, tell_of
     from pati.app.style import THEME
 
@@ -63,6 +62,9 @@ def launch(settings: Settings, *, hosts: Sequence[str], port: int | None, browse
         }
     )
     allowed.restrict(settings.readable())
+    for tab in TABS:
+        with contextlib.suppress(ImportError):  # `page.shown` says so
+            importlib.import_module(f"pati.app.{tab}_page")
     # Streamlit collects garbage after every rerun. Looking through all of torch's objects, which stay anyway, would
     # take it longer than an answer takes: what was imported so far is never looked at again.
     gc.collect()

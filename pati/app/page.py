@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
-from pati.app import clean_page, results_page, style, train_page, try_page
+from pati.app import parts, style
 from pati.app.parts import TABS, language, settings, t
+from pati.errors import PatiError
 from pati.locale import catalogues
 from pati.locale.messages import N_, NC_
+from pati.system import extras
 
 ICON = Path(__file__).parent / "paw.png"
-PAGES = (
-    ("try", try_page.page, "photo_camera"),
-    ("train", train_page.page, "model_training"),
-    ("results", results_page.page, "monitoring"),
-    ("clean", clean_page.page, "cleaning_services"),
-)
+ICONS = {"try": "photo_camera", "train": "model_training", "results": "monitoring", "clean": "cleaning_services"}
 COOKIE = "pati_language"
 
 
@@ -39,14 +38,29 @@ def remember() -> None:
     st.html(f"<script>document.cookie = {json.dumps(cookie)}</script>", unsafe_allow_javascript=True)
 
 
+def shown(name: str) -> Callable[[], None]:
+    """The function that shows a tab; for a tab that requires a package that is not installed, one that says so."""
+    try:
+        with extras.required(t(N_("the tab {name}", name=TABS[name]))):
+            page: Callable[[], None] = importlib.import_module(f"pati.app.{name}_page").page
+    except PatiError as error:
+        missing = error
+
+        def page() -> None:
+            st.title(t(TABS[name]))
+            st.info(parts.paragraphs(missing))
+
+    return page
+
+
 def main() -> None:
     """Every run of the script."""
     st.set_page_config(page_title="pati", page_icon=str(ICON), layout="wide")
     st.session_state.setdefault("language", first_language())
     style.apply()
     pages = st.session_state["pages"] = {
-        name: st.Page(show, title=t(TABS[name]), icon=f":material/{icon}:", url_path=name, default=name == "try")
-        for name, show, icon in PAGES
+        name: st.Page(shown(name), title=t(TABS[name]), icon=f":material/{icon}:", url_path=name, default=name == "try")
+        for name, icon in ICONS.items()
     }
     chosen = st.navigation(list(pages.values()), position="hidden")
     # Streamlit's own menu hides behind an arrow on a phone.

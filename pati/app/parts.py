@@ -24,12 +24,13 @@ from pati.app.settings import Settings
 from pati.data import decode
 from pati.data.decode import Unreadable
 from pati.errors import PatiError, from_os_error
-from pati.inference.classifier import Classifier
-from pati.inference.predictor import Explanation, Prediction
+from pati.inference.load import load
+from pati.inference.predictor import Explanation, Prediction, Predictor
 from pati.locale import formats
 from pati.locale.messages import N_, NC_, Message, as_is
-from pati.report import figures
+from pati.report import pictures
 from pati.runs.run import Run, RunStage
+from pati.system import extras
 from pati.system.version import VERSION
 
 UPLOAD_MB = 50  # of one file
@@ -100,11 +101,11 @@ def reason(code: str) -> Message:
 
 
 @st.cache_resource(max_entries=MODELS, show_spinner=False)
-def _loaded(path: str, changed: int, size: int) -> Classifier:
-    return Classifier.load(path)
+def _loaded(path: str, changed: int, size: int) -> Predictor:
+    return load(path)
 
 
-def classifier(path: Path) -> Classifier:
+def classifier(path: Path) -> Predictor:
     """The classifier in a file, kept in memory as long as the file is the same."""
     facts = path.stat()
     return _loaded(str(path), facts.st_mtime_ns, facts.st_size)
@@ -128,7 +129,7 @@ def finished(runs: Path) -> list[Run]:
 
 def overlaid(explanation: Explanation, opacity: float, side: int = SHOWN) -> NDArray[np.uint8]:
     """The photo under its map, at most `side` px long."""
-    return figures.blended(figures.small(explanation, side), opacity)
+    return pictures.blended(pictures.small(explanation, side), opacity)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -215,6 +216,8 @@ def tell_of(error: Exception) -> bool:
 
     A mistake is told as on the command line. Anything else is a fault of pati, whose details go into a file.
     """
+    if isinstance(error, ImportError):
+        error = extras.explained(error, "pati app") or error
     if isinstance(error, PatiError):
         show_error(error)
     elif isinstance(error, OSError):  # a run that was deleted meanwhile, or that belongs to another user
@@ -237,5 +240,10 @@ def tell_of(error: Exception) -> bool:
 
 def show_error(error: PatiError) -> None:
     """What was wrong, and what to do."""
-    paragraphs = [error.message, *([N_("Hint: {hint}", hint=error.hint)] if error.hint else [])]
-    st.error("\n\n".join(plain(t(paragraph)) for paragraph in paragraphs))
+    st.error(paragraphs(error))
+
+
+def paragraphs(error: PatiError) -> str:
+    """An error's message and hint, as Streamlit takes them."""
+    parts = [error.message, *([N_("Hint: {hint}", hint=error.hint)] if error.hint else [])]
+    return "\n\n".join(plain(t(part)) for part in parts)

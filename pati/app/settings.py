@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pati import included
 from pati.errors import PatiError
+from pati.inference.load import included_model, is_run, model_of
 from pati.locale.messages import N_
 from pati.system.files import cache_folder
 
@@ -27,17 +27,15 @@ class Settings:
     @classmethod
     def of(cls, where: Path | None, root: Path | None, language: str | None = None) -> Settings:
         """`where`: a model file, a run's folder, or a folder of runs (default: runs/). Raises `PatiError`."""
-        model, runs = included.model(), Path("runs")
+        model, runs = included_model(), Path("runs")
         if where is not None:
             if not where.exists():
                 raise PatiError(
                     N_("{path} does not exist", path=where),
                     N_("expected a model file, the folder of a run, or a folder of runs"),
                 )
-            if where.is_file() or any(
-                (where / name).exists() for name in ("recipe.json", "run.json", "model.safetensors")
-            ):
-                model = where / "model.safetensors" if where.is_dir() else where
+            if where.is_file() or is_run(where):
+                model = model_of(where) if where.is_dir() else where
                 runs = where.parent if where.is_dir() else runs
                 if not model.is_file():
                     raise PatiError(

@@ -12,9 +12,9 @@ import streamlit as st
 
 from pati import models
 from pati.app import jobs, parts
-from pati.app.gallery import photo_of, readable_root
 from pati.app.jobs import Job, Order
 from pati.app.parts import TABS, plain, reason, settings, t
+from pati.app.photos import photo_of, readable_root
 from pati.data.decode import is_photo_name
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.sources import allowed
@@ -27,7 +27,7 @@ from pati.events import Advanced, Event
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NC_, NP_
 from pati.recipe import Recipe
-from pati.report import figures, labels
+from pati.report import figures, labels, pictures
 from pati.runs.history import epochs, leads_by_class
 from pati.runs.run import Run, RunStage
 from pati.workflows.check import check
@@ -256,7 +256,7 @@ def _show_audit(manifest: Manifest) -> None:
                     pixels = None if data is None else parts.pixels_of(data)
                     with column:
                         if pixels is not None:
-                            st.image(figures.thumbnail(figures.at_most(pixels, 320), 160), alt=printable(entry.path))
+                            st.image(pictures.thumbnail(pictures.at_most(pixels, 320), 160), alt=printable(entry.path))
                         st.caption(plain(printable(f"{entry.label} · {entry.path}")))
             _more(crossing, SHOWN_GROUPS)
 

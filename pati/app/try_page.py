@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +12,17 @@ import streamlit as st
 
 from pati import included
 from pati.app import parts
-from pati.app.gallery import Tested, tested
 from pati.app.parts import class_named, classifier, plain, reason, settings, t
+from pati.app.photos import photo_of, readable_root
+from pati.data.manifest import Entry, Manifest
 from pati.errors import PatiError
-from pati.explain.cams import explainers
-from pati.inference.classifier import Classifier
 from pati.inference.documents import ModelScores
-from pati.inference.predictor import Prediction, UnreadablePhoto
+from pati.inference.load import SUFFIX, included_model, model_of, with_torch
+from pati.inference.predictor import Explanation, Prediction, Predictor, UnreadablePhoto
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_, Message, as_is
-from pati.report import figures
+from pati.report import pictures
+from pati.runs.run import Run
 from pati.terminal import predictions
 
 INTRODUCTION = N_(
@@ -33,13 +33,6 @@ UNSURE = N_("Unsure")
 INCLUDED = N_("Cats and dogs (included in pati)")
 PAGE = 24  # photos shown at once
 SAMPLES = 8  # test photos to pick from
-# Names of the widgets that ask for an explanation, and what stands in them at first.
-ASKED: dict[str, float | str | None] = {
-    "opacity": figures.OPACITY,
-    "why_class": None,
-    "why_method": "grad-cam",
-    "why_stage": None,
-}
 
 
 @dataclass(frozen=True)
@@ -81,10 +74,12 @@ def page() -> None:
 
 def _choose_model() -> Path:
     """The one chosen: that of the start, the included one, or a finished run's."""
-    runs = {run.model: run.folder.name for run in parts.finished(settings().runs)}
+    runs = {model_of(run.folder): run.folder.name for run in parts.finished(settings().runs)}
+    if not with_torch():
+        runs = {model: name for model, name in runs.items() if model.suffix == SUFFIX}
     first = settings().model
     names = {first: t(_named(first)), **runs}
-    names |= {included.model(): t(INCLUDED)}
+    names |= {included_model(): t(INCLUDED)}
     options = list(names)
     wanted = st.session_state.pop("try_model", None)  # set by another page
     if wanted is not None and Path(wanted) in names:
@@ -98,12 +93,14 @@ def _choose_model() -> Path:
 
 def _named(model: Path) -> Message:
     """The included model's name, a run's, or a file's."""
-    if model == included.model():
+    if model.parent == included.FOLDER:
         return INCLUDED
-    return as_is(model.parent.name if model.name == "model.safetensors" else model.stem)
+    name = as_is(model.parent.name if model.stem == "model" else model.stem)
+    exported = with_torch() and model.suffix.lower() == SUFFIX  # or else all of them are
+    return N_("{name} (exported model)", name=name) if exported else name
 
 
-def _tell(model: Path, clf: Classifier) -> None:
+def _tell(model: Path, clf: Predictor) -> None:
     """The model's test accuracy, in one line."""
     name = _named(model)
     scores = clf.facts.get("metrics", ModelScores())
@@ -124,22 +121,23 @@ def _tell(model: Path, clf: Classifier) -> None:
 # Photos -------------------------------------------------------------------------------
 
 
-def _uploaded(model: Path, clf: Classifier) -> list[Given]:
+def _uploaded(model: Path, clf: Predictor) -> list[Given]:
     files = st.file_uploader(
         t(N_("Photos (JPEG, HEIC, PNG, WebP, AVIF, GIF, BMP, TIFF)")), accept_multiple_files=True, key="upload"
     )
     return [Given(file.file_id, file.name, file.getvalue()) for file in files]
 
 
-def _taken(model: Path, clf: Classifier) -> list[Given]:
+def _taken(model: Path, clf: Predictor) -> list[Given]:
     shot = st.camera_input(t(N_("Take a photo")), key="camera")
     return [Given(shot.file_id, shot.name, shot.getvalue())] if shot else []
 
 
-def _sampled(model: Path, clf: Classifier) -> list[Given]:
+def _sampled(model: Path, clf: Predictor) -> list[Given]:
     samples = list(_samples(model))
     if not samples:
-        st.info(t(N_("No sample photos: the test photos of this run have been moved or deleted.")))
+        gone = N_("No sample photos: the test photos of this run have been moved or deleted.")
+        st.info(t(gone if Run(model.parent).manifest.exists() else N_("No sample photos: this model is not in a run.")))
         return []
     if samples[0].truth:
         text = N_("These are test photos of this run: the model was not trained on them.")
@@ -154,54 +152,45 @@ def _sampled(model: Path, clf: Classifier) -> list[Given]:
             with column:
                 pixels = parts.pixels_of(photo.data)
                 if pixels is not None:
-                    parts.picture(figures.at_most(pixels, 180), photo.name)
+                    parts.picture(pictures.at_most(pixels, 180), photo.name)
                 if st.button(t(N_("Choose")), key=f"sample-{number}", width="stretch"):
                     chosen = st.session_state["sample"] = photo.key
     return [photo for photo in samples if photo.key == chosen]
 
 
 def _samples(model: Path) -> Iterator[Given]:
-    """Test photos of the model's run; for the included model, photos that a library carries."""
-    if model != included.model():
-        tested = _tested(model)
-        if tested is None:
-            return
-        numbers = range(0, len(tested.entries), max(1, len(tested.entries) // SAMPLES))[:SAMPLES]
-        for number in numbers:
-            entry, data = tested.entries[number], tested.read(number)
-            if data is not None:
-                yield Given(entry.sha256, entry.path, data, truth=entry.label)
+    """Test photos of the model's run; for the included model, photos that come with the page."""
+    if model.parent == included.FOLDER:
+        # All are in the public domain (CC0); the model should be unsure of the last two, and is of one of them.
+        photos = {"cat.jpg": N_("a cat"), "rocket.jpg": N_("a rocket"), "coffee.jpg": N_("a cup of coffee")}
+        for file, name in photos.items():
+            yield Given(file, t(name), (Path(__file__).parent / "samples" / file).read_bytes())
         return
-    library = importlib.util.find_spec("skimage")
-    folder = Path(next(iter(library.submodule_search_locations or ()), "")) / "data" if library else Path()
-    # All are in the public domain (CC0); the model should be unsure of the last two, and is of one of them.
-    photos = {"chelsea.png": N_("a cat"), "rocket.jpg": N_("a rocket"), "coffee.png": N_("a cup of coffee")}
-    for file, name in photos.items():
-        if (folder / file).is_file():
-            yield Given(file, t(name), (folder / file).read_bytes())
+    manifest = Run(model.parent).manifest
+    if not manifest.exists():
+        return
+    entries, root = _tested(str(manifest), manifest.stat().st_mtime_ns)
+    for entry in entries:
+        data = photo_of(root, entry.path)
+        if data is not None:
+            yield Given(entry.sha256, entry.path, data, truth=entry.label)
 
 
-def _tested(model: Path) -> Tested | None:
-    return tested(model.parent) if (model.parent / "predictions.npz").exists() else None
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _tested(path: str, changed: int) -> tuple[list[Entry], Path | None]:
+    """Some test photos in a manifest, and where they lie."""
+    manifest = Manifest.read(Path(path))
+    entries = manifest.of_split("test")
+    return entries[:: max(1, len(entries) // SAMPLES)][:SAMPLES], readable_root(manifest)
 
 
 # One photo ----------------------------------------------------------------------------
 
 
-def _one(model: Path, clf: Classifier, photo: Given) -> None:
-    stages = range(len(clf.net.stages), 0, -1)
+def _one(model: Path, clf: Predictor, photo: Given) -> None:
     # The prediction is computed before anything is shown: a browser that draws meanwhile takes the processor from it.
-    # What is asked of the explanation below is known from the last time.
-    chosen = {name: st.session_state.get(name, value) for name, value in ASKED.items()}
-    stage = None if chosen["why_stage"] in (None, stages[0]) else chosen["why_stage"]
     try:
-        explanation = clf.explain(
-            photo.data,
-            label=chosen["why_class"] if chosen["why_class"] in clf.classes else None,
-            method=chosen["why_method"],
-            stage=stage if stage in stages else None,
-        )
-        picture = parts.overlaid(explanation, chosen["opacity"])
+        answer, explanation = _explained(clf, photo)
     except UnreadablePhoto as error:
         _say_unreadable(photo, error.reason)
         return
@@ -210,49 +199,78 @@ def _one(model: Path, clf: Classifier, photo: Given) -> None:
         answer = clf.predict(photo.data)
         verdict(clf, answer, photo.truth)
         parts.bars(answer)
-        _ask(clf, stages)
+        _ask(clf)
         _download_answers([(photo, answer)], clf, key="csv-one")
         return
-    answer, label = explanation.prediction, class_named(explanation.label)
+    picture = (
+        None if explanation is None else parts.overlaid(explanation, st.session_state.get("opacity", pictures.OPACITY))
+    )
     left, right = st.columns([3, 2], gap="large")
     with left:
-        parts.picture(picture, t(N_("The photo under the explanation map for {label}", label=label)))
-        if explanation.even:
-            text = N_("The map for {label} is uniform: it does not highlight any region.", label=label)
+        if explanation is None or picture is None:
+            pixels = parts.pixels_of(photo.data)
+            if pixels is not None:
+                parts.picture(pictures.at_most(pixels, parts.SHOWN), printable(photo.name))
+            st.caption(t(N_("This exported model has no explanation map.")))
         else:
-            text = N_("Yellow regions contribute most to the class {label}.", label=label)
-        st.caption(plain(t(text)))
+            label = class_named(explanation.label)
+            parts.picture(picture, t(N_("The photo under the explanation map for {label}", label=label)))
+            if explanation.even:
+                text = N_("The map for {label} is uniform: it does not highlight any region.", label=label)
+            else:
+                text = N_("Yellow regions contribute most to the class {label}.", label=label)
+            st.caption(plain(t(text)))
     with right:
         verdict(clf, answer, photo.truth)
         parts.bars(answer)
-        _ask(clf, stages)
+        if explanation is not None:
+            _ask(clf)
         with st.container(horizontal=True):
-            st.download_button(
-                t(N_("Download the overlay")),
-                lambda: parts.png(picture),
-                file_name="pati-overlay.png",
-                mime="image/png",
-                on_click="ignore",
-            )
+            if picture is not None:
+                st.download_button(
+                    t(N_("Download the overlay")),
+                    lambda: parts.png(picture),
+                    file_name="pati-overlay.png",
+                    mime="image/png",
+                    on_click="ignore",
+                )
             _download_answers([(photo, answer)], clf, key="csv-one")
 
 
-def _ask(clf: Classifier, stages: Sequence[int]) -> None:
-    """What to explain and how: class, method, stage, and the map's opacity."""
+def _explained(clf: Predictor, photo: Given) -> tuple[Prediction, Explanation | None]:
+    """The prediction, and its explanation as it was last asked for, below; None for a model without a map."""
+    if not clf.has_map:
+        return clf.predict(photo.data), None
+    label, method, stage = (st.session_state.get(name) for name in ("why_class", "why_method", "why_stage"))
+    explanation = clf.explain(
+        photo.data,
+        label=label if clf.any_class and label in clf.classes else None,
+        method=method if method in clf.methods else clf.methods[0],
+        stage=stage if stage in range(1, clf.stages) else None,
+    )
+    return explanation.prediction, explanation
+
+
+def _ask(clf: Predictor) -> None:
+    """What to explain and how, as far as this model leaves a choice: class, method, stage, and the map's opacity."""
+    stages = range(clf.stages, 0, -1)
     with st.expander(t(N_("Explanation options"))):
-        st.slider(t(N_("Opacity of the map")), 0.0, 1.0, figures.OPACITY, 0.05, key="opacity")
+        st.slider(t(N_("Opacity of the map")), 0.0, 1.0, pictures.OPACITY, 0.05, key="opacity")
+        if not clf.any_class:
+            st.caption(t(N_("An exported model explains the predicted class only, by Grad-CAM of its last stage.")))
+            return
         st.selectbox(
             t(N_("Class to explain")), [None, *clf.classes], key="why_class",
             format_func=lambda name: t(N_("the predicted class") if name is None else class_named(name)),
         )  # fmt: skip
-        st.selectbox(t(N_("Method")), list(explainers), key="why_method")
+        st.selectbox(t(N_("Method")), list(clf.methods), key="why_method")
         st.selectbox(
             t(N_("Stage of the network")), list(stages), key="why_stage",
             format_func=lambda number: t(N_("{number} (last)", number=number)) if number == stages[0] else str(number),
         )  # fmt: skip
 
 
-def verdict(clf: Classifier, answer: Prediction, truth: str = "") -> None:
+def verdict(clf: Predictor, answer: Prediction, truth: str = "") -> None:
     """The prediction in words: a class, or that the model is unsure and why."""
     label, share = class_named(answer.label), answer.confidence
     if not answer.unsure:
@@ -285,7 +303,7 @@ def _say_unreadable(photo: Given, code: str) -> None:
 # Many photos --------------------------------------------------------------------------
 
 
-def _many(model: Path, clf: Classifier, given: list[Given]) -> None:
+def _many(model: Path, clf: Predictor, given: list[Given]) -> None:
     answers = _answered(model, clf, given)
     counts = Counter("unreadable" if row.error else "unsure" if row.unsure else "predicted" for row in answers)
     text = N_(
@@ -326,7 +344,7 @@ def _small(photo: Given, answer: Prediction, number: int) -> None:
         st.session_state["closer"] = photo.key
 
 
-def _answered(model: Path, clf: Classifier, given: list[Given]) -> list[Prediction]:
+def _answered(model: Path, clf: Predictor, given: list[Given]) -> list[Prediction]:
     """Predictions for all, those of earlier clicks kept; shows the progress."""
     kept: dict[tuple[str, str], Prediction] = st.session_state.setdefault("answers", {})
     keys = [(f"{model} {clf.facts.get('manifest')}", photo.key) for photo in given]
@@ -349,7 +367,7 @@ def _thumbnail(photo: Given) -> bytes:
     kept: dict[str, bytes] = st.session_state.setdefault("thumbnails", {})
     if photo.key not in kept:
         pixels = parts.pixels_of(photo.data)
-        kept[photo.key] = b"" if pixels is None else figures.thumbnail(figures.at_most(pixels, 320), 180)
+        kept[photo.key] = b"" if pixels is None else pictures.thumbnail(pictures.at_most(pixels, 320), 180)
     return kept[photo.key]
 
 
@@ -362,7 +380,7 @@ def _forget_others(keys: set[str]) -> None:
         del thumbnails[key]
 
 
-def _download_answers(rows: list[tuple[Given, Prediction]], clf: Classifier, *, key: str) -> None:
+def _download_answers(rows: list[tuple[Given, Prediction]], clf: Predictor, *, key: str) -> None:
     def text() -> str:
         to = io.StringIO()
         named = [Prediction(**{**vars(answer), "path": printable(photo.name)}) for photo, answer in rows]

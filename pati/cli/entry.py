@@ -57,15 +57,6 @@ def _main() -> None:
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): nothing is wrong, but Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except ModuleNotFoundError as error:
-        from pati.terminal.console import fail
-
-        verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-        missing = extras.missing(error.name or "", f"pati {verb}".strip())
-        if missing is None:
-            raise
-        fail(missing)
-        sys.exit(1)
     except (PatiError, OSError) as error:
         from pati.terminal.console import fail
 
@@ -95,7 +86,8 @@ def launch(
 
         for path in plugin:
             load_plugin(path)
-    program(words)
+    with extras.required(" ".join(["pati", *words[:1]])):
+        program(words)
 
 
 def plugins_first(words: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from pati.errors import PatiError
 from pati.locale import catalogues
 from pati.locale.formats import printable
 from pati.locale.messages import N_
+from pati.system import extras
 
 
 @program.command
@@ -65,9 +66,10 @@ def explain(
     model, words = model_first([*map(str, paths)])
     if check or boxes is not None:
         others: dict[str, object] = {"class": label, "out": out}
-        _test_explanations(
-            model, words, method, stage, boxes, others, check=check, shuffled_labels=shuffled_labels, json=json
-        )
+        with extras.required("pati explain --check" if check else "pati explain --boxes"):
+            _test_explanations(
+                model, words, method, stage, boxes, others, check=check, shuffled_labels=shuffled_labels, json=json
+            )
         return
     if shuffled_labels:
         raise PatiError(N_("--shuffled-labels is a part of --check"), N_("give both options"))
@@ -76,7 +78,7 @@ def explain(
     from pati.cli.inputs import expand
     from pati.inference.load import load
     from pati.inference.predictor import Refused, UnreadablePhoto
-    from pati.report import figures
+    from pati.report import pictures
     from pati.system import files, outputs
     from pati.terminal.console import fail, note, percent, say
 
@@ -98,7 +100,7 @@ def explain(
         while target in written:  # cat/1.jpg and dog/1.jpg
             target = target.with_name(f"{files.shortened(photo.parent.name, 40)}-{target.name}")
         written.add(target)
-        outputs.write(target, figures.explanation_page(explanation, language=catalogues.current()))
+        outputs.write(target, pictures.explanation_page(explanation, language=catalogues.current()))
         if explanation.even:
             say(
                 note(
@@ -116,7 +118,8 @@ def explain(
 
 
 def _looks_at_stages(method: str) -> bool:
-    from pati.explain.cams import looks_at_stages
+    with extras.required("pati explain --method"):
+        from pati.explain.cams import looks_at_stages
 
     return looks_at_stages(method)
 

@@ -10,8 +10,15 @@ from pathlib import Path
 from pati.data.decode import Unreadable, is_photo_name, is_system_file
 from pati.data.sources.source import natural
 from pati.errors import PatiError
+from pati.inference.load import is_run
 from pati.inference.predictor import Refused
 from pati.locale.messages import N_, as_is
+
+# Files that hold models: of pati, and of other programs, which must not be taken for photos either.
+MODELS = (
+    ".safetensors", ".onnx", ".pt", ".pth", ".ckpt", ".h5", ".keras", ".tflite", ".pkl", ".joblib", ".mlmodel",
+)  # fmt: skip
+_TABLES = (".csv", ".tsv", ".txt")
 
 
 def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -23,15 +30,23 @@ def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     if not words:
         return None, []
     first, rest = words[0], [*words[1:]]
-    if first.endswith((".safetensors", ".onnx")) or any(
-        (Path(first) / name).exists() for name in ("recipe.json", "run.json", "model.safetensors")
-    ):
+    for word in rest:
+        if _is_model(word):
+            raise PatiError(
+                N_("{path} is a model, not a photo", path=word),
+                N_("one model comes first, then photos: pati predict model.onnx cat.jpg"),
+            )
+    if _is_model(first):
         return Path(first), rest
     if not (first.startswith("-") or os.path.lexists(first) or glob.has_magic(first) or is_photo_name(first)):
         raise PatiError(
             N_("{path} does not exist", path=first), N_("expected a model file, the folder of a run, or photos")
         )
     return None, [*words]
+
+
+def _is_model(path: str) -> bool:
+    return Path(path).suffix.lower() in MODELS or (os.path.isdir(path) and is_run(Path(path)))
 
 
 def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str | Refused]:
@@ -76,7 +91,7 @@ def _files(folder: str) -> Iterator[str | Refused]:
                 yield Refused(entry.path, Unreadable("not-a-file", N_("a folder")))
             if not entry.name.startswith((".", "__MACOSX")):
                 waiting.append(_entries(entry.path))
-        elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (".csv", ".tsv", ".txt"):
+        elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (*_TABLES, *MODELS):
             yield entry.path
 
 

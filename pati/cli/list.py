@@ -27,12 +27,15 @@ def list_(
     from rich.text import Text
 
     from pati.cli import catalogue
+    from pati.system import extras
     from pati.terminal.console import console
 
+    with extras.required(f"pati list {what}"):
+        rows = catalogue.rows(what, catalogues.SOURCE if json else catalogues.current())
     if json:
-        print_json([{"name": name, "summary": summary} for name, summary in catalogue.rows(what)])
+        print_json([{"name": name, "summary": summary} for name, summary in rows])
         return
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, summary in catalogue.rows(what, catalogues.current()):
+    for name, summary in rows:
         table.add_row(name, Text(summary))
     console(stderr=False).print(table)

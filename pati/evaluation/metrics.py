@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
-import torch
 
 from pati.errors import PatiError
 from pati.evaluation.clusters import Clusters
@@ -25,7 +24,10 @@ from pati.evaluation.intervals import (
 from pati.locale.messages import N_
 from pati.registry import Registry
 
-Metric = Callable[[torch.Tensor, torch.Tensor], float]
+if TYPE_CHECKING:
+    import torch  # elsewhere inside functions: the audit's tables need this module, and no torch
+
+Metric = Callable[["torch.Tensor", "torch.Tensor"], float]
 metrics: Registry[Metric] = Registry(N_("metric"))
 
 
@@ -52,13 +54,17 @@ def balanced_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
 @metrics.register("log_loss")
 def log_loss(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean negative natural logarithm of the probability of the true class."""
-    return torch.nn.functional.cross_entropy(logits.double(), labels).item()
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits.double(), labels).item()
 
 
 def confusion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Confusion matrix `int64 (K, K)`: rows are true classes, columns predicted ones."""
+    from torch import bincount
+
     classes = logits.shape[1]
-    return torch.bincount(labels * classes + logits.argmax(1), minlength=classes**2).reshape(classes, classes)
+    return bincount(labels * classes + logits.argmax(1), minlength=classes**2).reshape(classes, classes)
 
 
 class Counted(TypedDict):
@@ -131,6 +137,8 @@ def value(scores: Scores, name: str) -> float | None:
 
 def check_plugin_metrics(classes: int) -> None:
     """Raise `PatiError` if a plugin's metric fails on random logits for `classes` classes."""
+    import torch
+
     answers = min(2 * classes, 64)
     logits = torch.randn(answers, classes, generator=torch.Generator().manual_seed(0))
     for name in filter(metrics.plugin, metrics):

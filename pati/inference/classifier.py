@@ -22,7 +22,7 @@ from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.documents import Scores
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
-from pati.explain.cams import explainer
+from pati.explain.cams import explainer, explainers
 from pati.inference import model_file
 from pati.inference.documents import Architecture, Facts, ModelScores
 from pati.inference.forward import BATCH, batch_logits, batch_logits_and_moments, batch_moments
@@ -142,6 +142,16 @@ class Classifier(Predictor):
         return torch.cat([batch_moments(self._ready, images).cpu() for images in batches])
 
     # Explaining ----------------------------------------------------------------------
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """See `Predictor`."""
+        return tuple(explainers)
+
+    @property
+    def stages(self) -> int:
+        """See `Predictor`."""
+        return len(self.net.stages)
 
     def explain(
         self, photo: Photo, *, label: str | None = None, method: str = "grad-cam", stage: int | None = None

@@ -14,26 +14,53 @@ from pati.system import extras, files
 SUFFIX = ".onnx"
 
 
+def with_torch() -> bool:
+    """Whether what a `Classifier` needs is installed."""
+    return extras.installed("torch") and extras.installed("safetensors")
+
+
+def included_model() -> Path:
+    """The file of the included model that is used here."""
+    return included.model() if with_torch() else included.exported()
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run, finished or not, or of what was kept of one."""
+    return any((path / name).exists() for name in ("recipe.json", "run.json", "model.safetensors", f"model{SUFFIX}"))
+
+
+def model_of(run: Path) -> Path:
+    """The model in the folder of a run: the exported one if there is no other, or if torch is not installed."""
+    model, exported = run / "model.safetensors", run / f"model{SUFFIX}"
+    return exported if exported.is_file() and not (with_torch() and model.is_file()) else model
+
+
 def load(path: str | Path | None = None) -> Predictor:
     """The model in a file or in the folder of a run; default: the included one.
 
     A `Classifier` where torch is installed and the model is not an exported one; otherwise an `OnnxClassifier`. Raises
     `PatiError`.
     """
-    if path is not None and Path(path).suffix.lower() == SUFFIX:
-        return OnnxClassifier.load(path)
-    if extras.installed("torch"):
+    path = included_model() if path is None else Path(path)
+    model = path / "model.safetensors" if path.is_dir() else path
+    exported = model.with_suffix(SUFFIX)
+    if model.suffix.lower() == SUFFIX:
+        return OnnxClassifier.load(model)
+    if with_torch() and (model.exists() or not exported.is_file()):
         from pati.inference.classifier import Classifier
 
-        return Classifier.load(included.model() if path is None else path)
-    if path is None:
-        return OnnxClassifier.load(included.exported())
-    model = Path(path) / "model.safetensors" if Path(path).is_dir() else Path(path)
-    exported = model.with_suffix(SUFFIX)
+        return Classifier.load(path)
     if exported.is_file():
         loaded = OnnxClassifier.load(exported)
         if not model.is_file() or loaded.document["source"] == files.sha256_file(model):
             return loaded
+    if not path.exists():
+        raise PatiError(N_("{path} does not exist", path=path), N_("expected a model file or the folder of a run"))
+    if model.suffix != ".safetensors":
+        raise PatiError(
+            N_("{path} is not a pati model", path=path),
+            N_("expected a model.safetensors written by `pati train`, or a model.onnx by `pati export`"),
+        )
     raise PatiError(
         N_("{path} needs torch, which is not installed", path=path),
         N_("where torch is installed, write a model that does not: pati export {path} --to onnx", path=path),

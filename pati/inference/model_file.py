@@ -118,6 +118,11 @@ def read(path: Path) -> ModelFile:
                 else N_("expected a model file or the folder of a run"),
             )
         path = path / "model.safetensors"
+    if path.suffix.lower() == ".onnx":
+        raise PatiError(
+            N_("{path} is an exported model, which answers photos and nothing else", path=path),
+            N_("give the model that it was exported from, or the folder of the run"),
+        )
     header = _header(path)
     document = header.document
     try:

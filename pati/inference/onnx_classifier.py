@@ -38,6 +38,10 @@ class OnnxClassifier(Predictor):
     about itself.
     """
 
+    any_class = False
+    methods = ("grad-cam",)
+    stages = 1
+
     def __init__(self, data: bytes, name: str = "model.onnx") -> None:
         """`data`: the contents of the file `name`. Raises `PatiError` for anything but an exported model."""
         self._session = _session(data, name)

@@ -93,7 +93,8 @@ class Predictor(abc.ABC):
     """Classifies photos and explains its predictions.
 
     `preprocess`: from a photo to pixels; `classes`: their names; `facts`: JSON about model and training. Without a
-    `calibration`, no prediction is unsure for its confidence.
+    `calibration`, no prediction is unsure for its confidence. `has_map`: whether it explains its predictions;
+    `any_class`: whether for any class, or for the predicted one only.
     """
 
     preprocess: Preprocess
@@ -101,7 +102,18 @@ class Predictor(abc.ABC):
     facts: Facts
     calibration: Calibration | None
 
-    has_map = True  # whether it explains its predictions
+    has_map = True
+    any_class = True
+
+    @property
+    @abc.abstractmethod
+    def methods(self) -> tuple[str, ...]:
+        """The methods that `explain` takes."""
+
+    @property
+    @abc.abstractmethod
+    def stages(self) -> int:
+        """The number of stages that `explain` takes."""
 
     @abc.abstractmethod
     def answer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""Figures from numbers, with matplotlib: SVG with text as text, or PNG for photos."""
+"""Figures from numbers, with matplotlib: SVG with text as text, or PNG for photos. `pictures` needs no matplotlib."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import matplotlib
@@ -18,19 +17,19 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
-from PIL import Image
 
 from pati.evaluation.documents import CalibrationResult, ClassCurve, Robustness, RunRow
 from pati.inference.predictor import Explanation
 from pati.locale import formats
 from pati.locale.messages import N_, NP_, Message, as_is
 from pati.report.labels import CORRUPTIONS, SCORES
+from pati.report.pictures import BLUE, palette, shortened, small, triptych, within
 from pati.runs.history import Epoch
 
 Tile = NDArray[np.uint8] | None  # (H, W, 3)
 
 # Okabe and Ito's colour-blind-safe blue, vermilion and green, as dark as text on white has to be, and a grey.
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#b84500", "#00775a", "#5f6368"
+ORANGE, GREEN, GREY = "#b84500", "#00775a", "#5f6368"
 # What takes their place on a dark page: no colour is readable on both.
 DARK = {BLUE: "#56b4e9", ORANGE: "#f0915a", GREEN: "#3cc79b", GREY: "#a5aab0"}
 DARK_STYLE = "@media (prefers-color-scheme: dark) {{ {} }}".format(
@@ -41,7 +40,6 @@ DARK_STYLE = "@media (prefers-color-scheme: dark) {{ {} }}".format(
     )
 )
 MOST_CLASSES, CONDENSED = 100, 40  # in a confusion matrix; and how many of more classes it shows
-OPACITY = 0.7  # of an overlay where the map is highest
 SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
 _STYLE = matplotlib.RcParams(
     {
@@ -86,11 +84,6 @@ def _unmeasured(figure: Figure) -> float:
     texts = [text.get_text() for text in figure.findobj(Text)]
     wide = max(sum(unicodedata.east_asian_width(letter) in "WF" for letter in text) for text in texts)
     return 0.4 * wide * float(matplotlib.rcParams["font.size"]) / 72
-
-
-def shortened(name: str, most: int = 24) -> str:
-    """A class's name where there is no room for long ones: without its middle, as many differ at their ends only."""
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) + 1 - most // 2 :]}"
 
 
 class _Decimals(ScalarFormatter):
@@ -418,89 +411,6 @@ def importance(shares: dict[str, float], language: str) -> str:
         return _svg(figure)
 
 
-def stretched(explanation: Explanation) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The map over the photo, `float32 (H, W)` in 0..1, and where it lies, `bool (H, W)`: of a cropped photo the net
-    has not seen the rest."""
-    height, width = explanation.photo.shape[:2]
-    rows, columns = explanation.map.shape
-    left, top, right, bottom = explanation.covered
-    # The middles of the photo's pixels, as places in the map.
-    x = ((np.arange(width) + 0.5) / width - left) / (right - left) * columns - 0.5
-    y = ((np.arange(height) + 0.5) / height - top) / (bottom - top) * rows - 0.5
-    soft = _between(_between(explanation.map, y).T, x).T
-    within = ((y > -0.5) & (y < rows - 0.5))[:, None] & ((x > -0.5) & (x < columns - 0.5))
-    return soft, within
-
-
-def _palette(values: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Values in 0..1, as in maps, in the colours of a perceptually uniform palette, `uint8 (..., 3)`."""
-    return np.asarray(matplotlib.colormaps["viridis"](values, bytes=True)[..., :3])
-
-
-def _between(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rows `(h, w)` at these places, linearly between the two nearest ones, `(len(at), w)`."""
-    at = np.clip(at, 0, len(rows) - 1)
-    below = np.minimum(at.astype(int), max(0, len(rows) - 2))
-    share = (at - below)[:, None].astype(np.float32)
-    above = np.minimum(below + 1, len(rows) - 1)
-    return np.asarray(rows[below] * (1 - share) + rows[above] * share)
-
-
-def blended(explanation: Explanation, opacity: float = OPACITY) -> NDArray[np.uint8]:
-    """Photo with the map laid over it, `uint8 (H, W, 3)`; what the net has not seen is grey.
-
-    The map is as opaque as it is high, up to `opacity`: where it is zero, the photo is seen as it is.
-    """
-    values, within = stretched(explanation)
-    grey = explanation.photo.mean(2, keepdims=True) / 2 + 64
-    alpha = opacity * values[..., None]
-    mix = np.where(within[..., None], (1 - alpha) * explanation.photo + alpha * _palette(values), grey)
-    return mix.round().astype(np.uint8)
-
-
-def at_most(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The photo `uint8 (H, W, 3)` at most `side` px long: a phone's twelve million pixels would only be slow."""
-    if max(photo.shape[:2]) <= side:
-        return photo
-    image = Image.fromarray(photo)
-    image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(image)
-
-
-def small(explanation: Explanation, side: int) -> Explanation:
-    """The same with its photo at most `side` px long."""
-    return replace(explanation, photo=at_most(explanation.photo, side))
-
-
-def triptych(explanation: Explanation) -> NDArray[np.uint8]:
-    """Photo, map and overlay next to each other, `uint8 (H, 3 W, 3)`."""
-    values, within = stretched(explanation)
-    alone = np.where(within[..., None], _palette(values), 128).astype(np.uint8)
-    return np.concatenate([explanation.photo, alone, blended(explanation)], 1)
-
-
-def overlay(explanation: Explanation, side: int = 128) -> bytes:
-    """A small JPEG of photo, map and overlay next to each other, for the report's gallery."""
-    return thumbnail(triptych(small(explanation, 4 * side)), side)
-
-
-def scale() -> bytes:
-    """A small PNG of the colours of maps, from 0 on the left to a map's highest value on the right."""
-    buffer = io.BytesIO()
-    colours = _palette(np.linspace(0, 1, 120))[None]
-    Image.fromarray(colours.repeat(8, 0)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def thumbnail(photo: NDArray[np.uint8], side: int = 128) -> bytes:
-    """A small JPEG of a photo `uint8 (H, W, 3)`, at most `side` high."""
-    picture = Image.fromarray(photo)
-    picture.thumbnail((4 * side, side))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
-
-
 def sheet(explanations: Sequence[Explanation], truths: Sequence[str], *, language: str) -> bytes:
     """PNG with photo, map and overlay of several explanations in rows of three, titled with prediction and truth."""
     columns, width, height, title, foot = 3, 560, 210, 30, 50
@@ -508,10 +418,10 @@ def sheet(explanations: Sequence[Explanation], truths: Sequence[str], *, languag
     canvas = np.full((rows * (title + height) + foot, columns * width, 3), 255, np.uint8)
     places = [(row * (title + height), column * width) for row in range(rows) for column in range(columns)]
     for (top, left), explanation in zip(places, explanations, strict=False):
-        picture = _within(triptych(small(explanation, 400)), width - 20, height - 10)
+        picture = within(triptych(small(explanation, 400)), width - 20, height - 10)
         y, x = top + title, left + (width - picture.shape[1]) // 2
         canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
-    colours = _palette(np.linspace(0, 1, 400))
+    colours = palette(np.linspace(0, 1, 400))
     middle, strip = canvas.shape[1] // 2, slice(canvas.shape[0] - foot + 8, canvas.shape[0] - foot + 20)
     canvas[strip, middle - 200 : middle + 200] = colours
     with matplotlib.rc_context({"text.parse_math": False}):
@@ -531,54 +441,6 @@ def sheet(explanations: Sequence[Explanation], truths: Sequence[str], *, languag
         for x, text in ((middle - 200, "0"), (middle + 200, N_("maximum of the map").shown(language))):
             write(x, strip.stop + 18, text, 9)
         return _png(figure, compression=1)  # photos hardly get smaller, and a budget waits
-
-
-def _within(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """The picture as large as fits."""
-    times = min(width / picture.shape[1], height / picture.shape[0])
-    size = tuple(max(1, round(times * side)) for side in picture.shape[1::-1])
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-
-
-def explanation_page(explanation: Explanation, *, language: str, limit: int = 8) -> bytes:
-    """PNG of one explanation: photo, map with its scale, overlay, and the most likely classes."""
-    with matplotlib.rc_context({"text.parse_math": False}):
-        return _explanation_page(small(explanation, 800), language, limit)
-
-
-def _explanation_page(explanation: Explanation, language: str, limit: int) -> bytes:
-    figure = Figure(figsize=(13, 3.4), layout="constrained")
-    panels = figure.subplots(1, 4, gridspec_kw={"width_ratios": [1, 1.15, 1, 1]})
-    panels[0].imshow(explanation.photo)
-    panels[0].set_title(N_("Photo").shown(language), loc="left", fontsize=11)
-    height, width = explanation.photo.shape[:2]
-    left, top, right, bottom = explanation.covered
-    shown = panels[1].imshow(
-        explanation.map,
-        cmap="viridis",
-        vmin=0,
-        vmax=1,
-        extent=(left * width, right * width, bottom * height, top * height),
-        interpolation="nearest",
-    )
-    panels[1].set(xlim=(0, width), ylim=(height, 0))
-    label, even = explanation.label, explanation.even
-    title = N_("Evidence for {label} (uniform map)", label=label) if even else N_("Evidence for {label}", label=label)
-    panels[1].set_title(title.shown(language), loc="left", fontsize=11)
-    figure.colorbar(shown, ax=panels[1], shrink=0.8, format=_Decimals(language))
-    panels[2].imshow(blended(explanation))
-    panels[2].set_title(N_("Overlay").shown(language), loc="left", fontsize=11)
-    for axes in panels[:3]:
-        axes.axis("off")
-    ranked = sorted(explanation.prediction.probabilities.items(), key=lambda item: -item[1])[:limit][::-1]
-    bars = panels[3].barh([name for name, _ in ranked], [value for _, value in ranked], color=BLUE)
-    panels[3].bar_label(bars, [formats.percent(value, language) for _, value in ranked], padding=3)
-    panels[3].set_xlim(0, 1.25)
-    panels[3].set_xticks([])
-    panels[3].spines[:].set_visible(False)
-    panels[3].tick_params(length=0)
-    panels[3].set_title(N_("Probability").shown(language), loc="left", fontsize=11)
-    return _png(figure)
 
 
 def comparison(runs: Sequence[RunRow], *, by_class: bool, format: str, language: str) -> bytes:

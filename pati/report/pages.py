@@ -41,7 +41,7 @@ from pati.locale.catalogues import SOURCE, languages
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NC_, NP_, Message
 from pati.recipe import Recipe
-from pati.report import figures, labels, markup
+from pati.report import figures, labels, markup, pictures
 from pati.runs.attempts import Attempt, required
 from pati.runs.history import Epoch
 from pati.runs.run import Run
@@ -256,7 +256,7 @@ def _report(
         notes=manifest.notes,
         most=MOST_LISTED,
         suspects=[
-            row | {"picture": base64.b64encode(figures.thumbnail(photo)).decode(), "path": printable(row["path"])}
+            row | {"picture": base64.b64encode(pictures.thumbnail(photo)).decode(), "path": printable(row["path"])}
             for row, photo in zip(analysis["suspects"]["first"], suspicious, strict=True)
         ],
     )
@@ -303,7 +303,7 @@ def _answers(
         answer = item.explanation.prediction
         rows.setdefault(item.group, []).append(
             {
-                "picture": base64.b64encode(figures.overlay(item.explanation)).decode(),
+                "picture": base64.b64encode(pictures.overlay(item.explanation)).decode(),
                 "path": printable(item.path),
                 "truth": item.truth,
                 "answer": answer.label,
@@ -326,7 +326,7 @@ def _answers(
         "by_class": by_class,
         "figures": _in_all_languages(make, attempt),
         "gallery": rows,
-        "scale": base64.b64encode(figures.scale()).decode(),
+        "scale": base64.b64encode(pictures.scale()).decode(),
     }
 
 
@@ -471,7 +471,7 @@ def write_review(
     page saves with its decisions; `items`: the lines that are shown, with their `photos` in the same order; `language`:
     the one shown first."""
     pictured = [
-        {**item, "picture": base64.b64encode(figures.thumbnail(photo)).decode()}
+        {**item, "picture": base64.b64encode(pictures.thumbnail(photo)).decode()}
         for item, photo in zip(items, photos, strict=True)
     ]
     page = _filled(

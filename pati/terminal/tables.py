@@ -52,6 +52,7 @@ from pati.terminal.console import (
 from pati.terminal.explanations import not_counted
 from pati.terminal.labels import FLAGS, REASONS, SCORES, SPLITS
 from pati.terminal.progress import leaking
+from pati.training import balance
 
 SHOWN = 20  # files and groups, of any number
 MOST_CLASSES = 100  # in a table of scores
@@ -105,8 +106,6 @@ class CheckDocument(TypedDict):
 
 def check_document(manifest: Manifest) -> CheckDocument:
     """The audit's summary as plain values."""
-    from pati.training import balance  # it brings torch, which errors and downloads need not wait for
-
     kept = manifest.kept
     widths, heights = sorted(entry.width for entry in kept), sorted(entry.height for entry in kept)
     groups = manifest.duplicate_groups()

@@ -9,11 +9,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from pati.recipe import SettledRecipe
 from pati.runs.history import ClassBalance
+
+if TYPE_CHECKING:
+    import torch
 
 IMBALANCED = 3.0  # largest to smallest class, in photos: from here on, per-class averages are the main scores
 ADVISED = ((1.0, "none"), (IMBALANCED, "sampling"))  # (minimum ratio, method); the study supports only the method
@@ -80,6 +82,8 @@ def of(recipe: SettledRecipe, targets: torch.Tensor, device: torch.device) -> Ba
     the ratio of the largest class's count to the class's own, so that a balanced training set is left exactly
     unchanged.
     """
+    import torch  # not above: an audit advises without it
+
     labels = targets.argmax(1).cpu()
     counts = torch.tensor(counted(targets), dtype=torch.float64).clamp_min(1)
     rarity = counts.max() / counts

@@ -10,7 +10,7 @@ from pati.data.sources.source import Columns
 from pati.events import Listen, Stage, StageBegan, silent
 from pati.recipe import Recipe
 from pati.system import clock
-from pati.workflows.prepare import audit_progress, manifest_of, open_data
+from pati.workflows.opening import audit_progress, manifest_of, open_data
 
 
 @clock.watched()

@@ -41,8 +41,9 @@ from pati.system import clock, files, locks, outputs, threads
 from pati.system.csv_text import guarded
 from pati.system.files import is_text
 from pati.training import plan
+from pati.workflows.opening import where_is
 from pati.workflows.out_of_fold import CrossFit
-from pati.workflows.prepare import Prepared, prepare, where_is
+from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.stopping import stoppable
 
 COLUMNS = ("path", "sha256", "split", "label", "why", "answer", "label_probability", "decision", "new_label")

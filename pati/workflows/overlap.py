@@ -24,7 +24,7 @@ from pati.events import Listen, Noted, Stage, StageBegan
 from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.runs.run import Run
-from pati.workflows.prepare import audit_progress, source_of
+from pati.workflows.opening import audit_progress, source_of
 
 SPLITS = ("train", "test")
 

@@ -13,7 +13,7 @@ from pati.errors import PatiError
 from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.runs.run import Run
-from pati.workflows.prepare import open_data, where_is
+from pati.workflows.opening import open_data, where_is
 
 
 def relocate(run: Run, data: str | Path) -> None:

@@ -17,7 +17,8 @@ from pati.runs.predictions import Predictions
 from pati.runs.run import Run, RunStage
 from pati.system import files
 from pati.workflows import measure
-from pati.workflows.prepare import audited, source_of
+from pati.workflows.opening import source_of
+from pati.workflows.prepare import audited
 from pati.workflows.relocate import relocate
 
 

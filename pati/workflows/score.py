@@ -31,8 +31,8 @@ from pati.runs.run import Run
 from pati.system import files
 from pati.training import balance
 from pati.workflows import measure
+from pati.workflows.opening import open_data
 from pati.workflows.overlap import Overlap, overlap, same_files
-from pati.workflows.prepare import open_data
 from pati.workflows.relocate import relocated
 from pati.workflows.report import report_again
 

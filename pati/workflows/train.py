@@ -57,7 +57,8 @@ from pati.training.loop import train as train_net
 from pati.training.plan import Plan
 from pati.workflows import measure
 from pati.workflows.fit import following_threads
-from pati.workflows.prepare import Prepared, audited, open_data, prepared, settled, source_of, where_is
+from pati.workflows.opening import open_data, source_of, where_is
+from pati.workflows.prepare import Prepared, audited, prepared, settled
 from pati.workflows.relocate import relocate
 from pati.workflows.reserve import reserve
 from pati.workflows.stopping import resumable, stoppable

@@ -45,7 +45,8 @@ from pati.runs.run import versions
 from pati.system import clock, files
 from pati.training import balance, plan
 from pati.workflows.fit import fit
-from pati.workflows.prepare import Prepared, prepare, where_is
+from pati.workflows.opening import where_is
+from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.stopping import stoppable
 from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, Trial, TrialFacts, alone, chosen_fields, space
 

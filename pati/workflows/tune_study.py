@@ -23,6 +23,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict, TypeVar, cast
 
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
 from pati.data.sources.source import Columns
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message, MessageDocument
@@ -30,21 +41,6 @@ from pati.plugins import PluginState
 from pati.recipe import Recipe, SettledRecipe, Value, does_anything
 from pati.system import files, locks
 
-try:
-    import optuna
-    from optuna.distributions import (
-        BaseDistribution,
-        CategoricalDistribution,
-        FloatDistribution,
-        distribution_to_json,
-        json_to_distribution,
-    )
-    from optuna.trial import FrozenTrial, TrialState
-    from sqlalchemy.exc import SQLAlchemyError
-except ModuleNotFoundError as error:
-    raise PatiError(
-        N_("pati tune needs {name}, which is not installed", name=error.name), N_("install it with: pip install optuna")
-    ) from error
 T = TypeVar("T")
 
 FORMAT = 1
