@@ -175,6 +175,48 @@ def test_other_files_are_no_models(content: bytes, tmp_path: Path) -> None:
         load(tmp_path / "gone.onnx")
 
 
+def test_a_model_names_no_other_files(
+    exported: tuple[Classifier, OnnxClassifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_model_from_string(made_file(exported[0], tmp_path).read_bytes())
+    tensor = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    (tmp_path / "secret").write_bytes(bytes(len(tensor.raw_data)))
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key = "location"
+    monkeypatch.chdir(tmp_path)
+    for location in (str(tmp_path / "secret"), "secret", f"../{tmp_path.name}/secret"):
+        entry.value = location
+        (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(PatiError, match="not a model that pati exported"):
+            load(tmp_path / "other.onnx")
+
+
+def test_a_model_whose_document_does_not_fit_is_refused(
+    exported: tuple[Classifier, OnnxClassifier], tmp_path: Path
+) -> None:
+    data = made_file(exported[0], tmp_path).read_bytes()
+    document = exported[1].document
+    for change in (
+        {"kind": "other"}, {"classes": ["a"]}, {"classes": list("abcd")}, {"classes": 3}, {"at_once": "many"},
+        {"preprocess": {**document["preprocess"], "size": 48}}, {"calibration": {"temperature": 0}},
+    ):  # fmt: skip
+        changed: Any = {**document, **change}
+        with pytest.raises(PatiError, match="not a model that pati exported"):
+            OnnxClassifier(onnx_format.Onnx.stated(data, changed))
+    with pytest.raises(PatiError, match="has format 9, this pati reads 1"):
+        OnnxClassifier(onnx_format.Onnx.stated(data, {**document, "format": 9}))
+
+
+def made_file(classifier: Classifier, folder: Path) -> Path:
+    path = folder / "made.onnx"
+    document: Any = {"detector": True}
+    path.write_bytes(onnx_format.Onnx.written(classifier, document))
+    return path
+
+
 def test_a_run_is_exported_by_command(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "shapes.onnx"
     done = run("export", trained, "--out", out)
