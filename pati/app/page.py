@@ -41,7 +41,7 @@ def remember() -> None:
 def shown(name: str) -> Callable[[], None]:
     """The function that shows a tab; for a tab that requires a package that is not installed, one that says so."""
     try:
-        with extras.required(t(N_("the tab {name}", name=TABS[name]))):
+        with extras.required(t(N_("The tab {name}", name=TABS[name]))):
             page: Callable[[], None] = importlib.import_module(f"pati.app.{name}_page").page
     except PatiError as error:
         missing = error

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 from pati.locale.catalogues import SOURCE
 from pati.locale.messages import N_, Message
-from pati.recipe import Recipe, presets
+from pati.recipe import Recipe
 from pati.registry import Listing
 
+# Where each catalogue that `pati list` takes is kept. Imported on use: some require torch.
+HOMES = {
+    "models": "pati.models",
+    "augmentations": "pati.training.augment",
+    "metrics": "pati.evaluation.metrics",
+    "explainers": "pati.explain.cams",
+    "datasets": "pati.data.sources.builtin_datasets",
+    "presets": "pati.recipe",
+    "formats": "pati.inference.export",
+}
 
-def registries() -> dict[str, Listing]:
-    """Every catalogue by the name that `pati list` takes."""
-    from pati.data.sources.builtin_datasets import datasets
-    from pati.evaluation.metrics import metrics
-    from pati.explain.cams import explainers
-    from pati.inference.export import formats
-    from pati.models import models
-    from pati.training.augment import augmentations
 
-    return {
-        "models": models,
-        "augmentations": augmentations,
-        "metrics": metrics,
-        "explainers": explainers,
-        "datasets": datasets,
-        "presets": presets,
-        "formats": formats,
-    }
+def _registry(what: str) -> Listing:
+    registry: Listing = getattr(importlib.import_module(HOMES[what]), what)
+    return registry
 
 
 def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
@@ -37,7 +34,7 @@ def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
             (item.name, f"{Message(item.metadata['help']).shown(language)} [{item.default}]")
             for item in dataclasses.fields(Recipe)
         ]
-    registry = registries()[what]
+    registry = _registry(what)
     rows = []
     for name in registry:
         text = registry.summary(name)

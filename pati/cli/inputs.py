@@ -34,7 +34,7 @@ def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
         if _is_model(word):
             raise PatiError(
                 N_("{path} is a model, not a photo", path=word),
-                N_("one model comes first, then photos: pati predict model.onnx cat.jpg"),
+                N_("one model comes first, then the photos"),
             )
     if _is_model(first):
         return Path(first), rest
