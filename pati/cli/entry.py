@@ -40,11 +40,11 @@ def main() -> None:
 
 def _main() -> None:
     streams.any_names()
-    files.home()
     machine.keep_blocks()
     machine.limit_threads()
     atexit.register(gc.freeze)  # or else Python looks through all of torch for garbage before it ends: 0.7 s
     try:
+        files.home()
         program.meta(plugins_first(_choose_language(sys.argv[1:])))
     except CycloptsError as error:
         from pati.cli.mistakes import as_error
@@ -65,6 +65,14 @@ def _main() -> None:
         if missing is None:
             raise
         fail(missing)
+        sys.exit(1)
+    except (NotImplementedError, TypeError) as error:
+        from pati.terminal.console import fail
+
+        lacks = machine.lacks_operation(error)
+        if lacks is None:
+            raise
+        fail(lacks)
         sys.exit(1)
     except (PatiError, OSError) as error:
         from pati.terminal.console import fail
