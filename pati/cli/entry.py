@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import itertools
 import os
@@ -44,7 +45,7 @@ def _main() -> None:
     machine.limit_threads()
     atexit.register(gc.freeze)  # or else Python looks through all of torch for garbage before it ends: 0.7 s
     try:
-        files.home()
+        files.spare_home()
         program.meta(plugins_first(_choose_language(sys.argv[1:])))
     except CycloptsError as error:
         from pati.cli.mistakes import as_error
@@ -75,6 +76,11 @@ def _main() -> None:
         fail(lacks)
         sys.exit(1)
     except (PatiError, OSError) as error:
+        if (
+            isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
+        ):  # Windows' broken pipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
         from pati.terminal.console import fail
 
         signals.leave_lost_terminal()

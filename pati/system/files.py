@@ -191,14 +191,25 @@ def home() -> Path:
     named = os.path.expanduser("~")
     if named != "~":
         return Path(named)
+    folder = _temporary_home()
+    # For other libraries, and the processes of this one; Windows asks for the second.
+    os.environ.update(HOME=str(folder), USERPROFILE=str(folder))
+    return folder
+
+
+def spare_home() -> None:
+    """Give matplotlib a folder if it can't write to the user's: it would warn of this at every start."""
+    if not os.access(home(), os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", str(_temporary_home() / "matplotlib"))
+
+
+def _temporary_home() -> Path:
     user = os.getuid() if hasattr(os, "getuid") else 0  # on Windows, each user has a folder for temporary files
     folder = Path(tempfile.gettempdir()) / f"pati-{user}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     if hasattr(os, "getuid") and folder.lstat().st_uid != user:  # somebody else's, who could change what lies there
         folder = Path(tempfile.mkdtemp(prefix="pati-"))
-    # For other libraries, and the processes of this one; Windows asks for the second.
-    os.environ.update(HOME=str(folder), USERPROFILE=str(folder))
     return folder
 
 

@@ -76,6 +76,12 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def discard(path: Path) -> None:
+    """Remove the file of a lock, which may be held; on Windows, it stays for as long as it is."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
 class Use:
     """The use of a folder by this process, which ends with `close`, with this object, or with the process."""
 

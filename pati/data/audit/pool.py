@@ -140,13 +140,19 @@ class _Process:
     def _start(self) -> None:
         here = str(Path(__file__).parents[3])  # the folder that contains this package
         path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-        self._process = processes.start(
-            # -P: a random.py in the user's folder must not shadow the standard library's.
-            [sys.executable, "-P", "-m", "pati.data.audit.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": path},
-        )
+        try:
+            self._process = processes.start(
+                # -P: a random.py in the user's folder must not shadow the standard library's.
+                [sys.executable, "-P", "-m", "pati.data.audit.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"PYTHONPATH": path},
+            )
+        except OSError as error:
+            raise PatiError(
+                N_("the process that decodes photos could not be started: {reason}", reason=str(error)),
+                N_("check memory, and the limit on processes (ulimit -u)"),
+            ) from error
         assert self._process.stdout
         try:
             self._ask(self._setup)

@@ -35,12 +35,12 @@ def text(path):
 
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty"}
 ALLOWED = ("asyncio", "multiprocessing", "concurrent")  # their versions for Windows are not here
-OF_OS = (
-    "sched_getaffinity sched_setaffinity sysconf sysconf_names getuid geteuid getgid getegid getpgid getpgrp setpgid "
-    "setsid getsid killpg nice sync posix_fallocate posix_fadvise mkfifo mknod statvfs fstatvfs getloadavg fchmod "
-    "fchown chown lchown chroot fork forkpty pread pwrite lockf sendfile O_NONBLOCK O_NOFOLLOW O_DIRECTORY O_CLOEXEC"
-).split()
-OF_SIGNAL = "SIGHUP SIGKILL SIGALRM SIGUSR1 SIGUSR2 SIGSTOP SIGCONT SIGTSTP pthread_kill setitimer alarm pause".split()
+OF_OS = """
+    sched_getaffinity sched_setaffinity sysconf sysconf_names getuid geteuid getgid getegid getpgid getpgrp setpgid
+    setsid getsid killpg nice sync posix_fallocate posix_fadvise mkfifo mknod statvfs fstatvfs getloadavg fchmod
+    fchown chown lchown chroot fork forkpty pread pwrite lockf sendfile O_NONBLOCK O_NOFOLLOW O_DIRECTORY O_CLOEXEC
+"""
+OF_SIGNAL = "SIGHUP SIGKILL SIGALRM SIGUSR1 SIGUSR2 SIGSTOP SIGCONT SIGTSTP pthread_kill setitimer alarm pause"
 PROC = [f"/proc/{name}" for name in ("stat", "self/statm", "self/cgroup", "self/mountinfo")]
 libc = ctypes.CDLL(None, use_errno=True)
 kill = os.kill
@@ -109,7 +109,7 @@ def windows():
         return module
 
     for module, names in ((os, OF_OS), (signal, OF_SIGNAL)):
-        for name in names:
+        for name in names.split():
             if hasattr(module, name):
                 delattr(module, name)
     builtins.__import__ = import_
@@ -168,6 +168,9 @@ def exclusive(base):
 # macOS --------------------------------------------------------------------------------------------------------------
 
 
+OF_ONE_PATH = "open stat lstat access mkdir unlink remove rmdir listdir scandir chmod utime readlink truncate"
+
+
 def same(name):
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
@@ -197,19 +200,17 @@ def apple():
 
     def through(function, count=1):
         def call(*arguments, **options):
-            paths = [
-                stored(one) if isinstance(one, str | bytes | os.PathLike) else one for one in arguments[:count]
-            ]
+            paths = [stored(one) if isinstance(one, str | bytes | os.PathLike) else one for one in arguments[:count]]
             return function(*paths, *arguments[count:], **options)
 
         return call
 
-    for name in "open stat lstat access mkdir unlink remove rmdir listdir scandir chmod utime readlink truncate".split():
+    for name in OF_ONE_PATH.split():
         setattr(os, name, through(getattr(os, name)))
-    for name in "rename replace link".split():
+    for name in ["rename", "replace", "link"]:
         setattr(os, name, through(getattr(os, name), 2))
     builtins.open = io.open = through(io.open)
-    for name in "posix_fallocate sched_getaffinity".split():
+    for name in ["posix_fallocate", "sched_getaffinity"]:
         delattr(os, name)
 
 
