@@ -30,6 +30,7 @@ BEGIN_SECONDS = 15.0  # in which a process must have taken its lock
 STOP_SECONDS = 60.0  # in which a process must have ended that was asked to
 NAME = "progress.json"
 STOP = "stop"  # the file whose writing asks the process to end
+_asked: dict[tuple[Path, float], float] = {}  # when this process saw that a job was asked to end
 _started: list[subprocess.Popen[bytes]] = []  # by this process, which must hear of their ends
 
 
@@ -114,8 +115,10 @@ def job(run: Path, *, cleaning: bool = False) -> Job | None:
     except (OSError, ValueError):
         progress = {}
     asked = signals.written(folder / STOP)
-    if alive and asked is not None and time.time() - asked > STOP_SECONDS and "process" in progress:
-        processes.end(progress["process"])  # it does not react
+    if alive and asked is not None and "process" in progress:
+        first = _asked.setdefault((folder, asked), time.monotonic())
+        if time.monotonic() - first > STOP_SECONDS:
+            processes.end(progress["process"])  # it does not react
     ended = progress.get("ended")
     if alive:
         state = "running"

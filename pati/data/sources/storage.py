@@ -273,8 +273,8 @@ def read_index(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> _Index:
             left_out[LINK if safe else UNSAFE] += 1
             continue
         name = str(safe)
-        # On many systems, names that differ only in case or Unicode form are the same file: keep the first one.
-        if names.same_file(name) in taken:
+        # On many systems, names that differ only in case are the same file: keep the first one.
+        if name.casefold() in taken:
             left_out[TWICE] += 1
             continue
         if member.flag_bits & 1:
@@ -284,7 +284,7 @@ def read_index(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> _Index:
                 N_("{path} uses an unsupported compression method", path=path),
                 N_("unpack it yourself and give the folder"),
             )
-        taken.add(names.same_file(name))
+        taken.add(name.casefold())
         members[name] = member
         claimed += member.file_size
         _enter(folders, name)
