@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import os
@@ -27,7 +28,7 @@ from pati.data.sources.matching import Disk
 from pati.data.sources.storage import Folder
 from pati.errors import PatiError, from_os_error
 from pati.inference.classifier import Classifier
-from pati.system import files, machine, names, processes, signals
+from pati.system import files, machine, names, processes, signals, streams
 from tests.support import foreign, trainings
 from tests.support.commands import pati
 from tests.support.photos import draw, jpeg, write_shapes
@@ -77,6 +78,13 @@ def test_turkish_is_written_in_the_encodings_of_windows(encoding: str, tmp_path:
         assert done.returncode == ("eksik" in words), done.stderr.decode(encoding)
         assert done.stdout.decode(encoding) or "eksik" in words
         assert b"Traceback" not in done.stderr
+
+
+def test_names_that_are_piped_in_may_be_in_the_code_page_of_a_console() -> None:
+    codecs.register(lambda name: codecs.lookup("cp857") if name == "oem" else None)  # which only Windows has
+    codecs.register_error("pati-console", streams._in_console)
+    for encoding in ("utf-8", "cp857"):
+        assert "çiğ şırınga.jpg".encode(encoding).decode("utf-8", "pati-console") == "çiğ şırınga.jpg"
 
 
 STOPPED = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 
 # Typography for encodings that lack it.
@@ -18,14 +19,16 @@ def any_names() -> None:
     """Let this process write any text, and read names that are not valid in the encoding of its standard input.
 
     What the output's encoding lacks is written as its escape, such as \\u011f; a name that is read keeps its bytes, as
-    names of files do in Python.
+    names of files do in Python. On Windows, where names are text, it may come in the encoding of the console.
     """
     codecs.register_error("pati", _written_out)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="pati")
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding=sys.getfilesystemencoding(), errors="surrogateescape")
+        codecs.register_error("pati-console", _in_console)
+        errors = "pati-console" if os.name == "nt" else "surrogateescape"
+        sys.stdin.reconfigure(encoding=sys.getfilesystemencoding(), errors=errors)
 
 
 def _written_out(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -33,3 +36,10 @@ def _written_out(error: UnicodeError) -> tuple[str | bytes, int]:
         raise error
     text = error.object[error.start : error.end].translate(_PLAIN)
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+def _in_console(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What is not UTF-8 comes from a program that writes in the code page of the console, as `dir` does."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("oem", "replace"), error.end
