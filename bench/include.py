@@ -1,4 +1,4 @@
-"""`python -m bench.include RUN COMMAND`: put the model of a finished run into the package, beside its card.
+"""`python -m bench.include RUN COMMAND`: put the model of a finished run, its export and its card into the package.
 
 `COMMAND`: how it was trained, and on what, for the card. The weights and all that the model knows of itself stay as the
 run left them.
@@ -13,6 +13,7 @@ from pati import __version__, included
 from pati.inference.classifier import Classifier
 from pati.runs.run import Run
 from pati.system import files
+from pati.workflows.export import export
 
 
 def include(folder: Path, command: str) -> None:
@@ -20,6 +21,7 @@ def include(folder: Path, command: str) -> None:
     made = Classifier.load(folder)
     made.facts["versions"]["pati"] = __version__  # where it was trained pati was run from its checkout
     made.save(included.model())
+    export(included.model(), out=included.exported())
     card = run.card.read_text(encoding="utf-8")
     begin, end = card.index("`pati predict"), card.index("The file holds")
     use = '`pati predict PHOTO…`, or `pati.load().predict("photo.jpg")` in Python, where no other model is named. '

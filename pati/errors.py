@@ -31,6 +31,10 @@ def from_os_error(error: OSError, hint: Message | None = None) -> PatiError:
     """What the operating system refused, such as a full disk or a folder without permission, as the user's to fix."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return PatiError(N_("no space left on the disk: {file}", file=str(error.filename or error)), hint)
+    if "usable temporary directory" in str(error):  # Python's words
+        return PatiError(
+            N_("no folder for temporary files can be written to"), N_("set TMPDIR to a folder that you can write to")
+        )
     parts = (error.filename, error.strerror or error)
     return PatiError(as_is(": ".join(str(part) for part in parts if part)), hint)
 

@@ -11,7 +11,6 @@ import gzip
 import io
 import lzma
 import random
-import resource
 import struct
 import tarfile
 import time
@@ -30,6 +29,7 @@ from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.system import files, locks
 from pati.workflows.check import check
+from tests.support.memory import peak
 from tests.support.photos import draw, jpeg
 
 NAMES = {
@@ -243,11 +243,11 @@ def test_bombs_are_refused_in_bounded_room_time_and_memory(place: Path) -> None:
         here = place / "here" / name
         here.mkdir()
         before, started = outside(place), time.monotonic()
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory = peak()
         with pytest.raises(PatiError, match=r"unpacks to over|a header claims|is damaged|unexpected end"):
             unpack(archive, here)
         assert time.monotonic() - started < 20
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 100_000  # kilobytes
+        assert peak() - memory < 100_000  # kilobytes
         assert sum(path.stat().st_size for path in here.rglob("*")) <= 201_000_000
         assert outside(place) == before
         archive.unlink()
@@ -258,12 +258,12 @@ def test_zip_bombs_are_refused_in_bounded_time_and_memory(place: Path) -> None:
     with zipfile.ZipFile(place / "x.ratio.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.jpg", bytes(300_000_000))
     overlapping(place / "x.shared.zip", 400, 1 << 20)
-    started, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, memory = time.monotonic(), peak()
     for name in ("x.ratio.zip", "x.shared.zip"):
         with pytest.raises(PatiError, match="unpacks to over"):
             storage.at(place / name)
     assert time.monotonic() - started < 5
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 50_000  # kilobytes
+    assert peak() - memory < 50_000  # kilobytes
 
 
 @pytest.mark.slow
@@ -275,11 +275,11 @@ def test_a_member_that_unpacks_to_more_than_it_claims_is_damaged(place: Path) ->
     at = data.index(b"PK\1\2") + 24
     data[at : at + 4] = struct.pack("<I", 1000)  # of 300 MB
     (place / "x.zip").write_bytes(data)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = peak()
     for name, reason in (("bomb.jpg", "damaged"), ("large.jpg", "too-large")):
         with pytest.raises(decode.Unreadable, match=reason):
             storage.at(place / "x.zip").read(name)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 50_000  # kilobytes
+    assert peak() - memory < 50_000  # kilobytes
 
 
 def test_members_that_share_their_bytes_are_damaged_but_one(place: Path) -> None:

@@ -32,26 +32,25 @@ CLASSES = ("circle", "square", "triangle")
 
 
 def classifier(name: str, *, size: int = 32, mirror: bool = True) -> Classifier:
-    """A network with random weights, whose statistics of batch norm are not those of an empty one; uncalibrated."""
+    """A network with random weights, calibrated; its answers differ from picture to picture."""
+    preprocess = Preprocess(size=size, mean=(0.4, 0.5, 0.6))
+    pixels = torch.from_numpy(np.stack([preprocess(photo) for photo in parity.made_pictures(200)]))
     torch.manual_seed(0)
     net = build(name, len(CLASSES), Options(width=0.25, size=size), seed=1)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
+            module.momentum = None  # the statistics are those of the pictures
             module.weight.data.uniform_(-0.5, 1.5)
             module.bias.data.normal_(0, 0.1)
+    with torch.no_grad():
+        net.train()(preprocess.normalise(pixels))
     document: Any = {"model": {"name": name, "width": 0.25, "dropout": 0.0}}
-    made = Classifier(
-        net, Preprocess(size=size, mean=(0.4, 0.5, 0.6)), CLASSES, mirror=mirror, facts=document
-    ).in_float32()
-    pixels = torch.from_numpy(np.stack([made.preprocess(photo) for photo in parity.made_pictures(200)]))
-    # As of a trained network, whose answers differ from photo to photo.
-    logits = made.logits(pixels)
+    made = Classifier(net, preprocess, CLASSES, mirror=mirror, facts=document)
+    logits = made.in_float32().logits(pixels)
     linear = [layer for layer in net.head.modules() if isinstance(layer, torch.nn.Linear)][-1]
     linear.bias.data = (linear.bias.data - logits.mean(0)) * 2 / logits.std(0)
     linear.weight.data *= (2 / logits.std(0))[:, None]
-    made = Classifier(net, made.preprocess, CLASSES, mirror=mirror, facts=document)
+    made = Classifier(net, preprocess, CLASSES, mirror=mirror, facts=document)
     logits, moments = made.in_float32().answers(pixels)
     made.calibration = Calibration(1.7, ((0.01, 0.9), (0.1, 0.5)), 200)
     made.detector = OutOfDistributionDetector.of(moments[:100], moments[100:], made.calibrated(logits[100:]).amax(1))
@@ -174,6 +173,48 @@ def test_other_files_are_no_models(content: bytes, tmp_path: Path) -> None:
         load(path)
     with pytest.raises(PatiError, match="can't read"):
         load(tmp_path / "gone.onnx")
+
+
+def test_a_model_names_no_other_files(
+    exported: tuple[Classifier, OnnxClassifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_model_from_string(made_file(exported[0], tmp_path).read_bytes())
+    tensor = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    (tmp_path / "secret").write_bytes(bytes(len(tensor.raw_data)))
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key = "location"
+    monkeypatch.chdir(tmp_path)
+    for location in (str(tmp_path / "secret"), "secret", f"../{tmp_path.name}/secret"):
+        entry.value = location
+        (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(PatiError, match="not a model that pati exported"):
+            load(tmp_path / "other.onnx")
+
+
+def test_a_model_whose_document_does_not_fit_is_refused(
+    exported: tuple[Classifier, OnnxClassifier], tmp_path: Path
+) -> None:
+    data = made_file(exported[0], tmp_path).read_bytes()
+    document = exported[1].document
+    for change in (
+        {"kind": "other"}, {"classes": ["a"]}, {"classes": list("abcd")}, {"classes": 3}, {"at_once": "many"},
+        {"preprocess": {**document["preprocess"], "size": 48}}, {"calibration": {"temperature": 0}},
+    ):  # fmt: skip
+        changed: Any = {**document, **change}
+        with pytest.raises(PatiError, match="not a model that pati exported"):
+            OnnxClassifier(onnx_format.Onnx.stated(data, changed))
+    with pytest.raises(PatiError, match="has format 9, this pati reads 1"):
+        OnnxClassifier(onnx_format.Onnx.stated(data, {**document, "format": 9}))
+
+
+def made_file(classifier: Classifier, folder: Path) -> Path:
+    path = folder / "made.onnx"
+    document: Any = {"detector": True}
+    path.write_bytes(onnx_format.Onnx.written(classifier, document))
+    return path
 
 
 def test_a_run_is_exported_by_command(trained: Path, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from PIL import Image
 
 import pati
 from pati import included
+from pati.inference.export.parity import made_pictures
+from pati.inference.onnx_classifier import OnnxClassifier
+from pati.system.files import sha256_file
 from tests.support.commands import pati as run
 from tests.support.photos import jpeg
 
@@ -25,6 +28,19 @@ def test_it_is_small_and_names_no_place_of_ours() -> None:
     low, high = (f"{100 * share:.1f} %" for share in scores["accuracy_interval"])
     assert f"| Accuracy | {100 * scores['accuracy']:.1f} % | {low} – {high} |" in card
     assert "not installed" not in card + str(made.facts)
+
+
+def test_its_export_is_of_this_model() -> None:
+    exported, made = OnnxClassifier.load(included.exported()), pati.load()
+    assert exported.document["source"] == sha256_file(included.model())
+    assert exported.document["parity"]["probability"] <= 1e-4
+    assert exported.classes == made.classes
+    assert exported.preprocess == made.preprocess
+    assert exported.facts["metrics"] == made.facts["metrics"]
+    photos = made_pictures(20)
+    for ours, theirs in zip(made.in_float32().predict(photos), exported.predict(photos), strict=True):
+        assert ours.label == theirs.label
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-4)
 
 
 def test_it_answers_where_no_model_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pati.data import decode
+from pati.data.manifest import Entry, Manifest, class_order, require_trainable
 from pati.data.sources import allowed, storage
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source, split_role
@@ -420,6 +421,37 @@ def test_files_that_are_no_archives_are_named(start: bytes, told: str, tmp_path:
     for name in ("d.zip", "d.tar.gz"):
         (tmp_path / name).write_bytes(start)
         with pytest.raises(PatiError, match=told):
+            find_source(tmp_path / name)
+
+
+def test_folders_without_photos_beside_the_classes_are_ignored(tmp_path: Path) -> None:
+    touch(tmp_path / "d", numbered("cat") + numbered("dog"))
+    for path in ("notes/todo.md", "code/src/train.py", "labels/old.csv"):
+        (tmp_path / "d" / path).parent.mkdir(parents=True)
+        (tmp_path / "d" / path).write_text("")
+    (tmp_path / "d" / "empty").mkdir()
+    source = find_source(tmp_path / "d")
+    assert "4 folders contain no photos and are not classes: code, empty, labels, notes" in notes(source)
+
+    def manifest(source: Source) -> Manifest:
+        entries = [
+            Entry(item.path, item.label, "kept" if item.path.endswith("jpg") else "quarantined", split=split)
+            for item in source.items for split in ("train", "validation", "test")
+        ]  # fmt: skip
+        return Manifest("", "", class_order(entries), tuple(entries), {})
+
+    assert manifest(source).classes == ("cat", "dog")
+    require_trainable(manifest(source))
+    (tmp_path / "d" / "raw").mkdir()
+    (tmp_path / "d" / "raw" / "1.cr2").write_bytes(b"II*\0raw")
+    with pytest.raises(PatiError, match="too few in: 'raw'"):  # a class whose photos can't be read is not dropped
+        require_trainable(manifest(find_source(tmp_path / "d")))
+
+
+def test_a_part_of_a_split_archive_is_named(tmp_path: Path) -> None:
+    for name in ("d.z01", "d.zip.001", "d.7z.002", "d.part2.rar"):
+        (tmp_path / name).write_bytes(b"PK\3\4" + bytes(1000))
+        with pytest.raises(PatiError, match="is one part of a split archive"):
             find_source(tmp_path / name)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +62,8 @@ def test_asking_writes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS])
 def test_a_file_system_without_locks_is_an_error(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
     def refuse(handle: int, operation: int) -> None:
         raise OSError(code, "no locks here")
 

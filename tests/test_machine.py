@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -71,6 +70,7 @@ def wait_for(path: Path, pattern: str) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
 def test_a_closed_terminal_ends_training_with_a_checkpoint(shapes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
+    pty = pytest.importorskip("pty")
     process, terminal = pty.fork()
     if process == 0:
         os.execv(sys.executable, [sys.executable, "-m", "pati", "train", str(shapes), *LONG, "--out", str(run)])

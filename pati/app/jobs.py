@@ -1,16 +1,15 @@
 """Training runs and cleanings started from the page: each a process that outlives the page and its server.
 
 The process writes its progress to the folder `job` of what it works on (`progress.json`, `output.txt`) and holds a
-lock there while it lives, so that every page, also one opened later, can tell. Only one runs at a time per folder of
-runs: two would slow each other down, and neither would keep its budget.
+lock there while it lives, so that every page, also one opened later, can tell. Whoever writes the file `stop` there
+asks it to end. Only one runs at a time per folder of runs: two would slow each other down, and neither would keep its
+budget.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -25,10 +24,13 @@ from pati.errors import PatiError
 from pati.locale.messages import N_, Message, MessageDocument
 from pati.recipe import Recipe, RecipeDocument
 from pati.runs.run import Run, claimed
-from pati.system import files, locks
+from pati.system import files, locks, processes, signals
 
 BEGIN_SECONDS = 15.0  # in which a process must have taken its lock
+STOP_SECONDS = 60.0  # in which a process must have ended that was asked to
 NAME = "progress.json"
+STOP = "stop"  # the file whose writing asks the process to end
+_asked: dict[tuple[Path, float], float] = {}  # when this process saw that a job was asked to end
 _started: list[subprocess.Popen[bytes]] = []  # by this process, which must hear of their ends
 
 
@@ -109,9 +111,14 @@ def job(run: Path, *, cleaning: bool = False) -> Job | None:
     _started[:] = [one for one in _started if one.poll() is None]
     alive = _alive(folder)
     try:
-        progress = cast(Progress, json.loads((folder / NAME).read_text(encoding="utf-8")))
+        progress = cast(Progress, files.read_json(folder / NAME))
     except (OSError, ValueError):
         progress = {}
+    asked = signals.written(folder / STOP)
+    if alive and asked is not None and "process" in progress:
+        first = _asked.setdefault((folder, asked), time.monotonic())
+        if time.monotonic() - first > STOP_SECONDS:
+            processes.end(progress["process"])  # it does not react
     ended = progress.get("ended")
     if alive:
         state = "running"
@@ -146,12 +153,12 @@ def begin(order: Order, runs: Path) -> None:
         if other is not None:
             raise PatiError(N_("{name} is still running", name=other.folder.name), N_("wait until it ends, or stop it"))
         order.job.mkdir(parents=True, exist_ok=True)
+        (order.job / STOP).unlink(missing_ok=True)
         files.write_json(order.job / NAME, {"stage": "begin"})
         with (order.job / "output.txt").open("wb") as output:
-            # A session of its own: neither a closed terminal nor the page's end reaches it.
-            process = subprocess.Popen(
+            process = processes.start(
                 [sys.executable, "-m", "pati.app.work", json.dumps(asdict(order))],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         _started.append(process)
         deadline = time.monotonic() + BEGIN_SECONDS
@@ -191,10 +198,10 @@ def train(
 
 
 def stop(run: Path, *, cleaning: bool = False) -> None:
-    """Ask the process to keep its state and end; it does so after its step."""
+    """Ask the process to keep its state and end; it does so after its step. One that does not react is ended."""
     current = job(run, cleaning=cleaning)
-    if current is not None and current.state == "running" and "process" in current.progress:
-        os.kill(current.progress["process"], signal.SIGTERM)
+    if current is not None and current.state == "running":
+        (job_folder(run, cleaning=cleaning) / STOP).write_bytes(b"")
 
 
 def _alive(folder: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 import torch
 
@@ -10,12 +12,14 @@ from pati.app.gallery import Tested, tested
 from pati.app.parts import number, percent, plain, settings, t
 from pati.errors import PatiError
 from pati.evaluation.metrics import other_metrics
+from pati.inference.onnx_classifier import OnnxClassifier
 from pati.locale import formats
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_, Message, as_is
 from pati.recipe import Recipe
 from pati.runs.run import Run
-from pati.workflows import compare
+from pati.system.files import sha256_file
+from pati.workflows import compare, export
 
 MOST_CELLS = 8  # classes whose confusion matrix is shown as a whole; of more, the most frequent confusions
 MOST_PAIRS = 12
@@ -179,8 +183,37 @@ def _one(run: Run) -> None:
             t(N_("Download the report")), run.report.read_bytes, file_name=f"{run.folder.name}.html", mime="text/html",
             on_click="ignore",
         )  # fmt: skip
+        _export(run)
     if st.toggle(t(N_("Show the full report")), key="report_show"):
         parts.report(run)
+
+
+def _export(run: Run) -> None:
+    """The model as a file that answers without torch: a button that makes it, then one that downloads it."""
+    exported = run.model.with_suffix(".onnx")
+    pressed = st.button(
+        t(N_("Export to ONNX")), key="export", help=t(N_("A file that answers in other programs, without torch."))
+    )
+    if pressed:
+        with st.spinner(t(N_("Exporting, and checking that its answers are the same …"))):
+            try:
+                export.export(run.folder)
+            except PatiError as error:
+                parts.show_error(error)
+                return
+    if exported.exists() and _is_export_of(str(exported), exported.stat().st_mtime_ns, str(run.model)):
+        st.download_button(
+            t(N_("Download the ONNX model")), exported.read_bytes, file_name=f"{run.folder.name}.onnx",
+            on_click="ignore",
+        )  # fmt: skip
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _is_export_of(exported: str, changed: int, model: str) -> bool:
+    try:
+        return OnnxClassifier.load(exported).document["source"] == sha256_file(Path(model))
+    except PatiError:
+        return False
 
 
 # The confusion matrix, to be pressed --------------------------------------------------

@@ -12,7 +12,7 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from pati.app import jobs  # noqa: E402
-from pati.app.jobs import NAME, Order  # noqa: E402
+from pati.app.jobs import NAME, STOP, Order  # noqa: E402
 from pati.errors import Interrupted, PatiError, from_os_error  # noqa: E402
 from pati.events import Advanced, EpochDone, Event, FoldBegan, Noted, Planned, StageBegan, StepDone, Warned  # noqa: E402
 from pati.locale.messages import N_, as_is  # noqa: E402
@@ -67,7 +67,8 @@ def main(order: Order) -> None:
     with locks.locked(order.job / ".lock", as_is(""), wait=True), signals.on_stop(signals.interrupt):
         progress = Progress(order.job / NAME)
         try:
-            _do(order, progress)
+            with signals.on_file(order.job / STOP):
+                _do(order, progress)
         except (Interrupted, KeyboardInterrupt):
             progress.end("stopped")
         except PatiError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import itertools
 import os
@@ -40,11 +41,11 @@ def main() -> None:
 
 def _main() -> None:
     streams.any_names()
-    files.home()
     machine.keep_blocks()
     machine.limit_threads()
     atexit.register(gc.freeze)  # or else Python looks through all of torch for garbage before it ends: 0.7 s
     try:
+        files.spare_home()
         program.meta(plugins_first(_choose_language(sys.argv[1:])))
     except CycloptsError as error:
         from pati.cli.mistakes import as_error
@@ -57,7 +58,20 @@ def _main() -> None:
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): nothing is wrong, but Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (NotImplementedError, TypeError) as error:
+        from pati.terminal.console import fail
+
+        lacks = machine.lacks_operation(error)
+        if lacks is None:
+            raise
+        fail(lacks)
+        sys.exit(1)
     except (PatiError, OSError) as error:
+        if (
+            isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
+        ):  # Windows' broken pipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
         from pati.terminal.console import fail
 
         signals.leave_lost_terminal()

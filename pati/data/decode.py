@@ -43,10 +43,12 @@ from PIL import (  # noqa: F401  (importing a plugin is what makes its format kn
 
 from pati.data import colour, depth, formats, heif, jpeg, tiff
 from pati.data.formats import is_photo_name as is_photo_name
+from pati.data.formats import is_system_file as is_system_file
 from pati.data.formats import starts_like_photo as starts_like_photo
 from pati.data.unreadable import Unreadable as Unreadable
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message, as_is
+from pati.system import names
 
 PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # JPEG includes MPO, multi-picture files
 FORMATS = (*PILLOW_FORMATS, "HEIC")
@@ -152,11 +154,6 @@ class Decoded:
     flags: tuple[str, ...]
 
 
-def is_system_file(name: str) -> bool:
-    """Whether the file name is one that operating systems leave behind, such as Thumbs.db."""
-    return name.startswith("._") or name.lower() in ("thumbs.db", ".ds_store", "desktop.ini", ".directory")
-
-
 def over_bytes(size: int, limit: int) -> Message:
     """The detail message for a file that is too large."""
     return N_("{size:,} bytes, the limit is {limit:,}", size=size, limit=limit)
@@ -169,7 +166,9 @@ def read(path: Path, limits: Limits | None = None) -> bytes:
         raise Unreadable("system-file")
     try:
         # O_NONBLOCK: opening a pipe without a writer must not block.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        handle = os.open(
+            names.openable(str(path)), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
         with os.fdopen(handle, "rb") as file:
             facts = os.fstat(file.fileno())
             if not stat.S_ISREG(facts.st_mode):
@@ -180,7 +179,7 @@ def read(path: Path, limits: Limits | None = None) -> bytes:
     except IsADirectoryError:
         raise Unreadable("not-a-file") from None
     except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) == errno.ENXIO:  # a socket
+        if getattr(error, "errno", None) == errno.ENXIO or os.path.isdir(path):  # a socket; a folder on Windows
             raise Unreadable("not-a-file") from None
         if os.path.islink(path) and not os.path.exists(path):
             target = os.readlink(path)

@@ -6,6 +6,14 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif",
 )  # fmt: skip
 
+# Files that lie beside photos: documents, code, tables, archives, models, sounds and videos.
+_BESIDE = (
+    ".txt", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".html", ".md", ".rst", ".tex", ".pdf", ".doc", ".docx", ".xls",
+    ".xlsx", ".pptx", ".py", ".ipynb", ".js", ".css", ".sh", ".bat", ".c", ".cpp", ".h", ".java", ".m", ".r", ".yaml",
+    ".yml", ".toml", ".ini", ".cfg", ".log", ".zip", ".mp4", ".mov", ".avi", ".mp3", ".wav", ".npy", ".npz", ".mat",
+    ".pt", ".pth", ".h5", ".keras", ".onnx", ".pkl", ".pickle", ".safetensors",
+)  # fmt: skip
+
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 _PHOTOS = (JPEG, PNG, b"GIF8", b"BM", *TIFF[:2])
@@ -54,6 +62,17 @@ _OTHERS = (
 def is_photo_name(name: str) -> bool:
     """Whether the file name has a photo's extension; only the content decides how it is decoded."""
     return name.lower().endswith(SUFFIXES)
+
+
+def is_system_file(path: str) -> bool:
+    """Whether a file has a name that operating systems leave behind, such as Thumbs.db."""
+    name = path.rpartition("/")[2]
+    return name.startswith("._") or name.lower() in ("thumbs.db", ".ds_store", "desktop.ini", ".directory")
+
+
+def is_no_photo_name(path: str) -> bool:
+    """Whether a file has the name of a document, code, a table or the like: whatever it is, nobody meant a photo."""
+    return is_system_file(path) or path.lower().endswith(_BESIDE)
 
 
 def starts_like_photo(start: bytes) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from pati.data import split
+from pati.data.formats import is_no_photo_name
 from pati.data.properties import UNKNOWN, Properties
 from pati.data.sources.source import natural
 from pati.errors import PatiError
@@ -391,7 +392,8 @@ def require_trainable(manifest: Manifest) -> None:
             N_("expected at least two folders, one per class"),
         )
     small = [label for label, count in counts.items() if count < 3]
-    emptied = sorted({entry.label for entry in manifest.entries} - set(counts))
+    named = {entry.label for entry in manifest.entries if not is_no_photo_name(entry.path)}  # not by notes or code
+    emptied = sorted(named - set(counts))
     if small or emptied:
         too_few = ", ".join(f"{label!r} ({counts[label]})" for label in [*small, *emptied][:5])
         raise PatiError(

@@ -8,6 +8,7 @@ of processes may read and write packs at once. Knows nothing of labels or splits
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -85,9 +86,12 @@ def open_or_build(
                 locks.remove_unused(place)  # from an earlier time, when perhaps other files could not be decoded
             built = _put(temporary / "new", place)
     except OSError as error:
+        forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         raise PatiError(
             N_("can't write the cache in {folder}: {reason}", folder=packs, reason=error.strerror or error),
-            N_("free some space, or set PATI_CACHE to a folder on a larger disk"),
+            N_("set PATI_CACHE to a folder that you can write to")
+            if forbidden
+            else N_("free some space, or set PATI_CACHE to a folder on a larger disk"),
         ) from error
     _remove_old(packs, where)
     return (*built, False)

@@ -28,6 +28,7 @@ KIND, FORMAT = "pati-export", 1
 DOCUMENT = "pati"  # the name of the document among the model's metadata
 PIXELS, PROBABILITIES, P_VALUES, MAP = "pixels", "probabilities", "p_values", "map"
 _BATCH = 64
+_NOWHERE = "/nonexistent"
 _OWN = ("kind", "format", "classes", "preprocess", "calibration", "source", "at_once", "detector", "map")
 
 
@@ -70,9 +71,14 @@ class OnnxClassifier(Predictor):
         self.facts = cast(Facts, {key: value for key, value in document.items() if key not in _OWN})
         size = self.preprocess.size
         inputs = [(one.name, one.type, one.shape[1:]) for one in self._session.get_inputs()]
-        outputs = {one.name for one in self._session.get_outputs()}
-        if inputs != [(PIXELS, "tensor(uint8)", [size, size, 3])] or not outputs >= set(self._wanted(map_=True)):
+        outputs = {one.name: (one.type, len(one.shape), one.shape[1:2]) for one in self._session.get_outputs()}
+        shapes = {PROBABILITIES: (2, [len(self.classes)]), P_VALUES: (1, []), MAP: (3, None)}
+        if inputs != [(PIXELS, "tensor(uint8)", [size, size, 3])] or len(self.classes) < 2:
             raise _foreign(name)
+        for wanted in self._wanted(map_=True):
+            kind, sides, second = outputs.get(wanted, ("", 0, []))
+            if (kind, sides) != ("tensor(float)", shapes[wanted][0]) or shapes[wanted][1] not in (None, second):
+                raise _foreign(name)
 
     @classmethod
     def load(cls, path: str | Path) -> OnnxClassifier:
@@ -128,6 +134,8 @@ def _session(data: bytes, name: str) -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = machine.cores()
     options.log_severity_level = 4  # errors are raised
+    # A model may name other files that hold its weights; by default, they are looked for in the current folder.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:

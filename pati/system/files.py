@@ -8,15 +8,20 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from pati.system import locks, trees
+
+T = TypeVar("T")
 
 CACHE_TAG = "CACHEDIR.TAG"
 _LARGE = 1_000_000  # characters of JSON that nobody reads; indentation would make them several times as many
 UNFINISHED = ".pati-part"  # the end of the names of files that are being written
+_IN_USE = {5, 32}  # errors of Windows: access denied, sharing violation
+_PATIENCE = 2.0  # seconds in which others, such as a virus scanner, close a file
 
 
 @contextlib.contextmanager
@@ -36,12 +41,30 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         # mkstemp creates private files; give the result ordinary permissions.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with contextlib.suppress(OSError):  # of a disk without permissions, such as that of a camera
+            temporary.chmod(0o666 & ~_umask())
+        move(temporary, path)
         sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def move(new: Path, path: Path) -> None:
+    """Rename `new` to `path`, in place of a file that is there."""
+    patiently(lambda: new.replace(path))
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do it again for a while if a file is in use: on Windows, one that is open can't be renamed or removed."""
+    ends = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return work()
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _IN_USE or time.monotonic() > ends:
+                raise
+            time.sleep(0.02)
 
 
 def is_unfinished(path: Path) -> bool:
@@ -82,7 +105,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 def publish_folder(new: Path, target: Path) -> None:
     """Rename the complete folder `new` to `target`; if another process was first, its folder is kept."""
     try:
-        new.rename(target)
+        patiently(lambda: new.rename(target))
     except OSError:
         if not target.is_dir():
             raise
@@ -96,13 +119,15 @@ def _umask() -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk; no-op on Windows, where folders can't be opened."""
-    if os.name != "nt":
+    """Flush a folder's entries to disk; no-op where folders can't be opened, as on Windows."""
+    try:
         handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -118,7 +143,7 @@ def replace_text(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    move(temporary, path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -143,7 +168,7 @@ def finite(document: object) -> object:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises `OSError` or `ValueError`."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(patiently(lambda: path.read_text(encoding="utf-8")))
 
 
 def sha256_file(path: Path) -> str:
@@ -166,13 +191,25 @@ def home() -> Path:
     named = os.path.expanduser("~")
     if named != "~":
         return Path(named)
-    user = os.getuid()
+    folder = _temporary_home()
+    # For other libraries, and the processes of this one; Windows asks for the second.
+    os.environ.update(HOME=str(folder), USERPROFILE=str(folder))
+    return folder
+
+
+def spare_home() -> None:
+    """Give matplotlib a folder if it can't write to the user's: it would warn of this at every start."""
+    if not os.access(home(), os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", str(_temporary_home() / "matplotlib"))
+
+
+def _temporary_home() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else 0  # on Windows, each user has a folder for temporary files
     folder = Path(tempfile.gettempdir()) / f"pati-{user}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    if folder.lstat().st_uid != user:  # somebody else's, who could change what lies there
+    if hasattr(os, "getuid") and folder.lstat().st_uid != user:  # somebody else's, who could change what lies there
         folder = Path(tempfile.mkdtemp(prefix="pati-"))
-    os.environ["HOME"] = str(folder)  # for other libraries, and the processes of this one
     return folder
 
 

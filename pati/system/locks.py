@@ -17,10 +17,13 @@ from pati.errors import PatiError
 from pati.locale.messages import N_, Message
 from pati.system import trees
 
-if os.name != "nt":
+try:
     import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 MARK = ".used"  # a file of a folder in a cache, locked by those who use the folder
+_PATIENCE = 0.0 if fcntl else 0.5  # seconds: on Windows, `is_locked` holds the lock for a moment
 _LACKING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}  # errors of file systems without locks
 
 
@@ -31,7 +34,7 @@ def locked(path: Path, held: Message, *, wait: bool = False) -> Iterator[None]:
     Raises `PatiError(held)` if another process holds it, and `PatiError` if the file system does not support locks, as
     two processes could then work on the same files unnoticed.
     """
-    lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False, fallback_to_soft=False)
+    lock = FileLock(path, timeout=-1 if wait else _PATIENCE, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
@@ -48,7 +51,7 @@ def locked(path: Path, held: Message, *, wait: bool = False) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of `locked`. Writes nothing, and does not disturb other processes that ask."""
-    if os.name == "nt":
+    if fcntl is None:
         try:
             if not path.exists():
                 return False
@@ -71,6 +74,12 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def discard(path: Path) -> None:
+    """Remove the file of a lock, which may be held; on Windows, it stays for as long as it is."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 class Use:
@@ -98,7 +107,7 @@ def use(folder: Path) -> Use | None:
     except FileNotFoundError:
         return None
     used = Use(handle)
-    if os.name != "nt":
+    if fcntl is not None:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH)
         except OSError as error:
@@ -111,12 +120,14 @@ def use(folder: Path) -> Use | None:
 
 def remove_unused(folder: Path) -> None:
     """Remove a folder with a file `MARK`, unless a process uses it. Never raises."""
-    if os.name == "nt":  # whose files can't be removed while they are open
-        trees.remove(folder)
-        return
-    with contextlib.suppress(OSError), (folder / MARK).open("rb") as mark:
-        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        trees.remove(folder)
+    with contextlib.suppress(OSError):
+        if fcntl is None:
+            (folder / MARK).unlink()  # Windows refuses this while a process has it open
+            trees.remove(folder)
+            return
+        with (folder / MARK).open("rb") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            trees.remove(folder)
 
 
 def _no_locks(path: Path, error: Exception) -> PatiError:

@@ -12,6 +12,7 @@ import ctypes
 import functools
 import math
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ from pati.system import cgroups
 
 if TYPE_CHECKING:
     import torch
+
+DEVICE = "PATI_DEVICE"
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, -4, -8
@@ -63,13 +66,23 @@ def enough_memory(batch: int) -> Iterator[None]:
             raise
         raise PatiError(
             N_("not enough GPU memory for this model and a batch of {batch} photos", batch=batch)
-            if "CUDA" in str(error)
+            if "CUDA" in str(error) or "MPS" in str(error)
             else N_("not enough memory for this model and a batch of {batch} photos", batch=batch),
             N_(
                 "use smaller photos (--size), a smaller model, or a smaller batch (--set batch={batch})",
                 batch=max(2, batch // 2),
             ),
         ) from error
+
+
+def lacks_operation(error: Exception) -> PatiError | None:
+    """That the device lacks an operation or float64, which Apple's GPU does; None for any other error of torch."""
+    if "MPS" not in str(error):
+        return None
+    return PatiError(
+        N_("this can't run on Apple's GPU: {reason}", reason=str(error).partition(". ")[0]),
+        N_("run it on the CPU: unset {variable}", variable=DEVICE),
+    )
 
 
 def cores() -> int:
@@ -80,11 +93,19 @@ def cores() -> int:
 
 def memory() -> int:
     """Bytes of memory that this process may use: of the machine, or of its container."""
+    return int(min(_limits().memory, _memory()))
+
+
+def _memory() -> int:
+    if sys.platform == "win32":
+        # MEMORYSTATUSEX: its own length and the load, then the bytes that there are.
+        status = ctypes.create_string_buffer(struct.pack("<II56x", 64, 0), 64)
+        if ctypes.windll.kernel32.GlobalMemoryStatusEx(status):
+            return int.from_bytes(status[8:16], "little")
     try:
-        here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows
-        here = 1 << 62
-    return int(min(_limits().memory, here))
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 62
 
 
 def limit_threads() -> None:
@@ -117,10 +138,20 @@ def idle_seconds() -> float | None:
 
 
 def device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
+    """What `PATI_DEVICE` names: cuda, mps (Apple's GPU) or cpu; by default cuda if there is one, else the CPU.
+
+    Raises `PatiError` for a device that this machine does not have.
+    """
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    chosen = os.environ.get(DEVICE) or ("cuda" if here["cuda"] else "cpu")
+    if not here.get(chosen):
+        raise PatiError(
+            N_("{variable} is {name}, which torch does not have here", variable=DEVICE, name=chosen),
+            N_("here are: {names}", names=[name for name in here if here[name]]),
+        )
+    return torch.device(chosen)
 
 
 def faster_precision(device: str = "cpu") -> str:
@@ -131,6 +162,8 @@ def faster_precision(device: str = "cpu") -> str:
     """
     import torch
 
+    if device == "mps":
+        return "float32"
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

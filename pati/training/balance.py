@@ -69,7 +69,7 @@ class Balance:
         """Sampling weights `(B,)` of a batch's photos as mixing partners; at power 1, classes are equally likely."""
         if not self.partner_power:
             return None
-        labels = targets.argmax(1)
+        labels = targets.argmax(1).cpu()  # Apple's GPU has no float64
         return labels.bincount()[labels].double() ** -self.partner_power
 
 

@@ -11,11 +11,12 @@ from pati.data.sources import storage
 from pati.errors import PatiError
 from pati.events import Listen, Noted, Stage, StageBegan, silent
 from pati.inference.classifier import Classifier
-from pati.inference.export import Export, formats, source_hash
+from pati.inference.export import Export, formats
 from pati.inference.export import export as write
 from pati.inference.onnx_classifier import OnnxClassifier
 from pati.locale.messages import N_
 from pati.runs.run import Run
+from pati.system import files
 
 PHOTOS = 128  # of a run's validation photos, for the check
 
@@ -33,7 +34,7 @@ def export(model: Path, *, to: str = "onnx", out: Path | None = None, listen: Li
     photos = _photos(model) if model.is_dir() else []
     if model.is_dir() and not photos:
         listen(Noted(N_("the photos of the run are not there: the check uses made-up pictures only")))
-    return write(classifier, path, to=to, source=source_hash(file), photos=photos)
+    return write(classifier, path, to=to, source=files.sha256_file(file), photos=photos)
 
 
 def _require_free(path: Path) -> None:

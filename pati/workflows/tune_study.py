@@ -408,7 +408,7 @@ class Study:
             kept = {name: value for name, value in trial.user_attrs.items() if name in ("default", "first")}
             self._study.enqueue_trial(fixed, {"first": trial.number, **kept, "after": trial.number, "kills": kills})
         self._study.tell(trial.number, state=TrialState.FAIL)
-        self._lock(trial.number).unlink(missing_ok=True)
+        locks.discard(self._lock(trial.number))
 
     def finish(self, trial: optuna.Trial, value: float | None, facts: TrialFacts) -> None:
         """Store a trial's score, None if it was pruned, and `facts` about it; write the best recipe."""
@@ -418,7 +418,7 @@ class Study:
             self._study.tell(trial, value, TrialState.COMPLETE if value is not None else TrialState.PRUNED)
             self._write_best()
             shutil.rmtree(self.checkpoints(trial), ignore_errors=True)
-            self._lock(trial.number).unlink(missing_ok=True)
+            locks.discard(self._lock(trial.number))
 
     def _write_best(self) -> None:
         best = self.best()

@@ -10,8 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["pati.cli", "pati.workflows.train", "pati.workflows.tune", __name__])
+_FORKS = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
+if os.name != "nt":
+    _FORKS.set_forkserver_preload(["pati.cli", "pati.workflows.train", "pati.workflows.tune", __name__])
 
 
 class Fork:

@@ -26,13 +26,16 @@ from pati.data.sources import storage
 from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message
-from pati.system import clock, machine
+from pati.system import clock, machine, processes
 
 CHUNK = 64
 _DYING = 5  # seconds
 _FROM_OUTSIDE = {-signal.SIGTERM, -getattr(signal, "SIGKILL", 9)}  # a decoder that crashes ends by other signals
 
+_HEED = 0.5  # seconds
+
 Progress = Callable[[int, int], None]
+Result = tuple[list[tuple[int, str]], list[Inspection]] | BaseException
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def _in_processes(
 ) -> None:
     """Run up to `most` processes, each fed by a thread of this one; `keep` is called in the calling thread."""
     todo: queue.SimpleQueue[list[tuple[int, str]]] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[list[tuple[int, str]], list[Inspection]] | BaseException] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Result] = queue.SimpleQueue()
     for chunk in chunks:
         todo.put(chunk)
     stop = threading.Event()
@@ -101,7 +104,7 @@ def _in_processes(
             threads.append(threading.Thread(target=feed, args=(processes[-1],), daemon=True))
             threads[-1].start()
         for _ in chunks:
-            result = done.get()
+            result = _next(done)
             if isinstance(result, BaseException):
                 raise result
             keep(*result)
@@ -111,6 +114,13 @@ def _in_processes(
             process.close()
         for thread in threads:
             thread.join()
+
+
+def _next(results: queue.SimpleQueue[Result]) -> Result:
+    """The next result; on Windows, Ctrl-C is heard only between two attempts."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return results.get(timeout=_HEED)
 
 
 class _Process:
@@ -130,14 +140,19 @@ class _Process:
     def _start(self) -> None:
         here = str(Path(__file__).parents[3])  # the folder that contains this package
         path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            # -P: a random.py in the user's folder must not shadow the standard library's.
-            [sys.executable, "-P", "-m", "pati.data.audit.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in the terminal goes to the parent only
-            env=os.environ | {"PYTHONPATH": path},
-        )
+        try:
+            self._process = processes.start(
+                # -P: a random.py in the user's folder must not shadow the standard library's.
+                [sys.executable, "-P", "-m", "pati.data.audit.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"PYTHONPATH": path},
+            )
+        except OSError as error:
+            raise PatiError(
+                N_("the process that decodes photos could not be started: {reason}", reason=str(error)),
+                N_("check memory, and the limit on processes (ulimit -u)"),
+            ) from error
         assert self._process.stdout
         try:
             self._ask(self._setup)

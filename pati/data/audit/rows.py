@@ -65,9 +65,12 @@ class RowFile:
 
     def _claim(self, first: int, count: int) -> None:
         """Allocate rows now: a full disk is an error here, not in the middle of a worker's row."""
-        if hasattr(os, "posix_fallocate"):
-            with self.path.open("r+b") as file:
+        with self.path.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), self.row_start(first), count * self._bytes)
+            else:
+                file.seek(self.row_start(first))
+                file.write(bytes(count * self._bytes))
 
     def _write_header(self, rows: int) -> int:
         """Write the header for so many rows, which is equally long for any number; returns its length."""

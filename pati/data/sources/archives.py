@@ -12,6 +12,7 @@ import contextlib
 import gzip
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -24,6 +25,7 @@ from typing import IO, cast
 
 from pati.errors import PatiError
 from pati.locale.messages import N_
+from pati.system import names
 from pati.system.files import cache_folder, publish_folder, read_json, scratch_folder, sha256_file, write_json
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -78,6 +80,11 @@ def kind_of(path: Path) -> str | None:
         return "zip"
     if start[257:262] == b"ustar" or start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")):
         return "tar"
+    if re.search(r"\.(z\d\d|(zip|7z|rar)\.\d{3}|part\d+\.rar)$", path.name, re.IGNORECASE):
+        raise PatiError(
+            N_("{path} is one part of a split archive, which pati can't read", path=path),
+            N_("unpack it yourself and give the folder"),
+        )
     if start.startswith(b"PK\3\4"):
         raise PatiError(
             N_("the archive {path} is damaged: its end is missing", path=path), N_("download or copy it again")
@@ -140,13 +147,14 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
             if open_member is None or relative is None:
                 left_out[LINK if open_member is None else UNSAFE] += 1
                 continue
-            # On many systems, names that differ only in case are the same file: keep the first one.
-            if str(relative).casefold() in taken:
+            relative = PurePosixPath(*map(names.here, relative.parts))
+            # On many systems, names that differ only in case or Unicode form are the same file: keep the first one.
+            if names.same_file(str(relative)) in taken:
                 left_out[TWICE] += 1
                 continue
-            taken.add(str(relative).casefold())
+            taken.add(names.same_file(str(relative)))
             limits.check(archive, len(taken), 0)
-            target = folder / relative
+            target = Path(names.openable(str(folder / relative)))
             if target.parent not in created:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 created.add(target.parent)

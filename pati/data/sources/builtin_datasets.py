@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,11 +48,20 @@ def mirror() -> Path | None:
 
 def locate(name: str, suffixes: tuple[str, ...] = (".zip",)) -> Path | None:
     """A built-in dataset's archive or folder in the mirror or the download cache."""
-    for base in (mirror(), cache_folder() / "datasets"):
-        for candidate in [base / name, *(base / f"{name}{suffix}" for suffix in suffixes)] if base else []:
-            if candidate.exists():
-                return candidate
-    return None
+    candidates = [
+        base / f"{name}{suffix}"
+        for base in (mirror(), cache_folder() / "datasets")
+        if base
+        for suffix in ("", *suffixes)
+    ]
+    with contextlib.suppress(OSError):
+        candidates.insert(0, Path(os.fsdecode(place_file(name).read_bytes())))
+    return next((candidate for candidate in candidates if candidate.exists()), None)
+
+
+def place_file(name: str) -> Path:
+    """A file that says where the folder with a dataset is; not every system lets users make links."""
+    return cache_folder() / "datasets" / f"{name}.place"
 
 
 @datasets.register("cats-vs-dogs")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message, as_is
-from pati.system.files import sha256_file, sync_folder
+from pati.system.files import move, sha256_file, sync_folder
 from pati.system.locks import locked
 
 Progress = Callable[[int, int], None]
@@ -173,6 +173,6 @@ def _forget(part: Path) -> None:
 
 
 def _settle(part: Path, target: Path) -> None:
-    part.replace(target)
+    move(part, target)
     _mark_file(part).unlink(missing_ok=True)
     sync_folder(target.parent)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
 
 from pati.data.sources.archives import is_archive
-from pati.data.sources.builtin_datasets import CLASSES, Download, datasets, downloads, locate
+from pati.data.sources.builtin_datasets import CLASSES, Download, datasets, downloads, locate, place_file
 from pati.data.sources.download import ATTEMPTS, Progress, download
 from pati.errors import PatiError
 from pati.locale.messages import N_
@@ -72,14 +73,14 @@ def _from_file(name: str, given: Path) -> Path:
         raise PatiError(N_("--from {path}: no such file or folder", path=given))
     if given.is_dir():
         _require_classes(name, given)
-        return _link(name, given.resolve())
+        return _point(name, given.resolve())
     if not is_archive(given) or not zipfile.is_zipfile(given):
         raise PatiError(
             N_("--from {path} is not a zip file", path=given),
             N_("expected a folder, or the zip file as published"),
         )
     _require_classes(name, given)
-    _unlink(name)  # `locate` would find a folder first
+    _forget(name)  # `locate` would find a folder first
     with given.open("rb") as source, files.atomic(_target(name)) as file:
         shutil.copyfileobj(source, file, 1 << 20)
     return _target(name)
@@ -95,24 +96,23 @@ def _from_kaggle(name: str, published: Download) -> Path | None:
         folder = Path(kagglehub.dataset_download(published.kaggle))
     except Exception:  # no account or no network: fall back to the publisher's URL
         return None
-    return _link(name, folder)
+    return _point(name, folder)
 
 
-def _link(name: str, folder: Path) -> Path:
-    """Link the dataset's name in the cache to a folder elsewhere."""
-    link = _unlink(name)
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(folder, target_is_directory=True)
-    return link
+def _point(name: str, folder: Path) -> Path:
+    """Let the dataset's name stand for a folder elsewhere."""
+    _forget(name)
+    files.write_bytes(place_file(name), os.fsencode(folder))
+    return folder
 
 
-def _unlink(name: str) -> Path:
-    """Remove such a link. Raises `PatiError` for a real folder: it may contain the user's photos."""
-    link = cache_folder() / "datasets" / name
+def _forget(name: str) -> None:
+    """Forget such a folder. Raises `PatiError` for one in the cache: it may contain the user's photos."""
+    link = cache_folder() / "datasets" / name  # of an earlier version
     if link.is_dir() and not link.is_symlink():
         raise PatiError(
             N_("{link} already contains {name}", link=link, name=name),
             N_("move this folder, then run the command again"),
         )
     link.unlink(missing_ok=True)
-    return link
+    place_file(name).unlink(missing_ok=True)

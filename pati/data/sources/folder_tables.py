@@ -254,7 +254,7 @@ def _read(store: Storage, name: str, folder: str, place: Place, photos: _AllPhot
     if place.archived or not isinstance(store, Folder):
         return read_rows(table, lambda row: [])
     disk, base = Disk(store.root), store.root.as_posix()
-    return read_rows(table, lambda row: [os.path.join(base, path) for path in disk.found(row)])
+    return read_rows(table, lambda row: [Path(base, path).as_posix() for path in disk.found(row)])
 
 
 def _no_labels(header: Sequence[str]) -> Unusable:

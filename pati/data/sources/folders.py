@@ -211,6 +211,16 @@ def _classes(part: Tree, top: Tree, split: str | None, notes: list[Message]) -> 
                 inner=nested[:3],
             )
         )
+    irrelevant = [folder.name for folder in part.folders.values() if folder.irrelevant()]
+    if irrelevant:
+        notes.append(
+            NP_(
+                "{n} folder contains no photos and is not a class: {names}",
+                "{n} folders contain no photos and are not classes: {names}",
+                n=len(irrelevant),
+                names=irrelevant[:6],
+            )
+        )
     for folder in part.folders.values():
         below = folder.path[len(top.path) :].lstrip("/")
         for path in folder.walk():

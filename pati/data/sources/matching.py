@@ -8,12 +8,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pati.data.decode import is_photo_name
 from pati.data.sources import allowed
 from pati.data.sources.source import DRAWINGS, plain, split_role
 from pati.locale.messages import N_, Message
+from pati.system import names
 from pati.system.csv_text import Unusable
 
 _MOST_HEADS = 10_000  # pairs of folders that are counted
@@ -231,13 +233,18 @@ class Disk:
         self._folders: dict[str, dict[str, str]] = {}
 
     def found(self, row: str) -> Sequence[str]:
-        """The path of a row, if there is such a file: as written, but for the Unicode form of its name."""
+        """The path of a row, if there is such a file: as written, but for the Unicode form of its name.
+
+        On systems that ignore it, the case may differ too.
+        """
         *above, name = row.rpartition("/")
         folder = "".join(above)
         if folder not in self._folders:
             self._folders[folder] = self._listed(folder)
         listed = self._folders[folder]
         found = listed.get(name) or listed.get(unicodedata.normalize("NFC", name))
+        if found is None and os.path.isfile(self._base / folder / name):
+            found = listed.get(names.same_file(name))
         return [] if found is None else [folder + found]
 
     def known(self, row: str) -> bool:
@@ -245,10 +252,11 @@ class Disk:
         return bool(row and self.found(row))
 
     def _listed(self, folder: str) -> dict[str, str]:
-        """The files of a folder, by name and by the name's NFC form."""
+        """The files of a folder, by name, by the name's NFC form, and without its case."""
         try:
             with os.scandir(self._base / folder) as entries:
                 files = [entry.name for entry in entries if not entry.is_dir() and allowed.may_read(entry.path)]
         except (OSError, ValueError):
             return {}
-        return {unicodedata.normalize("NFC", name): name for name in files} | {name: name for name in files}
+        keys = names.same_file, partial(unicodedata.normalize, "NFC"), str
+        return {key(name): name for key in keys for name in files}

@@ -25,6 +25,7 @@ from pati.data.sources import allowed
 from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, safe_name
 from pati.errors import PatiError
 from pati.locale.messages import N_
+from pati.system import names
 
 _START = 16  # bytes that tell a file's format
 NOT_ALLOWED = N_("outside the folders that may be read")
@@ -94,7 +95,7 @@ class Folder:
     def names(self) -> list[Name]:
         """See `Storage`; raises `PatiError` if the folder can't be read."""
         try:
-            with os.scandir(self.root) as entries:
+            with os.scandir(names.openable(str(self.root))) as entries:
                 listed = [Name(entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries]
         except OSError as error:
             raise PatiError(
@@ -110,7 +111,7 @@ class Folder:
     def holds(self, relative: str) -> bool:
         """See `Storage`."""
         path = self.root / relative
-        return allowed.may_read(path) and path.exists()
+        return allowed.may_read(path) and os.path.exists(names.openable(str(path)))
 
     def open(self, relative: str) -> IO[bytes]:
         """See `Storage`."""
@@ -139,7 +140,7 @@ class Folder:
         path = self.root / relative
         if not allowed.may_read(path):
             raise PermissionError(errno.EACCES, str(NOT_ALLOWED), str(path))
-        return path
+        return Path(names.openable(str(path)))
 
 
 @dataclass(frozen=True)

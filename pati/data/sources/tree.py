@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pati.data.decode import is_photo_name, is_system_file, starts_like_photo
+from pati.data.formats import is_no_photo_name, is_photo_name, starts_like_photo
 from pati.data.sources import allowed
 from pati.data.sources.archives import SUFFIXES
 from pati.data.sources.storage import Name, Storage
@@ -18,7 +18,6 @@ from pati.system.files import CACHE_TAG
 
 DEEPEST = 100  # levels of folders
 STRAYS = 10_000  # files without a photo's extension that are read, in case they are photos all the same
-OTHERS = (".txt", ".xml", ".json", ".jsonl", ".html", ".md", ".pdf", ".zip", ".mp4", ".mov", ".npy", ".mat", ".ini")
 
 
 @dataclass
@@ -39,6 +38,10 @@ class Tree:
     def filled(self) -> list[Tree]:
         """The subfolders with photos in them or below, in order."""
         return [folder for folder in self.folders.values() if folder.photos]
+
+    def irrelevant(self) -> bool:
+        """Whether it contains only files that are no photos by their names, such as notes, code or tables; or none."""
+        return not self.photos and all(is_no_photo_name(path) for path in self.walk())
 
     def walk(self) -> Iterator[str]:
         """The files in it and below, relative to this folder, folder by folder."""
@@ -91,7 +94,7 @@ def read_tree(top: Storage, name: str) -> tuple[Tree, list[Message]]:
                 if entry.name.lower().endswith(SUFFIXES):
                     root.archives.append(path)
                 folder.files.append(entry.name)
-                if not is_system_file(entry.name) and not entry.name.lower().endswith(OTHERS):
+                if not is_no_photo_name(entry.name):
                     folder.photos += starts_like_photo(store.start(entry.name))
             else:
                 strays[PurePosixPath(entry.name).suffix.lower()] += 1

@@ -5,7 +5,6 @@ An export is written only if it answers as its source does: see `parity`.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,8 +62,8 @@ def export(
 ) -> Export:
     """Write the classifier to `path` in the format `to`, if it answers as the classifier does in float32.
 
-    `source`: the hash of its model file, as `source_hash` returns it; `photos`: of its own data, to compare on, in
-    addition to pictures that are made for this. Raises `PatiError`, and writes nothing, if the answers differ.
+    `source`: the SHA-256 of its model file; `photos`: of its own data, to compare on, in addition to pictures that are
+    made for this. Raises `PatiError`, and writes nothing, if the answers differ.
     """
     from pati.inference.export import parity
 
@@ -90,8 +89,3 @@ def export(
     data = chosen.stated(data, document)
     files.write_bytes(path, data)
     return Export(path, len(data), document, found)
-
-
-def source_hash(path: Path) -> str:
-    """SHA-256 of a model file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
