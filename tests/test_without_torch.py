@@ -196,10 +196,11 @@ def test_explanations_that_require_torch_are_refused(base: Run, tmp_path: Path) 
     [
         ("model.safetensors", "needs torch"),
         ("none.safetensors", "does not exist"),
+        ("gone.safetensors", "does not exist"),
         ("none.onnx", "can't read the model"),
         ("bad.onnx", "is not a model that pati exported"),
         ("best.pt", "is not a pati model"),
-        ("run", "needs torch"),
+        ("run", "contains no model"),
     ],
 )
 def test_a_model_that_cannot_be_loaded_is_not_taken_for_a_photo(
@@ -207,6 +208,8 @@ def test_a_model_that_cannot_be_loaded_is_not_taken_for_a_photo(
 ) -> None:
     for name in ("model.safetensors", "bad.onnx", "best.pt"):
         (tmp_path / name).write_bytes(b"nothing")
+    for name in ("best.onnx", "gone.onnx"):  # which were not named
+        (tmp_path / name).write_bytes(included.exported().read_bytes())
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.json").write_text("{}")
     done = base("predict", model, SAMPLES / "cat.jpg", cwd=tmp_path)
@@ -269,6 +272,16 @@ def test_a_folder_with_an_exported_model_alone_answers(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "model.onnx").write_bytes(included.exported().read_bytes())
     assert isinstance(load(tmp_path / "kept"), OnnxClassifier)
+
+
+def test_an_export_of_another_model_does_not_answer_for_a_run(base: Run, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "model.onnx").write_bytes(included.exported().read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(included.model().read_bytes())
+    assert base("predict", tmp_path, SAMPLES / "cat.jpg").stdout.startswith("Cat ")
+    (tmp_path / "model.safetensors").write_bytes(b"trained anew")
+    error, _ = told(base("predict", tmp_path, SAMPLES / "cat.jpg"))
+    assert "needs torch" in error
 
 
 # The page -----------------------------------------------------------------------------
