@@ -26,7 +26,6 @@ import pati
 import pati.app
 from pati.app import jobs, page, parts, train_page, work
 from pati.app.jobs import Order
-from pati.app.page import PAGES
 from pati.app.settings import Settings
 from pati.data import decode
 from pati.data.sources import allowed
@@ -644,7 +643,7 @@ def test_every_text_of_the_page_is_a_message() -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("width", [390, 1100])
-@pytest.mark.parametrize("where", [name for name, _, _ in PAGES])
+@pytest.mark.parametrize("where", parts.TABS)
 def test_pages_fit_in_every_language(visit: Visit, where: str, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 850})
     visit.go(where)
@@ -723,10 +722,10 @@ def test_every_stage_has_a_name() -> None:
 def test_without_streamlit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from pati.app.launch import launch
 
-    monkeypatch.setitem(sys.modules, "streamlit.web", None)
-    with pytest.raises(PatiError, match="needs Streamlit") as told:
+    monkeypatch.setitem(sys.modules, "streamlit", None)
+    with pytest.raises(PatiError, match="pati app requires streamlit") as told:
         launch(Settings.of(None, tmp_path), hosts=["localhost"], port=None, browser=False)
-    assert "pip install -e '.[app]'" in str(told.value.hint)
+    assert "pip install 'pati[app]'" in str(told.value.hint)
 
 
 def test_garbage_is_not_looked_for_in_what_was_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

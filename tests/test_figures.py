@@ -244,13 +244,6 @@ def told(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], object]) -> set[str
 
 @pytest.mark.parametrize("language", languages())
 def test_pngs_are_in_the_language_asked_for(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = told(monkeypatch, lambda: pictures.explanation_page(seen(), language=language))
-    assert {N_("Evidence for {label}", label="cat").shown(language), N_("Probability").shown(language)} <= page
-    assert formats.percent(0.875, language) in page
-    assert marked("0.2", language) in page  # of the map's scale
-    even = told(monkeypatch, lambda: pictures.explanation_page(seen(even=True), language=language))
-    assert N_("Evidence for {label} (uniform map)", label="cat").shown(language) in even
-
     photos = [seen(), seen(even=True), seen()]
     sheet = told(monkeypatch, lambda: figures.sheet(photos, ["cat", "cat", "dog"], language=language))
     confidence = formats.percent(0.875, language, 0)

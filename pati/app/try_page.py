@@ -17,7 +17,7 @@ from pati.app.photos import photo_of, readable_root
 from pati.data.manifest import Entry, Manifest
 from pati.errors import PatiError
 from pati.inference.documents import ModelScores
-from pati.inference.load import SUFFIX, included_model, model_of, with_torch
+from pati.inference.load import SUFFIX, included_model, with_torch
 from pati.inference.predictor import Explanation, Prediction, Predictor, UnreadablePhoto
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_, Message, as_is
@@ -74,9 +74,9 @@ def page() -> None:
 
 def _choose_model() -> Path:
     """The one chosen: that of the start, the included one, or a finished run's."""
-    runs = {model_of(run.folder): run.folder.name for run in parts.finished(settings().runs)}
+    runs = {run.model: run.folder.name for run in parts.finished(settings().runs)}
     if not with_torch():
-        runs = {model: name for model, name in runs.items() if model.suffix == SUFFIX}
+        runs = {model: name for model, name in runs.items() if model.with_suffix(SUFFIX).is_file()}
     first = settings().model
     names = {first: t(_named(first)), **runs}
     names |= {included_model(): t(INCLUDED)}

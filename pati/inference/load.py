@@ -30,37 +30,40 @@ def is_run(path: Path) -> bool:
 
 
 def model_of(run: Path) -> Path:
-    """The model in the folder of a run: the exported one if there is no other, or if torch is not installed."""
+    """The model in the folder of a run, or the exported one if there is no other."""
     model, exported = run / "model.safetensors", run / f"model{SUFFIX}"
-    return exported if exported.is_file() and not (with_torch() and model.is_file()) else model
+    return exported if exported.is_file() and not model.is_file() else model
 
 
 def load(path: str | Path | None = None) -> Predictor:
     """The model in a file or in the folder of a run; default: the included one.
 
-    A `Classifier` where torch is installed and the model is not an exported one; otherwise an `OnnxClassifier`. Raises
-    `PatiError`.
+    A `Classifier` where torch is installed and the model is not an exported one; otherwise an `OnnxClassifier`, of the
+    exported model beside a model file. Raises `PatiError`.
     """
     path = included_model() if path is None else Path(path)
-    model = path / "model.safetensors" if path.is_dir() else path
-    exported = model.with_suffix(SUFFIX)
+    model = model_of(path) if path.is_dir() else path
     if model.suffix.lower() == SUFFIX:
         return OnnxClassifier.load(model)
-    if with_torch() and (model.exists() or not exported.is_file()):
+    if with_torch():
         from pati.inference.classifier import Classifier
 
         return Classifier.load(path)
-    if exported.is_file():
-        loaded = OnnxClassifier.load(exported)
-        if not model.is_file() or loaded.document["source"] == files.sha256_file(model):
-            return loaded
+    expected = N_("expected a model file or the folder of a run")
     if not path.exists():
-        raise PatiError(N_("{path} does not exist", path=path), N_("expected a model file or the folder of a run"))
+        raise PatiError(N_("{path} does not exist", path=path), expected)
+    if not model.is_file():
+        raise PatiError(N_("{path} contains no model", path=path), expected)
     if model.suffix != ".safetensors":
         raise PatiError(
             N_("{path} is not a pati model", path=path),
             N_("expected a model.safetensors written by `pati train`, or a model.onnx by `pati export`"),
         )
+    exported = model.with_suffix(SUFFIX)
+    if exported.is_file():
+        loaded = OnnxClassifier.load(exported)
+        if loaded.document["source"] == files.sha256_file(model):
+            return loaded
     raise PatiError(
         N_("{path} needs torch, which is not installed", path=path),
         N_("where torch is installed, write a model that does not: pati export {path} --to onnx", path=path),

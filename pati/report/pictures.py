@@ -24,9 +24,9 @@ OPACITY = 0.7  # of an overlay where the map is highest
 _FONT = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"  # Pillow's own one lacks the letters of most languages
 _INK = "#222222"
 # Pixels of `explanation_page`.
-_MARGIN, _GAP, _PANEL = 20, 32, (380, 340)
+_MARGIN, _GAP, _PANEL = 20, 32, (360, 340)
 _SCALE, _SMALLEST_SCALE = 12, 110  # width, and least height, of the scale of the map's colours
-_NAMES, _BAR, _ROW = 210, 180, 28  # longest name, longest bar, and height of a class
+_NAMES, _BAR, _ROW = 190, 180, 28  # longest name, longest bar, and height of a class
 
 
 def stretched(explanation: Explanation) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
