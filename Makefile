@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test check fix bench docs messages site fuzz clean
 
 demo: $(VENV)/.installed
-	@$(BIN)/python -m pati.cli.demo
+	@$(BIN)/pati demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -39,7 +39,7 @@ fix: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,fuzz]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m bench
 
 docs: $(VENV)/.installed-dev
@@ -53,7 +53,7 @@ site: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fuzz: $(VENV)/.installed-dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python -m fuzz decode 1000000
 	$(BIN)/python -m fuzz model 200000
 
@@ -70,7 +70,7 @@ define install
 endef
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(call install,.,)
+	$(call install,.[train],)
 
 # Modules are compiled when they are first used: pip would take over a minute to compile them all.
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
