@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 from pati.locale.catalogues import SOURCE
 from pati.locale.messages import N_, Message
-from pati.recipe import Recipe, presets
+from pati.recipe import Recipe
 from pati.registry import Listing
+
+# Where each catalogue is: one that needs torch must not keep the others from being listed without it.
+_HOMES = {
+    "models": "pati.models",
+    "augmentations": "pati.training.augment",
+    "metrics": "pati.evaluation.metrics",
+    "explainers": "pati.explain.cams",
+    "datasets": "pati.data.sources.builtin_datasets",
+    "presets": "pati.recipe",
+    "formats": "pati.inference.export",
+}
+
+
+def registry(what: str) -> Listing:
+    """A catalogue by the name that `pati list` takes."""
+    found: Listing = getattr(importlib.import_module(_HOMES[what]), what)
+    return found
 
 
 def registries() -> dict[str, Listing]:
-    """Every catalogue by the name that `pati list` takes."""
-    from pati.data.sources.builtin_datasets import datasets
-    from pati.evaluation.metrics import metrics
-    from pati.explain.cams import explainers
-    from pati.inference.export import formats
-    from pati.models import models
-    from pati.training.augment import augmentations
-
-    return {
-        "models": models,
-        "augmentations": augmentations,
-        "metrics": metrics,
-        "explainers": explainers,
-        "datasets": datasets,
-        "presets": presets,
-        "formats": formats,
-    }
+    """Every catalogue by that name."""
+    return {what: registry(what) for what in _HOMES}
 
 
 def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
@@ -37,14 +40,14 @@ def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
             (item.name, f"{Message(item.metadata['help']).shown(language)} [{item.default}]")
             for item in dataclasses.fields(Recipe)
         ]
-    registry = registries()[what]
+    listed = registry(what)
     rows = []
-    for name in registry:
-        text = registry.summary(name)
+    for name in listed:
+        text = listed.summary(name)
         if what == "presets":  # cost and expected score stand in the docstring's other lines
-            text = " ".join(registry.docstring(name).split())
-        summary, plugin = Message(text), registry.plugin(name)
+            text = " ".join(listed.docstring(name).split())
+        summary, plugin = Message(text), listed.plugin(name)
         if plugin:
             summary = N_("{summary} (plugin {plugin})", summary=summary, plugin=plugin)
         rows.append((name, summary.shown(language)))
-    return rows + [(name, Message(text).shown(language)) for name, text in registry.families().items()]
+    return rows + [(name, Message(text).shown(language)) for name, text in listed.families().items()]

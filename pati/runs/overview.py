@@ -73,7 +73,7 @@ def _summary(folder: Path) -> RunSummary:
     except OSError as error:
         return RunSummary(folder, State.DAMAGED, problem=as_is(error.strerror or str(error)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        damaged = N_("its files are damaged ({error})", error=f"{type(error).__name__}: {error}")
+        damaged = N_("its files are damaged ({kind}: {error})", kind=type(error).__name__, error=str(error))
         return RunSummary(folder, State.DAMAGED, problem=damaged)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -29,5 +30,6 @@ def shown() -> str:
     path = own()
     if path is None:
         return f"{shlex.quote(sys.executable)} -m pati"
-    here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    with contextlib.suppress(OSError, ValueError):  # the current folder has been deleted, or is another one
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))

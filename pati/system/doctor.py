@@ -538,7 +538,7 @@ def _terminal() -> Iterator[Check]:
 
 def _encoding(name: str, title: Message, encoding: str, wrong: Message) -> Check:
     try:
-        "ğİş–…日本".encode(encoding)
+        "ğİş–…".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         hint = (
             N_("in PowerShell: $env:PYTHONUTF8 = 1; in a console window also: chcp 65001")
