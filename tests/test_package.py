@@ -270,7 +270,7 @@ def test_notebooks_install_the_wheel_and_keep_torch(
     (tmp_path / "pati-0.1.0-py3-none-any.whl").touch()
     monkeypatch.chdir(tmp_path)
     asked: list[list[str]] = []
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: torch and name == "torch" or None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: (torch and name == "torch") or None)
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.9.1+cu126")
     monkeypatch.setattr(subprocess, "run", lambda words, check: asked.append(words))
     exec(code, {})

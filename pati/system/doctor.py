@@ -250,7 +250,7 @@ def _ended(process: subprocess.Popen[str]) -> Imported:
         return Imported(error=N_("the process was ended by {signal}", signal=name))
     if process.returncode:
         lines = errors.strip().splitlines()
-        return Imported(error=as_is(lines[-1] if lines else f"exit code {process.returncode}"))
+        return Imported(error=as_is(lines[-1]) if lines else N_("exit code {code}", code=process.returncode))
     return Imported(output)
 
 

@@ -20,7 +20,7 @@ class Extra:
 # What `pip install pati` leaves out, by the extra that brings it.
 EXTRAS = {
     "train": Extra(
-        ("torch", "safetensors", "scipy", "sklearn", "matplotlib", "jinja2", "onnx", "onnxscript"),
+        ("torch", "safetensors", "scipy", "sklearn", "matplotlib", "jinja2", "markupsafe", "onnx", "onnxscript"),
         N_("training, evaluation, reports, export"),
     ),
     "app": Extra(("streamlit", "uvicorn", "skimage"), N_("the web app")),
