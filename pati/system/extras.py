@@ -24,7 +24,7 @@ EXTRAS = {
         N_("training, evaluation, reports, export"),
     ),
     "app": Extra(("streamlit", "uvicorn", "skimage"), N_("the web app")),
-    "tune": Extra(("optuna",), N_("hyperparameter search")),
+    "tune": Extra(("optuna", "sqlalchemy"), N_("hyperparameter search")),
     "timm": Extra(("timm",), N_("models of timm")),
     "fetch": Extra(("kagglehub",), N_("datasets from Kaggle")),
 }
