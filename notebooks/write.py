@@ -30,25 +30,35 @@ gerekmez.""",
     (
         """## Install pati
 
-If pati is installed, this cell does nothing. Otherwise it installs a wheel of pati that you have added to the Kaggle
-notebook as a dataset, or uploaded to Colab. `pip wheel --no-deps .` in a checkout of pati builds the wheel.""",
+If pati is installed with what training needs, this cell does nothing. Otherwise it installs a wheel of pati that you
+have added to the Kaggle notebook as a dataset, or uploaded to Colab. The PyTorch that Kaggle and Colab come with is
+kept. `pip wheel --no-deps .` in a checkout of pati builds the wheel.""",
         """## pati'nin kurulumu
 
-pati kuruluysa bu hücre bir şey yapmaz. Değilse, Kaggle defterine veri kümesi olarak eklediğiniz ya da Colab'a
-yüklediğiniz pati wheel dosyasını kurar. Wheel dosyasını pati'nin kaynak klasöründe `pip wheel --no-deps .` komutu
-oluşturur.""",
+pati, eğitim için gerekenlerle birlikte kuruluysa bu hücre bir şey yapmaz. Değilse, Kaggle defterine veri kümesi olarak
+eklediğiniz ya da Colab'a yüklediğiniz pati wheel dosyasını kurar. Kaggle'ın ve Colab'ın birlikte getirdiği PyTorch
+olduğu gibi kalır. Wheel dosyasını pati'nin kaynak klasöründe `pip wheel --no-deps .` komutu oluşturur.""",
     ),
     """import importlib.util
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
-if importlib.util.find_spec("pati") is None:
+
+def installed(*names):
+    return all(importlib.util.find_spec(name) for name in names)
+
+
+if not installed("pati", "torch", "sklearn", "matplotlib", "jinja2", "safetensors"):
     places = [Path("/kaggle/input"), Path("/content"), Path.cwd()]
     wheels = sorted(wheel for place in places for wheel in place.rglob("pati-*.whl"))
-    if not wheels:
+    if not wheels and not installed("pati"):
         raise SystemExit(f"found no pati-*.whl in {', '.join(map(str, places))}: add one, then run this cell again")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", str(wheels[-1])], check=True)""",
+    wanted = [f"{wheels[-1] if wheels else 'pati'}[train]"]
+    if installed("torch"):  # which fits the GPU and the other packages here
+        wanted.append(f"torch=={version('torch')}")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=True)""",
     (
         """## Settings
 

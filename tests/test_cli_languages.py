@@ -30,7 +30,8 @@ VERBS = sorted(name for name in program if not name.startswith("-"))
 NAMES = {
     *VERBS, "pati", "find", "show", "augment", "list", "version", "help",
     # of options' values, files' columns, and what can be listed
-    "models", "augmentations", "metrics", "explainers", "datasets", "presets", "fields", "table", "csv", "json",
+    "models", "augmentations", "metrics", "explainers", "datasets", "presets", "formats", "fields", "table",
+    "csv", "json",
     "train", "validation", "test", "group", "report", "off",
     "keep", "join", "drop", "relabel", "en", "tr", "True", "False", "localhost", "none",
     # of models, methods and recipe fields

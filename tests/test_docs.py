@@ -35,7 +35,7 @@ def test_readmes_are_kept_equal() -> None:
 def test_readme_names_every_module() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in (ROOT / "pati").iterdir():
-        if path.name not in ("__init__.py", "__main__.py", "__pycache__"):
+        if path.name not in ("__init__.py", "__main__.py", "__pycache__", "py.typed"):
             assert path.name.removesuffix(".py") in text, path.name
 
 

@@ -22,9 +22,10 @@ HOMES = {
 }
 
 
-def _registry(what: str) -> Listing:
-    registry: Listing = getattr(importlib.import_module(HOMES[what]), what)
-    return registry
+def registry(what: str) -> Listing:
+    """A catalogue by the name that `pati list` takes."""
+    found: Listing = getattr(importlib.import_module(HOMES[what]), what)
+    return found
 
 
 def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
@@ -34,14 +35,14 @@ def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
             (item.name, f"{Message(item.metadata['help']).shown(language)} [{item.default}]")
             for item in dataclasses.fields(Recipe)
         ]
-    registry = _registry(what)
+    listed = registry(what)
     rows = []
-    for name in registry:
-        text = registry.summary(name)
+    for name in listed:
+        text = listed.summary(name)
         if what == "presets":  # cost and expected score stand in the docstring's other lines
-            text = " ".join(registry.docstring(name).split())
-        summary, plugin = Message(text), registry.plugin(name)
+            text = " ".join(listed.docstring(name).split())
+        summary, plugin = Message(text), listed.plugin(name)
         if plugin:
             summary = N_("{summary} (plugin {plugin})", summary=summary, plugin=plugin)
         rows.append((name, summary.shown(language)))
-    return rows + [(name, Message(text).shown(language)) for name, text in registry.families().items()]
+    return rows + [(name, Message(text).shown(language)) for name, text in listed.families().items()]

@@ -37,6 +37,7 @@ _PLACEHOLDERS = {
         NC_("placeholder", "WHAT"),
         NC_("placeholder", "WHERE"),
         NC_("placeholder", "PATH"),
+        NC_("placeholder", "FOLDER"),
         NC_("placeholder", "STR"),
         NC_("placeholder", "INT"),
         NC_("placeholder", "FLOAT"),

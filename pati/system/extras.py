@@ -5,17 +5,30 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pati.errors import PatiError
-from pati.locale.messages import N_
+from pati.locale.messages import N_, Message
+
+
+@dataclass(frozen=True)
+class Extra:
+    """`packages`: the names under which they are imported."""
+
+    packages: tuple[str, ...]
+    purpose: Message
+
 
 # What `pip install pati` leaves out, by the extra that brings it.
 EXTRAS = {
-    "train": ("torch", "safetensors", "scipy", "sklearn", "matplotlib", "jinja2", "onnx", "onnxscript"),
-    "app": ("streamlit", "uvicorn"),
-    "tune": ("optuna", "sqlalchemy"),
-    "timm": ("timm",),
-    "fetch": ("kagglehub",),
+    "train": Extra(
+        ("torch", "safetensors", "scipy", "sklearn", "matplotlib", "jinja2", "markupsafe", "onnx", "onnxscript"),
+        N_("training, evaluation, reports, export"),
+    ),
+    "app": Extra(("streamlit", "uvicorn"), N_("the web app")),
+    "tune": Extra(("optuna", "sqlalchemy"), N_("hyperparameter search")),
+    "timm": Extra(("timm",), N_("models of timm")),
+    "fetch": Extra(("kagglehub",), N_("datasets from Kaggle")),
 }
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where it has another name than the package
 
@@ -29,17 +42,23 @@ def installed(package: str) -> bool:
 def missing(package: str, what: str = "pati") -> PatiError | None:
     """That `what`, such as a command, requires a package; None if no extra brings it."""
     top = package.partition(".")[0]
-    extra = next((name for name, packages in EXTRAS.items() if top in packages), None)
-    if extra is None:
+    name = next((name for name, extra in EXTRAS.items() if top in extra.packages), None)
+    if name is None:
         return None
-    hint = N_("install it: pip install 'pati[{extra}]'", extra=extra)
-    if extra == "train":
-        hint = N_(
-            "install it: pip install 'pati[train]'. Without an NVIDIA card, the CPU build saves gigabytes: "
-            "uv pip install --torch-backend=auto 'pati[train]', or install torch first as pytorch.org says"
-        )
-    name = _DISTRIBUTIONS.get(top, top)
-    return PatiError(N_("{what} requires {package}, which is not installed", what=what, package=name), hint)
+    return PatiError(
+        N_("{what} requires {package}, which is not installed", what=what, package=_DISTRIBUTIONS.get(top, top)),
+        how_to(name),
+    )
+
+
+def how_to(extra: str) -> Message:
+    """How to install an extra. In double quotes, which the shells of all systems understand."""
+    if extra != "train":
+        return N_('install it: pip install "pati[{extra}]"', extra=extra)
+    return N_(
+        'install it: pip install "pati[train]". Without an NVIDIA card, the CPU build saves gigabytes: '
+        'uv pip install --torch-backend=auto "pati[train]", or install torch first as pytorch.org says'
+    )
 
 
 @contextlib.contextmanager

@@ -20,6 +20,14 @@ def console(*, stderr: bool = True) -> Console:
     return Console(stderr=stderr, highlight=False)
 
 
+def output() -> Console:
+    """A console for tables on stdout, which breaks no line where that is no terminal."""
+    screen = console(stderr=False)
+    if not screen.is_terminal:
+        screen.width = 10_000
+    return screen
+
+
 def say(message: Message) -> None:
     """A line on stderr."""
     show(message, console())

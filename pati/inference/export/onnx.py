@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from pati.errors import PatiError
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.inference.documents import ExportDocument
 from pati.inference.export import Format, formats
 from pati.inference.forward import features_and_moments
 from pati.inference.onnx_classifier import DOCUMENT, MAP, P_VALUES, PIXELS, PROBABILITIES, OnnxClassifier
-from pati.locale.messages import N_
 from pati.models import Net, folded
+from pati.system import extras
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -53,10 +52,10 @@ class Onnx(Format):
                     dynamic_shapes=({0: torch.export.Dim("photos", min=1)},),
                 )  # fmt: skip
         except ImportError as error:
-            raise PatiError(
-                N_("exporting to ONNX requires {package}, which is not installed", package=error.name or "onnxscript"),
-                N_("install it: pip install 'pati[train]'"),
-            ) from error
+            told = extras.explained(error, "pati export")
+            if told is None:
+                raise
+            raise told from error
         assert program is not None
         return _with_document(program.model_proto, document)
 
