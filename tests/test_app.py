@@ -725,7 +725,7 @@ def test_without_streamlit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setitem(sys.modules, "streamlit", None)
     with pytest.raises(PatiError, match="pati app requires streamlit") as told:
         launch(Settings.of(None, tmp_path), hosts=["localhost"], port=None, browser=False)
-    assert "pip install 'pati[app]'" in str(told.value.hint)
+    assert 'pip install "pati[app]"' in str(told.value.hint)
 
 
 def test_garbage_is_not_looked_for_in_what_was_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -519,7 +519,7 @@ def test_without_optuna_the_command_to_install_it_is_told() -> None:
     command = [sys.executable, "-c", code, "tune", "digits", "--trials", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "pip install 'pati[tune]'" in done.stderr
+    assert 'pip install "pati[tune]"' in done.stderr
     assert "Traceback" not in done.stderr
 
 

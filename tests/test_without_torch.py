@@ -168,7 +168,7 @@ def test_a_command_that_requires_torch_says_what_to_install(base: Run, verb: str
     error, hint = told(base(*VERBS[verb], cwd=tmp_path))
     assert error.startswith(f"{verb} requires ")
     assert error.endswith("which is not installed")
-    assert "pip install 'pati[train]'" in hint
+    assert 'pip install "pati[train]"' in hint
     assert "--torch-backend=auto" in hint
     assert {path.name for path in tmp_path.iterdir()} == {"photos"}, "nothing was begun"
 
@@ -177,7 +177,7 @@ def test_other_extras_are_named(base: Run) -> None:
     error, hint = told(base("app", "--no-browser"))
     assert (error, hint) == (
         "pati app requires streamlit, which is not installed",
-        "install it: pip install 'pati[app]'",
+        'install it: pip install "pati[app]"',
     )
 
 
@@ -226,7 +226,7 @@ for use in (lambda: pati.train("x"), lambda: pati.compare(["x"]), lambda: pati.C
         use()
     except pati.PatiError as error:
         print(error.message)
-        assert "pip install 'pati[train]'" in str(error.hint)
+        assert 'pip install "pati[train]"' in str(error.hint)
 """
     done = base("-c", code, module=None)
     assert done.stdout.splitlines() == [

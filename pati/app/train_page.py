@@ -58,6 +58,7 @@ STAGES = {  # what is being done; the names of `events.Stage`, and two of the pa
     "report": N_("Writing the report"),
     "look": N_("Checking the labels"),
     "control": N_("Training on shuffled labels"),
+    "export": N_("Exporting, and checking that its answers are the same …"),
 }
 SURVIVES = N_("You can close this page: the work continues in the background, and this page shows it when you return.")
 
