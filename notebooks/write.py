@@ -181,6 +181,7 @@ benzemiyorsa.""",
     ),
     """from pati.data.manifest import Manifest
 from pati.data.sources import storage
+from pati.report import pictures
 
 place = storage.at(Path(found.root))
 tested = Manifest.read(RUNS / "house" / "manifest.jsonl").of_split("test")
@@ -188,7 +189,7 @@ for entry in tested[:: max(1, len(tested) // 4)][:4]:
     seen = clf.explain(place.read(entry.path))
     answer = seen.prediction
     print(f"{entry.path}: {answer.label} {100 * answer.confidence:.1f} %{', unsure' if answer.unsure else ''}")
-    display(Image(figures.explanation_page(seen, language=language), width=700))""",
+    display(Image(pictures.explanation_page(seen, language=language), width=700))""",
     (
         """The bootcamp saw the maps "mostly on face and ears". Is this true? Maps can be tested: do they change when
 the parameters of the network are randomised, and do they highlight the pixels that the prediction depends on better

@@ -31,7 +31,7 @@ NAMES = {
     *VERBS, "pati", "find", "show", "augment", "list", "version", "help",
     # of options' values, files' columns, and what can be listed
     "models", "augmentations", "metrics", "explainers", "datasets", "presets", "formats", "fields", "table",
-    "csv", "json",
+    "csv", "json", "onnx",
     "train", "validation", "test", "group", "report", "off",
     "keep", "join", "drop", "relabel", "en", "tr", "True", "False", "localhost", "none",
     # of models, methods and recipe fields

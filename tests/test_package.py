@@ -62,7 +62,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in tracked():
         (base / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, base / "checkout" / name)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")  # setuptools warns of the latter
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", base / "dist", base / "checkout"],
         capture_output=True, text=True, env=environment, cwd=base,

@@ -32,6 +32,7 @@ _PLACEHOLDERS = {
         NC_("placeholder", "DATA"),
         NC_("placeholder", "RUN"),
         NC_("placeholder", "RUNS"),
+        NC_("placeholder", "MODEL"),
         NC_("placeholder", "PATHS"),
         NC_("placeholder", "NAME"),
         NC_("placeholder", "WHAT"),
