@@ -175,6 +175,11 @@ def test_other_files_are_no_models(content: bytes, tmp_path: Path) -> None:
         load(tmp_path / "gone.onnx")
 
 
+def test_photos_that_cannot_be_read_are_left_out_of_the_check(tmp_path: Path) -> None:
+    photos = [b"no photo", parity.made_pictures(1)[0]]
+    assert export(classifier("scratch"), tmp_path / "model.onnx", photos=photos).parity["own_photos"] == 1
+
+
 def test_a_model_names_no_other_files(
     exported: tuple[Classifier, OnnxClassifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

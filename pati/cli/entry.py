@@ -55,9 +55,6 @@ def _main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has gone (`| head`): nothing is wrong, but Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (NotImplementedError, TypeError) as error:
         from pati.terminal.console import fail
 
@@ -67,9 +64,8 @@ def _main() -> None:
         fail(lacks)
         sys.exit(1)
     except (PatiError, OSError) as error:
-        if (
-            isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
-        ):  # Windows' broken pipe
+        if isinstance(error, OSError) and _is_broken_pipe(error):
+            # Whoever read our output has gone (`| head`): nothing is wrong, but Python would complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         from pati.terminal.console import fail
@@ -77,6 +73,10 @@ def _main() -> None:
         signals.leave_lost_terminal()
         fail(from_os_error(error) if isinstance(error, OSError) else error)
         sys.exit(130 if isinstance(error, Interrupted) else 1)
+
+
+def _is_broken_pipe(error: OSError) -> bool:
+    return isinstance(error, BrokenPipeError) or (error.errno == errno.EINVAL and error.filename is None)  # on Windows
 
 
 @program.meta.default

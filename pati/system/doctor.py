@@ -142,30 +142,21 @@ def _versions(imported: dict[str, Imported]) -> Iterator[Check]:
         version = _version(name)
         found = as_is(version) if version else N_("not installed")
         title = as_is(name)
+        problem: tuple[Message, Message] | None = None
         if version is None and one.error is not None:
-            yield Check(
-                Group.VERSIONS, name, title, found, Verdict.PROBLEM, N_("pati needs it"), N_("install pati again")
-            )
+            problem = N_("pati needs it"), N_("install pati again")
         elif one.error is not None:
-            yield Check(
-                Group.VERSIONS,
-                name,
-                title,
-                found,
-                Verdict.PROBLEM,
+            problem = (
                 N_("it cannot be imported: {reason}", reason=one.error),
                 N_("install it again: pip install --force-reinstall --no-deps {name}", name=name),
             )
         elif version is not None and _numbers(version) < _numbers(least.get(name, "0")):
-            yield Check(
-                Group.VERSIONS,
-                name,
-                title,
-                found,
-                Verdict.PROBLEM,
+            problem = (
                 N_("pati needs {version} or newer", version=least[name]),
                 N_('update it: pip install "{name}>={version}"', name=name, version=least[name]),
             )
+        if problem is not None:
+            yield Check(Group.VERSIONS, name, title, found, Verdict.PROBLEM, *problem)
         else:
             yield Check(Group.VERSIONS, name, title, found)
 

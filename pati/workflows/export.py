@@ -54,10 +54,10 @@ def _require_free(path: Path) -> None:
 
 def _photos(folder: Path) -> list[Photo]:
     """Some validation photos of a run, evenly spread; none if its data is not there."""
-    manifest = Manifest.read(Run.open(folder).manifest)
-    entries = manifest.of_split("validation")
     photos: list[Photo] = []
     try:
+        manifest = Manifest.read(Run.open(folder).manifest)
+        entries = manifest.of_split("validation")
         store = storage.at(Path(manifest.root))
         for entry in entries[:: max(1, len(entries) // PHOTOS)][:PHOTOS]:
             photos.append(store.read(entry.path))

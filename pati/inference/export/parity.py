@@ -32,7 +32,10 @@ def checked(classifier: Classifier, exported: Predictor, photos: Sequence[Photo]
     """The figures of the comparison. Raises `PatiError` if the two don't agree."""
     exact = classifier.in_float32()
     all_photos: list[Photo] = [*photos, *made_pictures(MADE)]
-    theirs, ours = exported.predict(all_photos), exact.predict(all_photos)
+    answers = exact.predict(all_photos)
+    all_photos = [photo for photo, answer in zip(all_photos, answers, strict=True) if not answer.error]
+    own = len(all_photos) - MADE
+    ours, theirs = [answer for answer in answers if not answer.error], exported.predict(all_photos)
     difference = _largest(ours, theirs)
     varied = np.std([list(one.probabilities.values()) for one in ours], 0).max()
     if not difference <= min(PROBABILITY, max(ROUNDING, SPREAD * varied)):
@@ -51,7 +54,7 @@ def checked(classifier: Classifier, exported: Predictor, photos: Sequence[Photo]
     usual = machine.faster_precision()
     return {
         "photos": len(all_photos),
-        "own_photos": len(photos),
+        "own_photos": own,
         "same_class": same,
         "probability": difference,
         "p_value": p_values,
