@@ -321,9 +321,9 @@ def _bfloat16(torch: TorchFacts | None) -> Check:
     if torch is None:
         found = N_("not looked for: without torch, float32 is used")
     elif torch.precision == "bfloat16":
-        found = N_("yes: networks are computed in it, about twice as fast as in float32")
+        found = N_("yes: networks are computed in it")
     else:
-        found = N_("no: networks are computed in float32, as accurate, but about half as fast as with bfloat16")
+        found = N_("no: networks are computed in float32, which is as accurate but slower")
     return Check(Group.MACHINE, "bfloat16", as_is("bfloat16"), found)
 
 

@@ -155,7 +155,7 @@ def device() -> torch.device:
 
 
 def faster_precision(device: str = "cpu") -> str:
-    """The number format for convolutions: "bfloat16" if about twice as fast (see LOG.md), otherwise "float32".
+    """The number format for convolutions: "bfloat16" if training is faster in it (see LOG.md), otherwise "float32".
 
     Determined by the processor's features, not by a measurement: two runs on one machine must not differ. CPUs without
     bfloat16 instructions support it, but more slowly than float32.
