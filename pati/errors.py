@@ -10,6 +10,29 @@ import errno
 
 from pati.locale.messages import N_, Message, as_is
 
+# What systems say most often, in the words of POSIX, so that it can be translated.
+_REASONS = {
+    errno.ENOENT: N_("No such file or directory"),
+    errno.EACCES: N_("Permission denied"),
+    errno.EPERM: N_("Operation not permitted"),
+    errno.EISDIR: N_("Is a directory"),
+    errno.ENOTDIR: N_("Not a directory"),
+    errno.EROFS: N_("Read-only file system"),
+    errno.EIO: N_("Input/output error"),
+    errno.ENAMETOOLONG: N_("File name too long"),
+    errno.ELOOP: N_("Too many levels of symbolic links"),
+    errno.EMFILE: N_("Too many open files"),
+    errno.ENOSPC: N_("No space left on device"),
+    errno.EADDRINUSE: N_("Address already in use"),
+    errno.EADDRNOTAVAIL: N_("Cannot assign requested address"),
+}
+
+
+def os_reason(error: OSError) -> Message:
+    """Why the operating system refused."""
+    known = _REASONS.get(error.errno or 0)
+    return as_is(error.strerror or str(error)) if known is None else known
+
 
 class PatiError(Exception):
     """A mistake that the user can fix.
@@ -35,8 +58,9 @@ def from_os_error(error: OSError, hint: Message | None = None) -> PatiError:
         return PatiError(
             N_("no folder for temporary files can be written to"), N_("set TMPDIR to a folder that you can write to")
         )
-    parts = (error.filename, error.strerror or error)
-    return PatiError(as_is(": ".join(str(part) for part in parts if part)), hint)
+    if error.filename:
+        return PatiError(N_("{file}: {reason}", file=str(error.filename), reason=os_reason(error)), hint)
+    return PatiError(os_reason(error), hint)
 
 
 class Interrupted(PatiError):

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
 
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_, Message
 from pati.registry import Guard, Plugin, entries_of
+from pati.system import command as called
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def load_plugin(path: str | Path) -> None:
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise PatiError(N_("can't read the plugin {path}: {reason}", path=path, reason=error.strerror)) from None
+        raise PatiError(N_("can't read the plugin {path}: {reason}", path=path, reason=os_reason(error))) from None
     place, sha256 = path.resolve(), hashlib.sha256(source).hexdigest()
     before = _loaded.get(place)
     if before is not None and before.sha256 == sha256:
@@ -143,7 +144,7 @@ def require_same(then: dict[str, PluginState]) -> None:
 def command(*words: str) -> str:
     """A pati command line that loads the same plugins as this process; `words`: the command and its arguments."""
     verb, *rest = words
-    return shlex.join(["pati", verb, *options(), *rest])
+    return f"{called.shown()} {shlex.join([verb, *options(), *rest])}"
 
 
 def options() -> list[str]:

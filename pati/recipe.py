@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar, cast
 
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
+from pati.locale.formats import with_point
 from pati.locale.messages import N_, Message, either
 from pati.registry import Registry
 
@@ -85,7 +86,7 @@ class Recipe:
     resize: str = _choice("stretch", "how a photo is resized to a square", among=("stretch", "crop", "pad"))
 
     epochs: int | None = _choice(None, "passes over the training photos; not with budget", low=1, high=100_000)
-    budget: float | None = _choice(None, "seconds for the whole command; not with epochs", low=5, high=1e7)
+    budget: float | None = _choice(None, "seconds for the whole command; not with epochs", low=5, high=10_000_000)
     batch: int | None = _choice(None, "batch size", low=2, high=8192, search=(16, 32, 64, 128, 256))
     precision: str | None = _choice(
         None,
@@ -154,7 +155,7 @@ class Recipe:
         high=0.9,
         search=(0.02, 0.4),
     )
-    clip: float = _choice(0.0, "maximum gradient norm; 0: no clipping", low=0, high=1e6)
+    clip: float = _choice(0.0, "maximum gradient norm; 0: no clipping", low=0, high=1_000_000)
     label_smoothing: float = _choice(0.05, "label smoothing", low=0, high=0.9, search=(0, 0.2))
     averaging: float = _choice(
         0.0,
@@ -300,7 +301,7 @@ class Recipe:
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except OSError as error:
-            raise PatiError(N_("can't read the recipe {path}: {reason}", path=path, reason=error.strerror)) from error
+            raise PatiError(N_("can't read the recipe {path}: {reason}", path=path, reason=os_reason(error))) from error
         except ValueError as error:
             raise PatiError(
                 N_("{path} is not valid JSON: {error}", path=path, error=error),
@@ -321,6 +322,12 @@ class Recipe:
                     N_("--set: expected field=value, got {text!r}", text=text), N_("for example: --set dropout=0.3")
                 )
             item = field_named(name.strip())
+            point = with_point(value)
+            if point is not None and not isinstance(item.default, tuple) and "tuple" not in str(item.type):
+                raise PatiError(
+                    N_("--set {text}: decimals need a point", text=text),
+                    N_("write --set {name}={number}", name=item.name, number=point),
+                )
             changes[item.name] = value.strip() if value.strip() in item.metadata["among"] else _parse(value.strip())
         return self.changed(changes)
 
@@ -423,7 +430,7 @@ def _number(item: dataclasses.Field[object], value: object, kind: type) -> float
     what = N_("an integer") if kind is int else N_("a number")
     raise PatiError(
         N_(
-            "{name}: expected {what} from {low:g} to {high:g}, got {value}",
+            "{name}: expected {what} from {low} to {high}, got {value}",
             name=item.name,
             what=what,
             low=low,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import webbrowser
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from pati.cli.inputs import expand
 from pati.locale.messages import N_
 from pati.runs.run import FORMAT, LOCK, VERSION
 from pati.system import locks
 from tests.support.commands import pati
+from tests.support.photos import write_shapes
 
 ROOT = Path(__file__).parent.parent
 SCORES = {"test": {"accuracy": 0.924, "accuracy_interval": [0.9, 0.95]}, "seconds": {"command": 150.0}}
@@ -155,3 +159,25 @@ def test_open_without_a_report(tmp_path: Path) -> None:
     foreign = pati("open", tmp_path)
     assert foreign.returncode == 1
     assert "is not the folder of a run" in foreign.stderr
+
+
+def test_a_run_that_cannot_be_trained_leaves_no_folder(tmp_path: Path) -> None:
+    write_shapes(tmp_path / "shapes")
+    for other in [path for path in (tmp_path / "shapes").iterdir() if path.is_dir()][1:]:
+        shutil.rmtree(other)
+    done = pati("train", "shapes", "--epochs", "1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert [*tmp_path.glob("runs/*")] == []
+
+
+def test_a_folder_of_runs_is_no_model_and_its_pictures_are_no_photos(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "shapes-1"
+    (run / "figures").mkdir(parents=True)
+    (run / "recipe.json").write_text("{}")
+    Image.new("RGB", (64, 64)).save(run / "figures" / "map.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    told = pati("predict", "runs", "photo.png", cwd=tmp_path).stderr
+    assert "error: runs is a folder of runs, not a run" in told
+    assert f"hint: name one of them: {Path('runs', 'shapes-1')}" in told
+    assert [Path(path).name for path in expand([str(tmp_path)], [])] == ["photo.png"]

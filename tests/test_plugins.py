@@ -34,6 +34,7 @@ from pati.models import Options, build, models
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
 from pati.runs.run import Run
+from pati.system import command as called
 from pati.terminal.console import console
 from pati.terminal.tables import show_comparison, show_result
 from pati.training.augment import Draws, augment, augmentations
@@ -644,7 +645,7 @@ def test_hints_of_a_run_name_the_plugin(
 
     with pytest.raises(Interrupted) as caught:
         train(trained.parent / "shapes", QUICK, out=Path("run"), listen=stop)
-    again = "pati train --plugin my_nets.py --resume run"
+    again = f"{called.shown()} train --plugin my_nets.py --resume run"
     assert str(caught.value.hint) == f"resume it with: {again}"
     for action in (lambda: pati.load("run"), lambda: pati.compare(["run", trained])):
         with pytest.raises(PatiError) as refused:

@@ -17,7 +17,7 @@ from pathlib import Path
 from pati.app import guard
 from pati.app.settings import Settings
 from pati.data.sources import allowed
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_
 from pati.system import extras
 from pati.terminal.console import say
@@ -99,7 +99,7 @@ def _listening(host: str, ports: Sequence[int]) -> tuple[list[socket.socket], in
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise PatiError(
-                    N_("can't listen on {host}: {reason}", host=host, reason=error.strerror),
+                    N_("can't listen on {host}: {reason}", host=host, reason=os_reason(error)),
                     N_("expected a name or an address of this machine, such as localhost"),
                 ) from None
     raise PatiError(

@@ -112,7 +112,8 @@ def explain(
                 )
             )
         predicted = explanation.prediction
-        print(f"{printable(str(target))}  {printable(predicted.label)} {percent(predicted.confidence)}")
+        label_shown = printable(predicted.label) + "?" * predicted.unsure
+        print(f"{printable(str(target))}  {label_shown} {percent(predicted.confidence)}")
     if not written:
         raise PatiError(N_("none of the photos could be read"), N_("the lines above say why"))
 

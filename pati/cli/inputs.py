@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,10 +10,10 @@ from pathlib import Path
 
 from pati.data.decode import Unreadable, is_photo_name, is_system_file
 from pati.data.sources.source import natural
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.inference.load import is_run
 from pati.inference.predictor import Refused
-from pati.locale.messages import N_, as_is
+from pati.locale.messages import N_
 
 # Files that hold models: of pati, and of other programs, which must not be taken for photos either.
 MODELS = (
@@ -38,11 +39,23 @@ def model_first(words: Sequence[str]) -> tuple[Path | None, list[str]]:
             )
     if _is_model(first):
         return Path(first), rest
+    if os.path.isdir(first) and (runs := _runs_in(Path(first))):
+        raise PatiError(
+            N_("{path} is a folder of runs, not a run", path=first),
+            N_("name one of them: {runs}", runs=[str(run) for run in runs[:5]]),
+        )
     if not (first.startswith("-") or os.path.lexists(first) or glob.has_magic(first) or is_photo_name(first)):
         raise PatiError(
             N_("{path} does not exist", path=first), N_("expected a model file, the folder of a run, or photos")
         )
     return None, [*words]
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """The runs directly in a folder."""
+    with contextlib.suppress(OSError):
+        return sorted((path for path in folder.iterdir() if is_run(path)), key=lambda path: natural(path.name))
+    return []
 
 
 def _is_model(path: str) -> bool:
@@ -78,7 +91,10 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _files(folder: str) -> Iterator[str | Refused]:
-    """The files in a folder and below, in order; a folder that can't be read is refused, and the others go on."""
+    """The files in a folder and below, but not in those of runs, in order.
+
+    A folder that can't be read is refused, and the others go on.
+    """
     waiting = [_entries(folder)]
     while waiting:
         entry = next(waiting[-1], None)
@@ -89,7 +105,7 @@ def _files(folder: str) -> Iterator[str | Refused]:
         elif entry.is_dir(follow_symlinks=False):
             if is_photo_name(entry.name):
                 yield Refused(entry.path, Unreadable("not-a-file", N_("a folder")))
-            if not entry.name.startswith((".", "__MACOSX")):
+            if not (entry.name.startswith((".", "__MACOSX")) or is_run(Path(entry.path))):
                 waiting.append(_entries(entry.path))
         elif not is_system_file(entry.name) and Path(entry.name).suffix.lower() not in (*_TABLES, *MODELS):
             yield entry.path
@@ -100,5 +116,5 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str] | Refused]:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: natural(entry.name))
     except OSError as error:
-        return iter([Refused(folder, Unreadable("unreadable", as_is(error.strerror or str(error))))])
+        return iter([Refused(folder, Unreadable("unreadable", os_reason(error)))])
     return iter(listed)

@@ -20,6 +20,7 @@ from cyclopts.exceptions import ConsumeMultipleError
 
 from pati.cli.help import placeholders
 from pati.errors import PatiError
+from pati.locale.formats import with_point
 from pati.locale.messages import N_, NP_, Message, as_is
 
 EVERYWHERE = ("--help", "--lang", "--plugin")
@@ -36,6 +37,8 @@ def as_error(error: CycloptsError, commands: Iterable[str]) -> PatiError:
             if name.startswith("-"):
                 return _unknown_option(error, name, ["--version"])
             known = [command for command in commands if not command.startswith("-")]
+            if name == "help":
+                return PatiError(N_("there is no command {name!r}", name=name), N_("see pati --help"))
             return PatiError(
                 N_("there is no command {name!r}", name=name), _near(name, known) or N_("known: {names}", names=known)
             )
@@ -81,7 +84,11 @@ def _not_converted(error: CoercionError, name: str, value: str) -> PatiError:
     if error.target_type is int:
         return PatiError(N_("{name} is {value!r}, expected an integer", name=name, value=value), _help(error))
     if error.target_type is float:
-        return PatiError(N_("{name} is {value!r}, expected a number", name=name, value=value), _help(error))
+        point = with_point(value)
+        return PatiError(
+            N_("{name} is {value!r}, expected a number", name=name, value=value),
+            _help(error) if point is None else N_("decimals need a point: {number}", number=point),
+        )
     return PatiError(as_is(str(error)), _help(error))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from pati.errors import PatiError
+from pati.locale.formats import with_point
 from pati.locale.messages import N_, Message
 
 if TYPE_CHECKING:
@@ -124,18 +126,27 @@ def recipe_named(name: str | None) -> Recipe:
     return Recipe.read(Path(name)) if Path(name).is_file() or name.endswith(".json") else presets[name]()
 
 
+LEAST_SECONDS = 15  # fewer are taken for minutes whose unit was forgotten
+
+
 def seconds(text: str | None, option: str = "--budget") -> float | None:
     """A time such as 90s, 5m or 1h in seconds; None for None."""
     if text is None:
         return None
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], text[-1]) if text[-1:].lower() in units else (text, "s")
-    try:
-        return float(number) * units[unit.lower()]
-    except ValueError:
+    units = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    if match is None or match[2] not in units:
         raise PatiError(
-            N_("{option} is {text!r}, expected a time such as 90s, 5m or 1h", option=option, text=text)
-        ) from None
+            N_("{option} is {text!r}, expected a time such as 90s, 5m or 1h", option=option, text=text),
+            None if (point := with_point(text)) is None else N_("decimals need a point: {number}", number=point),
+        )
+    value = float(match[1]) * units[match[2]]
+    if value < LEAST_SECONDS and not match[2]:
+        raise PatiError(
+            N_("{option} is {text!r}: without a unit, these are seconds", option=option, text=text),
+            N_("for minutes: {option} {number}m", option=option, number=match[1]),
+        )
+    return value
 
 
 def said_if_included(model: Path | None) -> Path | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,26 +44,43 @@ def predict(
     from pati.cli.inputs import expand, model_first
     from pati.inference.load import load
     from pati.terminal import predictions
+    from pati.terminal.console import percent, say
 
-    model, photos = model_first(paths)
-    if not photos:
-        raise PatiError(N_("pati predict requires at least one photo"), N_("for example: pati predict cat.jpg"))
-    for path in photos:  # a lone hyphen is stdin, any other one is a mistyped option
+    for path in paths:  # a lone hyphen is stdin, any other one is a mistyped option
         if path.startswith("-") and path != "-" and not Path(path).exists():
             raise PatiError(
                 N_("unknown option {option}", option=path),
                 N_("see pati predict --help; if it is a file, write ./{path}", path=path),
             )
+    model, photos = model_first(paths)
+    if not photos:
+        example = shlex.join(["pati", "predict", *([] if model is None else [str(model)]), "cat.jpg"])
+        raise PatiError(N_("pati predict requires at least one photo"), N_("for example: {command}", command=example))
     classifier = load(said_if_included(model))
+    if format == "table" and not any(path == "-" or os.path.lexists(path) or glob.has_magic(path) for path in photos):
+        if len(photos) == 1:
+            raise PatiError(N_("{path} does not exist", path=photos[0]), N_("expected a photo, or a folder of photos"))
+        raise PatiError(N_("none of these files exists: {paths}", paths=photos[:5]), N_("check the paths"))
     write = predictions.writers[format]
     failed = [0, 0]
+    unsure = 0
 
     def counted(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        nonlocal unsure
         for prediction in predictions:
             failed[bool(prediction.error)] += 1
+            unsure += prediction.unsure
             yield prediction
 
     write(counted(classifier.predict_stream(expand(photos, sys.stdin or ()), risk=risk)), classifier.classes)
+    if unsure and format == "table":
+        threshold = percent(classifier.threshold(risk))
+        say(
+            N_(
+                "?: unsure, as the confidence is below {threshold} or the photo unlike the training photos",
+                threshold=threshold,
+            )
+        )
     readable, unreadable = failed
     if not readable:
         if not unreadable:

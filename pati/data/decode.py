@@ -46,7 +46,7 @@ from pati.data.formats import is_photo_name as is_photo_name
 from pati.data.formats import is_system_file as is_system_file
 from pati.data.formats import starts_like_photo as starts_like_photo
 from pati.data.unreadable import Unreadable as Unreadable
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_, NP_, Message, as_is
 from pati.system import names
 
@@ -186,7 +186,7 @@ def read(path: Path, limits: Limits | None = None) -> bytes:
             annex = N_("a link to {target}, which is not here: run `git annex get`", target=target)
             other = N_("a link to {target}, which does not exist", target=target)
             raise Unreadable("unreadable", annex if ".git/annex" in target else other) from None
-        raise Unreadable("unreadable", as_is(getattr(error, "strerror", None) or str(error))) from None
+        raise Unreadable("unreadable", os_reason(error) if isinstance(error, OSError) else as_is(str(error))) from None
 
 
 def decode(data: bytes, limits: Limits | None = None, to_srgb: bool = True) -> Decoded:

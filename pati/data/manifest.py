@@ -18,7 +18,7 @@ from pati.data import split
 from pati.data.formats import is_no_photo_name
 from pati.data.properties import UNKNOWN, Properties
 from pati.data.sources.source import natural
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_, Message
 from pati.system import files
 
@@ -191,7 +191,9 @@ class Manifest:
             )
             unchanged = manifest.hash() == header["hash"]
         except OSError as error:
-            raise PatiError(N_("can't read the manifest {path}: {reason}", path=path, reason=error.strerror)) from None
+            raise PatiError(
+                N_("can't read the manifest {path}: {reason}", path=path, reason=os_reason(error))
+            ) from None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
             raise PatiError(
                 N_("the manifest {path} is damaged: {error}", path=path, error=repr(error)),

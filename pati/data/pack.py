@@ -30,7 +30,7 @@ from pati.data.preprocess import Preprocess
 from pati.data.sources import storage
 from pati.data.sources.source import Source
 from pati.data.sources.storage import Storage
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_
 from pati.system import files, locks
 from pati.system.locks import Use
@@ -88,7 +88,7 @@ def open_or_build(
     except OSError as error:
         forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         raise PatiError(
-            N_("can't write the cache in {folder}: {reason}", folder=packs, reason=error.strerror or error),
+            N_("can't write the cache in {folder}: {reason}", folder=packs, reason=os_reason(error)),
             N_("set PATI_CACHE to a folder that you can write to")
             if forbidden
             else N_("free some space, or set PATI_CACHE to a folder on a larger disk"),

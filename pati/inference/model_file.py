@@ -21,7 +21,7 @@ from safetensors.torch import load as deserialised
 
 from pati import plugins
 from pati.data.preprocess import Preprocess, PreprocessDocument
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.evaluation.calibration import Calibration, CalibrationDocument
 from pati.evaluation.out_of_distribution import SIZES, OutOfDistributionDetector
 from pati.inference.documents import Facts
@@ -184,7 +184,7 @@ def _header(path: Path) -> _Header:
         document = json.loads(metadata["pati"])
         kind, version = document["kind"], document["format"]
     except OSError as error:
-        raise PatiError(N_("can't read the model {path}: {reason}", path=path, reason=error.strerror)) from None
+        raise PatiError(N_("can't read the model {path}: {reason}", path=path, reason=os_reason(error))) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise foreign from None
     if kind != KIND:
@@ -219,7 +219,7 @@ def _tensors(path: Path, checksum: str) -> dict[str, torch.Tensor]:
             )
         return deserialised(data)
     except OSError as error:
-        raise PatiError(N_("can't read the model {path}: {reason}", path=path, reason=error.strerror)) from None
+        raise PatiError(N_("can't read the model {path}: {reason}", path=path, reason=os_reason(error))) from None
     except SafetensorError as error:
         raise PatiError(
             N_("{path} is damaged: {error}", path=path, error=error), N_("copy it again from the original")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pati.data.preprocess import Photo, Preprocess
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.evaluation.calibration import Calibration
 from pati.inference.documents import ExportDocument, Facts
 from pati.inference.predictor import Explanation, Predictor, explanation, name_of
@@ -86,9 +86,7 @@ class OnnxClassifier(Predictor):
         try:
             data = Path(path).read_bytes()
         except OSError as error:
-            raise PatiError(
-                N_("can't read the model {path}: {reason}", path=path, reason=error.strerror or error)
-            ) from None
+            raise PatiError(N_("can't read the model {path}: {reason}", path=path, reason=os_reason(error))) from None
         return cls(data, str(path))
 
     def answer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -5,6 +5,8 @@ The decimal mark and other marks are entries of the catalogues, so a new languag
 
 from __future__ import annotations
 
+import re
+
 from pati.locale.catalogues import catalogue
 
 _JOINERS = "\u200c\u200d"  # between letters of Persian and Indian languages, and in emoji
@@ -69,6 +71,12 @@ def percent_number(share: float, language: str, digits: int = 1) -> str:
 def rate(share: float, language: str) -> str:
     """A fraction with three decimals: 0.9996 is "> 0.999"."""
     return marked("".join(careful_round(share, 1, 3)), language)
+
+
+def with_point(text: str) -> str | None:
+    """A number that was typed with a decimal comma, with a point instead; None for any other text."""
+    found = re.search(r"(?<![\d,.])\d+,\d+(?![\d,.])", text)
+    return None if found is None else found[0].replace(",", ".")
 
 
 def duration(seconds: float, language: str) -> str:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load
 
+from pati.errors import os_reason
 from pati.locale.messages import N_, Message
 from pati.system import files
 from pati.system.tensors import serialised
@@ -74,7 +75,7 @@ def _read(path: Path, owner: str) -> tuple[dict[str, torch.Tensor], str]:
         data = path.read_bytes()
     except OSError as error:
         raise _Unusable(
-            N_("can't read the checkpoint {name}: {reason}", name=path.name, reason=error.strerror)
+            N_("can't read the checkpoint {name}: {reason}", name=path.name, reason=os_reason(error))
         ) from None
     data, checksum = data[:-32], data[-32:]
     if hashlib.sha256(data).digest() != checksum:

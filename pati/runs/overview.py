@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pati.errors import PatiError
-from pati.locale.messages import N_, Message, as_is
+from pati.errors import PatiError, os_reason
+from pati.locale.messages import N_, Message
 from pati.runs.run import LOCK, Run, RunStage
 from pati.system import files, locks
 
@@ -71,7 +71,7 @@ def _summary(folder: Path) -> RunSummary:
     except PatiError as error:
         return RunSummary(folder, State.DAMAGED, problem=error.message)
     except OSError as error:
-        return RunSummary(folder, State.DAMAGED, problem=as_is(error.strerror or str(error)))
+        return RunSummary(folder, State.DAMAGED, problem=os_reason(error))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         damaged = N_("its files are damaged ({kind}: {error})", kind=type(error).__name__, error=str(error))
         return RunSummary(folder, State.DAMAGED, problem=damaged)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from pati import plugins
-from pati.errors import PatiError
+from pati.errors import Interrupted, PatiError, os_reason
 from pati.evaluation.documents import RunDocument
 from pati.locale.messages import N_, Message, MessageDocument
 from pati.plugins import PluginState
@@ -190,7 +190,7 @@ class Run:
             writable = os.access(folder, os.W_OK)
         except OSError as error:
             raise PatiError(
-                N_("can't create {folder}: {reason}", folder=folder, reason=error.strerror),
+                N_("can't create {folder}: {reason}", folder=folder, reason=os_reason(error)),
                 N_("choose another folder with --out"),
             ) from None
         if not writable:
@@ -208,6 +208,29 @@ class Run:
         files.write_json(self.recipe, recipe.to_json())
         self._write({"format": FORMAT, "stage": RunStage.STARTED, "test_scored": 0, "versions": versions(), **facts})
 
+    @contextlib.contextmanager
+    def discarded_if_refused(self) -> Iterator[None]:
+        """Context manager that removes the run if it can't be trained, as with one class only: nothing was made yet.
+
+        The folder of a job of the web app stays: the page shows why it ended.
+        """
+        try:
+            yield
+        except Interrupted:
+            raise
+        except PatiError:
+            if not self.trained() and not self.job.exists():
+                for path in self._own() | {self.folder / LOCK}:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                with contextlib.suppress(OSError):
+                    self.folder.rmdir()
+            raise
+
+    def _own(self) -> set[Path]:
+        """The files that a run has before it is trained."""
+        return {self.recipe, self.state, self.manifest, self.decisions, self.log, self.elapsed}
+
     def _require_free(self) -> list[Path]:
         """Leftovers of an earlier start that never came to training; raises `PatiError` for anything else."""
         if self.trained():
@@ -216,11 +239,7 @@ class Run:
                 N_("{folder} already contains a run", folder=self.folder),
                 N_("resume it with: {again}; or choose another folder with --out", again=again),
             )
-        own = (
-            {self.recipe, self.state, self.manifest, self.decisions, self.log, self.elapsed}
-            if self.recipe.exists()
-            else set()
-        )
+        own = self._own() if self.recipe.exists() else set()
         here = [path for path in self.folder.glob("*") if path.name != LOCK and path != self.job]
         strange = sorted(path.name for path in here if path not in own and not files.is_unfinished(path))
         if strange:
@@ -380,7 +399,7 @@ def claimed(runs: Path, name: str) -> Path:
             number += 1
         except OSError as error:
             raise PatiError(
-                N_("can't create {folder}: {reason}", folder=folder, reason=error.strerror),
+                N_("can't create {folder}: {reason}", folder=folder, reason=os_reason(error)),
                 N_("choose another folder with --out"),
             ) from None
 

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_, Message
 
 MOST_COLUMNS = 10_000
@@ -121,7 +121,7 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         header = next(rows, [])
         return header, [dict(zip(header, [*row, *[""] * (len(header) - len(row))], strict=False)) for row in rows]
     except (OSError, Unusable) as error:
-        problem = error.strerror if isinstance(error, OSError) else error.reason
+        problem = os_reason(error) if isinstance(error, OSError) else error.reason
         raise PatiError(
             N_("can't read {path}: {reason}", path=path, reason=problem),
             N_("expected a CSV in UTF-8 with a header row"),

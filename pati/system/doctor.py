@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale import catalogues
 from pati.locale.messages import N_, NP_, Message, as_is
 from pati.system import cgroups, command, extras, files, locks, machine
@@ -471,13 +471,13 @@ def _existing(folder: Path) -> Path:
     return next((path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path)), folder)
 
 
-def _refusal(folder: Path) -> str | None:
+def _refusal(folder: Path) -> Message | None:
     """Why no file can be written to the folder, or made where it will be."""
     try:
         with tempfile.TemporaryFile(dir=_existing(folder), prefix=".pati-") as file:
             file.write(b"pati")
     except OSError as error:
-        return error.strerror or str(error)
+        return os_reason(error)
     return None
 
 
@@ -490,7 +490,7 @@ def _lock_failure(folder: Path) -> PatiError | None:
                 held = locks.is_locked(path)
             free = not locks.is_locked(path)
         except (PatiError, OSError) as error:
-            reason = error.message if isinstance(error, PatiError) else as_is(error.strerror or str(error))
+            reason = error.message if isinstance(error, PatiError) else os_reason(error)
             return PatiError(reason, N_("use a folder on a local disk"))
     if held and free:
         return None

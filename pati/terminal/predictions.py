@@ -40,6 +40,8 @@ def _why(row: Prediction) -> Message | None:
     reason, meaning, detail = REASONS[row.reason], decode.REASONS[row.reason], row.error.arguments.get("detail")
     if detail is None:
         return N_("{reason}: {meaning}", reason=reason, meaning=meaning)
+    if row.reason == "unreadable":  # the detail is all of the reason
+        return N_("{reason}: {meaning}", reason=reason, meaning=detail)
     return N_("{reason} ({detail}): {meaning}", reason=reason, detail=detail, meaning=meaning)
 
 

@@ -34,6 +34,7 @@ from pati.locale import catalogues
 from pati.locale.formats import printable, signed
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
 from pati.runs.run import Run
+from pati.system import command
 from pati.terminal.console import (
     console,
     indented,
@@ -513,14 +514,14 @@ def show_clean(document: CleanDocument) -> None:
 def show_result(run: Run, metrics: RunDocument) -> None:
     """The end of a training on stdout: scores, where things lie, what to try."""
     show_scores(metrics["test"], metrics.get("balance"), console(stderr=False))
-    words = shlex.join([*plugins.options(), str(run.folder)])
+    pati, words = command.shown(), shlex.join([*plugins.options(), str(run.folder)])
     tell_pairs(
         [
             (N_("report:"), run.report),
             (N_("pictures:"), run.figures / "explanations.png"),
             (N_("model:"), run.model),
-            (N_("try:"), N_("pati predict {words} PHOTO…", words=words)),
-            (None, N_("pati explain {words} PHOTO…", words=words)),
+            (N_("try:"), N_("{pati} predict {words} PHOTO…", pati=pati, words=words)),
+            (None, N_("{pati} explain {words} PHOTO…", pati=pati, words=words)),
         ]
     )
 

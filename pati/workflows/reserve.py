@@ -24,7 +24,8 @@ from pati.workflows import measure
 from pati.workflows.prepare import Prepared
 
 SCORING_SHARE = 0.05  # of a budget, for more validation photos and a better out-of-distribution detector
-LEAST_TRAINING = 0.2  # of a budget, for training: with less, a run is refused
+LEAST_TRAINING = 0.2  # of a budget, for training: with less, a run is refused,
+ENOUGH_TRAINING = 3  # and this many times what else it needs is advised: two thirds are left for training
 TIMED, TIMES = 32, 2  # photos, and repetitions, for timing the predictions
 MOMENTS = 0.9  # time for moments relative to a prediction without mirror image: they don't need the last stage
 
@@ -53,8 +54,8 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
                 training=max(0, recipe.budget - needed),
             ),
             N_(
-                "use --budget {needed:.0f}s or more; the photos are now decoded, so the next run starts faster",
-                needed=math.ceil(needed / (1 - LEAST_TRAINING)),
+                "use --budget {enough} or more; the photos are now decoded, so the next run starts faster",
+                enough=as_option(ENOUGH_TRAINING * needed),
             ),
         )
     drawing = min(pages.seconds_to_draw(len(ready.manifest.classes)), most - needed)
@@ -67,6 +68,13 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
         python=statistics.median(of_python() for _ in range(budgets.PYTHON_TIMINGS)),
         spare=min(spare, most - needed - drawing),
     )
+
+
+def as_option(seconds: float) -> str:
+    """A time of at least these seconds as `--budget` takes it, such as 40s or 2m."""
+    if seconds <= 60:
+        return f"{max(10, math.ceil(seconds / 10) * 10)}s"
+    return f"{math.ceil(seconds / 60)}m"
 
 
 def predictions_needed(recipe: SettledRecipe, training: int, validation: int, testing: int) -> tuple[int, int]:

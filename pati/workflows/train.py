@@ -18,7 +18,7 @@ from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
-from pati.evaluation.documents import Analysis, Measurements, RunDocument
+from pati.evaluation.documents import Analysis, Measurements, RunDocument, Scores
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.events import (
     AlreadyFinished,
@@ -101,7 +101,8 @@ def train(
         if decisions is not None:
             files.write_bytes(run.decisions, decisions.read_bytes())
         listen(RunOpened(run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None))
-        return _go(run, source, chosen, started, listen)
+        with run.discarded_if_refused():
+            return _go(run, source, chosen, started, listen)
 
 
 @clock.watched()
@@ -345,6 +346,9 @@ class TrainingRun:
             ready, scored.answers, state,
             measure.analyse(classifier, manifest, ready.packed, scored.answers, self._attempt),
         )  # fmt: skip
+        guessing = _like_guessing(document["test"])
+        if guessing is not None:
+            self._note(guessing)
         classifier.facts = classifiers.facts(
             recipe=ready.recipe,
             metrics=classifiers.file_scores(document["test"]),
@@ -429,6 +433,22 @@ def _kept_plan(run: Run) -> Plan | None:
 
 def _class_balance(ready: Prepared) -> ClassBalance:
     return balance.class_balance(ready.recipe.balance, balance.counted(ready.training.targets))
+
+
+def _like_guessing(test: Scores) -> Message | None:
+    """A note if the test photos can't tell the model from guessing."""
+    chance = 1 / sum(any(row) for row in test["confusion"])
+    low, high = test["balanced_accuracy_interval"]
+    if low > chance:
+        return None
+    return N_(
+        "these test photos can't tell the model from guessing: balanced accuracy {score:percent}, 95 % CI "
+        "{low:percent} to {high:percent}, guessing {chance:percent}; train longer, or with more photos",
+        score=test["balanced_accuracy"],
+        low=low,
+        high=high,
+        chance=chance,
+    )
 
 
 def _labels(data: Samples) -> torch.Tensor:

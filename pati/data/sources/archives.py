@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_
 from pati.system import names
 from pati.system.files import cache_folder, publish_folder, read_json, scratch_folder, sha256_file, write_json
@@ -164,7 +164,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
                     file.write(block)
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise PatiError(N_("can't unpack {archive}: {reason}", archive=archive, reason=error.strerror)) from error
+            raise PatiError(N_("can't unpack {archive}: {reason}", archive=archive, reason=os_reason(error))) from error
         raise PatiError(
             N_("the archive {archive} is damaged: {error}", archive=archive, error=error),
             N_("download or copy it again"),

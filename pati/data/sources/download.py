@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_, Message, as_is
 from pati.system.files import move, sha256_file, sync_folder
 from pati.system.locks import locked
@@ -68,9 +68,7 @@ def download(
                     N_("not enough disk space for {target}", target=target),
                     N_("free some space, or set PATI_CACHE to a folder on a larger disk; the downloaded part is kept"),
                 ) from None
-            raise PatiError(
-                N_("can't write {target}: {reason}", target=target, reason=os.strerror(error.errno or 0))
-            ) from None
+            raise PatiError(N_("can't write {target}: {reason}", target=target, reason=os_reason(error))) from None
     return target
 
 

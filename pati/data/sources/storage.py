@@ -23,7 +23,7 @@ from typing import IO, Protocol
 from pati.data import decode
 from pati.data.sources import allowed
 from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, safe_name
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_
 from pati.system import names
 
@@ -99,7 +99,7 @@ class Folder:
                 listed = [Name(entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries]
         except OSError as error:
             raise PatiError(
-                N_("can't read the folder {root}: {reason}", root=self.root, reason=error.strerror),
+                N_("can't read the folder {root}: {reason}", root=self.root, reason=os_reason(error)),
                 N_("check its permissions"),
             ) from None
         return sorted(listed, key=lambda entry: entry.name)
@@ -253,7 +253,7 @@ def read_index(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> _Index:
         ) from error
     except _BROKEN as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise PatiError(N_("can't read {path}: {reason}", path=path, reason=error.strerror)) from error
+            raise PatiError(N_("can't read {path}: {reason}", path=path, reason=os_reason(error))) from error
         raise PatiError(
             N_("the archive {path} is damaged: {error}", path=path, error=error), N_("download or copy it again")
         ) from error

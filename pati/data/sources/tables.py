@@ -14,6 +14,7 @@ from pati.data.decode import is_photo_name
 from pati.data.sources.matching import tidy
 from pati.data.sources.source import Columns, plain, split_role
 from pati.data.sources.storage import Storage
+from pati.errors import os_reason
 from pati.locale.messages import N_, Message
 from pati.system.csv_text import SAMPLE, Dialect, Unusable, cells, dialect_of
 
@@ -149,7 +150,7 @@ def read_table(
         dialect = dialect_of(lambda: store.open(name), name)
         sample = [row for _, row in islice(cells(lambda: store.open(name), dialect), SAMPLE + 1)]
     except OSError as error:
-        raise Unusable(N_("it can't be read: {error}", error=error.strerror or error)) from None
+        raise Unusable(N_("it can't be read: {error}", error=os_reason(error))) from None
     header, above, notes = _header(sample, columns, known)
     if dialect.note:
         notes.append(dialect.note)
