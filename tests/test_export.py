@@ -210,6 +210,16 @@ def test_p_values_are_compared_up_to_rounding(rounding: float, refused: bool) ->
     assert (excess > 0.06) == refused
 
 
+def test_many_photos_take_the_memory_of_a_few(
+    exported: tuple[Classifier, OnnxClassifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, counts, compute = exported[1], [], exported[1]._run
+    monkeypatch.setattr(model, "_run", lambda pixels: counts.append(len(pixels)) or compute(pixels))
+    model.predict([np.zeros((32, 32, 3), np.uint8)] * 100)
+    assert sum(counts) == 100
+    assert max(counts) <= 16
+
+
 def test_explanations_are_those_of_the_source(exported: tuple[Classifier, OnnxClassifier]) -> None:
     made, model = exported
     for number, shape in enumerate(("circle", "square", "triangle", "circle")):
@@ -420,6 +430,9 @@ def test_a_run_is_exported_by_command(trained: Path, tmp_path: Path) -> None:
     assert again.returncode == 1
     assert "was not written by pati" in again.stderr
     assert other.read_bytes() == b"something of mine"
+    nameless = run("export", trained, "--out", tmp_path / "shapes.v2")
+    assert nameless.returncode == 1
+    assert "shapes.v2 does not end in .onnx" in nameless.stderr
     unknown = run("export", trained, "--to", "tflite")
     assert unknown.returncode == 1
     assert "there is no export format 'tflite'" in unknown.stderr

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KIND, FORMAT = "pati-export", 1
 DOCUMENT = "pati"  # the name of the document among the model's metadata
 PIXELS, PROBABILITIES, P_VALUES, MAP = "pixels", "probabilities", "p_values", "map"
-_BATCH = 64
+_BATCH = 8  # photos computed at once: 64 are hardly faster, and take 2.3 GB instead of 0.4 with the included model
 _NOWHERE = "/nonexistent"
 _LARGEST = 2**31  # bytes of an ONNX file without external data
 _NO_CHECKSUM = "0" * 64  # placeholder while the checksum of the whole file is computed
