@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
-from pati.data.preprocess import Preprocess
+from pati.data.preprocess import Photo, Preprocess
 from pati.errors import PatiError
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
@@ -19,7 +25,7 @@ from pati.inference.export import export, parity
 from pati.inference.export import onnx as onnx_format
 from pati.inference.load import load
 from pati.inference.onnx_classifier import OnnxClassifier
-from pati.models import Options, build, models
+from pati.models import Net, Options, build, models
 from tests.support.commands import pati as run
 from tests.support.photos import draw, jpeg
 
@@ -116,15 +122,26 @@ def defect(made: Classifier, what: str, monkeypatch: pytest.MonkeyPatch) -> None
         elif what == "map":
             self.weights = -self.weights
         elif what == "detector":
-            self.detector.centre += 1
+            self.detector.centre += 0.1
+        elif what == "float16":
+            for weights in self.net.parameters():
+                weights.data = weights.data.half().float()
 
     monkeypatch.setattr(onnx_format.Graph, "__init__", damaged)
     if what == "resize":
         to_json = Preprocess.to_json
         monkeypatch.setattr(Preprocess, "to_json", lambda self: {**to_json(self), "resize": "crop"})
+    elif what == "thresholds":
+        calibration_json = Calibration.to_json
+        monkeypatch.setattr(
+            Calibration, "to_json", lambda self: {**calibration_json(self), "thresholds": [(0.01, 0.5)]}
+        )
 
 
-@pytest.mark.parametrize("what", ["normalisation", "channels", "mirror", "temperature", "map", "detector", "resize"])
+@pytest.mark.parametrize(
+    "what",
+    ["normalisation", "channels", "mirror", "temperature", "map", "detector", "resize", "thresholds", "float16"],
+)
 def test_an_export_that_answers_otherwise_is_refused(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +150,74 @@ def test_an_export_that_answers_otherwise_is_refused(
     with pytest.raises(PatiError, match="does not answer as its source does"):
         export(made, tmp_path / "model.onnx")
     assert not any(tmp_path.iterdir())
+
+
+def without_orientation(data: bytes) -> bytes:
+    return data.replace(b"Exif", b"Exit")
+
+
+def without_profile(data: bytes) -> bytes:
+    return data.replace(b"ICC_PROFILE", b"ICC_NOTHING")
+
+
+def as_pillow(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")  # black where transparent, and white from 8 bits on
+
+
+@pytest.mark.parametrize("change", [without_orientation, without_profile, as_pillow])
+def test_an_exported_model_that_decodes_otherwise_is_refused(
+    change: Callable[[bytes], Photo], exported: tuple[Classifier, OnnxClassifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, model = exported
+    parity.checked(made, model, [])
+    read = model._pixels
+    monkeypatch.setattr(model, "_pixels", lambda photo: read(change(photo)))
+    with pytest.raises(PatiError, match="does not answer as its source does"):
+        parity.checked(made, model, [])
+
+
+@pytest.mark.parametrize("at", [0, 5, -1])
+def test_what_is_not_a_number_is_refused(
+    at: int, exported: tuple[Classifier, OnnxClassifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, model = exported
+    answer = model.answer
+
+    def broken(pixels: Any) -> Any:
+        probabilities, p_values = answer(pixels)
+        p_values[at % len(p_values)] = np.nan
+        return probabilities, p_values
+
+    monkeypatch.setattr(model, "answer", broken)
+    with pytest.raises(PatiError, match="a p-value differs by nan"):
+        parity.checked(made, model, [])
+
+
+@pytest.mark.parametrize(("rounding", "refused"), [(1e-6, False), (1e-3, True)])
+def test_p_values_are_compared_up_to_rounding(rounding: float, refused: bool) -> None:
+    made = classifier("pati").in_float32()
+    assert made.detector is not None
+    pixels = [made.preprocess(photo) for photo in parity.made_pictures(parity.MADE)]
+    answers = made.predict(pixels)
+    # All validation photos are as sure as a photo: rounding decides between the first rank and the last.
+    middle = sorted(answer.confidence for answer in answers)[parity.MADE // 2]
+    ours, theirs = (
+        replace(made.detector, confidences=torch.full((100,), middle + shift))
+        for shift in (-rounding / 2, rounding / 2)
+    )
+    made.detector = theirs
+    excess = parity._beyond_rounding(made, ours, pixels, made.predict(pixels))
+    assert (excess > 0.06) == refused
+
+
+def test_many_photos_take_the_memory_of_a_few(
+    exported: tuple[Classifier, OnnxClassifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, counts, compute = exported[1], [], exported[1]._run
+    monkeypatch.setattr(model, "_run", lambda pixels: counts.append(len(pixels)) or compute(pixels))
+    model.predict([np.zeros((32, 32, 3), np.uint8)] * 100)
+    assert sum(counts) == 100
+    assert max(counts) <= 16
 
 
 def test_explanations_are_those_of_the_source(exported: tuple[Classifier, OnnxClassifier]) -> None:
@@ -163,6 +248,106 @@ def test_the_model_states_what_it_is(exported: tuple[Classifier, OnnxClassifier]
     assert model.document["source"] == made.weights()
     assert model.document["parity"]["photos"] == parity.MADE
     assert model.threshold() == made.threshold() == 0.9
+
+
+class Choice(nn.Module):
+    """Depends on the values."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values * 2 if values.mean() > 0 else values
+
+
+class Loop(nn.Module):
+    """Depends on the number of photos."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.stack([photo * 1.5 for photo in values])
+
+
+class Unknown(nn.Module):
+    """Uses an operation that ONNX does not have."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values + torch.special.bessel_j0(values)
+
+
+class Squares(nn.Sequential):
+    """Has the layers of a linear head, and computes something else."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = super().forward(values * values)
+        return found
+
+
+def made_of(stages: nn.Module, head: type[nn.Sequential] = nn.Sequential) -> Classifier:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), stages)
+    net = Net(layers, head(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)), minimum_size=8)
+    document: Any = {"model": {"name": "own", "width": 1.0, "dropout": 0.0}}
+    return Classifier(net, Preprocess(size=32), CLASSES, mirror=False, facts=document)
+
+
+@pytest.mark.parametrize("layer", [Choice, Loop, Unknown])
+def test_a_network_that_onnx_does_not_have_is_refused_in_one_line(
+    layer: type[nn.Module], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(PatiError, match="this network cannot be written as ONNX") as refused:
+        export(made_of(layer()), tmp_path / "model.onnx")
+    assert "\n" not in str(refused.value.message)
+    assert not any(tmp_path.iterdir())
+    assert "def forward" not in capfd.readouterr().err
+
+
+def test_a_head_that_only_looks_linear_has_no_maps(tmp_path: Path) -> None:
+    assert export(made_of(nn.Identity(), Squares), tmp_path / "model.onnx").parity["map_correlation"] is None
+
+
+def test_a_damaged_file_is_refused(exported: tuple[Classifier, OnnxClassifier], tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    data = made_file(exported[0], tmp_path).read_bytes()
+    document = exported[1].document
+    good = onnx_format.Onnx.stated(data, document)
+    OnnxClassifier(good)
+    weights = max(onnx.load_model_from_string(good).graph.initializer, key=lambda one: len(one.raw_data)).raw_data
+    at = good.index(weights) + len(weights) // 2
+    with pytest.raises(PatiError, match="is damaged: its checksum does not match"):
+        OnnxClassifier(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with (tmp_path / "large.onnx").open("wb") as file:
+        file.truncate(3 * 2**30)
+    (tmp_path / "endless.onnx").symlink_to("/dev/zero")
+    for name in ("pipe.onnx", "large.onnx", "endless.onnx"):
+        with pytest.raises(PatiError, match="not a model that pati exported"):
+            load(tmp_path / name)
+
+
+def test_a_model_that_cannot_be_computed(exported: tuple[Classifier, OnnxClassifier], tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, size = onnx.helper, 32
+    # Asks for exabytes as soon as it is run, by an amount that depends on the number of photos.
+    nodes = [
+        helper.make_node("Shape", ["pixels"], ["photos"], end=1),
+        helper.make_node("Mul", ["photos", "many"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["huge"]),
+        helper.make_node("ReduceMean", ["huge"], ["mean"], keepdims=1),
+        helper.make_node("Expand", ["mean", "wanted"], ["probabilities"]),
+    ]
+    numbers = [("many", [2**30, 2**30]), ("wanted", [1, 3])]
+    graph = helper.make_graph(
+        nodes, "graph",
+        [helper.make_tensor_value_info("pixels", onnx.TensorProto.UINT8, ["n", size, size, 3])],
+        [helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor(name, onnx.TensorProto.INT64, [2], values) for name, values in numbers],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    document: Any = {**exported[1].document, "detector": False, "map": False}
+    loaded = OnnxClassifier(onnx_format.Onnx.stated(model.SerializeToString(), document), "huge.onnx")
+    with pytest.raises(PatiError, match=r"huge\.onnx cannot be computed"):
+        loaded.predict(np.zeros((size, size, 3), np.uint8))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\x01", b"not a model" * 100, bytes(1000)])
@@ -206,6 +391,7 @@ def test_a_model_whose_document_does_not_fit_is_refused(
     document = exported[1].document
     for change in (
         {"kind": "other"}, {"classes": ["a"]}, {"classes": list("abcd")}, {"classes": 3}, {"at_once": "many"},
+        {"classes": [1, 2, 3]}, {"classes": list("aab")}, {"classes": "abc"},
         {"preprocess": {**document["preprocess"], "size": 48}}, {"calibration": {"temperature": 0}},
     ):  # fmt: skip
         changed: Any = {**document, **change}
@@ -244,6 +430,9 @@ def test_a_run_is_exported_by_command(trained: Path, tmp_path: Path) -> None:
     assert again.returncode == 1
     assert "was not written by pati" in again.stderr
     assert other.read_bytes() == b"something of mine"
+    nameless = run("export", trained, "--out", tmp_path / "shapes.v2")
+    assert nameless.returncode == 1
+    assert "shapes.v2 does not end in .onnx" in nameless.stderr
     unknown = run("export", trained, "--to", "tflite")
     assert unknown.returncode == 1
     assert "there is no export format 'tflite'" in unknown.stderr

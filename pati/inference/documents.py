@@ -59,7 +59,8 @@ class ExportDocument(Facts):
     """The document in an exported model.
 
     `source`: SHA-256 of the model file; `at_once`: photos that fit into memory at once; `opset`: of ONNX; `detector`,
-    `map`: whether the model has an out-of-distribution detector, and a saliency map of the predicted class.
+    `map`: whether the model has an out-of-distribution detector, and a saliency map of the predicted class;
+    `checksum`: SHA-256 of the whole file, with zeros in its place.
     """
 
     kind: str
@@ -73,3 +74,4 @@ class ExportDocument(Facts):
     map: bool
     opset: NotRequired[int]
     parity: NotRequired[ParityDocument]
+    checksum: NotRequired[str]

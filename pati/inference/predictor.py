@@ -204,6 +204,11 @@ class Predictor(abc.ABC):
     def predictions(self, names: Sequence[str], pixels: NDArray[np.uint8], threshold: float) -> Iterator[Prediction]:
         """The predictions for preprocessed pixels `uint8 (N, size, size, 3)`; `names`: the path of each photo."""
         probabilities, p_values = self.answer(pixels)
+        if not np.isfinite(probabilities).all():
+            raise PatiError(
+                N_("the probabilities of this model are not numbers"),
+                N_("the file is damaged, or its training failed: train it again"),
+            )
         for name, row, p in zip(names, probabilities.tolist(), p_values.tolist(), strict=True):
             best = max(range(len(row)), key=row.__getitem__)
             strange = p <= LEVEL

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pati.data.preprocess import Photo
+from pati.errors import PatiError
 from pati.inference.documents import ExportDocument, ParityDocument
 from pati.inference.onnx_classifier import FORMAT, KIND
 from pati.inference.predictor import Predictor
@@ -63,11 +64,17 @@ def export(
     """Write the classifier to `path` in the format `to`, if it answers as the classifier does in float32.
 
     `source`: the SHA-256 of its model file; `photos`: of its own data, to compare on, in addition to pictures that are
-    made for this. Raises `PatiError`, and writes nothing, if the answers differ.
+    made for this. Raises `PatiError`, and writes nothing, if the answers differ, or for a name without the format's
+    suffix, by which `load` knows it.
     """
     from pati.inference.export import parity
 
     chosen = formats[to]
+    if path.suffix.lower() != chosen.suffix:
+        raise PatiError(
+            N_("{path} does not end in {suffix}", path=path, suffix=chosen.suffix),
+            N_("such as {path}", path=path.with_name(path.name + chosen.suffix)),
+        )
     document = cast(
         ExportDocument,
         {

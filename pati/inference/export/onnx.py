@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import warnings
@@ -10,11 +12,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from pati.errors import PatiError
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.inference.documents import ExportDocument
 from pati.inference.export import Format, formats
 from pati.inference.forward import features_and_moments
-from pati.inference.onnx_classifier import DOCUMENT, MAP, P_VALUES, PIXELS, PROBABILITIES, OnnxClassifier
+from pati.inference.onnx_classifier import (
+    DOCUMENT,
+    MAP,
+    P_VALUES,
+    PIXELS,
+    PROBABILITIES,
+    OnnxClassifier,
+    sealed,
+    unsealed,
+)
+from pati.locale.messages import N_, Message, as_is
 from pati.models import Net, folded
 from pati.system import extras
 
@@ -42,9 +55,10 @@ class Onnx(Format):
         pixels = torch.zeros(_EXAMPLES, size, size, 3, dtype=torch.uint8)
         names = [PROBABILITIES, *([P_VALUES] if document["detector"] else []), *([MAP] if document["map"] else [])]
         try:
-            with warnings.catch_warnings(), torch.inference_mode():
-                warnings.simplefilter("ignore")  # of the exporter's own libraries
-                for name in ("onnxscript", "torch.onnx"):
+            # The exporter's own libraries warn, and print programs that they can't export.
+            with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.inference_mode():
+                warnings.simplefilter("ignore")
+                for name in ("onnxscript", "torch.fx", "torch.onnx"):
                     logging.getLogger(name).setLevel(logging.ERROR)
                 program = torch.onnx.export(
                     graph, (pixels,), dynamo=True, external_data=False, opset_version=OPSET, verbose=False,
@@ -56,8 +70,15 @@ class Onnx(Format):
             if told is None:
                 raise
             raise told from error
+        except MemoryError:
+            raise
+        except Exception as error:  # what the exporter or a plugin's network raises
+            raise _not_exportable(as_is(_cause(error))) from error
         assert program is not None
-        return _with_document(program.model_proto, document)
+        model = program.model_proto
+        if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+            raise _not_exportable(N_("it computes with the number of photos as a constant"))
+        return _with_document(model, document)
 
     @staticmethod
     def stated(data: bytes, document: ExportDocument) -> bytes:
@@ -72,11 +93,25 @@ class Onnx(Format):
         return OnnxClassifier(data)
 
 
+def _not_exportable(why: Message) -> PatiError:
+    return PatiError(
+        N_("this network cannot be written as ONNX: {why}", why=why),
+        N_("its operations must be known to torch.onnx.export, and depend on neither values nor number of the photos"),
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what made the exporter fail, which tells it at the end of a chain of general errors."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def _with_document(model: ModelProto, document: ExportDocument) -> bytes:
     import onnx
 
-    onnx.helper.set_model_props(model, {DOCUMENT: json.dumps(document)})
-    return bytes(model.SerializeToString())
+    onnx.helper.set_model_props(model, {DOCUMENT: json.dumps(unsealed(document))})
+    return sealed(bytes(model.SerializeToString()))
 
 
 class Graph(nn.Module):
@@ -121,7 +156,8 @@ class Graph(nn.Module):
 
 def linear_weights(net: Net) -> torch.Tensor | None:
     """The weights `(K, C)` of a head that is a linear layer of the means of the last features; None for other heads."""
-    layers = [layer for layer in net.head.modules() if not isinstance(layer, nn.Sequential | nn.Dropout | nn.Identity)]
+    # Exact types: a subclass may compute something else.
+    layers = [layer for layer in net.head.modules() if type(layer) not in (nn.Sequential, nn.Dropout, nn.Identity)]
     if [type(layer) for layer in layers] != [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear]:
         return None
     pool, _, linear = layers
