@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,6 +74,8 @@ class Onnx(Format):
         except MemoryError:
             raise
         except Exception as error:  # what the exporter or a plugin's network raises
+            if any(isinstance(one, KeyboardInterrupt) for one in _chain(error)):
+                raise KeyboardInterrupt from None
             raise _not_exportable(as_is(_cause(error))) from error
         assert program is not None
         model = program.model_proto
@@ -102,9 +105,16 @@ def _not_exportable(why: Message) -> PatiError:
 
 def _cause(error: BaseException) -> str:
     """The first line of what made the exporter fail, which tells it at the end of a chain of general errors."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    *_, first = _chain(error)
+    return next(iter(str(first).strip().splitlines()), type(first).__name__)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it was raised from."""
+    at: BaseException | None = error
+    while at is not None:
+        yield at
+        at = at.__cause__
 
 
 def _with_document(model: ModelProto, document: ExportDocument) -> bytes:
