@@ -71,6 +71,7 @@ define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: pati needs Python 3.11 or newer; PYTHON=/path/to/python3 chooses one" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: Python's venv is missing; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || echo "installing PyTorch and what else training needs into $(VENV); on Linux, NVIDIA's libraries make this about 5 GB (README: Install, for less)"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '$(1)'
 	@$(BIN)/python -c 'import pati.workflows.train'
 	@touch $(VENV)/.installed $@

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pati.data.decode import Unreadable
 from pati.data.manifest import Manifest
-from pati.data.preprocess import Photo
 from pati.data.sources import storage
 from pati.errors import PatiError
 from pati.events import Listen, Noted, Stage, StageBegan, silent
@@ -18,7 +17,8 @@ from pati.locale.messages import N_
 from pati.runs.run import Run
 from pati.system import files
 
-PHOTOS = 128  # of a run's validation photos, for the check
+PHOTOS = 128  # of a run's validation photos, for the check,
+MOST_BYTES = 200_000_000  # or fewer, if they are large
 
 
 def export(model: Path, *, to: str = "onnx", out: Path | None = None, listen: Listen = silent) -> Export:
@@ -41,7 +41,9 @@ def _require_free(path: Path) -> None:
     """Raise `PatiError` if `path` is anything but a new file or an export."""
     if not path.exists():
         if not path.parent.is_dir():
-            raise PatiError(N_("the folder {folder} does not exist", folder=path.parent))
+            raise PatiError(
+                N_("the folder {folder} does not exist", folder=path.parent), N_("create it, or choose another one")
+            )
         return
     try:
         OnnxClassifier.load(path)
@@ -52,15 +54,19 @@ def _require_free(path: Path) -> None:
         ) from None
 
 
-def _photos(folder: Path) -> list[Photo]:
+def _photos(folder: Path) -> list[bytes]:
     """Some validation photos of a run, evenly spread; none if its data is not there."""
-    photos: list[Photo] = []
+    photos: list[bytes] = []
+    size = 0
     try:
         manifest = Manifest.read(Run.open(folder).manifest)
         entries = manifest.of_split("validation")
         store = storage.at(Path(manifest.root))
         for entry in entries[:: max(1, len(entries) // PHOTOS)][:PHOTOS]:
             photos.append(store.read(entry.path))
+            size += len(photos[-1])
+            if size > MOST_BYTES:
+                break
     except (PatiError, Unreadable, OSError):
         return photos
     return photos
