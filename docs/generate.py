@@ -142,8 +142,8 @@ WORDS = {
         "minutes": "{minutes:.1f} dk, {memory:.1f} GB",
         "percent": "%{:.1f}",
         "against": "Karşılaştırma için: `pati`'nin doğduğu bootcamp not defteri aynı makinede cats-vs-dogs'ta üç "
-        "dönemde (epoch), {minutes:.1f} dakikada {notebook} doğruluğa ulaşıyor; `pati train cats-vs-dogs --budget 30s` ise "
-        "{seconds:.0f} saniyede {shortest}.",
+        "dönemde (epoch), {minutes:.1f} dakikada {notebook} doğruluğa ulaşıyor; `pati train cats-vs-dogs --budget 30s` "
+        "ise {seconds:.0f} saniyede {shortest}.",
         "machine": "Makine: {cpu}, {cores} çekirdek, GPU yok; torch {torch}, Python {python}.",
         "bench": "Komutlar:",
         "commit": "commit",
