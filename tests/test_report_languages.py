@@ -42,7 +42,7 @@ def test_numbers_are_in_each_languages_notation() -> None:
     assert markup.share(-0.036) == both("-3.6\xa0%", "-%3,6")
     assert markup.shares((-0.05, 0.01)) == both("-5.0\xa0%\xa0– 1.0\xa0%", "-%5,0\xa0– %1,0", ' class="shares"')
     assert markup.points(-0.036) == both("\N{MINUS SIGN}3.6", "\N{MINUS SIGN}3,6")
-    assert markup.points(-0.0001) == both("0.0", "0,0")
+    assert markup.points(-0.0001) == both("&gt; \N{MINUS SIGN}0.1", "&gt; \N{MINUS SIGN}0,1")
     assert markup.point_span((-0.05, 0.01)) == both(
         "\N{MINUS SIGN}5.0\xa0– 1.0", "\N{MINUS SIGN}5,0\xa0– 1,0", ' class="shares"'
     )

@@ -70,12 +70,16 @@ def interval(ends: Sequence[float], language: str) -> str:
 
 def difference(value: float, language: str) -> str:
     """A difference of shares in percentage points, with a minus sign where it is negative: −3.6."""
-    return formats.marked(f"{100 * value:z.1f}", language).replace("-", "\N{MINUS SIGN}")
+    return _with_minus("".join(formats.careful_round(value, 100, 1)), language)
 
 
 def differences(ends: Sequence[float], language: str) -> str:
     """An interval of them."""
-    return " – ".join(difference(end, language) for end in ends)
+    return " – ".join(_with_minus(f"{100 * end:z.1f}", language) for end in ends)
+
+
+def _with_minus(number: str, language: str) -> str:
+    return formats.marked(number, language).replace("-", "\N{MINUS SIGN}")
 
 
 def points(value: float) -> Markup:
