@@ -365,6 +365,7 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
     at_worst = [(rows[-1]["lost"], kind, rows[-1]) for kind, rows in damage["kinds"].items()] if damage else []
     _, kind, worst_damage = max(at_worst, key=lambda row: row[0], default=(0.0, "", None))
     counts = Counter(entry.split for entry in manifest.kept)
+    photo = NC_("placeholder", "PHOTO").shown(language)
     return _filled(
         "card.md.jinja",
         language=language,
@@ -373,7 +374,7 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
         sp=_in_language(NP_, language),
         sc=_in_language(NC_, language),
         name=run.folder.resolve().name,
-        predict=f"pati predict {shlex.quote(str(run.model))} {NC_('placeholder', 'PHOTO').shown(language)}…",
+        predict=f"pati predict {shlex.quote(str(run.model))} {photo}…",
         load=f'pati.load({json.dumps(str(run.model), ensure_ascii=False)}).predict("photo.jpg")',
         classes=document["classes"],
         source=manifest.source,
