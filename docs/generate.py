@@ -137,13 +137,13 @@ WORDS = {
         "head": "| fotoğraflar | komut | test doğruluğu | %95 güven aralığı | toplam süre, en yüksek bellek |",
         "cats": "cats-vs-dogs: 20.002 dosya, 2 sınıf",
         "clothing": "clothing: 5.096 fotoğraf, 17 sınıf, her gönderen tek bölümde",
-        "digits": "digits: 8×8 piksellik 1.797 resim",
-        "mean": "{accuracy} ({count} tohumun ortalaması)",
+        "digits": "digits: 8×8 piksellik 1.797 görüntü",
+        "mean": "{accuracy} ({count} eğitimin ortalaması)",
         "minutes": "{minutes:.1f} dk, {memory:.1f} GB",
         "percent": "%{:.1f}",
-        "against": "Karşılaştırma için: `pati`'nin doğduğu bootcamp defteri aynı makinede cats-vs-dogs'ta üç dönemde, "
-        "{minutes:.1f} dakikada {notebook} doğruluğa ulaşıyor; `pati train cats-vs-dogs --budget 30s` ise "
-        "{seconds:.0f} saniyede {shortest}.",
+        "against": "Karşılaştırma için: `pati`'nin doğduğu bootcamp not defteri aynı makinede cats-vs-dogs'ta üç "
+        "dönemde (epoch), {minutes:.1f} dakikada {notebook} doğruluğa ulaşıyor; `pati train cats-vs-dogs --budget 30s` "
+        "ise {seconds:.0f} saniyede {shortest}.",
         "machine": "Makine: {cpu}, {cores} çekirdek, GPU yok; torch {torch}, Python {python}.",
         "bench": "Komutlar:",
         "commit": "commit",

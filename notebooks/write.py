@@ -1,4 +1,5 @@
-"""Writes both notebooks: `make docs`. The code is the same, the text is in English or Turkish; a test compares them.
+"""Writes both notebooks: `make docs`. The text is in English or Turkish; a test compares the code, which differs in the
+language alone.
 
 A cell is code, or a pair of texts in Markdown; in the notebook, each paragraph is one line. Outputs are never kept.
 """
@@ -11,33 +12,52 @@ from typing import Any
 
 HERE = Path(__file__).parent
 NAMES = {"cats_vs_dogs.ipynb": 0, "cats_vs_dogs.tr.ipynb": 1}
+LANGUAGES = ("en", "tr")
 
 CELLS: list[tuple[str, str] | str] = [
     (
         """# Cats and dogs from scratch
 
-This notebook is the bootcamp's project, done with `pati`: photos, augmentation, a model trained from scratch with its
-training curves, confusion matrix and report, Grad-CAM, and a comparison with the bootcamp's own network. It uses no
-pretrained weights. It runs from top to bottom on Kaggle, on Colab and on your own machine. A GPU is used if there is
-one, but is not needed.""",
+A bootcamp is a short, intensive course. This notebook is the project of one on deep learning, done with `pati`: photos,
+augmentation, a model trained from scratch with its training curves, confusion matrix and report, Grad-CAM, and a
+comparison with the bootcamp's own network. It uses no pretrained weights. It runs from top to bottom on Kaggle, on
+Colab and on your own machine. A GPU is used if there is one, but is not needed.""",
         """# Sıfırdan kediler ve köpekler
 
-Bu defter, bootcamp projesinin `pati` ile yapılmış hâlidir: fotoğraflar, veri artırma, sıfırdan eğitilen bir model,
+Bootcamp, kısa ve yoğun bir kurstur. Bu not defteri, bir derin öğrenme bootcamp'inin projesinin `pati` ile yapılmış
+hâlidir: fotoğraflar, veri artırma, sıfırdan eğitilen bir model,
 eğitim eğrileri, karışıklık matrisi ve raporu, Grad-CAM ve bootcamp'in kendi ağıyla karşılaştırma. Önceden eğitilmiş
 ağırlık kullanılmaz. Kaggle'da, Colab'da ve kendi bilgisayarınızda baştan sona çalışır. GPU varsa kullanılır, ama
 gerekmez.""",
     ),
     (
+        """## Settings
+
+The language is that of everything that pati says. The minutes are the time budget for everything: reading, training,
+scoring and report. On two processor cores, 5 minutes reach about 95 to 97 % accuracy, 1 minute about 90 %.""",
+        """## Ayarlar
+
+Dil, pati'nin yazdığı her şeyin dilidir. Dakika sayısı her şeyi kapsayan süre bütçesidir: okuma, eğitim, değerlendirme
+ve rapor. İki işlemci çekirdeğinde 5 dakika yaklaşık %95–97, 1 dakika yaklaşık %90 doğruluğa ulaşır.""",
+    ),
+    """import os
+
+LANGUAGE = "en"
+MINUTES = 5
+os.environ["PATI_LANG"] = LANGUAGE""",
+    (
         """## Install pati
 
 If pati is installed with what training needs, this cell does nothing. Otherwise it installs a wheel of pati that you
 have added to the Kaggle notebook as a dataset, or uploaded to Colab. The PyTorch that Kaggle and Colab come with is
-kept. `pip wheel --no-deps .` in a checkout of pati builds the wheel.""",
+kept. `pip wheel --no-deps .` in a checkout of pati builds the wheel. If the cell stops with a
+`FileNotFoundError`, add the wheel and run it again.""",
         """## pati'nin kurulumu
 
-pati, eğitim için gerekenlerle birlikte kuruluysa bu hücre bir şey yapmaz. Değilse, Kaggle defterine veri kümesi olarak
-eklediğiniz ya da Colab'a yüklediğiniz pati wheel dosyasını kurar. Kaggle'ın ve Colab'ın birlikte getirdiği PyTorch
-olduğu gibi kalır. Wheel dosyasını pati'nin kaynak klasöründe `pip wheel --no-deps .` komutu oluşturur.""",
+pati, eğitim için gerekenlerle birlikte kuruluysa bu hücre bir şey yapmaz. Değilse, Kaggle not defterine veri kümesi
+olarak eklediğiniz ya da Colab'a yüklediğiniz pati wheel dosyasını kurar. Kaggle'ın ve Colab'ın birlikte getirdiği
+PyTorch olduğu gibi kalır. Wheel dosyasını pati'nin kaynak klasöründe `pip wheel --no-deps .` komutu oluşturur. Hücre
+`FileNotFoundError` ile durursa wheel dosyasını ekleyip yeniden çalıştırın.""",
     ),
     """import importlib.util
 import subprocess
@@ -54,22 +74,11 @@ if not installed("pati", "torch", "sklearn", "matplotlib", "jinja2", "safetensor
     places = [Path("/kaggle/input"), Path("/content"), Path.cwd()]
     wheels = sorted(wheel for place in places for wheel in place.rglob("pati-*.whl"))
     if not wheels and not installed("pati"):
-        raise SystemExit(f"found no pati-*.whl in {', '.join(map(str, places))}: add one, then run this cell again")
+        raise FileNotFoundError(f"pati-*.whl: {', '.join(map(str, places))}")
     wanted = [f"{wheels[-1] if wheels else 'pati'}[train]"]
     if installed("torch"):  # which fits the GPU and the other packages here
         wanted.append(f"torch=={version('torch')}")
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=True)""",
-    (
-        """## Settings
-
-The minutes are the time budget for everything: reading, training, scoring and report. On two processor cores, 5
-minutes reach about 95 to 97 % accuracy, 1 minute about 90 %.""",
-        """## Ayarlar
-
-Dakika sayısı her şeyi kapsayan süre bütçesidir: okuma, eğitim, değerlendirme ve rapor. İki işlemci çekirdeğinde 5
-dakika yaklaşık %95–97, 1 dakika yaklaşık %90 doğruluğa ulaşır.""",
-    ),
-    """MINUTES = 5""",
     (
         """## The photos
 
@@ -77,8 +86,8 @@ On Kaggle, add the dataset *Microsoft Cats vs Dogs* to the notebook. Elsewhere, 
 taken from the folder in the environment variable `PATI_MIRROR`.""",
         """## Fotoğraflar
 
-Kaggle'da deftere *Microsoft Cats vs Dogs* veri kümesini ekleyin. Başka yerlerde fotoğraflar bir kez indirilir ya da
-`PATI_MIRROR` ortam değişkenindeki klasörden alınır.""",
+Kaggle'da not defterine *Microsoft Cats vs Dogs* veri kümesini ekleyin. Başka yerlerde fotoğraflar bir kez indirilir ya
+da `PATI_MIRROR` ortam değişkenindeki klasörden alınır.""",
     ),
     """import time
 
@@ -100,16 +109,12 @@ the same split.""",
         """Eğitimden önce her dosya denetlenir. Bozuk dosyalar karantinaya alınır; kopyalar bulunur ve aynı bölümde
 tutulur.""",
     ),
-    """from collections import Counter
+    """from pati.terminal.console import console
+from pati.terminal.tables import show_check
 
 found = check(data, pati.Recipe())
-print(f"{len(found.kept)} photos kept, {len(found.entries) - len(found.kept)} files quarantined:")
-for entry in found.entries:
-    if not entry.kept:
-        print(f"  {entry.path}: {entry.reason}")
-print(f"{len(found.duplicate_groups())} groups of duplicates")
-for (label, split), count in sorted(Counter((entry.label, entry.split) for entry in found.kept).items()):
-    print(f"  {label:4} {split:10} {count:6}")""",
+screen = console(stderr=False)
+show_check(found, screen)""",
     (
         """## Augmentation
 
@@ -138,28 +143,26 @@ fotoğraflarında değerlendirilir. Test fotoğrafları yalnızca bir kez, en so
         """## Results
 
 The test photos were scored once, with the final weights. The 95 % confidence intervals show how precise the scores are
-with this number of photos.""",
+with this number of photos. Precision is the share of the photos predicted as a class that belong to it; recall is the
+share of the photos of a class that are predicted as it.""",
         """## Sonuçlar
 
-Test fotoğrafları, son ağırlıklarla bir kez puanlandı. %95 güven aralıkları, skorların bu kadar fotoğrafla ne kadar
-kesin olduğunu gösterir.""",
+Test fotoğrafları, son ağırlıklarla bir kez puanlandı. %95 güven aralıkları, puanların bu kadar fotoğrafla ne kadar
+kesin olduğunu gösterir. Kesinlik (precision), bir sınıf olarak tahmin edilen fotoğraflardan gerçekten o sınıftan
+olanların payıdır; duyarlılık (recall), bir sınıfın fotoğraflarından o sınıf olarak tahmin edilenlerin payıdır.""",
     ),
     """import json
 
+from pati.terminal.tables import show_scores
+
 scores = json.loads((RUNS / "house" / "metrics.json").read_text())["test"]
-low, high = scores["accuracy_interval"]
-print(f"accuracy {scores['accuracy']:.1%} ({low:.1%} to {high:.1%}) of {scores['photos']} photos")
-print("class       precision  recall     F1  photos")
-for row in scores["per_class"]:  # a class that is never predicted has no precision
-    measures = ["-" if row[name] is None else f"{row[name]:.3f}" for name in ("precision", "recall", "f1")]
-    print("{:10} {:>10} {:>7} {:>6} {:7}".format(row["class"], *measures, row["support"]))""",
+show_scores(scores, None, screen)""",
     """from pati.report import figures
 from pati.runs.history import epochs
 from pati.runs.run import Run
 
-language = "LANGUAGE"
-display(SVG(figures.curves(epochs(Run(RUNS / "house")), language, by_class=False)))
-display(SVG(figures.confusion(scores["confusion"], clf.classes, language)))""",
+display(SVG(figures.curves(epochs(Run(RUNS / "house")), LANGUAGE, by_class=False)))
+display(SVG(figures.confusion(scores["confusion"], clf.classes, LANGUAGE)))""",
     (
         """The whole report is one file, with calibration, slices, robustness and the most confident mistakes. Open it
 in a browser:""",
@@ -187,9 +190,8 @@ place = storage.at(Path(found.root))
 tested = Manifest.read(RUNS / "house" / "manifest.jsonl").of_split("test")
 for entry in tested[:: max(1, len(tested) // 4)][:4]:
     seen = clf.explain(place.read(entry.path))
-    answer = seen.prediction
-    print(f"{entry.path}: {answer.label} {100 * answer.confidence:.1f} %{', unsure' if answer.unsure else ''}")
-    display(Image(pictures.explanation_page(seen, language=language), width=700))""",
+    print(entry.path)
+    display(Image(pictures.explanation_page(seen, language=LANGUAGE), width=700))""",
     (
         """The bootcamp saw the maps "mostly on face and ears". Is this true? Maps can be tested: do they change when
 the parameters of the network are randomised, and do they highlight the pixels that the prediction depends on better
@@ -202,16 +204,12 @@ lekesinden daha iyi gösteriyorlar mı?""",
 
 from pati.explain import checks
 from pati.explain.cams import explainers
+from pati.terminal.explanations import show_checked
 
 pixels = torch.stack([torch.tensor(clf.preprocess(place.read(entry.path))) for entry in tested[:16]])
 images, classes = clf.explainer_inputs(pixels)
 checked = checks.checked(clf.net, explainers["grad-cam"], images, classes)
-print("depends on the learned parameters:", {True: "yes", False: "no", None: "not clear"}[checked["depends"]])
-for name, measure in checked["measures"].items():
-    better = measure["against"]["centre"]["better"]
-    verdict = {True: "better", False: "worse", None: "no significant difference"}[better]
-    maps, gaussian = measure["method"]["mean"], measure["centre"]["mean"]
-    print(f"{name}: {maps:.3f}, centred Gaussian {gaussian:.3f}: {verdict}")""",
+show_checked({**checked, "method": "grad-cam", "unreadable": 0}, screen)""",
     (
         """## Comparison with the bootcamp's network
 
@@ -224,24 +222,28 @@ Bootcamp'in ağı, Conv, BatchNorm, ReLU ve MaxPool'dan oluşan üç blok, ardı
 süre bütçesiyle ve aynı bölmeyle eğitilir. Test fotoğrafları üzerinde eşleştirilmiş bir test, farkın anlamlı olup
 olmadığını gösterir.""",
     ),
-    """pati.train(data, pati.Recipe(budget=60 * MINUTES, model="scratch"), out=RUNS / "scratch", progress=True)
+    """from pati.terminal.tables import show_comparison
+from pati.workflows.compare import verdict
+
+pati.train(data, pati.Recipe(budget=60 * MINUTES, model="scratch"), out=RUNS / "scratch", progress=True)
 compared = pati.compare([RUNS / "house", RUNS / "scratch"])
-print(compared["pairs"][0]["verdict"])
-Image(figures.comparison(compared["runs"], by_class=False, format="png", language=language), width=800)""",
+show_comparison(compared, [verdict(pair) for pair in compared["pairs"]], screen)
+Image(figures.comparison(compared["runs"], by_class=False, format="png", language=LANGUAGE), width=800)""",
     (
         """## Your own photo
 
-Enter the name of a photo. The model is stored in `model.safetensors`; `pati app RUN` opens a web app to try it.""",
+Enter the name of a photo. The model is stored in `model.safetensors`; `pati app RUN` opens a web app to try it. A
+question mark means that the model is unsure.""",
         """## Kendi fotoğrafınız
 
-Bir fotoğrafın adını yazın. Model `model.safetensors` dosyasındadır; `pati app RUN`, onu denemek için bir web
-uygulaması açar.""",
+Bir fotoğrafın adını yazın. Model `model.safetensors` dosyasındadır; `pati app EĞİTİM`, onu denemek için bir web
+uygulaması açar. Soru işareti, modelin emin olmadığını gösterir.""",
     ),
-    """PHOTO = None  # "my_cat.jpg"
+    """from pati.terminal import predictions
 
+PHOTO = None  # "cat.jpg"
 if PHOTO:
-    answer = clf.predict(PHOTO)
-    print("unsure" if answer.unsure else answer.label, answer.probabilities)
+    predictions.table([clf.predict(PHOTO)], clf.classes)
 print("pati app", RUNS / "house")""",
 ]
 
@@ -256,7 +258,11 @@ def notebook(language: int) -> dict[str, Any]:
     cells: list[dict[str, Any]] = []
     for number, cell in enumerate(CELLS):
         kind = "code" if isinstance(cell, str) else "markdown"
-        text = cell.replace("LANGUAGE", ("en", "tr")[language]) if isinstance(cell, str) else unwrapped(cell[language])
+        text = (
+            cell.replace('LANGUAGE = "en"', f'LANGUAGE = "{LANGUAGES[language]}"')
+            if isinstance(cell, str)
+            else unwrapped(cell[language])
+        )
         more: dict[str, Any] = {"execution_count": None, "outputs": []} if kind == "code" else {}
         lines = text.splitlines(keepends=True)
         cells.append({"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": lines} | more)

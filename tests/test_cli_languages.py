@@ -162,7 +162,7 @@ def test_help_of_every_verb() -> None:
 
 @pytest.mark.usefixtures("accented")
 def test_lists() -> None:
-    for what in ("models", "augmentations", "metrics", "explainers", "datasets", "presets", "fields"):
+    for what in (*catalogue.HOMES, "fields"):
         rows = dict(catalogue.rows(what))
         names = {word for name in rows for word in name.replace("-", " ").split()} | {"NAME"}
         shown = pati("list", what).stdout

@@ -29,7 +29,7 @@ NAMES = {
     # of programs, files, verbs and options' values
     "pati", "predict", "explain", "train", "check", "report", "html", "photo", "run", "photos", "runs", "cli",
     # of models, recipe fields and their values
-    "scratch", "muon", "sgd", "adamw", "none", "true", "false", "stretch", "auto", "trivial", "randaugment",
+    "scratch", "muon", "sgd", "adamw", "none", "stretch", "auto", "trivial", "randaugment",
     # of the pictures' classes
     "circle", "square", "triangle", "shapes",
     # of splits, as files and options name them

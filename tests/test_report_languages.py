@@ -41,6 +41,13 @@ def test_numbers_are_in_each_languages_notation() -> None:
     assert markup.share(0.9996) == both("&gt; 99.9\xa0%", "&gt; %99,9")
     assert markup.share(-0.036) == both("-3.6\xa0%", "-%3,6")
     assert markup.shares((-0.05, 0.01)) == both("-5.0\xa0%\xa0– 1.0\xa0%", "-%5,0\xa0– %1,0", ' class="shares"')
+    assert markup.points(-0.036) == both("\N{MINUS SIGN}3.6", "\N{MINUS SIGN}3,6")
+    assert markup.points(-0.0001) == both("&gt; \N{MINUS SIGN}0.1", "&gt; \N{MINUS SIGN}0,1")
+    assert markup.point_span((-0.05, 0.01)) == both(
+        "\N{MINUS SIGN}5.0\xa0– 1.0", "\N{MINUS SIGN}5,0\xa0– 1,0", ' class="shares"'
+    )
+    assert markup.plain(value=True) == both("yes", "evet")
+    assert markup.plain(None) == "–"
     assert markup.rate(0.9237) == both("0.924", "0,924")
     assert markup.rate(None) == "–"
     assert markup.number(-1.257, 2) == both("-1.26", "-1,26")

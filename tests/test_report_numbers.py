@@ -86,6 +86,15 @@ def percents(low: float, high: float) -> str:
     return f"{100 * low:.1f} % – {100 * high:.1f} %"
 
 
+def points(difference: float) -> str:
+    """In percentage points."""
+    return percent(difference).removesuffix(" %").replace("-", "\N{MINUS SIGN}")
+
+
+def point_span(low: float, high: float) -> str:
+    return f"{100 * low:z.1f} – {100 * high:z.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 def wilson(hits: int, count: int) -> str:
     found = binomtest(int(hits), int(count)).proportion_ci(method="wilson")
     return percents(found.low, found.high)
@@ -292,7 +301,7 @@ def test_slices(told: Told) -> None:
         difference = right[inside].mean() - right[rest].mean()
         low, high = newcombe(right[inside].sum(), len(inside), right[rest].sum(), len(rest))
         same = " not significant" * bool(low <= 0 <= high)
-        assert row[4] == f"{percent(difference)} {percents(low, high)}{same}"
+        assert row[4] == f"{points(difference)} {point_span(low, high)}{same}"
     (size,) = [row for row in told.rows("Accuracy by slice") if row[0] == "Size (side in px)"]
     assert size[1] == "the same for all photos"
 
@@ -349,7 +358,7 @@ def test_damaged_photos_and_explanations_are_those_kept(told: Told) -> None:
     for shown, row in zip(told_rows, kept_rows, strict=True):
         low, high = row["lost_interval"]
         same = " not significant" * (low <= 0 <= high)
-        assert shown[-1] == f"{percent(validation.mean() - row['accuracy'])} {percents(low, high)}{same}"
+        assert shown[-1] == f"{points(validation.mean() - row['accuracy'])} {point_span(low, high)}{same}"
     rows = {row[0]: row[1:] for row in told.rows("Sanity checks of the explanations")}
     assert set(kept["explanations"]["measures"]) == {"insertion", "deletion", "road"}
     for name, found in kept["explanations"]["measures"].items():

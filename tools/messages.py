@@ -24,8 +24,6 @@ FOLDER = PACKAGE / "locale"
 PLURAL, CONTEXT = (1, 2), ((1, "c"), 2)
 IN_CODE = {"N_": None, "NP_": PLURAL, "NC_": CONTEXT, "pgettext": CONTEXT, "_choice": (2,)}  # the help of a field
 IN_TEMPLATES = IN_CODE | {"t": None, "tp": PLURAL, "tc": CONTEXT, "s": None, "sp": PLURAL, "sc": CONTEXT}
-# Modules whose registered functions have user-visible docstrings: `pati list` shows their summaries.
-REGISTRIES = ("data/sources/builtin_datasets.py", "evaluation", "explain", "models", "recipe.py", "training")
 
 
 def messages() -> Catalog:
@@ -61,7 +59,7 @@ def _help(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
         if inside.startswith("cli/") and (_decorated(node, "command", "default") or "Parameters\n-----" in text):
             body, _, parameters = text.partition("Parameters\n----------\n")
             paragraphs = [*body.split("\n\n"), *_descriptions(parameters)]
-        elif inside.startswith(REGISTRIES) and _decorated(node, "register", "register_family"):
+        elif _decorated(node, "register", "register_family"):
             paragraphs = text.split("\n\n")[:1]
             if inside == "recipe.py":  # the other paragraphs give a preset's cost and expected score
                 paragraphs = [text]

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 
 from pati.locale.catalogues import SOURCE
-from pati.locale.messages import N_, Message
+from pati.locale.messages import N_, NC_, Message
 from pati.recipe import Recipe
 from pati.registry import Listing
 
@@ -32,7 +32,7 @@ def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
     """Name and one-line summary of each entry of a catalogue; `fields` are the recipe's."""
     if what == "fields":
         return [
-            (item.name, f"{Message(item.metadata['help']).shown(language)} [{item.default}]")
+            (item.name, f"{Message(item.metadata['help']).shown(language)} [{_default(item)}]")
             for item in dataclasses.fields(Recipe)
         ]
     listed = registry(what)
@@ -45,4 +45,14 @@ def rows(what: str, language: str = SOURCE) -> list[tuple[str, str]]:
         if plugin:
             summary = N_("{summary} (plugin {plugin})", summary=summary, plugin=plugin)
         rows.append((name, summary.shown(language)))
-    return rows + [(name, Message(text).shown(language)) for name, text in listed.families().items()]
+    word = NC_("placeholder", "NAME").shown(language)
+    return rows + [
+        (name.replace("NAME", word), Message(text).shown(language)) for name, text in listed.families().items()
+    ]
+
+
+def _default(field: dataclasses.Field[object]) -> object:
+    """The default as `--set` takes it; what is not set is chosen by pati, but for a column to group by."""
+    if field.default is None:
+        return "none" if field.name == "group_by" else "auto"
+    return field.default

@@ -59,13 +59,37 @@ def share(value: float) -> Markup:
 
 
 def shares(ends: Sequence[float]) -> Markup:
-    """An interval in percent, which may reach below zero."""
+    """An interval in percent."""
     return spoken(lambda language: interval(ends, language).replace(" –", "\N{NO-BREAK SPACE}–"), "shares")
 
 
 def interval(ends: Sequence[float], language: str) -> str:
     """The same in one language."""
     return " – ".join("-" * (end < 0) + formats.signed(f"{100 * abs(end):.1f}", language) for end in ends)
+
+
+def difference(value: float, language: str) -> str:
+    """A difference of shares in percentage points, with a minus sign where it is negative: −3.6."""
+    return _with_minus("".join(formats.careful_round(value, 100, 1)), language)
+
+
+def differences(ends: Sequence[float], language: str) -> str:
+    """An interval of them."""
+    return " – ".join(_with_minus(f"{100 * end:z.1f}", language) for end in ends)
+
+
+def _with_minus(number: str, language: str) -> str:
+    return formats.marked(number, language).replace("-", "\N{MINUS SIGN}")
+
+
+def points(value: float) -> Markup:
+    """A difference of shares in percentage points, in all languages."""
+    return spoken(lambda language: difference(value, language))
+
+
+def point_span(ends: Sequence[float]) -> Markup:
+    """An interval of them."""
+    return spoken(lambda language: differences(ends, language).replace(" –", "\N{NO-BREAK SPACE}–"), "shares")
 
 
 def rate(value: float | None) -> Markup:
@@ -85,6 +109,10 @@ def span(ends: Sequence[float]) -> Markup:
 
 def plain(value: Value) -> Markup:
     """A value of a recipe."""
+    if value is None:
+        return Markup("–")
+    if isinstance(value, bool):
+        return m(NC_("value", "yes") if value else NC_("value", "no"))
     text = f"{value:.3g}" if isinstance(value, float) else None
     return escape(value) if text is None else spoken(lambda language: formats.marked(text, language))
 
@@ -101,7 +129,7 @@ def drawing(by_language: Mapping[str, str], heading: str) -> Markup:
     """
     if not by_language:
         failed = m(N_("This figure could not be drawn. To try again:"))
-        return Markup('<p class="bad">{} <code>pati report RUN</code></p>').format(failed)
+        return Markup('<p class="bad">{} <code>pati report {}</code></p>').format(failed, tc("placeholder", "RUN"))
     drawn = Markup().join(
         Markup('<div lang="{}" role="img" aria-labelledby="{}">{}</div>').format(
             tag(language), heading, Markup(by_language[language])
@@ -113,6 +141,6 @@ def drawing(by_language: Mapping[str, str], heading: str) -> Markup:
 
 GLOBALS = {
     "m": m, "t": t, "tp": tp, "tc": tc,
-    "share": share, "shares": shares, "rate": rate, "number": number, "span": span, "plain": plain,
-    "duration": duration, "drawing": drawing,
+    "share": share, "shares": shares, "points": points, "point_span": point_span,
+    "rate": rate, "number": number, "span": span, "plain": plain, "duration": duration, "drawing": drawing,
 }  # fmt: skip

@@ -365,14 +365,16 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
     at_worst = [(rows[-1]["lost"], kind, rows[-1]) for kind, rows in damage["kinds"].items()] if damage else []
     _, kind, worst_damage = max(at_worst, key=lambda row: row[0], default=(0.0, "", None))
     counts = Counter(entry.split for entry in manifest.kept)
+    photo = NC_("placeholder", "PHOTO").shown(language)
     return _filled(
         "card.md.jinja",
         language=language,
         html=False,
         s=_in_language(N_, language),
         sp=_in_language(NP_, language),
+        sc=_in_language(NC_, language),
         name=run.folder.resolve().name,
-        predict=f"pati predict {shlex.quote(str(run.model))} PHOTO…",
+        predict=f"pati predict {shlex.quote(str(run.model))} {photo}…",
         load=f'pati.load({json.dumps(str(run.model), ensure_ascii=False)}).predict("photo.jpg")',
         classes=document["classes"],
         source=manifest.source,
@@ -406,6 +408,8 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
         else None,
         percent=lambda share: formats.percent(share, language),
         percents=lambda ends: markup.interval(ends, language),
+        difference=lambda value: markup.difference(value, language),
+        differences=lambda ends: markup.differences(ends, language),
         rate=lambda share: formats.rate(share, language),
         rates=lambda ends: formats.marked(" – ".join(f"{end:.3f}" for end in ends), language),
         four_digits=lambda value: formats.marked(f"{value:.4g}", language),

@@ -12,7 +12,7 @@ def show(written: Export) -> None:
     parity = written.parity
     say(
         N_(
-            "checked on {photos} photos ({own} of the run): the same class for all, probabilities within {largest:.2g}",
+            "checked on {photos} photos ({own} of the run): the same class for all, probabilities within {largest:.7f}",
             photos=parity["photos"],
             own=parity["own_photos"],
             largest=parity["probability"],
