@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from pati.cli.entry import program
 from pati.cli.options import Json, print_json, watching
@@ -10,7 +13,14 @@ from pati.locale.formats import printable
 
 
 @program.command
-def export(model: Path, /, *, to: str = "onnx", out: Path | None = None, json: Json = False) -> None:
+def export(
+    model: Path,
+    /,
+    *,
+    to: Annotated[Literal["onnx"] | str, Parameter(show_choices=False, metavar="STR")] = "onnx",
+    out: Path | None = None,
+    json: Json = False,
+) -> None:
     """Export a model to a file that answers without torch, and check that its answers are the same.
 
     Nothing is written if a class, a probability, a p-value or a saliency map differs by more than rounding.

@@ -170,8 +170,8 @@ def _tell(run: Run, listen: Listen) -> None:
 def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) -> OutOfDistributionScores:
     """Measure how well a run's model distinguishes out-of-distribution photos from its test photos.
 
-    `data`: as for training, or a photo or a folder of photos in any layout: labels don't matter. The result is stored in the run, and added to its report. Raises
-    `PatiError`.
+    `data`: as for training, or a photo or a folder of photos in any layout: labels don't matter. The result is stored
+    in the run, and added to its report. Raises `PatiError`.
     """
     run = Run.open(folder)
     classifier = Classifier.load(run.folder)
