@@ -219,14 +219,17 @@ def test_explanations_that_require_torch_are_refused(base: Run, tmp_path: Path) 
         ("none.onnx", "can't read the model"),
         ("bad.onnx", "is not a model that pati exported"),
         ("best.pt", "is not a pati model"),
+        ("photo.safetensors", "is not a pati model"),
         ("run", "contains no model"),
     ],
 )
 def test_a_model_that_cannot_be_loaded_is_not_taken_for_a_photo(
     base: Run, model: str, expected: str, tmp_path: Path
 ) -> None:
-    for name in ("model.safetensors", "bad.onnx", "best.pt"):
+    for name in ("bad.onnx", "best.pt"):
         (tmp_path / name).write_bytes(b"nothing")
+    (tmp_path / "photo.safetensors").write_bytes((SAMPLES / "cat.jpg").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(included.model().read_bytes())
     for name in ("best.onnx", "gone.onnx"):  # which were not named
         (tmp_path / name).write_bytes(included.exported().read_bytes())
     (tmp_path / "run").mkdir()
@@ -293,12 +296,22 @@ def test_a_folder_with_an_exported_model_alone_answers(tmp_path: Path) -> None:
     assert isinstance(load(tmp_path / "kept"), OnnxClassifier)
 
 
+def test_an_exported_model_is_not_exported_again(base: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(included.exported().read_bytes())
+    for model in (tmp_path / "model.onnx", tmp_path):
+        error, hint = told(base("export", model))
+        assert error == f"{model} is an exported model already"
+        assert "install" not in hint
+
+
 def test_an_export_of_another_model_does_not_answer_for_a_run(base: Run, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "model.onnx").write_bytes(included.exported().read_bytes())
     (tmp_path / "model.safetensors").write_bytes(included.model().read_bytes())
     assert base("predict", tmp_path, SAMPLES / "cat.jpg").stdout.startswith("Cat ")
-    (tmp_path / "model.safetensors").write_bytes(b"trained anew")
+    with (tmp_path / "model.safetensors").open("r+b") as file:  # trained anew
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
     error, _ = told(base("predict", tmp_path, SAMPLES / "cat.jpg"))
     assert "needs torch" in error
 

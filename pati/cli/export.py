@@ -9,7 +9,9 @@ from cyclopts import Parameter
 
 from pati.cli.entry import program
 from pati.cli.options import Json, print_json, watching
+from pati.errors import PatiError
 from pati.locale.formats import printable
+from pati.locale.messages import N_
 
 
 @program.command
@@ -36,6 +38,13 @@ def export(
     json
         Print one JSON document.
     """
+    from pati.inference.load import SUFFIX, model_of
+
+    if (model_of(model) if model.is_dir() else model).suffix.lower() == SUFFIX:
+        raise PatiError(
+            N_("{path} is an exported model already", path=model),
+            N_("give the model that it was exported from, or the folder of the run"),
+        )
     from pati.terminal.exports import show
     from pati.workflows.export import export as workflow
 
