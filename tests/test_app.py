@@ -35,6 +35,7 @@ from pati.locale import catalogues
 from pati.locale.messages import N_, Message, as_is
 from pati.recipe import Recipe
 from pati.runs.run import Run
+from pati.system import locks
 from pati.workflows import clean
 from pati.workflows.train import train
 from tests.support import phone
@@ -751,6 +752,43 @@ def test_garbage_is_not_looked_for_in_what_was_imported(monkeypatch: pytest.Monk
     finally:
         gc.unfreeze()
     assert looked_at[0] < before / 100
+
+
+def test_a_job_that_outlives_the_page_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import uvicorn
+    from streamlit.web import bootstrap
+
+    from pati.app.launch import launch
+
+    def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        for one in sockets:
+            one.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr(bootstrap, "load_config_options", lambda options: None)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setenv(allowed.VARIABLE, "")  # put back afterwards
+    settings = Settings.of(tmp_path, tmp_path)
+
+    def told() -> str:
+        try:
+            launch(settings, hosts=["localhost"], port=free_port(), browser=False)
+        finally:
+            gc.unfreeze()
+        return capsys.readouterr().err
+
+    assert re.fullmatch(r"Ctrl-C ends the page at http://localhost:\d+\n", told())
+    for folder, sentence in (("a/job", "the training of"), ("b/clean/job", "the check of the photos of")):
+        job = tmp_path / folder
+        job.mkdir(parents=True)
+        (job / "progress.json").write_text("{}")
+        with locks.locked(job / ".lock", N_("locked")):
+            last = told().splitlines()[-1]
+        assert last.startswith(f"{sentence} {tmp_path / folder[0]} goes on. ")
+        assert last.endswith(f"create the file {job / 'stop'}")
 
 
 def test_mistakes_at_the_start_are_told(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def write(folder: Path, *, stage: str = "done", scores: object = SCORES, age: fl
     (folder / "run.json").write_text(json.dumps(state))
     if scores is not None:
         (folder / "metrics.json").write_text(json.dumps(scores))
-        os.utime(folder / "metrics.json", (1.7e9 - age, 1.7e9 - age))
+    os.utime(folder / "recipe.json", (1.7e9 - age, 1.7e9 - age))
     return folder
 
 
@@ -73,7 +74,23 @@ def test_finished_and_unfinished_runs(tmp_path: Path) -> None:
 def test_the_newest_is_first(tmp_path: Path) -> None:
     for name, age in (("old", 200.0), ("new", 0.0), ("middle", 100.0)):
         write(tmp_path / name, age=age)
-    assert list(rows(tmp_path)) == ["new", "middle", "old"]
+    before = rows(tmp_path)
+    assert list(before) == ["new", "middle", "old"]
+    for name in ("run.json", "metrics.json"):  # as when the run is resumed or evaluated later
+        os.utime(tmp_path / "old" / name)
+    assert rows(tmp_path) == before
+    assert all(row["date"].startswith("2023-11-1") for row in before.values())
+
+
+def test_dates_stay_whole_where_the_terminal_is_narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("photographs-of-the-whole-summer-1", "photographs-of-the-whole-summer-2"):
+        write(tmp_path / name)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    table = pati("runs", tmp_path)
+    assert len(re.findall(r"2023-11-1\d \d\d:\d\d", table.stdout)) == 2
+    assert max(map(len, table.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -49,8 +50,15 @@ def test_it_examines_everything_and_leaves_nothing_behind(tmp_path: Path, monkey
     assert names | {"cache", "current_folder", "temporary_folder", "home", "language", "output"} <= set(found)
     assert found["train"]["found"].startswith("not installed; for: training")
     assert '"pati[train]"' in found["train"]["hint"]
+    assert {found["train"]["verdict"], found["tune"]["verdict"]} == {"absent"}
     assert "without torch" in found["bfloat16"]["found"]
     assert found["cache"]["found"].startswith(str(tmp_path / "not" / "there" / "yet"))
+
+
+def test_what_is_optional_is_not_called_ok() -> None:
+    done = pati("doctor")
+    assert re.search(r"^  \[tune\] +–  +not installed", done.stdout, re.MULTILINE)
+    assert all(line == line.rstrip() for line in done.stdout.splitlines())
 
 
 @pytest.mark.parametrize("language", ["en", "tr"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import dataclasses
 import email
 import importlib
 import importlib.metadata
@@ -18,14 +20,17 @@ import zipfile
 from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from cyclopts.completion._base import CompletionAction, get_completion_action
 
 from pati.cli import demo, program
+from pati.cli.options import Balance
 from pati.data.sources import builtin_datasets, fetch
 from pati.errors import PatiError
+from pati.recipe import Recipe
 from pati.runs.run import Run
 from pati.system import command
 from pati.system.doctor import BASE
@@ -219,6 +224,41 @@ def test_how_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 # Completion ---------------------------------------------------------------------------
 
 
+def typed(home: Path, keys: str) -> list[str]:
+    """The words that the command pati is given where these keys are pressed in bash."""
+    import pty
+
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(home)
+        os.execvp("bash", ["bash", "--noprofile", "--norc", "-i"])
+    words = r"""pati() { printf '%s\n' '<<' "$@" '>>'; }"""
+    lines = [". ~/.bashrc", "bind 'set enable-bracketed-paste off'", words, keys, "exit", ""]
+    os.write(terminal, "\n".join(lines).encode())
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of bash
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    os.waitpid(process, 0)
+    return shown.decode().replace("\r", "").rpartition("<<\n")[2].partition("\n>>")[0].split("\n")
+
+
+def test_places_are_completed_in_all_shells() -> None:
+    """All that names photos, a model or a run."""
+    for shell in ("bash", "zsh", "fish", "powershell"):
+        script = program.generate_completion(shell=shell)
+        assert "effective" in script
+    for name in ("train", "check", "clean", "show-augment", "lr-find", "tune", "predict", "explain", "eval", "export"):
+        places = program[name].assemble_argument_collection()
+        assert get_completion_action(places[0].hint) is CompletionAction.FILES, name
+
+
+def test_balancing_methods_are_all_completed() -> None:
+    (balance,) = (field for field in dataclasses.fields(Recipe) if field.name == "balance")
+    assert get_args(get_args(get_args(Balance)[0])[0]) == balance.metadata["among"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
 def test_bash_completes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,6 +285,12 @@ def test_bash_completes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert completed("pati", "train", "--bud") == {"--budget"}
     assert {"models", "presets"} <= completed("pati", "list", "")
     assert {"--lang", "--plugin"} <= completed("pati", "train", "--")
+    assert completed("pati", "export", "--to", "") == {"onnx"}
+    assert completed("pati", "predict", "--format", "c") == {"csv"}
+    assert completed("pati", "train", "--balance", "w") == {"weights"}
+    (tmp_path / "old photos" / "cat").mkdir(parents=True)
+    for words in (["predict"], ["train"], ["tune"], ["eval", "run", "--outside"], ["explain", "a.jpg"]):
+        assert typed(tmp_path, f"pati {' '.join(words)} ol\tc\t.jpg") == [*words, "old photos/cat/.jpg"]
 
 
 def test_completion_of_an_unknown_shell(monkeypatch: pytest.MonkeyPatch) -> None:

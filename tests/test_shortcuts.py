@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from pati.data.manifest import Entry, Manifest, Shortcut
 from pati.data.properties import Properties, read_properties
-from pati.evaluation.shortcuts import find_shortcuts
+from pati.evaluation.shortcuts import find_shortcuts, telling_properties
 from pati.recipe import Recipe
 from pati.workflows.check import check
 
@@ -116,3 +116,13 @@ def test_a_weak_shortcut_is_told_apart() -> None:
     assert not Shortcut("brightness", 0.53, 0.51, 0.55, 0.5).strong
     assert Shortcut("brightness", 0.6, 0.56, 0.64, 0.5).strong
     assert Shortcut("format", 0.3, 0.2, 0.4, 0.1).strong
+
+
+@pytest.mark.parametrize(("accuracy", "advice"), [(0.3, "photographed alike"), (0.9, "in the same way")])
+def test_it_is_told_in_plain_words_and_one_bracket(accuracy: float, advice: str) -> None:
+    found = [Shortcut(name, accuracy, accuracy - 0.02, accuracy + 0.02, 0.25) for name in ("border", "camera")]
+    text = str(telling_properties(found))
+    assert "border, camera (EXIF) (with border alone" in text
+    assert advice in text
+    assert text.count(". ") == 1
+    assert text.count(" %") == 5  # of 95 %, too

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pati.data.sources import storage
 from pati.data.sources.archives import stem
-from pati.data.sources.find import find_source
+from pati.data.sources.find import find_photos, find_source
 from pati.data.sources.paths import open_path
 from pati.data.sources.source import Columns, Source, natural, split_role
 from pati.errors import PatiError
@@ -26,6 +27,24 @@ def test_folder_of_class_folders(shapes: Path) -> None:
     source = find_source(shapes)
     assert labels(source) == {"circle": 30, "square": 30, "triangle": 30}
     assert [item.path for item in source.items] == sorted(item.path for item in source.items)
+
+
+def test_photos_whatever_their_classes(shapes: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    photos = [shutil.copy(path, flat / f"{number:x}.jpg") for number, path in enumerate(sorted(shapes.rglob("*.jpg")))]
+    (flat / "notes.txt").write_text("rainy days")
+    shutil.make_archive(str(tmp_path / "flat"), "zip", flat)
+    shutil.copytree(flat, tmp_path / "mixed" / "train" / "a")
+    shutil.copytree(flat, tmp_path / "mixed" / "other" / "b" / "c")
+    shutil.copy(photos[0], tmp_path / "mixed")
+    for data, count in (("flat", 90), ("flat.zip", 90), ("mixed", 181), ("flat/1.jpg", 1)):
+        source = find_photos(tmp_path / data)
+        assert len(source.items) == count, data
+        assert len(source.classes) == 1
+        assert all(storage.at(source.root).read(item.path) for item in source.items)
+    with pytest.raises(PatiError, match="no file, folder"):
+        find_photos(tmp_path / "nothing")
 
 
 def test_wrapping_and_hidden_folders(tmp_path: Path) -> None:

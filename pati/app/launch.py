@@ -14,11 +14,11 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from pati.app import guard
+from pati.app import guard, jobs
 from pati.app.settings import Settings
 from pati.data.sources import allowed
 from pati.errors import PatiError, os_reason
-from pati.locale.messages import N_
+from pati.locale.messages import N_, Message
 from pati.system import extras
 from pati.terminal.console import say
 
@@ -78,11 +78,25 @@ def launch(settings: Settings, *, hosts: Sequence[str], port: int | None, browse
         proxy_headers=False,
     )  # fmt: skip
     address = f"http://{_display(host)}:{port}"
-    say(N_("the page is at {address}; Ctrl-C ends it", address=address))
+    say(N_("Ctrl-C ends the page at {address}", address=address))
     if browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets)
+    current = jobs.running(settings.runs)
+    if current is not None:
+        say(_goes_on(current))
+
+
+def _goes_on(job: jobs.Job) -> Message:
+    """That a process outlives the page, and how to stop it."""
+    stop = jobs.job_folder(job.folder, cleaning=job.cleaning) / jobs.STOP
+    what = (
+        N_("the check of the photos of {run} goes on", run=job.folder)
+        if job.cleaning
+        else N_("the training of {run} goes on", run=job.folder)
+    )
+    return N_("{what}. To follow or stop it: pati app; or, to stop it, create the file {stop}", what=what, stop=stop)
 
 
 def _display(host: str) -> str:

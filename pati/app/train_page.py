@@ -228,8 +228,11 @@ def _show_audit(manifest: Manifest) -> None:
         for column, (label, count) in zip(st.columns(4), counted, strict=True):
             column.metric(t(label), parts.number(count, 0))
     if manifest.shortcuts:
-        telling = plain(t(telling_properties(manifest.shortcuts)))
-        (st.warning if manifest.shortcuts[0].strong else st.caption)(telling)
+        telling = telling_properties(manifest.shortcuts)
+        if manifest.shortcuts[0].strong:
+            st.warning(plain(t(N_("Warning: {text}.", text=telling))))
+        else:
+            st.caption(plain(t(N_("Note: {text}.", text=telling))))
     for note in manifest.notes[:SHOWN_NOTES]:
         st.caption(plain(t(note)))
     _more(manifest.notes, SHOWN_NOTES)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from pati.cli.entry import program
-from pati.cli.options import Json, NearDuplicates, TableOptions, print_json, watching
+from pati.cli.options import Json, NearDuplicates, Place, TableOptions, print_json, watching
 from pati.errors import PatiError
 from pati.locale.messages import N_
 
 
 @program.command
 def check(
-    data: str,
+    data: Place,
     /,
     *,
     out: Path = Path("manifest.jsonl"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pati.cli.entry import program
-from pati.cli.options import Json, TableOptions, print_json, seconds, watching
+from pati.cli.options import Json, Place, TableOptions, print_json, seconds, watching
 from pati.cli.start import STARTED
 
 
 @program.command
 def clean(
-    data: str,
+    data: Place,
     run: Path,
     /,
     *,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from pati.cli.entry import program
-from pati.cli.options import Json, TableOptions, print_json, watching
+from pati.cli.options import Json, Place, TableOptions, print_json, watching
 from pati.errors import PatiError
 from pati.locale.messages import N_
 
@@ -17,9 +17,9 @@ def evaluate(
     /,
     *,
     split: Literal["train", "validation", "test"] | None = None,
-    data: str | None = None,
+    data: Place | None = None,
     group_by: str | None = None,
-    outside: str | None = None,
+    outside: Place | None = None,
     json: Json = False,
     table: TableOptions = TableOptions(),
 ) -> None:

@@ -56,8 +56,11 @@ def explain(
     boxes
         Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in the boxes?
     """
+    from pati.cli import catalogue
     from pati.cli.inputs import model_first
 
+    if method is not None:
+        catalogue.registry("explainers").summary(method)  # raises for one that does not exist
     if stage is not None and method is not None and not _looks_at_stages(method):
         raise PatiError(
             N_("{method} works on pixels, not on a stage", method=method),
@@ -119,8 +122,9 @@ def explain(
 
 
 def _looks_at_stages(method: str) -> bool:
-    with extras.required("pati explain --method"):
-        from pati.explain.cams import looks_at_stages
+    if not extras.installed("torch"):
+        return True  # exported models refuse both options
+    from pati.explain.cams import looks_at_stages
 
     return looks_at_stages(method)
 

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from pati.cli.entry import program
 from pati.cli.options import Json, print_json, watching
+from pati.errors import PatiError
 from pati.locale.formats import printable
+from pati.locale.messages import N_
 
 
 @program.command
-def export(model: Path, /, *, to: str = "onnx", out: Path | None = None, json: Json = False) -> None:
+def export(
+    model: Path,
+    /,
+    *,
+    to: Annotated[Literal["onnx"] | str, Parameter(show_choices=False, metavar="STR")] = "onnx",
+    out: Path | None = None,
+    json: Json = False,
+) -> None:
     """Export a model to a file that answers without torch, and check that its answers are the same.
 
     Nothing is written if a class, a probability, a p-value or a saliency map differs by more than rounding.
@@ -26,6 +38,13 @@ def export(model: Path, /, *, to: str = "onnx", out: Path | None = None, json: J
     json
         Print one JSON document.
     """
+    from pati.inference.load import SUFFIX, model_of
+
+    if (model_of(model) if model.is_dir() else model).suffix.lower() == SUFFIX:
+        raise PatiError(
+            N_("{path} is an exported model already", path=model),
+            N_("give the model that it was exported from, or the folder of the run"),
+        )
     from pati.terminal.exports import show
     from pati.workflows.export import export as workflow
 

@@ -28,7 +28,7 @@ def list_(
 
     from pati.cli import catalogue
     from pati.system import extras
-    from pati.terminal.console import console
+    from pati.terminal.console import note, put, say
 
     with extras.required(f"pati list {what}"):
         rows = catalogue.rows(what, catalogues.SOURCE if json else catalogues.current())
@@ -38,4 +38,7 @@ def list_(
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, summary in rows:
         table.add_row(name, Text(summary))
-    console(stderr=False).print(table)
+    put(table)
+    limits = catalogue.limits(what)
+    if limits is not None:
+        say(note(limits))

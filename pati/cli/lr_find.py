@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from pati.cli.entry import program
-from pati.cli.options import Json, RecipeOptions, TableOptions, print_json, watching
+from pati.cli.options import Json, Place, RecipeOptions, TableOptions, print_json, watching
 from pati.errors import PatiError
 from pati.locale import catalogues
 from pati.locale.messages import N_, NP_
@@ -14,7 +14,7 @@ from pati.locale.messages import N_, NP_
 
 @program.command(name="lr-find")
 def lr_find(
-    data: str,
+    data: Place,
     /,
     *,
     out: Path = Path("lr-find.png"),

@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from pati.recipe import Recipe, Value
     from pati.terminal.progress import Watch
 
+    Place = str
+else:
+    # A path, a pattern or the name of a dataset: kept as it was typed, whereas shells complete it as a path.
+    Place = Annotated[str | Path, Parameter(metavar="DATA")]
+
 Json = Annotated[bool, Parameter(name="--json", negative="", help=N_("Print one JSON document.").text)]
 NearDuplicates = Literal["group", "report", "off"]
+# Names to complete; others are refused where the recipe or the registry is known, with what is meant.
+Balance = Annotated[
+    Literal["none", "auto", "sampling", "weights", "effective", "focal", "logits", "augment"] | str,
+    Parameter(show_choices=False, metavar="STR"),
+]
 Assignments = Annotated[list[str] | None, Parameter(name="--set", negative="", consume_multiple=True)]
 
 
@@ -103,7 +113,7 @@ class RecipeOptions:
     seed: int | None = None
     group_by: str | None = None
     near_duplicates: NearDuplicates | None = None
-    balance: str | None = None
+    balance: Balance | None = None
     recipe: str | None = None
     set_: Assignments = None
 

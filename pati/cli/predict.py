@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from pati.cli.entry import program
-from pati.cli.options import said_if_included
+from pati.cli.options import Place, said_if_included
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @program.command
 def predict(
-    *paths: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *paths: Annotated[Place, Parameter(allow_leading_hyphen=True)],
     risk: float | None = None,
     format: Literal["table", "json", "csv"] = "table",
 ) -> None:

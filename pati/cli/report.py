@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pati.cli.entry import program
-from pati.cli.options import Json, print_json, watching
+from pati.cli.options import Json, Place, print_json, watching
 from pati.locale import catalogues
 from pati.locale.formats import printable
 
 
 @program.command(name="report")
-def report_(run: Path, /, *, data: str | None = None, json: Json = False) -> None:
+def report_(run: Path, /, *, data: Place | None = None, json: Json = False) -> None:
     """Write a run's report again, measured more thoroughly than in training. Its photos must still be in place.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pati.cli.entry import program
-from pati.cli.options import Assignments, TableOptions, recipe_named
+from pati.cli.options import Assignments, Place, TableOptions, recipe_named
 from pati.errors import PatiError
 from pati.locale.formats import printable
 from pati.locale.messages import N_
@@ -13,7 +13,7 @@ from pati.locale.messages import N_
 
 @program.command
 def show_augment(
-    data: str,
+    data: Place,
     /,
     *,
     out: Path = Path("augmentations.png"),

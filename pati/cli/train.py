@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from pati.cli.entry import program
-from pati.cli.options import Json, RecipeOptions, TableOptions, print_json, seconds, watching
+from pati.cli.options import Json, Place, RecipeOptions, TableOptions, print_json, seconds, watching
 from pati.cli.start import STARTED
 from pati.errors import PatiError
 from pati.locale.messages import N_
@@ -16,14 +16,14 @@ from pati.locale.messages import N_
 
 @program.command
 def train(
-    data: str | None = None,
+    data: Place | None = None,
     /,
     *,
     budget: str | None = None,
     epochs: int | None = None,
     out: Path | None = None,
     resume: Path | None = None,
-    moved: Annotated[str | None, Parameter(name="--data")] = None,
+    moved: Annotated[Place | None, Parameter(name="--data")] = None,
     decisions: Path | None = None,
     json: Json = False,
     options: RecipeOptions = RecipeOptions(),

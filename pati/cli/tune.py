@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from pati.cli.entry import program
-from pati.cli.options import Json, RecipeOptions, TableOptions, print_json, seconds, watching
+from pati.cli.options import Json, Place, RecipeOptions, TableOptions, print_json, seconds, watching
 from pati.cli.start import STARTED
 from pati.errors import PatiError
 from pati.locale.messages import N_
@@ -16,7 +16,7 @@ from pati.locale.messages import N_
 
 @program.command
 def tune(
-    data: str | None = None,
+    data: Place | None = None,
     /,
     *,
     trials: int | None = None,

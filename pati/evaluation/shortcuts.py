@@ -60,29 +60,30 @@ def find_shortcuts(entries: Sequence[Entry], thumbs: Sequence[NDArray[np.uint8]]
 
 def telling_properties(shortcuts: Sequence[Shortcut]) -> Message:
     """What was found, as a sentence; `shortcuts`: one or more, as found by `find_shortcuts`."""
-    properties = [
-        N_(
-            "{property} {accuracy:percent} ({low:percent} to {high:percent})",
-            property=PROPERTIES[found.name],
-            accuracy=found.accuracy,
-            low=found.low,
-            high=found.high,
-        )
-        for found in shortcuts
-    ]
-    if shortcuts[0].strong:
+    first = shortcuts[0]
+    measured = N_(
+        "with {property} alone, {accuracy:percent} are right, 95 % CI {low:percent} to {high:percent}; by guessing, "
+        "{chance:percent}",
+        property=PROPERTIES[first.name],
+        accuracy=first.accuracy,
+        low=first.low,
+        high=first.high,
+        chance=first.chance,
+    )
+    properties = [PROPERTIES[found.name] for found in shortcuts]
+    if first.strong:
         return N_(
-            "properties of the files alone tell the classes apart, whatever the photos show. Balanced accuracy with "
-            "one property (chance: {chance:percent}): {properties}. A network may learn this shortcut: collect and "
-            "save the photos of all classes in the same way",
-            chance=shortcuts[0].chance,
+            "the files give the classes away, whatever the photos show: {properties} ({measured}). A model can cheat "
+            "with this: collect and save the photos of all classes in the same way",
             properties=properties,
+            measured=measured,
         )
     return N_(
-        "properties of the files alone tell the classes apart a little better than chance, whatever the photos show. "
-        "Balanced accuracy with one property (chance: {chance:percent}): {properties}",
-        chance=shortcuts[0].chance,
+        "the files of the classes differ a little, whatever the photos show: {properties} ({measured}). A model can "
+        "cheat with this: look whether all classes were photographed alike, with the same cameras and from the same "
+        "sources",
         properties=properties,
+        measured=measured,
     )
 
 

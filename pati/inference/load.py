@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pati import included
 from pati.errors import PatiError
+from pati.inference.header import read_header
 from pati.inference.onnx_classifier import OnnxClassifier
 from pati.inference.predictor import Predictor
 from pati.locale.messages import N_
@@ -59,6 +60,7 @@ def load(path: str | Path | None = None) -> Predictor:
             N_("{path} is not a pati model", path=path),
             N_("expected a model.safetensors written by `pati train`, or a model.onnx by `pati export`"),
         )
+    read_header(model)  # raises for what is no model, which torch would not make one
     exported = model.with_suffix(SUFFIX)
     if exported.is_file():
         loaded = OnnxClassifier.load(exported)

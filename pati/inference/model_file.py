@@ -8,23 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import stat
-import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as deserialised
 
 from pati import plugins
-from pati.data.preprocess import Preprocess, PreprocessDocument
+from pati.data.preprocess import Preprocess
 from pati.errors import PatiError, os_reason
-from pati.evaluation.calibration import Calibration, CalibrationDocument
+from pati.evaluation.calibration import Calibration
 from pati.evaluation.out_of_distribution import SIZES, OutOfDistributionDetector
 from pati.inference.documents import Facts
+from pati.inference.header import FORMAT, KIND, Header, HeaderDocument, read_header
 from pati.locale.messages import N_
 from pati.models import Net, Options, models, without_memory
 from pati.models.counting import memory_of
@@ -32,45 +30,11 @@ from pati.recipe import field_named
 from pati.system import files
 from pati.system.tensors import serialised
 
-FORMAT = 2
-KIND = "pati-model"
-_LARGEST_HEADER = 10_000_000
 MEMORY = 8_000_000_000  # bytes that the layers of a network may take for one photo; several at once take an eighth
 _USUAL = 256  # px: a network of its usual width takes far less for photos of this size
 _NO_CHECKSUM = "0" * 64  # placeholder in the header while the checksum of the whole file is computed
 _TYPES = {torch.float32: "F32", torch.int64: "I64"}  # safetensors' names
 _SCOPE = "scope."  # prefix of the out-of-distribution detector's tensors in a model file
-
-
-class _Document(Facts):
-    """The JSON document in the header."""
-
-    kind: str
-    format: int
-    classes: Sequence[str]
-    preprocess: PreprocessDocument
-    mirror: bool
-    calibration: NotRequired[CalibrationDocument | None]  # older files have none
-    scope: NotRequired[dict[str, int] | None]
-
-
-class _Tensor(TypedDict, total=False):
-    shape: list[int]
-    dtype: str
-
-
-@dataclass(frozen=True)
-class _Header:
-    """The start of a model file.
-
-    The JSON document of `write`, the table of tensors, the byte where their data starts, and the checksum of the whole
-    file.
-    """
-
-    document: _Document
-    tensors: dict[str, _Tensor]
-    start: int
-    checksum: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +51,7 @@ class ModelFile:
 
     def write(self, path: Path) -> None:
         """Write them as one file, atomically."""
-        document: _Document = {
+        document: HeaderDocument = {
             "kind": KIND,
             "format": FORMAT,
             "classes": self.classes,
@@ -123,7 +87,7 @@ def read(path: Path) -> ModelFile:
             N_("{path} is an exported model, which answers photos and nothing else", path=path),
             N_("give the model that it was exported from, or the folder of the run"),
         )
-    header = _header(path)
+    header = read_header(path)
     document = header.document
     try:
         architecture, classes = document["model"], tuple(document["classes"])
@@ -162,42 +126,6 @@ def read(path: Path) -> ModelFile:
     taken = ("kind", "format", "classes", "preprocess", "mirror", "calibration", "scope")
     facts = cast(Facts, {key: value for key, value in document.items() if key not in taken})
     return ModelFile(net, preprocess, classes, mirror, facts, calibration, detector)
-
-
-def _header(path: Path) -> _Header:
-    """A model file's header, after the checks that need only the first bytes of the file."""
-    foreign = PatiError(
-        N_("{path} is not a pati model", path=path), N_("expected a model.safetensors written by `pati train`")
-    )
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise foreign
-        with path.open("rb") as file:
-            head = file.read(8)
-            if len(head) < 8:
-                raise foreign
-            (length,) = struct.unpack("<Q", head)
-            if length > _LARGEST_HEADER:
-                raise foreign
-            header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__")
-        document = json.loads(metadata["pati"])
-        kind, version = document["kind"], document["format"]
-    except OSError as error:
-        raise PatiError(N_("can't read the model {path}: {reason}", path=path, reason=os_reason(error))) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise foreign from None
-    if kind != KIND:
-        raise foreign
-    if version != FORMAT:
-        newer = isinstance(version, int) and version > FORMAT
-        raise PatiError(
-            N_(
-                "{path} has format {version}, this pati reads {format}", path=path, version=repr(version), format=FORMAT
-            ),
-            N_("update pati") if newer else N_("train it again"),
-        )
-    return _Header(cast(_Document, document), header, 8 + length, str(metadata.get("sha256")))
 
 
 def _checksum_field(checksum: str) -> bytes:
@@ -256,7 +184,7 @@ def _fitting(path: Path, net: Net, size: int) -> int:
     return max(1, min(net.at_once, int(MEMORY / 8 // max(1, memory.most))))
 
 
-def _check_tensors(path: Path, expected: dict[str, tuple[tuple[int, ...], torch.dtype]], header: _Header) -> None:
+def _check_tensors(path: Path, expected: dict[str, tuple[tuple[int, ...], torch.dtype]], header: Header) -> None:
     """Check names, shapes, dtypes and the file size against the header, before any tensor is read."""
     table = header.tensors
     missing, extra = sorted(expected.keys() - table.keys()), sorted(table.keys() - expected.keys())

@@ -32,7 +32,7 @@ class RunSummary:
     """A row; what is not known is None.
 
     `data`: a path or the name of a dataset; `accuracy`: on the test split, with its 95 % `interval`, in 0..1;
-    `seconds`: active time; `changed`: seconds since 1970; `problem`: why a row has the state `DAMAGED`.
+    `seconds`: active time; `begun`: when, in seconds since 1970; `problem`: why a row has the state `DAMAGED`.
     """
 
     folder: Path
@@ -42,12 +42,12 @@ class RunSummary:
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
     seconds: float | None = None
-    changed: float | None = None
+    begun: float | None = None
     problem: Message | None = None
 
 
 def overview(folder: Path) -> list[RunSummary]:
-    """The runs in a folder, or the run that it is: the newest first, then what is no run. Raises `PatiError`."""
+    """The runs in a folder, or the run that it is: the last begun first, then what is no run. Raises `PatiError`."""
     if not folder.is_dir():
         raise PatiError(
             N_("the folder {folder} does not exist", folder=folder),
@@ -58,7 +58,7 @@ def overview(folder: Path) -> list[RunSummary]:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     rows = [_summary(folder / name) for name in names]
-    return sorted(rows, key=lambda row: -(row.changed or 0))
+    return sorted(rows, key=lambda row: -(row.begun or 0))
 
 
 def _is_run(folder: Path) -> bool:
@@ -81,9 +81,8 @@ def _read(run: Run) -> RunSummary:
     state, stage = run.read_state(), run.stage
     data, model = state.get("data"), files.read_json(run.recipe).get("model")
     accuracy, interval, seconds = None, None, run.read_elapsed()
-    newest = run.state
     if stage is RunStage.DONE or run.metrics.exists():
-        document, newest = run.read_metrics(), run.metrics
+        document = run.read_metrics()
         scores = document["test"]
         low, high = scores["accuracy_interval"]
         accuracy, interval = _share(scores["accuracy"]), (_share(low), _share(high))
@@ -96,7 +95,7 @@ def _read(run: Run) -> RunSummary:
         accuracy,
         interval,
         seconds,
-        newest.stat().st_mtime,
+        run.recipe.stat().st_mtime,  # written once; the other files change when a run is resumed or evaluated
     )
 
 

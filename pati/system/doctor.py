@@ -53,9 +53,10 @@ _DISTRIBUTIONS = BASE | {"sklearn": "scikit-learn", "skimage": "scikit-image"}
 
 
 class Verdict(StrEnum):
-    """Whether something is as it should be; a `PROBLEM` keeps commands from working."""
+    """Whether something is as it should be; a `PROBLEM` keeps commands from working, what is `ABSENT` is optional."""
 
     OK = "ok"
+    ABSENT = "absent"
     WARNING = "warning"
     PROBLEM = "problem"
 
@@ -116,8 +117,7 @@ class Diagnosis:
     @property
     def verdict(self) -> Verdict:
         """The worst of all."""
-        worst = [verdict for verdict in Verdict if self.count(verdict)]
-        return worst[-1] if worst else Verdict.OK
+        return next((verdict for verdict in (Verdict.PROBLEM, Verdict.WARNING) if self.count(verdict)), Verdict.OK)
 
 
 def diagnose() -> Diagnosis:
@@ -276,7 +276,7 @@ def _extras() -> Iterator[Check]:
         lacking = [package for package in extra.packages if package not in there]
         if extra.packages[0] in lacking:
             found = N_("not installed; for: {purpose}", purpose=extra.purpose)
-            yield Check(Group.EXTRAS, name, title, found, hint=extras.how_to(name))
+            yield Check(Group.EXTRAS, name, title, found, Verdict.ABSENT, hint=extras.how_to(name))
         elif lacking:
             found = N_("incomplete; for: {purpose}", purpose=extra.purpose)
             wrong = NP_("{names} is missing", "{names} are missing", n=len(lacking), names=lacking)
@@ -372,7 +372,7 @@ def _memory() -> Iterator[Check]:
         yield Check(Group.MACHINE, "memory", N_("memory"), found)
     if Path("/dev/shm").is_dir():
         size = shutil.disk_usage("/dev/shm").total
-        found = N_("{size:.2f} GB; pati needs none", size=size / 1e9)
+        found = N_("{size:.1f} GB; pati needs none", size=size / 1e9)
         yield Check(Group.MACHINE, "shared_memory", N_("shared memory"), found)
 
 

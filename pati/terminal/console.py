@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from pati.errors import Interrupted, PatiError
@@ -20,12 +21,17 @@ def console(*, stderr: bool = True) -> Console:
     return Console(stderr=stderr, highlight=False)
 
 
-def output() -> Console:
-    """A console for tables on stdout, which breaks no line where that is no terminal."""
+def put(table: Table) -> None:
+    """A table on stdout. Where that is no terminal, no row is broken, and no line ends in blanks."""
     screen = console(stderr=False)
-    if not screen.is_terminal:
-        screen.width = 10_000
-    return screen
+    if screen.is_terminal:
+        screen.print(table)
+        return
+    screen.width = 10_000
+    with screen.capture() as captured:
+        screen.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def say(message: Message) -> None:

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pati.locale.formats import printable
-from pati.locale.messages import N_, NC_, NP_, Message
+from pati.locale.messages import N_, NC_, NP_, Message, as_is
 from pati.system.doctor import Check, Diagnosis, Group, Verdict
-from pati.terminal.console import output, tell
+from pati.terminal.console import put, tell
 
 GROUPS = {
     Group.VERSIONS: NC_("group of checks", "Versions"),
@@ -21,10 +21,11 @@ GROUPS = {
 }
 VERDICTS = {
     Verdict.OK: NC_("verdict of a check", "ok"),
+    Verdict.ABSENT: as_is("–"),
     Verdict.WARNING: NC_("verdict of a check", "warning"),
     Verdict.PROBLEM: NC_("verdict of a check", "problem"),
 }
-COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "bold red"}
+COLOURS = {Verdict.OK: "green", Verdict.ABSENT: "dim", Verdict.WARNING: "yellow", Verdict.PROBLEM: "bold red"}
 
 
 class CheckDocument(TypedDict):
@@ -72,7 +73,7 @@ def show(diagnosis: Diagnosis) -> None:
             group = check.group
             table.add_row(Text(str(GROUPS[group]), "bold"))
         _add(table, check)
-    output().print(table)
+    put(table)
     problems, warnings = diagnosis.count(Verdict.PROBLEM), diagnosis.count(Verdict.WARNING)
     if not problems and not warnings:
         tell(N_("all is well"))

@@ -14,7 +14,7 @@ from rich.text import Text
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NC_, Message
 from pati.runs.overview import RunSummary, State
-from pati.terminal.console import note, number, output, percent, percent_number, say, tell
+from pati.terminal.console import note, number, percent, percent_number, put, say, tell
 
 STATES = {
     State.RUNNING: NC_("state of a run", "running"),
@@ -28,7 +28,7 @@ NONE = "–"
 
 
 class RunSummaryDocument(TypedDict):
-    """A `RunSummary` in JSON; `date`: of its last change, in local time with its offset."""
+    """A `RunSummary` in JSON; `date`: when it was begun, in local time with its offset."""
 
     run: str
     state: str
@@ -51,7 +51,7 @@ def document(row: RunSummary) -> RunSummaryDocument:
         "accuracy": row.accuracy,
         "accuracy_interval": row.interval,
         "seconds": row.seconds,
-        "date": None if row.changed is None else time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(row.changed)),
+        "date": None if row.begun is None else time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(row.begun)),
         "problem": row.problem,
     }
 
@@ -62,21 +62,21 @@ def show(folder: Path, rows: Sequence[RunSummary]) -> None:
         tell(N_("no runs in {folder}", folder=folder))
         return
     table = Table(box=None, pad_edge=False)
-    heads: tuple[tuple[Message, bool], ...] = (
-        (NC_("column of runs", "run"), False),
-        (NC_("column of runs", "state"), False),
-        (NC_("column of runs", "test accuracy"), True),
-        (NC_("column of runs", "95 % CI"), True),
-        (NC_("column of runs", "min"), True),
-        (NC_("column of runs", "model"), False),
-        (NC_("column of runs", "data"), False),
-        (NC_("column of runs", "date"), False),
+    heads: tuple[tuple[Message, bool, bool], ...] = (
+        (NC_("column of runs", "run"), False, True),
+        (NC_("column of runs", "state"), False, False),
+        (NC_("column of runs", "test accuracy"), True, False),
+        (NC_("column of runs", "95 % CI"), True, False),
+        (NC_("column of runs", "min"), True, False),
+        (NC_("column of runs", "model"), False, True),
+        (NC_("column of runs", "data"), False, True),
+        (NC_("column of runs", "begun"), False, False),
     )
-    for head, numeric in heads:
-        table.add_column(str(head), justify="right" if numeric else "left", overflow="fold")
+    for head, numeric, name in heads:  # names are folded where the terminal is narrow; numbers and dates stay whole
+        table.add_column(str(head), justify="right" if numeric else "left", overflow="fold", no_wrap=not name)
     for row in rows:
         table.add_row(*_cells(row))
-    output().print(table)
+    put(table)
     for row in rows:
         if row.problem is not None:
             say(note(N_("{run}: {problem}", run=row.folder.name, problem=row.problem)))
@@ -87,8 +87,8 @@ def _cells(row: RunSummary) -> list[Text]:
     if row.interval is not None:
         low, high = row.interval
         interval = f"{percent_number(low)}–{percent_number(high)}"
-    if row.changed is not None:
-        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.changed))
+    if row.begun is not None:
+        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.begun))
     return [
         Text(printable(row.folder.name)),
         Text(str(STATES[row.state]), COLOURS.get(row.state, "")),

@@ -14,6 +14,7 @@ import torch
 from pati.data import decode, pack
 from pati.data.manifest import Entry, Manifest, dependent
 from pati.data.sources import storage
+from pati.data.sources.find import find_photos
 from pati.data.sources.source import Columns, Source
 from pati.data.sources.spelling import spelled_as
 from pati.data.sources.storage import Storage
@@ -169,8 +170,8 @@ def _tell(run: Run, listen: Listen) -> None:
 def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) -> OutOfDistributionScores:
     """Measure how well a run's model distinguishes out-of-distribution photos from its test photos.
 
-    `data`: as for training; its labels don't matter. The result is stored in the run, and added to its report. Raises
-    `PatiError`.
+    `data`: as for training, or a photo or a folder of photos in any layout: labels don't matter. The result is stored
+    in the run, and added to its report. Raises `PatiError`.
     """
     run = Run.open(folder)
     classifier = Classifier.load(run.folder)
@@ -179,7 +180,11 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
             N_("this model has no out-of-distribution detector"), N_("train it again with this version of pati")
         )
     p_values = Predictions.of(run, classifier.weights()).p_values
-    source = open_data(data, Recipe(), Columns(class_case="keep"))
+    source = find_photos(data)
+    for note in source.notes:
+        listen(Noted(note))
+    if not source.items:
+        raise PatiError(N_("no photos found in {root}", root=source.root))
     store, rows = storage.at(source.root), [(item.path, item.label, "") for item in source.items]
     listen(StageBegan(Stage.SCORE, len(rows)))
     answers = []

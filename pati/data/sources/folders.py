@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from pati.data.decode import is_photo_name
+from pati.data.formats import is_no_photo_name, is_photo_name
 from pati.data.sources.source import DRAWINGS, Item, Source, is_general, plain, split_role
 from pati.data.sources.storage import Storage
 from pati.data.sources.tree import Tree
@@ -67,6 +67,15 @@ def from_folder(name: str, store: Storage, tree: Tree, *, level: int | None = No
     items = list(_items(tree, level, notes))
     presplit = any(item.split is not None for item in items)
     return Source(name, store.root, _ordered(items), presplit=presplit, notes=tuple(notes))
+
+
+def without_classes(name: str, store: Storage, tree: Tree) -> Source:
+    """All photos of a folder, as if they were of one class; `tree`: its contents, `store`: where they are."""
+    notes: list[Message] = []
+    part = _pictures(_without_copy(tree, notes), notes)
+    below = part.path[len(tree.path) :].lstrip("/")
+    paths = [f"{below}/{path}" if below else path for path in part.walk() if not is_no_photo_name(path)]
+    return Source(name, store.root, _ordered(Item(path, name) for path in paths), notes=tuple(notes))
 
 
 def _items(tree: Tree, level: int | None, notes: list[Message]) -> Iterator[Item]:

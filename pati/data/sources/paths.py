@@ -17,8 +17,8 @@ from pati.data.sources.folder_tables import (
     with_columns,
     with_labels,
 )
-from pati.data.sources.folders import child_store, from_folder, unwrapped
-from pati.data.sources.source import Columns, Source
+from pati.data.sources.folders import child_store, from_folder, unwrapped, without_classes
+from pati.data.sources.source import Columns, Item, Source
 from pati.data.sources.spelling import one_spelling
 from pati.data.sources.storage import Folder, Storage, Zip
 from pati.data.sources.table_rows import Reading
@@ -62,6 +62,22 @@ def open_path(path: Path, columns: Columns = Columns()) -> Source:
     else:
         source = _by_folders(place, name, tables, columns)
     return one_spelling(replace(source, notes=(*notes, *seen, *source.notes, *tables.notes())), columns)
+
+
+def open_without_classes(path: Path) -> Source:
+    """All photos in a folder or archive, or those of a CSV file, or a single one. Raises `PatiError`."""
+    if path.is_file() and path.name.lower().endswith((*SUFFIXES, *LISTS)):
+        return open_path(path, Columns(class_case="keep"))
+    path = path.resolve()
+    if not allowed.may_read(path):
+        raise _outside(path)
+    if path.is_file() and is_photo_name(path.name):
+        return Source(path.name, path.parent, (Item(path.name, path.name),))
+    top, notes, _ = _opened(path)
+    tree, seen = read_tree(top, path.name)
+    tree = unwrapped(tree, tables=False)
+    source = without_classes(path.name, child_store(top, tree.path), tree)
+    return replace(source, notes=(*notes, *seen, *source.notes))
 
 
 def _outside(path: Path) -> PatiError:
