@@ -313,7 +313,8 @@ def test_notebooks_install_the_wheel_and_keep_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch: bool
 ) -> None:
     cells = json.loads((ROOT / "notebooks" / "cats_vs_dogs.ipynb").read_text(encoding="utf-8"))["cells"]
-    code = "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "code"))
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    code = next(source for source in sources if '"pip"' in source)
     (tmp_path / "pati-0.1.0-py3-none-any.whl").touch()
     monkeypatch.chdir(tmp_path)
     asked: list[list[str]] = []
