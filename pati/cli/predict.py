@@ -77,7 +77,7 @@ def predict(
         threshold = percent(classifier.threshold(risk))
         say(
             N_(
-                "?: unsure, as the confidence is below {threshold} or the photo unlike the training photos",
+                "? = unsure: the confidence is below {threshold}, or the photo is unlike the training photos",
                 threshold=threshold,
             )
         )
