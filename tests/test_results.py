@@ -672,9 +672,9 @@ def test_a_share_below_zero_has_its_sign_first(trained: Path, tmp_path: Path) ->
     drawing = pages.draw(document, epochs(run), [], language="en")
     pages.write(run, Manifest.read(run.manifest), Recipe(), document, epochs(run), drawing, [], language="en")
     page = run.report.read_text(encoding="utf-8")
-    assert '<span lang="en">-3.6\xa0%</span><span lang="tr">-%3,6</span>' in page
+    assert '<span lang="en">−3.6</span><span lang="tr">−3,6</span>' in page
     ends = '<span class="shares" lang="{}">{}</span>'
-    assert ends.format("en", "-5.0\xa0%\xa0– 1.0\xa0%") + ends.format("tr", "-%5,0\xa0– %1,0") in page
+    assert ends.format("en", "−5.0\xa0– 1.0") + ends.format("tr", "−5,0\xa0– 1,0") in page
 
 
 def test_data_that_comes_with_splits_is_scored_by_its_test_part(trained: Path, tmp_path: Path) -> None:

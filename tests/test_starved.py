@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pati.errors import PatiError
+from pati.errors import PatiError, os_reason
 from pati.events import Event, StepDone, TrainingBegan
 from pati.locale.messages import N_, Message
 from pati.recipe import Recipe
@@ -319,7 +319,9 @@ def test_a_checkpoint_that_does_not_fit_is_passed_over(harm: str, stopped_run: P
         "foreign": N_("the checkpoint {name} belongs to another run", name=newest.name),
         "newer": N_("the checkpoint {name} was written by another version of pati", name=newest.name),
         "unreadable": N_(
-            "can't read the checkpoint {name}: {reason}", name=newest.name, reason=os.strerror(errno.ENOENT)
+            "can't read the checkpoint {name}: {reason}",
+            name=newest.name,
+            reason=os_reason(FileNotFoundError(errno.ENOENT, "")),
         ),
     }
     step, told = resumed(stopped_run)

@@ -101,7 +101,7 @@ def train(
         if decisions is not None:
             files.write_bytes(run.decisions, decisions.read_bytes())
         listen(RunOpened(run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None))
-        with run.discarded_if_refused():
+        with run.discarded_if_refused() if out is None else contextlib.nullcontext():
             return _go(run, source, chosen, started, listen)
 
 
