@@ -15,7 +15,6 @@ from PIL import Image
 
 import pati.app
 from pati import included
-from pati.cli import catalogue
 from pati.errors import PatiError
 from pati.inference.load import load
 from pati.inference.onnx_classifier import OnnxClassifier
@@ -159,26 +158,10 @@ VERBS = {
     "pati explain --check": ["explain", "photos", "--check"],
     "pati explain --boxes": ["explain", "--boxes", "boxes.csv"],
     "pati list models": ["list", "models"],
+    "pati list explainers": ["list", "explainers"],
+    "pati list formats": ["list", "formats"],
     "pati list augmentations": ["--lang", "en", "list", "augmentations"],
 }
-
-
-@pytest.mark.parametrize("what", catalogue.READABLE)
-def test_catalogues_are_listed_all_the_same(base: Run, what: str) -> None:
-    done = base("list", what, "--json")
-    assert done.returncode == 0, done.stderr
-    assert [(row["name"], row["summary"]) for row in json.loads(done.stdout)] == catalogue.rows(what)
-    assert str(catalogue.registry(what).kind) == str(catalogue.READABLE[what][0])
-    assert "torch" in base("list", what).stderr
-
-
-@pytest.mark.parametrize("stage", [(), ("--stage", "1")])
-def test_an_unknown_method_is_named(base: Run, stage: tuple[str, ...]) -> None:
-    error, hint = told(base("explain", SAMPLES / "cat.jpg", "--method", "grad-can", *stage))
-    assert error == "there is no explainer 'grad-can'"
-    assert "did you mean grad-cam" in hint
-    error, _ = told(base("explain", SAMPLES / "cat.jpg", "--method", "occlusion", *stage))
-    assert error == "an exported model has Grad-CAM of the last stage only"
 
 
 @pytest.mark.parametrize("verb", VERBS)

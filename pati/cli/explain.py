@@ -56,11 +56,8 @@ def explain(
     boxes
         Draw nothing: a CSV of photos and boxes (xmin, ymin, xmax, ymax in pixels): do the maps lie in the boxes?
     """
-    from pati.cli import catalogue
     from pati.cli.inputs import model_first
 
-    if method is not None:
-        catalogue.registry("explainers").summary(method)  # raises for one that does not exist
     if stage is not None and method is not None and not _looks_at_stages(method):
         raise PatiError(
             N_("{method} works on pixels, not on a stage", method=method),

@@ -28,7 +28,7 @@ def list_(
 
     from pati.cli import catalogue
     from pati.system import extras
-    from pati.terminal.console import note, put, say
+    from pati.terminal.console import put
 
     with extras.required(f"pati list {what}"):
         rows = catalogue.rows(what, catalogues.SOURCE if json else catalogues.current())
@@ -39,6 +39,3 @@ def list_(
     for name, summary in rows:
         table.add_row(name, Text(summary))
     put(table)
-    limits = catalogue.limits(what)
-    if limits is not None:
-        say(note(limits))

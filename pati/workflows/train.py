@@ -437,9 +437,9 @@ def _class_balance(ready: Prepared) -> ClassBalance:
 
 def _like_guessing(test: Scores) -> Message | None:
     """A note if the test photos can't tell the model from guessing."""
-    chance = 1 / sum(any(row) for row in test["confusion"])
+    classes = sum(any(row) for row in test["confusion"])
     low, high = test["balanced_accuracy_interval"]
-    if low > chance:
+    if classes < 2 or not low <= (chance := 1 / classes):
         return None
     return N_(
         "these test photos can't tell the model from guessing: balanced accuracy {score:percent}, 95 % CI "
