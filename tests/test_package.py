@@ -285,7 +285,6 @@ def test_bash_completes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert completed("pati", "train", "--bud") == {"--budget"}
     assert {"models", "presets"} <= completed("pati", "list", "")
     assert {"--lang", "--plugin"} <= completed("pati", "train", "--")
-    assert completed("pati", "export", "--to", "") == {"onnx"}
     assert completed("pati", "predict", "--format", "c") == {"csv"}
     assert completed("pati", "train", "--balance", "w") == {"weights"}
     (tmp_path / "old photos" / "cat").mkdir(parents=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
 
 from pati.cli.entry import program
 from pati.cli.options import Json, print_json, watching
@@ -19,7 +16,7 @@ def export(
     model: Path,
     /,
     *,
-    to: Annotated[Literal["onnx"] | str, Parameter(show_choices=False, metavar="STR")] = "onnx",
+    to: str = "onnx",
     out: Path | None = None,
     json: Json = False,
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pati.locale.messages import NC_
-from pati.report.labels import FLAGS as FLAGS
-from pati.report.labels import REASONS as REASONS
 
 SPLITS = {
     "train": NC_("column of splits", "train"),

@@ -13,10 +13,10 @@ from pati.data import decode
 from pati.inference.predictor import Prediction
 from pati.locale.formats import printable
 from pati.locale.messages import N_, Message
+from pati.report.labels import REASONS
 from pati.system.csv_text import guarded
 from pati.system.files import finite
 from pati.terminal.console import percent
-from pati.terminal.labels import REASONS
 
 Writer = Callable[[Iterable[Prediction], Sequence[str]], None]
 

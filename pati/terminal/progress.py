@@ -35,10 +35,10 @@ from pati.events import (
     Work,
 )
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
-from pati.report.labels import TRIALS
+from pati.report.labels import REASONS, TRIALS
 from pati.system import signals
 from pati.terminal.console import console, duration, note, number, plain, say, scored, warning
-from pati.terminal.labels import REASONS, SCORES
+from pati.terminal.labels import SCORES
 
 if TYPE_CHECKING:
     from pati.runs.history import Epoch

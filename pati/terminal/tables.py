@@ -33,6 +33,7 @@ from pati.evaluation.shortcuts import telling_properties
 from pati.locale import catalogues
 from pati.locale.formats import printable, signed
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
+from pati.report.labels import FLAGS, REASONS
 from pati.runs.run import Run
 from pati.system import command
 from pati.terminal.console import (
@@ -51,7 +52,7 @@ from pati.terminal.console import (
     warning,
 )
 from pati.terminal.explanations import not_counted
-from pati.terminal.labels import FLAGS, REASONS, SCORES, SPLITS
+from pati.terminal.labels import SCORES, SPLITS
 from pati.terminal.progress import leaking
 from pati.training import balance
 
