@@ -16,6 +16,7 @@ from pati.locale.messages import Message
 
 if TYPE_CHECKING:
     from pati.data.manifest import Manifest
+    from pati.evaluation.documents import FoldFacts
     from pati.recipe import Recipe, SettledRecipe
     from pati.runs.history import ClassBalance, Epoch
     from pati.training.plan import Outline, Plan
@@ -147,6 +148,18 @@ class AlreadyFinished:
 
 
 @dataclass(frozen=True)
+class FoldsPlanned:
+    """The score will come from cross-validation.
+
+    `tested`: about how many photos a test split would have; `chosen`: pati chose the number of `folds`.
+    """
+
+    folds: int
+    tested: int
+    chosen: bool
+
+
+@dataclass(frozen=True)
 class FoldBegan:
     """The training run of one cross-validation fold starts, on the photos of the other folds."""
 
@@ -154,6 +167,15 @@ class FoldBegan:
     folds: int
     photos: int
     seconds: float | None
+
+
+@dataclass(frozen=True)
+class FoldDone:
+    """A cross-validation fold has been predicted."""
+
+    number: int
+    folds: int
+    facts: FoldFacts
 
 
 @dataclass(frozen=True)
@@ -197,7 +219,7 @@ class TrialDone:
 TrainingEvent = TrainingBegan | StepDone | EpochDone
 Event = (
     RunOpened | StageBegan | Advanced | DataRead | ClassesCounted | Planned | TrainingEvent | Noted | Warned
-    | AlreadyFinished | FoldBegan | SearchBegan | TrialAdvanced | TrialDone
+    | AlreadyFinished | FoldsPlanned | FoldBegan | FoldDone | SearchBegan | TrialAdvanced | TrialDone
 )  # fmt: skip
 Listen = Callable[[Event], None]
 

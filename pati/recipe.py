@@ -250,6 +250,13 @@ class Recipe:
     )
     validation: float = _choice(0.1, "fraction of the data for validation", low=0.01, high=0.45)
     test: float = _choice(0.1, "fraction of the data for testing", low=0.01, high=0.45)
+    folds: int | None = _choice(
+        None,
+        "cross-validation folds that give the score in place of a test split, 2 or more; 0: a test split; default: "
+        "folds where the test split would be small",
+        low=0,
+        high=20,
+    )
     split_seed: int = _choice(0, "seed of the split, independent of seed", low=0, high=2**31)
     seed: int = _choice(0, "seed of weights, sampling order and augmentation", low=0, high=2**31)
 
@@ -258,6 +265,8 @@ class Recipe:
         for item in dataclasses.fields(self):
             value = _convert(item, wanted[item.name], getattr(self, item.name))
             object.__setattr__(self, item.name, value)
+        if self.folds == 1:
+            raise PatiError(N_("folds: expected 0, or from 2 to 20, got 1"), N_("0: a test split in place of folds"))
         if self.epochs is not None and self.budget is not None:
             raise PatiError(
                 N_(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from pati.data import split
 from pati.data.sources.builtin_datasets import mirror
 from pati.recipe import Recipe
 from tests.support import commands, kills
@@ -50,6 +51,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["PATI_CACHE"] = str(folder)
     return folder
+
+
+FEWEST_TESTED, split.FEWEST_TESTED = split.FEWEST_TESTED, 0  # most tests are about test splits, on very few photos
+
+
+@pytest.fixture
+def folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default for few photos: cross-validation."""
+    monkeypatch.setattr(split, "FEWEST_TESTED", FEWEST_TESTED)
 
 
 @pytest.fixture

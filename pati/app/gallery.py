@@ -52,7 +52,7 @@ def _tested(folder: str, changed: int) -> Tested:
     run = Run(Path(folder))
     clf = cast(Classifier, classifier(run.model))  # this page needs torch
     manifest = Manifest.read(run.manifest)
-    entries = {entry.sha256: entry for entry in manifest.of_split("test")}
+    entries = {entry.sha256: entry for entry in manifest.scored()}
     answers = Predictions.of(run, clf.weights()).test
     with run.reading_scores():  # of photos that the manifest does not have
         photos = [entries[digest] for digest in answers.sha256]

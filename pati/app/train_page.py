@@ -25,7 +25,7 @@ from pati.errors import PatiError
 from pati.evaluation.shortcuts import telling_properties
 from pati.events import Advanced, Event
 from pati.locale.formats import printable
-from pati.locale.messages import N_, NC_, NP_
+from pati.locale.messages import N_, NC_, NP_, Message
 from pati.recipe import Recipe
 from pati.report import figures, labels, pictures
 from pati.runs.history import epochs, leads_by_class
@@ -54,7 +54,7 @@ STAGES = {  # what is being done; the names of `events.Stage`, and two of the pa
     "audit": N_("Reading the photos"),
     "split": N_("Splitting the data"),
     "train": NC_("stage", "Training"),
-    "score": N_("Scoring the test photos (once)"),
+    "score": N_("Scoring"),
     "report": N_("Writing the report"),
     "look": N_("Checking the labels"),
     "control": N_("Training on shuffled labels"),
@@ -288,14 +288,34 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
         key="train_model",
         format_func=lambda name: name or t(N_("automatic, to fit the budget")),
     )
+    folds = left.selectbox(
+        t(N_("Score")),
+        [None, 0, 3, 5, 10],
+        key="folds",
+        format_func=lambda count: t(_scoring(count, manifest)),
+        help=t(
+            N_(
+                "Cross-validation predicts each photo by a network that was not trained on it, and then trains the "
+                "model on all photos. A few photos set aside for a test say too little."
+            )
+        ),
+    )
     if st.button(t(N_("Start training")), key="begin", type="primary", disabled=busy):
         try:
-            recipe = Recipe(budget=60.0 * minutes, model=model)
+            recipe = Recipe(budget=60.0 * minutes, model=model, folds=folds)
             folder = jobs.train(settings().runs, data, recipe)
         except PatiError as error:
             parts.show_error(error)
         else:
             _open(folder)
+
+
+def _scoring(folds: int | None, manifest: Manifest) -> Message:
+    """An option of how to score; None: as the data suggests."""
+    if folds is None:
+        chosen = _scoring(manifest.folds, manifest)
+        return N_("automatic: {chosen}", chosen=chosen)
+    return N_("cross-validation in {folds} folds", folds=folds) if folds else N_("on photos set aside for a test")
 
 
 # The run as it goes -------------------------------------------------------------------
@@ -354,7 +374,7 @@ def show_progress(job: Job) -> None:
     total = progress.get("total")
     share = progress["done"] / total if total else 0.0
     text = [STAGES[progress.get("stage", "begin")]]
-    if "folds" in progress:
+    if progress.get("fold"):
         text.append(N_("fold {number} of {folds}", number=progress["fold"], folds=progress["folds"]))
     if progress.get("stage") == "train" and "left" in progress:
         text += [N_("epoch {epoch}", epoch=progress["epoch"]), N_("{time} left", time=clock(progress["left"]))]
@@ -394,6 +414,12 @@ def _result(run: Run) -> None:
         scores = document["test"]
         low, high = scores["accuracy_interval"]
         text = NP_(
+            "Done: accuracy in cross-validation {accuracy:percent} on {n} photo (95 % CI "
+            "{low:percent_number}–{high:percent_number} %).",
+            "Done: accuracy in cross-validation {accuracy:percent} on {n} photos (95 % CI "
+            "{low:percent_number}–{high:percent_number} %).",
+            n=scores["photos"], accuracy=scores["accuracy"], low=low, high=high,
+        ) if document.get("folds") else NP_(
             "Done: accuracy {accuracy:percent} on {n} test photo (95 % CI "
             "{low:percent_number}–{high:percent_number} %).",
             "Done: accuracy {accuracy:percent} on {n} test photos (95 % CI "

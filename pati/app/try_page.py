@@ -107,6 +107,12 @@ def _tell(model: Path, clf: Predictor) -> None:
     if "accuracy_interval" in scores:
         low, high = scores["accuracy_interval"]
         text = NP_(
+            "{name}. Trained from scratch; accuracy in cross-validation {accuracy:percent} on {n} photo (95 % CI "
+            "{low:percent_number}–{high:percent_number} %).",
+            "{name}. Trained from scratch; accuracy in cross-validation {accuracy:percent} on {n} photos (95 % CI "
+            "{low:percent_number}–{high:percent_number} %).",
+            n=scores["photos"], name=name, accuracy=scores["accuracy"], low=low, high=high,
+        ) if scores.get("folds") else NP_(
             "{name}. Trained from scratch; accuracy {accuracy:percent} on {n} test photo (95 % CI "
             "{low:percent_number}–{high:percent_number} %).",
             "{name}. Trained from scratch; accuracy {accuracy:percent} on {n} test photos (95 % CI "
@@ -136,10 +142,12 @@ def _taken(model: Path, clf: Predictor) -> list[Given]:
 def _sampled(model: Path, clf: Predictor) -> list[Given]:
     samples = list(_samples(model))
     if not samples:
-        gone = N_("No sample photos: the test photos of this run have been moved or deleted.")
+        gone = N_("No sample photos: the photos of this run have been moved or deleted.")
         st.info(t(gone if Run(model.parent).manifest.exists() else N_("No sample photos: this model is not in a run.")))
         return []
-    if samples[0].truth:
+    if samples[0].truth and clf.facts.get("metrics", ModelScores()).get("folds"):
+        text = N_("These are photos of this run: the model was trained on them, so it should know them.")
+    elif samples[0].truth:
         text = N_("These are test photos of this run: the model was not trained on them.")
     else:
         text = N_("The model knows cats and dogs only. For anything else it should be unsure, but it is not always.")
@@ -178,9 +186,9 @@ def _samples(model: Path) -> Iterator[Given]:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _tested(path: str, changed: int) -> tuple[list[Entry], Path | None]:
-    """Some test photos in a manifest, and where they lie."""
+    """Some scored photos in a manifest, and where they lie."""
     manifest = Manifest.read(Path(path))
-    entries = manifest.of_split("test")
+    entries = manifest.scored()
     return entries[:: max(1, len(entries) // SAMPLES)][:SAMPLES], readable_root(manifest)
 
 

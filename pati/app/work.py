@@ -35,7 +35,7 @@ class Progress:
             case StageBegan():
                 self._facts |= {"stage": event.stage, "done": 0, "total": event.photos}
             case Planned():
-                self._facts |= {"stage": "train", "done": 0.0, "total": 1.0}
+                self._facts |= {"stage": "train", "done": 0.0, "total": 1.0, "fold": 0}
             case FoldBegan():
                 self._facts |= {"stage": "train", "fold": event.number, "folds": event.folds}
             case Noted() | Warned():

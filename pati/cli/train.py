@@ -21,6 +21,7 @@ def train(
     *,
     budget: str | None = None,
     epochs: int | None = None,
+    folds: int | None = None,
     out: Path | None = None,
     resume: Path | None = None,
     moved: Annotated[Place | None, Parameter(name="--data")] = None,
@@ -39,6 +40,10 @@ def train(
         Time for the whole command, such as 90s, 5m or 1h. Default, without --epochs: one that suits the data.
     epochs
         Passes over the training photos, instead of a budget; such runs resume bit-exactly.
+    folds
+        Number of cross-validation folds for the score, or 0 for a test split. Default: folds where the test split
+        would be too small to say much. Each photo is then predicted by a network that was not trained on it, in half of
+        the time; the model that is kept is trained on all photos in the other half.
     out
         The folder of the run. Default: the next free one in runs/.
     decisions
@@ -52,7 +57,7 @@ def train(
     from pati.workflows import train as workflow
 
     if resume is not None:
-        given = any(choice is not None for choice in (data, budget, epochs, out, decisions))
+        given = any(choice is not None for choice in (data, budget, epochs, folds, out, decisions))
         if given or options != RecipeOptions() or table != TableOptions():
             raise PatiError(N_("--resume uses the run's own data and recipe"), N_("omit the other options"))
         with watching() as listen:
@@ -66,6 +71,8 @@ def train(
                 N_("for example: pati train photos/"),
             )
         chosen = options.chosen(epochs=epochs, budget=seconds(budget))
+        if folds is not None:
+            chosen = chosen.changed({"folds": folds})
         with watching() as listen:
             result = workflow.train(
                 data, chosen, out=out, columns=table.columns(), decisions=decisions, started=STARTED, listen=listen

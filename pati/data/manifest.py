@@ -30,7 +30,8 @@ class Entry:
     """One file. `status` is kept, flagged (kept, but unusual) or quarantined (not used, see `reason`).
 
     `duplicate`: the group of exact and near duplicates that it must stay with; `alike`: a group of photos that look
-    alike, but need not stay together (see `SplitSettings.near_duplicates`).
+    alike, but need not stay together (see `SplitSettings.near_duplicates`). `fold`: the fold of a cross-validation in
+    which it is held out, from 0.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Entry:
     duplicate: str | None = None
     alike: str | None = None
     split: str | None = None
+    fold: int | None = None
     properties: Properties = UNKNOWN
 
     @property
@@ -76,13 +78,14 @@ class Shortcut:
 
 
 class SplitSettings(TypedDict, total=False):
-    """How the photos were split; `given`: the user provided the split; `near_duplicates`: see the recipe's field."""
+    """How the photos were split; `given`: the user provided the split; `near_duplicates`, `folds`: see the recipe."""
 
     seed: int
     validation: float
     test: float
     group_by: str | None
     near_duplicates: str | None
+    folds: int
     given: bool
 
 
@@ -110,6 +113,27 @@ class Manifest:
         """Kept entries of one split, in order."""
         return [entry for entry in self.entries if entry.kept and entry.split == name]
 
+    @property
+    def folds(self) -> int:
+        """Number of cross-validation folds; 0 if there is a test split."""
+        return self.split.get("folds", 0)
+
+    def scored(self) -> list[Entry]:
+        """Kept entries whose predictions give the scores: the test split, or all that are held out in a fold."""
+        return [entry for entry in self.kept if entry.fold is not None] if self.folds else self.of_split("test")
+
+    def of_fold(self, fold: int) -> list[Entry]:
+        """Kept entries that are held out in a fold, numbered from 0."""
+        return [entry for entry in self.kept if entry.fold == fold]
+
+    def calibrating(self) -> list[Entry]:
+        """Kept entries whose predictions calibrate the model: the validation split, or those held out in a fold."""
+        return self.scored() if self.folds else self.of_split("validation")
+
+    def probing(self) -> list[Entry]:
+        """Kept entries for measurements on photos not trained on: the validation split, or the first fold's."""
+        return self.of_split("validation") or self.of_fold(0)
+
     def targets(self, entries: Sequence[Entry]) -> list[int]:
         """Class index of each entry."""
         index = {label: number for number, label in enumerate(self.classes)}
@@ -125,7 +149,7 @@ class Manifest:
         digest = hashlib.sha256(json.dumps([FORMAT, self.classes]).encode())
         for entry in self.entries:
             row = (entry.path, entry.sha256, entry.label, entry.status, entry.reason, entry.split)
-            digest.update(json.dumps(row).encode())
+            digest.update(json.dumps(row if entry.fold is None else (*row, entry.fold)).encode())
         return digest.hexdigest()
 
     def leaks(self) -> list[list[Entry]]:
@@ -141,9 +165,9 @@ class Manifest:
         groups = [group for group in self.leaks() if any(entry.split == "train" for entry in group)]
         return len({entry.path for group in groups for entry in group if entry.split in names})
 
-    def dependent(self, name: str) -> dict[str, int]:
-        """Why the photos of a split are not independent, see the function `dependent`."""
-        return dependent(self.of_split(name))
+    def dependent(self) -> dict[str, int]:
+        """Why the photos that are scored are not independent, see the function `dependent`."""
+        return dependent(self.scored())
 
     def duplicate_groups(self) -> list[list[Entry]]:
         """Groups of exact and near duplicates, in order of their first photo."""
@@ -288,21 +312,49 @@ def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entr
 def with_split(entries: Sequence[Entry], *, seed: int, validation: float, test: float, given: bool) -> list[Entry]:
     """Entries with `split` set.
 
-    With `given`, the user's splits are kept, and missing ones are drawn from the user's training set.
+    With `given`, the user's splits are kept, and missing ones are drawn from the user's training set. A share of 0: no
+    photos are drawn for that split.
     """
     present = {entry.split for entry in entries if entry.kept} if given else set()
-    open_entries = [entry for entry in entries if entry.kept and (not given or entry.split in (None, "train"))]
-    grouped = units(open_entries)
+    grouped = units(_open(entries, given=given))
     wanted = {"validation": validation, "test": test}
     shares = {name: 0.0 if name in present else share for name, share in wanted.items()}
-    if given and all(share == 0 for share in shares.values()):
+    if all(share == 0 for share in shares.values()):
         return [dataclasses.replace(entry, split=entry.split or "train") for entry in entries]
     drawn = split.assign([unit for unit, _ in grouped], seed=seed, **shares)
-    if given:
-        # The rule that every class appears in every split may have moved units into the user's splits: undo that.
-        drawn = {name: "train" if where in present else where for name, where in drawn.items()}
+    # The rule that every class appears in every split may have moved units into the user's splits, or into one with a
+    # share of 0: undo that.
+    drawn = {name: where if shares.get(where, 1) > 0 else "train" for name, where in drawn.items()}
     place = {entry.path: drawn[unit.identity] for unit, members in grouped for entry in members}
     return [dataclasses.replace(entry, split=place.get(entry.path, entry.split)) for entry in entries]
+
+
+def _open(entries: Iterable[Entry], *, given: bool) -> list[Entry]:
+    """The kept entries whose split can be chosen: all, or those in no split that the user provided but train."""
+    return [entry for entry in entries if entry.kept and (not given or entry.split in (None, "train"))]
+
+
+def with_folds(entries: Sequence[Entry], folds: int, *, seed: int) -> list[Entry]:
+    """Entries with `fold` set on those of the training split; units stay together, and classes are spread evenly.
+
+    A unit that has all training photos of a class is in no fold, as no network could learn that class without it.
+    """
+    grouped = units([entry for entry in entries if entry.kept and entry.split == "train"])
+    having = Counter(label for unit, _ in grouped for label, _ in unit.labels)
+    usual = [unit for unit, _ in grouped if all(having[label] > 1 for label, _ in unit.labels)]
+    dealt = split.assign_folds(usual, folds, seed=seed)
+    place = {entry.path: dealt.get(unit.identity) for unit, members in grouped for entry in members}
+    return [dataclasses.replace(entry, fold=place.get(entry.path)) for entry in entries]
+
+
+def folds_for(entries: Sequence[Entry], *, test: float, given: bool, budget: float | None) -> int:
+    """The default number of cross-validation folds for these photos; 0 if their test split is large enough, or given.
+
+    `test`: share of the test split; `budget`: seconds for the run, if limited.
+    """
+    if given and any(entry.kept and entry.split == "test" for entry in entries):
+        return 0
+    return split.folds_for(len(units(_open(entries, given=given))), test=test, budget=budget)
 
 
 def units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:
@@ -402,7 +454,7 @@ def require_trainable(manifest: Manifest) -> None:
             N_("every class needs at least 3 usable photos; too few in: {classes}", classes=too_few),
             N_("add photos, or remove the class"),
         )
-    for name in split.SPLITS:
+    for name in ("train",) if manifest.folds else split.SPLITS:
         have = {entry.label for entry in manifest.of_split(name)}
         if not have:
             raise PatiError(
@@ -419,3 +471,11 @@ def require_trainable(manifest: Manifest) -> None:
                 N_("no training photos of {classes}", classes=missing[:5]),
                 N_("every class must appear in the train split"),
             )
+    if manifest.folds and len({entry.fold for entry in manifest.scored()}) < 2:
+        raise PatiError(
+            N_(
+                "cross-validation is impossible: there are too few groups of photos (duplicates, and photos with the "
+                "same --group-by value, stay together)"
+            ),
+            N_("add photos, use smaller groups, or see --near-duplicates"),
+        )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pati.data.manifest import Entry, units
 from pati.evaluation import calibration, curves, label_errors, metrics, slices
-from pati.evaluation.calibration import RISK, Calibration
+from pati.evaluation.calibration import RISK, Calibration, CrossCalibration
 from pati.evaluation.clusters import Clusters
 from pati.evaluation.corruptions import CORRUPTIONS, corrupted
 from pati.evaluation.documents import (
@@ -53,13 +53,14 @@ def of_answers(
     classes: Sequence[str],
     clusters: Clusters | None = None,
     validation: Clusters | None = None,
+    crossed: CrossCalibration | None = None,
 ) -> Analysis:
     """The analysis that needs only the predictions on the test split; `clusters`: of its photos.
 
-    `validation`: the clusters of the photos that the calibration was fitted on.
+    `validation`: the clusters of the photos that the calibration was fitted on; `crossed`: see `calibrated`.
     """
     return {
-        "calibration": calibrated(kept, logits, labels, p_values, clusters, validation),
+        "calibration": calibrated(kept, logits, labels, p_values, clusters, validation, crossed),
         "curves": curves_of(logits, labels, classes, clusters),
     }
 
@@ -71,18 +72,22 @@ def calibrated(
     p_values: torch.Tensor,
     clusters: Clusters | None = None,
     validation: Clusters | None = None,
+    crossed: CrossCalibration | None = None,
 ) -> CalibrationResult:
     """Calibration before and after temperature scaling, and coverage and accuracy at the default risk.
+
+    `crossed`: what calibrates these predictions if `kept` was fitted to them.
 
     Photos count as answered if their confidence reaches the threshold and they are not out-of-distribution (p-value
     above `LEVEL`). `threshold` is None if no threshold keeps the risk on the validation photos. `risk_bound`: upper
     bound of the error rate if none of this number of validation photos is wrong. `odd_needs`: number of validation
     photos needed to flag a photo as out-of-distribution.
     """
-    confidence, right = calibration.confidences(logits, labels, kept.temperature)
+    temperature = kept.temperature if crossed is None else crossed.temperatures
+    confidence, right = calibration.confidences(logits, labels, temperature)
     threshold = kept.threshold()
     odd = (p_values <= LEVEL).numpy()
-    answered = (confidence >= threshold) & ~odd
+    answered = (confidence >= (threshold if crossed is None else crossed.thresholds)) & ~odd
     count, hits = int(answered.sum()), int(right[answered].sum())
     _, coverage, risk = calibration.risk_coverage(confidence, right)
     some = spread(len(coverage), POINTS)
@@ -90,7 +95,7 @@ def calibrated(
         "temperature": kept.temperature,
         "validation_photos": kept.photos,
         "before": _reliability(logits, labels, 1.0, clusters),
-        "after": _reliability(logits, labels, kept.temperature, clusters),
+        "after": _reliability(logits, labels, temperature, clusters),
         "risk": RISK,
         "risk_bound": wilson(0, kept.photos if validation is None else validation.effective())[1],
         "threshold": threshold if threshold <= 1 else None,
@@ -106,7 +111,7 @@ def calibrated(
 
 
 def _reliability(
-    logits: torch.Tensor, labels: torch.Tensor, temperature: float, clusters: Clusters | None
+    logits: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor, clusters: Clusters | None
 ) -> Reliability:
     answers = calibration.confidences(logits, labels, temperature)
     rows = calibration.reliability(*answers, clusters=clusters)

@@ -85,6 +85,28 @@ class Calibration:
         return calibration
 
 
+@dataclass(frozen=True, eq=False)
+class CrossCalibration:
+    """Calibration of each photo's prediction by those for the photos of other folds.
+
+    A calibration fitted to the same photos would look better than it is. `temperatures` `float64 (N, 1)`, `thresholds`
+    `float64 (N,)` at the default risk.
+    """
+
+    temperatures: torch.Tensor
+    thresholds: Floats
+
+    @classmethod
+    def of(cls, logits: torch.Tensor, labels: torch.Tensor, folds: NDArray[np.int64]) -> CrossCalibration:
+        """Fit to out-of-fold logits `(N, K)` and labels `(N,)`; `folds` `(N,)`: the fold of each photo."""
+        temperatures, limits = logits.new_ones((len(logits), 1)).double(), np.ones(len(logits))
+        for fold in np.unique(folds):
+            inside = folds == fold
+            others = Calibration.of(logits[~inside], labels[~inside])
+            temperatures[inside], limits[inside] = others.temperature, others.threshold()
+        return cls(temperatures, limits)
+
+
 def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """The temperature that minimises the log loss of these photos (Guo et al., 2017, https://arxiv.org/abs/1706.04599).
 
@@ -104,8 +126,10 @@ def temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return math.exp(minimize_scalar(loss, bounds=(-end, end), method="bounded", options={"xatol": 1e-6}).x)
 
 
-def confidences(logits: torch.Tensor, labels: torch.Tensor, temperature: float = 1.0) -> tuple[Floats, Flags]:
-    """Confidence of each prediction at this temperature, and whether it is correct."""
+def confidences(
+    logits: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 1.0
+) -> tuple[Floats, Flags]:
+    """Confidence of each prediction at this temperature, a number or `(N, 1)`, and whether it is correct."""
     best = (logits.double() / temperature).softmax(1).max(1)
     return best.values.numpy(), (logits.argmax(1) == labels).numpy()
 

@@ -261,11 +261,16 @@ class Seconds(TypedDict):
 
 
 class RunDocument(TypedDict):
-    """metrics.json; `weights`: the hash of those that the scores are of, see `system.tensors.digest`."""
+    """metrics.json; `weights`: the hash of those that the scores are of, see `system.tensors.digest`.
+
+    `test`: the scores on the test split, or, with `folds`, those of the out-of-fold predictions; `validation`: None
+    without validation photos.
+    """
 
     classes: list[str]
-    validation: Scores
+    validation: Scores | None
     test: Scores
+    folds: NotRequired[list[FoldFacts]]
     epochs: int
     seconds: Seconds
     seed: int

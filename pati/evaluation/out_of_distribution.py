@@ -12,7 +12,7 @@ high confidence counts as in-distribution, whatever it shows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ class OutOfDistributionDetector:
         cls, training: torch.Tensor, validation: torch.Tensor, confidences: torch.Tensor
     ) -> OutOfDistributionDetector:
         """Fit to `moments` of training and validation photos, and the confidences of the latter's predictions."""
+        detector = cls.fitted(training)
+        return detector.ranked(detector.distance(validation), confidences)
+
+    @classmethod
+    def fitted(cls, training: torch.Tensor) -> OutOfDistributionDetector:
+        """Fit to `moments` of training photos `(N, D)`; `p_values` needs `ranked`."""
         import torch
 
         usual = training.mean(0).clamp_min(1e-12)
@@ -75,9 +81,11 @@ class OutOfDistributionDetector:
         directions, variances = directions[:, :kept], sizes[:kept].square() / count
         rest = ((values.square().sum() / count - variances.sum()) / (features - kept)).clamp_min(1e-3)[None]
         empty = torch.zeros(0)
-        detector = cls(usual, centre, scale, directions, variances.clamp_min(1e-3), rest, empty, empty)
-        ends = [_quantiles(some.float()) for some in (detector.distance(validation), confidences)]
-        return cls(usual, centre, scale, directions, detector.variances, rest, *ends)
+        return cls(usual, centre, scale, directions, variances.clamp_min(1e-3), rest, empty, empty)
+
+    def ranked(self, distances: torch.Tensor, confidences: torch.Tensor) -> OutOfDistributionDetector:
+        """The same, ranking by the distances and confidences `(N,)` of photos that were not trained on."""
+        return replace(self, distances=_quantiles(distances.float()), confidences=_quantiles(confidences.float()))
 
     def distance(self, moments: torch.Tensor) -> torch.Tensor:
         """Squared Mahalanobis distance of moments `(N, D)` from the training photos', `(N,)`."""
@@ -91,10 +99,14 @@ class OutOfDistributionDetector:
 
         The fraction of validation photos that look at least as unusual, by distance and confidence combined.
         """
+        return self.p_values_of(self.distance(moments), confidences)
+
+    def p_values_of(self, distances: torch.Tensor, confidences: torch.Tensor) -> torch.Tensor:
+        """The same for photos at these `distance`s `(N,)`."""
         from torch import searchsorted
 
         count = len(self.distances)
-        farther = count - searchsorted(self.distances, self.distance(moments), right=False)
+        farther = count - searchsorted(self.distances, distances, right=False)
         less_sure = searchsorted(self.confidences, confidences.to(self.confidences), right=True)
         product = ((farther + 1) / (count + 1)).double() * ((less_sure + 1) / (count + 1)).double()
         # Fisher's method for two p-values: -2 log(product) is chi-squared with 4 degrees of freedom.

@@ -212,10 +212,14 @@ class Classifier(Predictor):
         )  # fmt: skip
 
 
-def file_scores(scores: Scores) -> ModelScores:
-    """The scores in a model file: every registered metric, the interval of the accuracy, and the number of photos."""
+def file_scores(scores: Scores, *, folds: int = 0) -> ModelScores:
+    """The scores in a model file: every registered metric, the interval of the accuracy, and the number of photos.
+
+    `folds`: number of cross-validation folds that gave them, if any.
+    """
     named = {name: metrics.value(scores, name) for name in metrics.metrics}
-    return cast(ModelScores, {**named, "accuracy_interval": scores["accuracy_interval"], "photos": scores["photos"]})
+    document = {**named, "accuracy_interval": scores["accuracy_interval"], "photos": scores["photos"]}
+    return cast(ModelScores, {**document, "folds": folds} if folds else document)
 
 
 def facts(*, recipe: SettledRecipe, metrics: ModelScores, manifest_hash: str, versions: dict[str, str]) -> Facts:

@@ -21,11 +21,15 @@ class Architecture(TypedDict):
 
 
 class ModelScores(TypedDict, total=False):
-    """Scores on the test photos; each other registered metric is added under its name."""
+    """Scores on the test photos; each other registered metric is added under its name.
+
+    `folds`: number of cross-validation folds, if the scores are those of networks not trained on these photos.
+    """
 
     accuracy: float
     accuracy_interval: list[float]
     photos: int
+    folds: int
 
 
 class Facts(TypedDict, total=False):

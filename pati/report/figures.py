@@ -101,8 +101,9 @@ def curves(epochs: Sequence[Epoch], language: str, *, by_class: bool) -> str:
     """Loss, accuracy, learning rate and speed over the epochs as one SVG; `by_class`: with the macro F1 on validation
     photos."""
     at = [epoch.epoch for epoch in epochs]
-    parts = [("train", N_("training"), BLUE), ("validation", N_("validation"), ORANGE)]
-    macro = [("validation_macro_f1", N_("Macro F1"), GREEN)] if by_class else []
+    validated = any(epoch.validated for epoch in epochs)
+    parts = [("train", N_("training"), BLUE), *([("validation", N_("validation"), ORANGE)] if validated else [])]
+    macro = [("validation_macro_f1", N_("Macro F1"), GREEN)] if by_class and validated else []
     panels: list[tuple[Message, float, list[tuple[str, Message, str]]]] = [
         (N_("Loss"), 1, [(f"{part}_loss", name, colour) for part, name, colour in parts]),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from pati.evaluation.documents import Balance
@@ -11,10 +12,10 @@ from pati.runs.run import Run
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch with its validation.
+    """An epoch with its validation, if there are validation photos.
 
-    `seconds`: active training time so far; `left`: remaining seconds of the command. Values missing in older runs are
-    NaN.
+    `seconds`: active training time so far; `left`: remaining seconds of the command. Missing values are NaN: those of
+    the validation, and what older runs did not store.
     """
 
     epoch: int
@@ -34,6 +35,11 @@ class Epoch:
     def keep(self, run: Run) -> None:
         """Append it to the run's log."""
         run.append("epoch", self)
+
+    @property
+    def validated(self) -> bool:
+        """Whether there are validation values."""
+        return not math.isnan(self.validation_loss)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ class RunFacts(TypedDict, total=False):
     """The fields of run.json except the stage.
 
     `speed`: of the machine at the start, see `pati.training.speed`; `threads`: of torch at the start; `test_scored`:
-    how often test photos were scored; `language`: the one that the report shows first.
+    how often test photos were scored; `folds_until`: seconds of the command after which the training of the folds ends;
+    `language`: the one that the report shows first.
     """
 
     format: int
@@ -88,6 +89,7 @@ class RunFacts(TypedDict, total=False):
     threads: int
     plugins: dict[str, PluginState]
     plan: PlanDocument
+    folds_until: float
     language: str
 
 
@@ -149,6 +151,15 @@ class Run:
     @property
     def predictions(self) -> Path:
         return self.folder / "predictions.npz"
+
+    @property
+    def folds(self) -> Path:
+        """Cross-validation folds: predictions and networks."""
+        return self.folder / "folds"
+
+    def fold_model(self, fold: int) -> Path:
+        """The network that was not trained on the photos of a fold, numbered from 0."""
+        return self.folds / f"{fold + 1}.safetensors"
 
     @property
     def metrics(self) -> Path:
@@ -262,7 +273,7 @@ class Run:
 
     def trained(self) -> bool:
         """Whether the folder contains training that a new start would lose."""
-        if self.checkpoints.exists() or self.model.exists():
+        if self.checkpoints.exists() or self.folds.exists() or self.model.exists():
             return True
         return self.state.exists() and self.stage is not RunStage.STARTED
 
@@ -341,7 +352,7 @@ class Run:
 
     def append(self, kind: str, facts: DataclassInstance) -> None:
         """Append a row to log.jsonl, on a new line even if a full disk truncated the last one."""
-        row = {"kind": kind, **asdict(facts)}
+        row = {"kind": kind, **{name: value for name, value in asdict(facts).items() if value == value}}  # without NaN
         with self.log.open("ab+") as file:
             torn = False
             if file.seek(0, os.SEEK_END):

@@ -21,6 +21,8 @@ from pati.events import (
     EpochDone,
     Event,
     FoldBegan,
+    FoldDone,
+    FoldsPlanned,
     Noted,
     Planned,
     RunOpened,
@@ -55,6 +57,7 @@ class Watch:
         self._bar: Progress | None = None
         self._live: Live | None = None
         self._by_class = False
+        self._scoring = False  # by cross-validation
         self._table = _epoch_table(by_class=False)
         self._drawn = 0.0
 
@@ -95,8 +98,12 @@ class Watch:
                 say(warning(event.text))
             case AlreadyFinished():
                 say(N_("this run is already finished"))
+            case FoldsPlanned():
+                self._folds(event)
             case FoldBegan():
                 self._fold(event)
+            case FoldDone():
+                self._fold_done(event)
             case SearchBegan():
                 self._search(event)
             case TrialAdvanced():
@@ -197,18 +204,28 @@ class Watch:
         pace = NP_("{n} epoch", "{n} epochs", n=plan.epochs or 0)
         if plan.seconds:
             pace = N_("{seconds:duration}", seconds=plan.seconds)
-        say(
-            N_(
+        sizes = " → ".join(map(str, dict.fromkeys(plan.sizes)))
+        if event.test:
+            text = N_(
                 "training: {pace} at {sizes} px, batch size {batch}; photos: {training} train, {validation} "
                 "validation, {test} test",
                 pace=pace,
-                sizes=" → ".join(map(str, dict.fromkeys(plan.sizes))),
+                sizes=sizes,
                 batch=plan.batch,
                 training=event.training,
                 validation=event.validation,
                 test=event.test,
             )
-        )
+        else:
+            text = NP_(
+                "training the model: {pace} at {sizes} px, batch size {batch}, on {n} photo",
+                "training the model: {pace} at {sizes} px, batch size {batch}, on all {n} photos",
+                pace=pace,
+                sizes=sizes,
+                batch=plan.batch,
+                n=event.training,
+            )
+        say(text)
 
     def _classes(self, event: ClassesCounted) -> None:
         class_balance = event.class_balance
@@ -320,6 +337,8 @@ class Watch:
         )
 
     def _fold(self, event: FoldBegan) -> None:
+        if self._scoring:  # told when it is done
+            return
         self.close()
         self._table = _epoch_table(by_class=self._by_class)
         facts = {"number": event.number, "folds": event.folds}
@@ -342,6 +361,41 @@ class Watch:
                     **facts,
                 )
             )
+
+    def _folds(self, event: FoldsPlanned) -> None:
+        self._scoring = True
+        if event.chosen:
+            say(
+                NP_(
+                    "score: by cross-validation in {folds} folds, as a test split would have only about {n} photo; the "
+                    "model is then trained on all photos (--folds 0: a test split)",
+                    "score: by cross-validation in {folds} folds, as a test split would have only about {n} photos; "
+                    "the model is then trained on all photos (--folds 0: a test split)",
+                    n=event.tested,
+                    folds=event.folds,
+                )
+            )
+        else:
+            say(
+                N_(
+                    "score: by cross-validation in {folds} folds; the model is then trained on all photos",
+                    folds=event.folds,
+                )
+            )
+
+    def _fold_done(self, event: FoldDone) -> None:
+        self.close()
+        self._table = _epoch_table(by_class=self._by_class)
+        say(
+            NP_(
+                "fold {number} of {folds}: {share:percent} of {n} photo predicted as labelled",
+                "fold {number} of {folds}: {share:percent} of {n} photos predicted as labelled",
+                n=event.facts["photos"],
+                number=event.number,
+                folds=event.folds,
+                share=event.facts["agreement"],
+            )
+        )
 
     def _step(self, event: StepDone) -> None:
         if self._due():
@@ -446,10 +500,18 @@ def _epoch_cells(epoch: Epoch, *, by_class: bool) -> list[str]:
         str(epoch.size),
         number(epoch.train_loss, ".3f"),
         number(100 * epoch.train_accuracy, ".1f"),
-        number(epoch.validation_loss, ".3f"),
-        number(100 * epoch.validation_accuracy, ".1f"),
-        *([number(epoch.validation_macro_f1, ".3f")] if by_class else []),
+        *_validation_cells(epoch, by_class=by_class),
         number(epoch.photos_per_second, ".0f"),
         duration(epoch.seconds),
         duration(epoch.left),
+    ]
+
+
+def _validation_cells(epoch: Epoch, *, by_class: bool) -> list[str]:
+    if not epoch.validated:
+        return ["–"] * (2 + by_class)
+    return [
+        number(epoch.validation_loss, ".3f"),
+        number(100 * epoch.validation_accuracy, ".1f"),
+        *([number(epoch.validation_macro_f1, ".3f")] if by_class else []),
     ]

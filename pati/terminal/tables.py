@@ -515,6 +515,15 @@ def show_clean(document: CleanDocument) -> None:
 def show_result(run: Run, metrics: RunDocument) -> None:
     """The end of a training on stdout: scores, where things lie, what to try."""
     show_scores(metrics["test"], metrics.get("balance"), console(stderr=False))
+    if folds := metrics.get("folds"):
+        show(
+            N_(
+                "by cross-validation: each photo was predicted by one of {n} networks that were not trained on it; the "
+                "model was then trained on all photos",
+                n=len(folds),
+            ),
+            console(stderr=False),
+        )
     pati, words = command.shown(), shlex.join([*plugins.options(), str(run.folder)])
     tell_pairs(
         [

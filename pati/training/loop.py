@@ -115,7 +115,8 @@ def train(
     """Train `net` in place to the end of the plan, resuming from the newest checkpoint of `owner` if there is one.
 
     Ends with the final weights, or with their moving average if the recipe uses averaging; also after early stopping.
-    `threads`: adapts the number of threads to the machine; None for runs by epochs, whose result must not depend on
+    `validation` may be empty; the epochs then have no validation values, and there is no early stopping. `threads`:
+    adapts the number of threads to the machine; None for runs by epochs, whose result must not depend on
     other programs. `spent`: seconds of the budget already used; None: only training counts. `log` receives the start,
     each step and each epoch. `kept`: the newest checkpoint, if the caller has already read it. Raises `Interrupted`
     after saving a checkpoint when `stopped()` returns true, and `Diverged` when the loss is not finite.
@@ -221,26 +222,31 @@ def train(
         if not plan.validates(state.pace, state.progress):
             state.epoch, state.position = state.epoch + 1, 0
             continue
-        try:
-            with _averaged(net, average):
-                outputs = logits_of(
-                    net, watched, preprocess,
-                    device=device, precision=recipe.precision, size=state.size, stopped=stopped,
-                )  # fmt: skip
-        except Interrupted:
-            save()
-            raise
-        now = clock.now()
-        taken, last = now - last, now
-        state.seconds += taken
-        state.pace = after_pass(state.pace, taken=taken, photos=len(watched))
-        validation_loss = F.cross_entropy(outputs, watched.targets).item()
-        validation_f1 = macro_f1(outputs, watched.targets.argmax(1))
-        # With balancing, the network predicts rare classes more often than they occur, so its loss says little.
-        judged = validation_loss if recipe.balance == "none" else 1 - validation_f1
-        better = state.least is None or judged < state.least
-        state.least, state.best_epoch = (judged, state.epoch + 1) if better else (state.least, state.best_epoch)
-        state.no_better = state.epoch + 1 - state.best_epoch
+        validation_loss = validation_accuracy = validation_f1 = math.nan
+        if len(watched):
+            try:
+                with _averaged(net, average):
+                    outputs = logits_of(
+                        net, watched, preprocess,
+                        device=device, precision=recipe.precision, size=state.size, stopped=stopped,
+                    )  # fmt: skip
+            except Interrupted:
+                save()
+                raise
+            now = clock.now()
+            taken, last = now - last, now
+            state.seconds += taken
+            state.pace = after_pass(state.pace, taken=taken, photos=len(watched))
+            validation_loss = F.cross_entropy(outputs, watched.targets).item()
+            validation_accuracy = (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item()
+            validation_f1 = macro_f1(outputs, watched.targets.argmax(1))
+            # With balancing, the network predicts rare classes more often than they occur, so its loss says little.
+            judged = validation_loss if recipe.balance == "none" else 1 - validation_f1
+            better = state.least is None or judged < state.least
+            state.least, state.best_epoch = (judged, state.epoch + 1) if better else (state.least, state.best_epoch)
+            state.no_better = state.epoch + 1 - state.best_epoch
+        else:
+            state.pace = replace(state.pace, validated_at=state.pace.spent)
         log(
             EpochDone(
                 Epoch(
@@ -251,7 +257,7 @@ def train(
                     train_loss=state.loss_sum / state.seen,
                     train_accuracy=state.hits / state.seen,
                     validation_loss=validation_loss,
-                    validation_accuracy=(outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item(),
+                    validation_accuracy=validation_accuracy,
                     validation_macro_f1=validation_f1,
                     learning_rate=optimizers.rate(state.progress),
                     photos_per_second=state.seen / max(state.epoch_seconds, 1e-9),

@@ -23,6 +23,7 @@ from pati.training.budget import FORWARD, Budget, Pace, closing_seconds
 LEARNING_RATES = {"sgd": 0.1, "adamw": 1e-3}
 MOMENTA = {"muon": 0.6, "sgd": 0.9, "adamw": 0.9}
 
+FOLDS_SHARE = 0.5  # of the training time in a budget, for all cross-validation folds together
 MOST_PASSES = 200  # validations in a run by budget
 VALIDATION_SHARE = 0.03  # fraction of the training time for validation after each epoch,
 FEWEST_VALIDATED = 300  # but with fewer photos the curve would be noise
@@ -175,15 +176,16 @@ def natural_size(sizes: Sequence[tuple[int, int]]) -> int:
     return min(LARGEST, max(32, round(typical / 16) * 16))
 
 
-def default_budget(photos: int, size: int) -> float:
+def default_budget(photos: int, size: int, *, folds: int = 0) -> float:
     """Seconds for the whole command if the user sets no budget: longer for more and larger photos.
 
     About 2 minutes for a handful of photos of 96 px or more, 5 minutes for 20,000 of them, 40 seconds for 2,000 tiny
-    drawings.
+    drawings; with `folds`, so that the model that is kept has as long.
     """
     pixels = min(1.0, size / 96) ** 2
     work = photos * (0.25 + pixels) / 1.25
-    return min(1800.0, round(30 + 90 * pixels + 0.009 * work, -1))
+    seconds = min(1800.0, round(30 + 90 * pixels + 0.009 * work, -1))
+    return seconds / (1 - FOLDS_SHARE) if folds else seconds
 
 
 def training_seconds(budget: float, *, photos: int, reading: float) -> float:
@@ -207,22 +209,28 @@ class Outline:
 
 
 def outline(
-    recipe: SettledRecipe, budget: float, *, photos: int, minimum_size: int, speed: float, reading: float
+    recipe: SettledRecipe, budget: float, *, photos: int, folds: int, minimum_size: int, speed: float, reading: float
 ) -> Outline:
-    """The outline of a settled recipe with a `budget` in seconds; `speed` and `reading`: see `settle`."""
-    trained = photos * (1 - recipe.validation - recipe.test)
+    """The outline of a settled recipe with a `budget` in seconds; `folds`, `speed` and `reading`: see `settle`."""
+    trained = training_photos(recipe, photos, folds)
     views = (photos - trained) * (2 if recipe.mirror else 1) + min(trained, out_of_distribution.PHOTOS)
     after = REPORT + views * FORWARD * cost(recipe.size, recipe.width, recipe.model) / speed
     before = START + photos * (reading + AUDIT)
-    training = max(0.0, budget - before - after)
+    training = max(0.0, budget - before - after) * (1 - FOLDS_SHARE if folds else 1)
     each = statistics.mean(cost(size, recipe.width, recipe.model) for size in training_sizes(recipe, minimum_size))
     return Outline(before, training, after, training * speed / (trained * each))
+
+
+def training_photos(recipe: Recipe, photos: int, folds: int) -> float:
+    """Expected number of training photos: with `folds`, the model that is kept is trained on all."""
+    return photos if folds else photos * (1 - recipe.validation - recipe.test)
 
 
 def settle(
     recipe: Recipe,
     *,
     photos: int,
+    folds: int,
     natural: int,
     flip_invariant: bool,
     rotation_invariant: bool,
@@ -233,16 +241,17 @@ def settle(
 ) -> SettledRecipe:
     """Choose every open field of the recipe from the data and the machine.
 
-    `natural`: see `natural_size`. `speed`: training throughput of this machine in photos/s at standard cost; `reading`:
-    seconds to read and decode one photo. Raises `PatiError` if the size is below the model's minimum.
+    `folds`: expected number of cross-validation folds. `natural`: see `natural_size`. `speed`: training throughput of
+    this machine in photos/s at standard cost; `reading`: seconds to read and decode one photo. Raises `PatiError` if
+    the size is below the model's minimum.
     """
     chosen: dict[str, Value] = {}
     budget = recipe.budget
     if recipe.epochs is None and budget is None:
-        budget = chosen["budget"] = default_budget(photos, natural)
+        budget = chosen["budget"] = default_budget(photos, natural, folds=folds)
     if budget is not None:
-        seconds = training_seconds(budget, photos=photos, reading=reading)
-        tier = tier_for(seconds * speed / (photos * (1 - recipe.validation - recipe.test)))
+        seconds = training_seconds(budget, photos=photos, reading=reading) * (1 - FOLDS_SHARE if folds else 1)
+        tier = tier_for(seconds * speed / training_photos(recipe, photos, folds))
     else:
         tier = tier_for_epochs(recipe.epochs or 1)
     if recipe.batch is None:

@@ -42,7 +42,7 @@ from pati.system.csv_text import guarded
 from pati.system.files import is_text
 from pati.training import plan
 from pati.workflows.opening import where_is
-from pati.workflows.out_of_fold import CrossFit
+from pati.workflows.out_of_fold import CrossFit, dealt
 from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.stopping import stoppable
 
@@ -119,7 +119,7 @@ def clean(
                 N_("{data} has the classes {classes}", data=data, classes=manifest.classes),
                 N_("expected the classes of the run: {classes}", classes=classifier.classes),
             )
-        cross = CrossFit(ready, out / "folds", folds, pace=budget, listen=listen) if folds else None
+        cross = CrossFit(ready, out / "folds", dealt(ready, folds), pace=budget, listen=listen) if folds else None
         listen(StageBegan(Stage.INSPECT, len(entries)))
         logits, distances = _inspect(classifier, ready, listen)
         probabilities = _of_run(run, classifier, entries, logits)
@@ -131,7 +131,9 @@ def clean(
                 for fold in range(folds):
                     seconds = _seconds(run, folds, fold, budget, started, after)
                     answers = cross.answers(fold, seconds, stopped)
-                    probabilities[training[answers.numbers]] = answers.probabilities
+                    assessed = (answers.logits.double() / answers.temperature).softmax(1).numpy()
+                    assessed[~answers.taught] = math.nan
+                    probabilities[training[answers.numbers]] = assessed
                     trainings.append(answers.facts)
         listen(StageBegan(Stage.REPORT))
         before = Before.read(table if table.exists() else earlier, manifest)  # may have been edited meanwhile
@@ -272,17 +274,22 @@ def _inspect(classifier: Classifier, ready: Prepared, listen: Listen) -> tuple[t
 
 
 def _of_run(run: Run, classifier: Classifier, entries: Sequence[Entry], logits: torch.Tensor) -> Floats:
-    """Probabilities `(N, K)` by the run's network; NaN for its training photos, their duplicates and groups."""
+    """Probabilities `(N, K)` by networks that were not trained on the photo, its duplicates or its group; NaN without.
+
+    By the run's network, or those of its cross-validation.
+    """
     splits = Predictions.of(run, classifier.weights()).splits.values()
     given = {digest: row for split in splits for digest, row in zip(split.sha256, split.logits, strict=True)}
     # Where the run has stored predictions, use them.
     kept = torch.stack([given.get(entry.sha256, row) for entry, row in zip(entries, logits, strict=True)])
     probabilities = classifier.calibrated(kept).numpy()
-    trained = {entry.sha256 for entry in Manifest.read(run.manifest).of_split("train")}
+    before = Manifest.read(run.manifest)
+    trained, folded = {entry.sha256 for entry in before.of_split("train")}, before.folds > 0
     number = {entry.path: index for index, entry in enumerate(entries)}
     for _, members in manifest.units(entries):
         if any(entry.sha256 in trained for entry in members):
-            probabilities[[number[entry.path] for entry in members]] = math.nan
+            known = [entry for entry in members if not (folded and entry.sha256 in given)]
+            probabilities[[number[entry.path] for entry in known]] = math.nan
     return probabilities
 
 

@@ -152,7 +152,7 @@ def _read(run: Run, name: str) -> _Scored:
         )
     classifier = Classifier.load(run.folder)
     document, tested = run.read_metrics(), Predictions.of(run, classifier.weights()).test
-    clusters = clusters_of(Manifest.read(run.manifest).of_split("test"))
+    clusters = clusters_of(Manifest.read(run.manifest).scored())
     with run.reading_scores():  # the document may be incomplete
         by_class = bool(document.get("balance", {}).get("by_class"))
         answers = tested.logits.argmax(1).numpy()

@@ -60,7 +60,7 @@ def _photos(folder: Path) -> list[bytes]:
     size = 0
     try:
         manifest = Manifest.read(Run.open(folder).manifest)
-        entries = manifest.of_split("validation")
+        entries = manifest.calibrating()
         store = storage.at(Path(manifest.root))
         for entry in entries[:: max(1, len(entries) // PHOTOS)][:PHOTOS]:
             photos.append(store.read(entry.path))

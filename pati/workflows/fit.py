@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pati.data.loader import Samples
 from pati.events import TrainingEvent
 from pati.models import Net
 from pati.system import clock, machine, threads
@@ -21,7 +20,6 @@ from pati.workflows.prepare import Prepared
 @clock.watched()
 def fit(
     ready: Prepared,
-    training: Samples,
     checkpoints: Path,
     *,
     owner: str,
@@ -29,18 +27,18 @@ def fit(
     stopped: Callable[[], bool],
     log: Callable[[TrainingEvent], None],
 ) -> tuple[Net, State]:
-    """Train a new network on `training` for `seconds`, or for the recipe's epochs if None; returns it and its state.
+    """Train a new network for `seconds`, or for the recipe's epochs if None; returns it and its state.
 
     Resumes from a checkpoint of `owner`. Raises `Interrupted`, `Diverged`.
     """
     net = ready.net()
     paced = plan.make(
-        ready.recipe, photos=len(training), validation=len(ready.validation), minimum_size=net.minimum_size,
+        ready.recipe, photos=len(ready.training), validation=len(ready.validation), minimum_size=net.minimum_size,
         speed=ready.speed, budget=None if seconds is None else Budget(seconds),
     )  # fmt: skip
     with threads.restored(), machine.enough_memory(paced.batch):
         state = train_net(
-            net, training, ready.validation, ready.preprocess, ready.recipe, paced, checkpoints,
+            net, ready.training, ready.validation, ready.preprocess, ready.recipe, paced, checkpoints,
             owner=owner, device=ready.device, threads=following_threads(ready, paced), stopped=stopped, log=log,
         )  # fmt: skip
     return net, state

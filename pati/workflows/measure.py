@@ -19,6 +19,7 @@ from pati.data.manifest import Entry, Manifest
 from pati.data.pack import Pack
 from pati.data.preprocess import Photo
 from pati.evaluation import analysis, metrics
+from pati.evaluation.calibration import CrossCalibration
 from pati.evaluation.clusters import Clusters
 from pati.evaluation.documents import (
     Analysis,
@@ -57,31 +58,34 @@ def analyse(
 ) -> Analysis:
     """The analysis of the stored predictions, without new ones."""
     assert classifier.calibration is not None, "learnt by the scoring"
-    splits = {
-        "validation": _scored(manifest.of_split("validation"), answers.validation.sha256),
-        "test": manifest.of_split("test"),
-    }
+    validation, tested = _scored(manifest.of_split("validation"), answers.validation.sha256), manifest.scored()
     logits, labels = answers.test.logits, answers.test.labels
-    rows = packed.of(splits["test"])
-    clusters, fitted = (analysis.clusters_of(splits[name]) for name in ("test", "validation"))
+    rows = packed.of(tested)
+    clusters = analysis.clusters_of(tested)
+    fitted = clusters if manifest.folds else analysis.clusters_of(validation)
+    crossed = CrossCalibration.of(logits, labels, folds_of(tested)) if manifest.folds else None
     all_logits = torch.cat([answers.validation.logits, logits])
     all_labels = torch.cat([answers.validation.labels, labels])
     found: Analysis = {
         **analysis.of_answers(
-            classifier.calibration, logits, labels, answers.p_values, manifest.classes, clusters, fitted
+            classifier.calibration, logits, labels, answers.p_values, manifest.classes, clusters, fitted, crossed
         ),
         "suspects": analysis.likely_label_errors(
-            [*splits["validation"], *splits["test"]], all_logits, all_labels, classifier.calibration.temperature,
-            manifest.classes,
+            [*validation, *tested], all_logits, all_labels, classifier.calibration.temperature, manifest.classes
         ),
-    }  # fmt: skip
+    }
     hits = (logits.argmax(1) == labels).tolist()
     slices = attempt(
         "slices",
-        lambda: analysis.sliced(splits["test"], lambda number: packed.pixels[rows[number]], hits, clusters),
+        lambda: analysis.sliced(tested, lambda number: packed.pixels[rows[number]], hits, clusters),
         None,
     )
     return found if slices is None else {**found, "slices": slices}
+
+
+def folds_of(entries: Sequence[Entry]) -> NDArray[np.int64]:
+    """The fold of each entry, `(N,)`; all are in one."""
+    return np.array([entry.fold for entry in entries], np.int64)
 
 
 def _scored(entries: Sequence[Entry], digests: Sequence[str]) -> list[Entry]:
@@ -95,14 +99,25 @@ def _scored(entries: Sequence[Entry], digests: Sequence[str]) -> list[Entry]:
     return kept
 
 
-def summaries(manifest: Manifest, answers: Predictions) -> tuple[Scores, Scores]:
-    """The scores on validation and test photos, from the stored predictions."""
-    entries = _scored(manifest.of_split("validation"), answers.validation.sha256), manifest.of_split("test")
+def summaries(manifest: Manifest, answers: Predictions) -> tuple[Scores | None, Scores]:
+    """The scores on validation photos, if there are any, and on test photos or folds, from the stored predictions."""
+    entries = _scored(manifest.of_split("validation"), answers.validation.sha256), manifest.scored()
     validation, test = (
-        metrics.summary(part.logits, part.labels, manifest.classes, analysis.clusters_of(some))
+        metrics.summary(part.logits, part.labels, manifest.classes, analysis.clusters_of(some)) if some else None
         for part, some in zip((answers.validation, answers.test), entries, strict=True)
     )
+    assert test is not None, "required before training"
     return validation, test
+
+
+def answering(run: Run, classifier: Classifier, manifest: Manifest, entry: Entry) -> Classifier:
+    """The classifier that predicted a scored photo: the run's, or that of a fold that was not trained on the photo."""
+    return Classifier.load(run.fold_model(entry.fold)) if manifest.folds and entry.fold is not None else classifier
+
+
+def probing(run: Run, classifier: Classifier, manifest: Manifest) -> Classifier:
+    """The classifier to measure on `Manifest.probing`: the run's, or the first fold's if it was trained on these."""
+    return answering(run, classifier, manifest, manifest.probing()[0])
 
 
 def probed(
@@ -114,13 +129,15 @@ def probed(
     trained: int | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Measurements:
-    """Measure robustness and test explanations on validation photos; what there is no time for is left out.
+    """Measure robustness and test explanations on photos not trained on; what there is no time for is left out.
+
+    `classifier`: see `probing`.
 
     Limited by `seconds`; else by the number of photos `trained` on, so that runs by epochs give the same result
     everywhere; without either, up to the `most` of `PROBES`. `progress` is called with the name of the probe, and
     photos done and total.
     """
-    entries = manifest.of_split("validation")
+    entries = manifest.probing()
     labels, rows = torch.tensor(manifest.targets(entries)), packed.of(entries)
     clusters = analysis.clusters_of(entries)
     # A random order, so that any number of photos is a sample of all.
@@ -296,13 +313,14 @@ def drawn(
 
     `document`: the contents of metrics.json; `language`: the one shown first.
     """
-    test = manifest.of_split("test")
+    test = manifest.scored()
     rows = packed.of(test)
 
     def explain() -> list[pages.Example]:
         return explained(
             classifier, answers.test.logits, answers.test.labels,
             [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
+            lambda number: answering(run, classifier, manifest, test[number]),
         )  # fmt: skip
 
     examples = attempt("examples", explain, list[pages.Example]())
@@ -333,13 +351,17 @@ def explained(
     labels: torch.Tensor,
     paths: Sequence[str],
     photo: Callable[[int], Photo],
+    answering: Callable[[int], Classifier] | None = None,
 ) -> list[pages.Example]:
-    """The photos shown in a report, with explanations of their predictions; `photo` returns a photo by its number."""
+    """The photos shown in a report, with explanations of their predictions; `photo` returns a photo by its number.
+
+    `answering` returns the classifier that predicted a photo, if it is not `classifier`.
+    """
     probabilities, examples = classifier.calibrated(logits), []
     for group, number in pages.pick_examples(probabilities, labels):
         row = dict(zip(classifier.classes, probabilities[number].tolist(), strict=True))
         label = max(row, key=row.__getitem__)
-        explanation = classifier.explain(photo(number), label=label)
+        explanation = (answering(number) if answering else classifier).explain(photo(number), label=label)
         # Keep the stored prediction; only the map is new.
         given = replace(explanation.prediction, label=label, confidence=row[label], probabilities=row)
         truth = classifier.classes[int(labels[number])]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from pati import models
-from pati.data import decode, loader, pack
+from pati.data import decode, loader, pack, split
 from pati.data.loader import Samples
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.pack import Pack
@@ -38,7 +39,8 @@ _PEEK_BYTES = 64_000_000  # or fewer if they are large
 class Prepared:
     """Data ready for training, and the recipe settled for it; the test photos are not used.
 
-    `preprocess` has the colour statistics of the training photos; `speed`: see `plan.settle`.
+    `preprocess` has the colour statistics of the training photos; `speed`: see `plan.settle`. `validation` may be empty
+    if there are folds.
     """
 
     recipe: SettledRecipe
@@ -49,6 +51,14 @@ class Prepared:
     validation: Samples
     device: torch.device
     speed: float
+
+    def trained_on(self, numbers: torch.Tensor) -> Prepared:
+        """The same with only these of the training photos `(B,)`, and their colour statistics."""
+        training = self.training.take(numbers)
+        mean, std = loader.colour_statistics(training)
+        return dataclasses.replace(
+            self, training=training, preprocess=dataclasses.replace(self.preprocess, mean=mean, std=std)
+        )
 
     def net(self) -> Net:
         """A new network of the recipe, on the device."""
@@ -77,7 +87,11 @@ def prepare(
     decisions: Path | None = None,
     listen: Listen = silent,
 ) -> Prepared:
-    """Everything before training, without a run folder: settle, audit, split, pack. Raises `PatiError`."""
+    """Everything before training, without a run folder: settle, audit, split, pack. Raises `PatiError`.
+
+    With a validation split even where a run would have folds: its scores are what other recipes are compared by.
+    """
+    recipe = recipe.changed({"folds": 0})
     source = open_data(data, recipe, columns, decisions)
     recipe, speed, _ = settled(source, recipe)
     return prepared(*audited(source, recipe, listen), recipe, speed)
@@ -88,7 +102,7 @@ def prepare_again(run: Run, recipe: SettledRecipe, *, listen: Listen = silent) -
     """The same for the data of a run, as it was prepared for the run."""
     source = source_of(run, recipe)
     recipe, speed, _ = settled(source, recipe)
-    manifest, packed = audited(source, recipe, listen, colour=_colour(run))
+    manifest, packed = audited(source, _with_folds_of(run, recipe), listen, colour=_colour(run))
     keep_manifest(run, manifest)
     return prepared(manifest, packed, recipe, speed, run)
 
@@ -100,10 +114,12 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
     precision = recipe.precision or machine.faster_precision(machine.device().type)
     speed = of_training(recipe.model, precision, machine.device())
     photos, minimum_size = len(source.items), models.smallest_size(recipe.model or plan.DEFAULT_MODEL)
+    folds = _expected_folds(source, recipe)
     reading = of_reading(samples)
     recipe = plan.settle(
         recipe,
         photos=photos,
+        folds=folds,
         natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
         flip_invariant=source.flip_invariant,
         rotation_invariant=source.rotation_invariant,
@@ -117,8 +133,19 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
     return (
         recipe,
         speed,
-        plan.outline(recipe, recipe.budget, photos=photos, minimum_size=minimum_size, speed=speed, reading=reading),
+        plan.outline(
+            recipe, recipe.budget, photos=photos, folds=folds, minimum_size=minimum_size, speed=speed, reading=reading
+        ),
     )
+
+
+def _expected_folds(source: Source, recipe: Recipe) -> int:
+    """Number of folds if every file is a photo that is independent of the others."""
+    if recipe.folds is not None:
+        return recipe.folds
+    if source.presplit and any(item.split == "test" for item in source.items):
+        return 0
+    return split.folds_for(len(source.items), test=recipe.test, budget=recipe.budget)
 
 
 def audited(
@@ -130,6 +157,8 @@ def audited(
     """
     listen(StageBegan(Stage.AUDIT, len(source.items)))
     at = clock.now()
+    if run is not None:
+        recipe = _with_folds_of(run, recipe)
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, colour=colour or _colour(run))
     begun = run is not None and run.manifest.exists()  # what was found holds until its end
     inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen), unsettled=begun)
@@ -143,8 +172,16 @@ def audited(
     return manifest, packed
 
 
+def _with_folds_of(run: Run, recipe: SettledRecipe) -> SettledRecipe:
+    """The recipe with the folds of a run that has begun: older versions, which had none, did not store them."""
+    if recipe.folds is None and run.manifest.exists():
+        return recipe.changed({"folds": Manifest.read(run.manifest).folds})
+    return recipe
+
+
 def prepared(manifest: Manifest, packed: Pack, recipe: SettledRecipe, speed: float, run: Run | None = None) -> Prepared:
     """The splits with their colour statistics, on the device if they fit."""
+    recipe = recipe.changed({"folds": manifest.folds})
     training, validation = (
         loader.samples(packed, manifest, manifest.of_split(name)) for name in ("train", "validation")
     )

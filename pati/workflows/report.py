@@ -63,7 +63,7 @@ def report_again(
             probes = attempt(
                 "robustness, explanations",
                 lambda: measure.probed(
-                    classifier,
+                    measure.probing(run, classifier, manifest),
                     manifest,
                     packed,
                     progress=lambda what, done, total: listen(Advanced(done, total, Work(what))),
@@ -72,7 +72,8 @@ def report_again(
             )
         document["analysis"] = {**measure.analyse(classifier, manifest, packed, answers, attempt), **probes}
         validation, test = measure.summaries(manifest, answers)  # an older version may have stored less
-        document["validation"] = {**document["validation"], **validation}
+        if validation is not None:
+            document["validation"] = {**(document["validation"] or validation), **validation}
         document["test"] = {**document["test"], **test}
         if thorough:
             files.write_json(run.metrics, document)

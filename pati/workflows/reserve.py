@@ -40,7 +40,7 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
         return None
     one, ratio = time_predictions(untrained, ready)
     answers, more = predictions_needed(recipe, len(ready.training), len(ready.validation), testing)
-    probing = measure.probing_seconds(len(ready.validation), one, measure.SHARE * recipe.budget)
+    probing = measure.probing_seconds(len(ready.manifest.probing()), one, measure.SHARE * recipe.budget)
     spare = probing + min(more * one, SCORING_SHARE * recipe.budget)
     # Reading and scoring may leave too little for training; the report may not: in a very short budget it ends late.
     most, needed = (1 - LEAST_TRAINING) * recipe.budget, elapsed.seconds() + answers * one

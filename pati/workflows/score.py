@@ -79,6 +79,11 @@ def score(
     else:
         if split not in ("train", "validation", "test"):
             raise PatiError(N_("there is no split {split!r}", split=split), N_("expected train, validation or test"))
+        if not manifest.of_split(split):
+            raise PatiError(
+                N_("this run has no {split} split: it was scored by cross-validation", split=split),
+                N_("its scores are in {report}; to score other photos, name them with --data", report=run.report),
+            )
         name, store = split, storage.at(Path(manifest.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in manifest.of_split(split)]
         counts = Counter(entry.label for entry in manifest.of_split("train"))
@@ -133,7 +138,7 @@ def score(
     page = run.folder / "eval" / (f"{name}.html" if data is None else f"data-{files.shortened(name)}-{mark}.html")
     document = measure.scored(
         classifier, page, answers, torch.tensor(labels), paths, lambda number: store.read(paths[number]), about,
-        entries, clusters_of(manifest.of_split("validation")),
+        entries, clusters_of(manifest.calibrating()),
     )  # fmt: skip
     if "test_scored" in document:
         _tell(run, listen)
@@ -195,7 +200,7 @@ def outside(folder: str | Path, data: str | Path, *, listen: Listen = silent) ->
     if not answers:
         raise PatiError(NP_("the photo could not be read", "none of the {n} photos could be read", n=len(rows)))
     strange = torch.tensor([answer.ood_p_value for answer in answers], dtype=torch.float64)
-    clusters = clusters_of(Manifest.read(run.manifest).of_split("test"))
+    clusters = clusters_of(Manifest.read(run.manifest).scored())
     document = analysis.outside(p_values, strange, [answer.unsure for answer in answers], clusters)
     with run.alone():
         kept = run.read_metrics()

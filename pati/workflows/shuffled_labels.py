@@ -53,7 +53,7 @@ def shuffled_labels(
     ready = dataclasses.replace(ready, recipe=dataclasses.replace(ready.recipe, patience=0))
     targets = ready.training.targets
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).to(targets.device)
-    training = dataclasses.replace(ready.training, targets=targets[order])
+    shuffled = dataclasses.replace(ready.training, targets=targets[order])
     listen(StageBegan(Stage.CONTROL))
     learnt = 0.0
 
@@ -66,8 +66,8 @@ def shuffled_labels(
     with tempfile.TemporaryDirectory() as checkpoints, stoppable() as stopped:
         try:
             control, end = fit(
-                ready, training, Path(checkpoints), owner="control", seconds=state["plan"]["seconds"],
-                stopped=stopped, log=log,
+                dataclasses.replace(ready, training=shuffled), Path(checkpoints), owner="control",
+                seconds=state["plan"]["seconds"], stopped=stopped, log=log,
             )  # fmt: skip
         except Interrupted:
             raise Interrupted(N_("the training on shuffled labels is not saved")) from None

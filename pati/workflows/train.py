@@ -18,13 +18,15 @@ from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
-from pati.evaluation.documents import Analysis, Measurements, RunDocument, Scores
+from pati.evaluation.documents import Analysis, FoldFacts, Measurements, RunDocument, Scores
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.events import (
     AlreadyFinished,
     ClassesCounted,
     EpochDone,
     Event,
+    FoldDone,
+    FoldsPlanned,
     Listen,
     Noted,
     Planned,
@@ -36,7 +38,7 @@ from pati.events import (
 )
 from pati.inference import classifier as classifiers
 from pati.inference.classifier import Classifier
-from pati.inference.splits import SplitPredictor
+from pati.inference.splits import SplitPredictor, all_logits
 from pati.locale import catalogues
 from pati.locale.messages import N_, NP_, Message
 from pati.models import Net
@@ -52,16 +54,20 @@ from pati.system import clock, files, machine, threads
 from pati.system.threads import Threads
 from pati.training import balance, plan
 from pati.training import budget as budgets
+from pati.training.budget import Pace
 from pati.training.loop import State
 from pati.training.loop import train as train_net
 from pati.training.plan import Plan
 from pati.workflows import measure
 from pati.workflows.fit import following_threads
 from pati.workflows.opening import open_data, source_of, where_is
+from pati.workflows.out_of_fold import Answers, CrossFit, OutOfFold
 from pati.workflows.prepare import Prepared, audited, prepared, settled
 from pati.workflows.relocate import relocate
 from pati.workflows.reserve import reserve
 from pati.workflows.stopping import resumable, stoppable
+
+LEAST_FOLD = 0.25  # of its planned time: a fold is trained at least as long, even if the others took too long
 
 
 @dataclass(frozen=True)
@@ -163,9 +169,10 @@ def _go(run: Run, source: Source, recipe: SettledRecipe, started: float, listen:
     with elapsed.kept():
         going = TrainingRun(run, elapsed, listen)
         ready = going.audit(source, recipe)
+        held = going.cross_validate(ready)
         paced = going.plan(ready)
         fitted = going.fit(ready, paced)
-        scored = going.score(ready, paced, fitted)
+        scored = going.score(ready, paced, fitted, held)
         measured = going.measure(ready, paced, fitted, scored)
         going.report(ready, measured)
         return Result(run, scored.classifier, measured.document)
@@ -183,10 +190,14 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Scored:
-    """The classifier, with calibration and out-of-distribution detector, and its predictions."""
+    """The classifier, with calibration and out-of-distribution detector, and its predictions.
+
+    With cross-validation, the predictions are those of the folds' networks, and `folds` the facts about these.
+    """
 
     classifier: Classifier
     answers: Predictions
+    folds: list[FoldFacts]
 
 
 @dataclass(frozen=True)
@@ -217,8 +228,56 @@ class TrainingRun:
         )  # a failing metric of a plugin must fail before training
         class_balance = _class_balance(ready)
         class_balance.keep(run)
+        if ready.manifest.folds:
+            tested = round(recipe.test * len(ready.training))
+            self._listen(FoldsPlanned(ready.manifest.folds, tested, chosen=recipe.folds is None))
         self._listen(ClassesCounted(class_balance, balance.advised(balance.counted(ready.training.targets))))
         return ready
+
+    def cross_validate(self, ready: Prepared) -> OutOfFold | None:
+        """Predict each photo by a network that was not trained on it; None if there is a test split instead.
+
+        With a budget, all folds together take a part of it. Raises `Interrupted`, `Diverged`.
+        """
+        if not ready.manifest.folds:
+            return None
+        entries = ready.manifest.of_split("train")
+        fold_of = torch.tensor([-1 if entry.fold is None else entry.fold for entry in entries])
+        folds, parts = int(fold_of.max()) + 1, list[Answers]()
+        until = self._folds_until(ready)
+        cross = CrossFit(
+            ready, self._run.folds, fold_of,
+            pace=ready.recipe.budget, listen=self._without_epochs, networks=self._run.folds,
+        )  # fmt: skip
+        after = 0.0 if until is None else cross.prediction_seconds()
+        with stoppable() as stopped, threads.restored():
+            for fold in range(folds):
+                seconds, at = None, self._elapsed.seconds()
+                if until is not None:  # what an interruption or a slow fold cost is shared by the others
+                    seconds = max((until - at) / (folds - fold) - after, LEAST_FOLD * until / folds)
+                parts.append(cross.answers(fold, seconds, stopped))
+                after = max(after, self._elapsed.seconds() - at - parts[-1].facts["seconds"])
+                self._listen(FoldDone(fold + 1, folds, parts[-1].facts))
+        return OutOfFold.of(parts, _labels(ready.training).cpu())
+
+    def _folds_until(self, ready: Prepared) -> float | None:
+        """Seconds of the command at which the folds end; None for epochs."""
+        if ready.recipe.budget is None:
+            return None
+        kept = self._run.read_state().get("folds_until")
+        if kept is not None:
+            return kept
+        limits = reserve(ready, ready.classifier(ready.net()), 0, self._elapsed)
+        assert limits is not None
+        spent = self._elapsed.seconds()
+        until = spent + plan.FOLDS_SHARE * (limits.seconds - spent - budgets.closing_seconds(limits, Pace()))
+        self._run.update(folds_until=round(until, 2))
+        return until
+
+    def _without_epochs(self, event: Event) -> None:
+        """Listens to the folds, whose epochs are not those of the run."""
+        if not isinstance(event, EpochDone):
+            self._listen(event)
 
     def plan(self, ready: Prepared) -> Plan:
         """Plan the training once; a resumed run reads the stored plan."""
@@ -265,10 +324,11 @@ class TrainingRun:
         self._elapsed.raise_to(state.pace.spent)
         return Fitted(net, state, following, again=state.step == begun.step)
 
-    def score(self, ready: Prepared, paced: Plan, fitted: Fitted) -> Scored:
+    def score(self, ready: Prepared, paced: Plan, fitted: Fitted, held: OutOfFold | None) -> Scored:
         """Predict validation and test photos with the final weights: the only scoring of the test split.
 
         The calibration and the out-of-distribution detector are fitted on the other photos, as many as the time allows.
+        With cross-validation, the predictions that are `held` give the scores and fit both of them.
         """
         self._listen(StageBegan(Stage.SCORE))
         run, manifest, pace, limits = self._run, ready.manifest, fitted.state.pace, paced.budget
@@ -282,6 +342,8 @@ class TrainingRun:
             after = one * (len(testing) + measure.EXPLAINING) + budgets.report_seconds(limits, pace)
             until = self._elapsed.at(limits.seconds - after - self._probing(ready, paced, fitted))
 
+        if held is not None:
+            return self._score_folds(ready, fitted, answering, held, until)
         numbers, logits, moments = answering.answers(ready.validation, until=until)
         digests = [entry.sha256 for entry in manifest.of_split("validation")]
         watched = Split(logits, _labels(ready.validation)[numbers], [digests[number] for number in numbers.tolist()])
@@ -310,7 +372,30 @@ class TrainingRun:
         if stored is None or not run.has_counted(weights):
             run.count_scoring("test", len(testing), weights)
         run.enter(RunStage.SCORED)
-        return Scored(classifier, answers)
+        return Scored(classifier, answers, [])
+
+    def _score_folds(
+        self, ready: Prepared, fitted: Fitted, answering: SplitPredictor, held: OutOfFold, until: float
+    ) -> Scored:
+        run, manifest, calibration = self._run, ready.manifest, held.calibration()
+        detector = OutOfDistributionDetector.fitted(answering.moments(answering.some(ready.training), until=until))
+        confidences = calibration.probabilities(held.logits).max(1).values
+        classifier = ready.classifier(
+            fitted.net, calibration=calibration, detector=detector.ranked(held.distances, confidences)
+        )
+        logits = torch.zeros(0, len(manifest.classes))
+        if len(ready.validation):  # a given validation split, or one for early stopping
+            logits = all_logits(classifier, ready.validation)
+        validation, scored = manifest.of_split("validation"), manifest.scored()
+        watched = Split(logits, _labels(ready.validation), [entry.sha256 for entry in validation])
+        tested = Split(held.logits, held.labels, [entry.sha256 for entry in scored])
+        weights = classifier.weights()
+        answers = Predictions(watched, tested, held.p_values(detector), weights)
+        answers.write(run)
+        if not run.has_counted(weights):
+            run.count_scoring("folds", len(scored), weights)
+        run.enter(RunStage.SCORED)
+        return Scored(classifier, answers, held.facts)
 
     def _stored(self, weights: str, watched: Split) -> Predictions | None:
         """The predictions of an earlier session by these weights; those of others are never reported as theirs.
@@ -343,7 +428,7 @@ class TrainingRun:
             paced.budget,
         )
         document = _document(
-            ready, scored.answers, state,
+            ready, scored, state,
             measure.analyse(classifier, manifest, ready.packed, scored.answers, self._attempt),
         )  # fmt: skip
         guessing = _like_guessing(document["test"])
@@ -351,7 +436,7 @@ class TrainingRun:
             self._note(guessing)
         classifier.facts = classifiers.facts(
             recipe=ready.recipe,
-            metrics=classifiers.file_scores(document["test"]),
+            metrics=classifiers.file_scores(document["test"], folds=len(scored.folds)),
             manifest_hash=manifest.hash(),
             versions=versions(),
         )
@@ -370,7 +455,9 @@ class TrainingRun:
         trained = state.epoch * len(ready.training) if limits is None else None
         probed = self._attempt(
             "robustness, explanations",
-            lambda: measure.probed(classifier, manifest, ready.packed, seconds=left, trained=trained),
+            lambda: measure.probed(
+                measure.probing(run, classifier, manifest), manifest, ready.packed, seconds=left, trained=trained
+            ),
             Measurements(),
         )
         document["analysis"] = {**document["analysis"], **probed}
@@ -403,7 +490,7 @@ class TrainingRun:
             return 0.0
         one = budgets.answer_seconds(limits, fitted.state.pace)
         most = min(limits.spare, measure.SHARE * limits.seconds)
-        return measure.probing_seconds(len(ready.validation), one, most)
+        return measure.probing_seconds(len(ready.manifest.probing()), one, most)
 
     def _log(self, event: Event) -> None:
         if isinstance(event, EpochDone):
@@ -418,8 +505,11 @@ class TrainingRun:
 def _identity(ready: Prepared) -> str:
     """The owner of checkpoints: a hash of everything that a run must share to resume from them."""
     recipe = ready.recipe.to_json()
-    if recipe["near_duplicates"] is None:  # a field that older versions, whose checkpoints are valid, do not have
+    # Without fields that older versions, whose checkpoints are valid, do not have.
+    if recipe["near_duplicates"] is None:
         del recipe["near_duplicates"]
+    if not recipe["folds"]:
+        del recipe["folds"]
     return hashlib.sha256(json.dumps([recipe, ready.manifest.hash()]).encode()).hexdigest()
 
 
@@ -442,7 +532,7 @@ def _like_guessing(test: Scores) -> Message | None:
     if classes < 2 or not low <= (chance := 1 / classes):
         return None
     return N_(
-        "these test photos can't tell the model from guessing: balanced accuracy {score:percent}, 95 % CI "
+        "these photos can't tell the model from guessing: balanced accuracy {score:percent}, 95 % CI "
         "{low:percent} to {high:percent}, guessing {chance:percent}; train longer, or with more photos",
         score=test["balanced_accuracy"],
         low=low,
@@ -455,10 +545,10 @@ def _labels(data: Samples) -> torch.Tensor:
     return data.targets.argmax(1)
 
 
-def _document(ready: Prepared, answers: Predictions, state: State, analysis: Analysis) -> RunDocument:
+def _document(ready: Prepared, scored: Scored, state: State, analysis: Analysis) -> RunDocument:
     manifest, recipe = ready.manifest, ready.recipe
-    validation, test = measure.summaries(manifest, answers)
-    return {
+    validation, test = measure.summaries(manifest, scored.answers)
+    document: RunDocument = {
         "classes": list(manifest.classes),
         "validation": validation,
         "test": test,
@@ -467,9 +557,10 @@ def _document(ready: Prepared, answers: Predictions, state: State, analysis: Ana
         "seed": recipe.seed,
         "split_seed": recipe.split_seed,
         "manifest": manifest.hash(),
-        "weights": answers.weights,
+        "weights": scored.answers.weights,
         "shares": manifest.shares(),
         "versions": versions(),
         "balance": _class_balance(ready).document(),
         "analysis": analysis,
     }
+    return {**document, "folds": scored.folds} if scored.folds else document

@@ -301,7 +301,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
 
     try:
         net, _ = fit(
-            ready, ready.training, study.checkpoints(trial), seconds=_training_seconds(ready),
+            ready, study.checkpoints(trial), seconds=_training_seconds(ready),
             owner=f"{study.settings.manifest} {json.dumps(recipe.to_json())}", stopped=stopped, log=log,
         )  # fmt: skip
         at = clock.now()

@@ -10,8 +10,19 @@ import numpy as np
 from pati.data.audit import crowds, duplicates
 from pati.data.audit.worker import Inspection
 from pati.data.decisions import Decision, unmet
-from pati.data.manifest import Entry, Manifest, SplitSettings, class_order, components, join, with_split
+from pati.data.manifest import (
+    Entry,
+    Manifest,
+    SplitSettings,
+    class_order,
+    components,
+    folds_for,
+    join,
+    with_folds,
+    with_split,
+)
 from pati.data.sources.source import Item, Source
+from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message
 from pati.recipe import Recipe
 
@@ -19,22 +30,30 @@ _SMALLEST_FOR_NEAR = 32  # px; below, different drawings look the same at thumbn
 
 
 def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Recipe) -> Manifest:
-    """The manifest of a source: inspection results with duplicates merged and the split drawn."""
+    """The manifest of a source: inspection results with duplicates merged and the split, or the folds, drawn.
+
+    Raises `PatiError` if folds are wanted for data that comes with a test split.
+    """
     entries = [
         _entry(item, inspection, source.decisions.get(item.path))
         for item, inspection in zip(source.items, inspections, strict=True)
     ]
     notes = source.notes + unmet(source.decisions, {entry.path: entry.sha256 for entry in entries})
     together, apart, told = _near(entries, inspections, recipe)
+    entries = crowds.marked(join(entries, together), apart)
+    folds = _folds(entries, recipe, given=source.presplit)
     entries = with_split(
-        crowds.marked(join(entries, together), apart),
+        entries,
         seed=recipe.split_seed,
-        validation=recipe.validation,
-        test=recipe.test,
+        # With folds, only early stopping needs a validation split.
+        validation=0.0 if folds and not recipe.patience else recipe.validation,
+        test=0.0 if folds else recipe.test,
         given=source.presplit,
     )
+    if folds:
+        entries = with_folds(entries, folds, seed=recipe.split_seed)
     notes += told
-    changed = sum(entry.split == "test" and "relabelled" in entry.flags for entry in entries)
+    changed = sum((entry.split == "test" or bool(folds)) and "relabelled" in entry.flags for entry in entries)
     if changed:
         notes += (
             NP_(
@@ -58,9 +77,28 @@ def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Re
         "test": recipe.test,
         "group_by": recipe.group_by,
         "near_duplicates": recipe.near_duplicates,
+        "folds": folds,
         "given": source.presplit,
     }
     return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, notes)
+
+
+def _folds(entries: Sequence[Entry], recipe: Recipe, *, given: bool) -> int:
+    """Number of cross-validation folds: the recipe's, or the default for these photos."""
+    if recipe.folds is None:
+        return folds_for(entries, test=recipe.test, given=given, budget=recipe.budget)
+    tested = sum(entry.kept and entry.split == "test" for entry in entries) if given else 0
+    if recipe.folds and tested:
+        raise PatiError(
+            NP_(
+                "the data comes with a test split of {n} photo, and --folds {folds} asks for cross-validation",
+                "the data comes with a test split of {n} photos, and --folds {folds} asks for cross-validation",
+                n=tested,
+                folds=recipe.folds,
+            ),
+            N_("omit --folds to score that split, or give the training photos only"),
+        )
+    return recipe.folds
 
 
 Pairs = list[tuple[int, int]]
