@@ -12,15 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from pati.data import split
 from pati.data.manifest import Entry, Manifest, folds_for, with_folds, with_split
-from pati.data.split import Unit
 from pati.errors import PatiError
 from pati.evaluation import calibration
 from pati.evaluation.calibration import Calibration, CrossCalibration
-from pati.events import FoldBegan, FoldDone, FoldsPlanned
+from pati.events import FoldBegan, FoldDone, FoldsPlanned, Noted
 from pati.inference.classifier import Classifier
-from pati.recipe import Recipe
+from pati.recipe import Recipe, SettledRecipe
 from pati.runs.predictions import Predictions
 from pati.training import plan
 from pati.workflows.check import check
@@ -45,17 +43,17 @@ def entries(count: int, **facts: object) -> list[Entry]:
 
 
 def test_folds_where_a_test_split_would_be_small(folded: None) -> None:
-    def count(photos: int, test: float = 0.1, budget: float | None = None) -> int:
-        return folds_for(entries(photos), test=test, given=False, budget=budget)
+    def count(photos: int, test: float = 0.1, most: int | None = None) -> int:
+        return folds_for(entries(photos), test=test, given=False, most=most)
 
     assert [count(photos) for photos in (20, 99, 100, 1499, 1500)] == [10, 10, 5, 5, 0]
     assert count(1499, test=0.2) == 0
-    assert [count(50, budget=seconds) for seconds in (10, 48, 300)] == [3, 4, 10]
+    assert [count(50, most=most) for most in (0, 2, 3, 9, 10, 99)] == [0, 0, 3, 9, 10, 10]
     assert count(4) == 4
     # Copies and groups count once.
-    assert folds_for(entries(2000, group="one scene"), test=0.1, given=False, budget=None) == 1
+    assert folds_for(entries(2000, group="one scene"), test=0.1, given=False, most=None) == 1
     given = [dataclasses.replace(entry, split="test" if n < 3 else "train") for n, entry in enumerate(entries(100))]
-    assert folds_for(given, test=0.1, given=True, budget=None) == 0
+    assert folds_for(given, test=0.1, given=True, most=None) == 0
 
 
 def test_units_stay_together_and_classes_are_spread() -> None:
@@ -228,15 +226,40 @@ def test_half_of_the_time_is_for_the_model_that_is_kept(tmp_path: Path) -> None:
     assert 2 < result.run.read_state()["folds_until"] < 8
 
 
-def test_the_planner_counts_on_half_of_the_time(folded: None) -> None:
-    def settled(folds: int) -> plan.SettledRecipe:
+def test_the_planner_counts_on_half_of_the_time() -> None:
+    def settled(folds: int, budget: float) -> SettledRecipe:
         return plan.settle(
-            Recipe(budget=100), photos=1000, folds=folds, natural=128, flip_invariant=True, rotation_invariant=True,
+            Recipe(budget=budget), photos=1000, folds=folds, natural=128, flip_invariant=True, rotation_invariant=True,
             minimum_size=16, precision="float32", speed=1000, reading=0,
         )  # fmt: skip
 
-    assert settled(5).size <= settled(0).size
+    def most(budget: float) -> int | None:
+        return plan.most_folds(settled(5, budget), photos=1000, minimum_size=16, speed=1000, reading=0)
+
+    assert settled(5, 100).size <= settled(0, 100).size
     assert plan.default_budget(200, 128, folds=5) == 2 * plan.default_budget(200, 128)
+    # Each network is trained for at least 12 epochs: there is no time for so many in half a minute.
+    assert most(20) == 0
+    assert (most(600) or 0) >= 3
+    assert (
+        plan.most_folds(
+            settled(5, 100).changed({"budget": None, "epochs": 3}), photos=9, minimum_size=16, speed=1, reading=0
+        )
+        is None
+    )
+
+
+def test_too_short_a_budget_for_folds_has_a_test_split(tmp_path: Path, folded: None) -> None:
+    told = []
+    recipe = Recipe(budget=8.0, size=32, growth=(1.0,), width=2.0, model="pati-deep")
+    with commands.undrawn():
+        result = train(write_shapes(tmp_path / "d", per_class=300), recipe, out=tmp_path / "run", listen=told.append)
+    manifest = Manifest.read(result.run.manifest)
+    assert manifest.folds == 0
+    assert len(manifest.of_split("test")) > 60
+    assert not any(isinstance(event, FoldsPlanned) for event in told)
+    notes = [str(event.text) for event in told if isinstance(event, Noted)]
+    assert any("with more time, it comes from cross-validation (--folds 5" in note for note in notes)
 
 
 OPTIONS = (*kills.OPTIONS, "--folds", "3")
@@ -286,6 +309,10 @@ def test_folds_are_refused_when_they_are_no_number_of_folds(shapes: Path) -> Non
 
 
 def test_too_few_groups_for_folds(tmp_path: Path) -> None:
-    units = [Unit("a", (("x", 5), ("y", 5)))]
-    assert split.folds_for(1, test=0.1, budget=None) in (0, 1)
-    assert split.assign_folds(units, 3, seed=0) == {"a": 0}
+    rows = ["file,label,person"]
+    for number, path in enumerate(sorted(write_shapes(tmp_path / "d", per_class=4).rglob("*.jpg"))):
+        rows.append(f"{path.relative_to(tmp_path / 'd')},{path.parent.name},{'one' if number else 'two'}")
+    (tmp_path / "d" / "labels.csv").write_text("\n".join(rows))
+    done = pati("train", tmp_path / "d" / "labels.csv", "--group-by", "person", "--folds", "3", "--out", tmp_path / "r")
+    assert done.returncode == 1
+    assert "cross-validation is impossible: there are too few groups of photos" in done.stderr

@@ -347,14 +347,14 @@ def with_folds(entries: Sequence[Entry], folds: int, *, seed: int) -> list[Entry
     return [dataclasses.replace(entry, fold=place.get(entry.path)) for entry in entries]
 
 
-def folds_for(entries: Sequence[Entry], *, test: float, given: bool, budget: float | None) -> int:
+def folds_for(entries: Sequence[Entry], *, test: float, given: bool, most: int | None) -> int:
     """The default number of cross-validation folds for these photos; 0 if their test split is large enough, or given.
 
-    `test`: share of the test split; `budget`: seconds for the run, if limited.
+    `test`: share of the test split; `most`: see `split.folds_for`.
     """
     if given and any(entry.kept and entry.split == "test" for entry in entries):
         return 0
-    return split.folds_for(len(units(_open(entries, given=given))), test=test, budget=budget)
+    return split.folds_for(len(units(_open(entries, given=given))), test=test, most=most)
 
 
 def units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:

@@ -25,9 +25,6 @@ LARGE = 0.2  # of a split's expected number of photos
 FEWEST_TESTED = 150  # units in a test split: with fewer, the score comes from cross-validation
 FEW_UNITS = 100  # units in all: with fewer, in `MOST_FOLDS`, as each fold then takes few photos from the training,
 MOST_FOLDS, USUAL_FOLDS, FEWEST_FOLDS = 10, 5, 3
-FOLD_SECONDS = (
-    12.0  # of a budget for each fold, half of it for the model that is kept; shorter budgets have fewer folds
-)
 
 
 @dataclass(frozen=True)
@@ -69,17 +66,17 @@ def _largest(units: Sequence[Unit], share: float) -> float:
     return max(1.0, LARGE * expected, usual)
 
 
-def folds_for(units: int, *, test: float, budget: float | None) -> int:
+def folds_for(units: int, *, test: float, most: int | None) -> int:
     """Number of folds in which to score so many units; 0 if a test split with a share `test` of them is large enough.
 
-    `budget`: seconds for the whole run, if it is limited.
+    `most`: how many folds there is time for, or None for any number; 0 folds if these are too few.
     """
     if test * units >= FEWEST_TESTED:
         return 0
-    folds = MOST_FOLDS if units < FEW_UNITS else USUAL_FOLDS
-    if budget is not None:
-        folds = max(FEWEST_FOLDS, min(folds, int(budget / FOLD_SECONDS)))
-    return min(folds, units)
+    folds = min(units, MOST_FOLDS if units < FEW_UNITS else USUAL_FOLDS)
+    if most is None or most >= folds:
+        return folds
+    return most if most >= FEWEST_FOLDS else 0
 
 
 def assign_folds(units: Sequence[Unit], folds: int, *, seed: int) -> dict[str, int]:

@@ -75,7 +75,8 @@ class PlanDocument(TypedDict):
 class RunFacts(TypedDict, total=False):
     """The fields of run.json except the stage.
 
-    `speed`: of the machine at the start, see `pati.training.speed`; `threads`: of torch at the start; `test_scored`:
+    `speed`: of the machine at the start, see `pati.training.speed`; `most_folds`: see `workflows.prepare.Settled`;
+    `threads`: of torch at the start; `test_scored`:
     how often test photos were scored; `folds_until`: seconds of the command after which the training of the folds ends;
     `language`: the one that the report shows first.
     """
@@ -86,6 +87,7 @@ class RunFacts(TypedDict, total=False):
     data: str
     columns: ColumnsDocument
     speed: float
+    most_folds: int | None
     threads: int
     plugins: dict[str, PluginState]
     plan: PlanDocument

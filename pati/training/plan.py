@@ -23,7 +23,8 @@ from pati.training.budget import FORWARD, Budget, Pace, closing_seconds
 LEARNING_RATES = {"sgd": 0.1, "adamw": 1e-3}
 MOMENTA = {"muon": 0.6, "sgd": 0.9, "adamw": 0.9}
 
-FOLDS_SHARE = 0.5  # of the training time in a budget, for all cross-validation folds together
+FOLDS_SHARE = 0.5  # of the training time in a budget, for all cross-validation folds together;
+FOLD_PASSES = 12  # a fold's network is trained for at least so many epochs: else it would be far from the kept one
 MOST_PASSES = 200  # validations in a run by budget
 VALIDATION_SHARE = 0.03  # fraction of the training time for validation after each epoch,
 FEWEST_VALIDATED = 300  # but with fewer photos the curve would be noise
@@ -176,6 +177,18 @@ def natural_size(sizes: Sequence[tuple[int, int]]) -> int:
     return min(LARGEST, max(32, round(typical / 16) * 16))
 
 
+def most_folds(recipe: SettledRecipe, *, photos: int, minimum_size: int, speed: float, reading: float) -> int | None:
+    """How many cross-validation folds there is time for; None if the recipe has no budget.
+
+    `speed`, `reading`: see `settle`.
+    """
+    if recipe.budget is None:
+        return None
+    each = statistics.mean(cost(size, recipe.width, recipe.model) for size in training_sizes(recipe, minimum_size))
+    seconds = FOLDS_SHARE * training_seconds(recipe.budget, photos=photos, reading=reading)
+    return int(seconds * speed / (photos * each) / FOLD_PASSES)
+
+
 def default_budget(photos: int, size: int, *, folds: int = 0) -> float:
     """Seconds for the whole command if the user sets no budget: longer for more and larger photos.
 
@@ -230,7 +243,6 @@ def settle(
     recipe: Recipe,
     *,
     photos: int,
-    folds: int,
     natural: int,
     flip_invariant: bool,
     rotation_invariant: bool,
@@ -238,6 +250,7 @@ def settle(
     precision: str,
     speed: float,
     reading: float,
+    folds: int = 0,
 ) -> SettledRecipe:
     """Choose every open field of the recipe from the data and the machine.
 

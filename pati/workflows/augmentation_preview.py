@@ -62,7 +62,6 @@ def picture(data: str | Path, recipe: Recipe, *, photos: int = 1, columns: Colum
     recipe = plan.settle(
         recipe,
         photos=len(source.items),
-        folds=0,
         natural=plan.natural_size([(pixels.shape[1], pixels.shape[0]) for pixels in pictures]),
         flip_invariant=source.flip_invariant,
         rotation_invariant=source.rotation_invariant,

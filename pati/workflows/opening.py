@@ -55,9 +55,14 @@ def source_of(run: Run, recipe: Recipe) -> Source:
     return open_data(state["data"], recipe, Columns(**state["columns"]), decided)
 
 
-def manifest_of(source: Source, inspections: Sequence[Inspection], recipe: Recipe) -> Manifest:
-    """The manifest of the files of a source, with the properties of the files that tell its classes."""
-    manifest = build_manifest(source, inspections, recipe)
+def manifest_of(
+    source: Source, inspections: Sequence[Inspection], recipe: Recipe, *, most_folds: int | None = None
+) -> Manifest:
+    """The manifest of the files of a source, with the properties of the files that tell its classes.
+
+    `most_folds`: see `build_manifest`.
+    """
+    manifest = build_manifest(source, inspections, recipe, most_folds=most_folds)
     thumbs = [found.thumb for entry, found in zip(manifest.entries, inspections, strict=True) if entry.kept]
     return dataclasses.replace(manifest, shortcuts=find_shortcuts(manifest.kept, thumbs))
 

@@ -93,59 +93,71 @@ def prepare(
     """
     recipe = recipe.changed({"folds": 0})
     source = open_data(data, recipe, columns, decisions)
-    recipe, speed, _ = settled(source, recipe)
-    return prepared(*audited(source, recipe, listen), recipe, speed)
+    chosen = settled(source, recipe)
+    return prepared(*audited(source, chosen.recipe, listen), chosen.recipe, chosen.speed)
 
 
 @clock.watched()
 def prepare_again(run: Run, recipe: SettledRecipe, *, listen: Listen = silent) -> Prepared:
     """The same for the data of a run, as it was prepared for the run."""
     source = source_of(run, recipe)
-    recipe, speed, _ = settled(source, recipe)
-    manifest, packed = audited(source, _with_folds_of(run, recipe), listen, colour=_colour(run))
+    chosen = settled(source, _with_folds_of(run, recipe))
+    manifest, packed = audited(source, chosen.recipe, listen, colour=_colour(run))
     keep_manifest(run, manifest)
-    return prepared(manifest, packed, recipe, speed, run)
+    return prepared(manifest, packed, chosen.recipe, chosen.speed, run)
 
 
-def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outline | None]:
-    """The settled recipe, the measured speed of the machine, and the outline of its budget, if any."""
+@dataclass(frozen=True)
+class Settled:
+    """A settled recipe, the measured speed of the machine, and the outline of the recipe's budget, if it has one.
+
+    `most_folds`: how many cross-validation folds there is time for; None if there is no limit.
+    """
+
+    recipe: SettledRecipe
+    speed: float
+    outline: Outline | None
+    most_folds: int | None
+
+
+def settled(source: Source, recipe: Recipe) -> Settled:
+    """Settle the recipe for the data, as far as it is known before reading it, and this machine."""
     machine.keep_blocks()
     samples = _peek(source)
     precision = recipe.precision or machine.faster_precision(machine.device().type)
     speed = of_training(recipe.model, precision, machine.device())
     photos, minimum_size = len(source.items), models.smallest_size(recipe.model or plan.DEFAULT_MODEL)
-    folds = _expected_folds(source, recipe)
     reading = of_reading(samples)
-    recipe = plan.settle(
-        recipe,
-        photos=photos,
-        folds=folds,
-        natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
-        flip_invariant=source.flip_invariant,
-        rotation_invariant=source.rotation_invariant,
-        minimum_size=minimum_size,
-        precision=precision,
-        speed=speed,
-        reading=reading,
+    natural = plan.natural_size([size for size in map(decode.header_size, samples) if size])
+
+    def for_folds(folds: int) -> tuple[SettledRecipe, int | None]:
+        chosen = plan.settle(
+            recipe, photos=photos, folds=folds, natural=natural, flip_invariant=source.flip_invariant,
+            rotation_invariant=source.rotation_invariant, minimum_size=minimum_size, precision=precision,
+            speed=speed, reading=reading,
+        )  # fmt: skip
+        most = plan.most_folds(chosen, photos=photos, minimum_size=minimum_size, speed=speed, reading=reading)
+        return chosen, most
+
+    folds = _expected_folds(source, recipe, None)
+    chosen, most = for_folds(folds)
+    if folds and not (folds := _expected_folds(source, recipe, most)):
+        chosen, _ = for_folds(0)
+    if chosen.budget is None:
+        return Settled(chosen, speed, None, None)
+    outline = plan.outline(
+        chosen, chosen.budget, photos=photos, folds=folds, minimum_size=minimum_size, speed=speed, reading=reading
     )
-    if recipe.budget is None:
-        return recipe, speed, None
-    return (
-        recipe,
-        speed,
-        plan.outline(
-            recipe, recipe.budget, photos=photos, folds=folds, minimum_size=minimum_size, speed=speed, reading=reading
-        ),
-    )
+    return Settled(chosen, speed, outline, most)
 
 
-def _expected_folds(source: Source, recipe: Recipe) -> int:
-    """Number of folds if every file is a photo that is independent of the others."""
+def _expected_folds(source: Source, recipe: Recipe, most: int | None) -> int:
+    """Number of folds if every file is a photo that is independent of the others; `most`: see `split.folds_for`."""
     if recipe.folds is not None:
         return recipe.folds
     if source.presplit and any(item.split == "test" for item in source.items):
         return 0
-    return split.folds_for(len(source.items), test=recipe.test, budget=recipe.budget)
+    return split.folds_for(len(source.items), test=recipe.test, most=most)
 
 
 def audited(
@@ -162,7 +174,8 @@ def audited(
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, colour=colour or _colour(run))
     begun = run is not None and run.manifest.exists()  # what was found holds until its end
     inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen), unsettled=begun)
-    manifest = manifest_of(source, inspections, recipe)
+    most_folds = None if run is None else run.read_state().get("most_folds")
+    manifest = manifest_of(source, inspections, recipe, most_folds=most_folds)
     seconds = clock.now() - at
     if run is not None:
         keep_manifest(run, manifest)

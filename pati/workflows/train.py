@@ -14,6 +14,7 @@ import torch
 from pati import plugins
 from pati.data import loader
 from pati.data.loader import Samples
+from pati.data.manifest import Manifest, folds_for
 from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
 from pati.evaluation import metrics
@@ -97,18 +98,18 @@ def train(
     """
     started = clock.now() if started is None else started
     source = open_data(data, recipe, columns, decisions)
-    chosen, speed, outline = settled(source, recipe)
+    chosen = settled(source, recipe)
     run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
         run.begin(
-            chosen, data=where_is(data), columns=columns.document(), speed=round(speed, 1),
-            threads=torch.get_num_threads(), plugins=plugins.state(),
+            chosen.recipe, data=where_is(data), columns=columns.document(), speed=round(chosen.speed, 1),
+            most_folds=chosen.most_folds, threads=torch.get_num_threads(), plugins=plugins.state(),
         )  # fmt: skip
         if decisions is not None:
             files.write_bytes(run.decisions, decisions.read_bytes())
-        listen(RunOpened(run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None))
+        listen(RunOpened(run.folder, chosen.recipe, len(source.items), chosen.outline, chosen=recipe.budget is None))
         with run.discarded_if_refused() if out is None else contextlib.nullcontext():
-            return _go(run, source, chosen, started, listen)
+            return _go(run, source, chosen.recipe, started, listen)
 
 
 @clock.watched()
@@ -231,6 +232,16 @@ class TrainingRun:
         if ready.manifest.folds:
             tested = round(recipe.test * len(ready.training))
             self._listen(FoldsPlanned(ready.manifest.folds, tested, chosen=recipe.folds is None))
+        elif recipe.folds is None and (wanted := _folds_wanted(ready.manifest, recipe)):
+            self._note(
+                NP_(
+                    "the test split has only {n} photo, so the score will be uncertain; with more time, it comes from "
+                    "cross-validation (--folds {folds} asks for it in any case)",
+                    "the test split has only {n} photos, so the score will be uncertain; with more time, it comes from "
+                    "cross-validation (--folds {folds} asks for it in any case)",
+                    n=len(ready.manifest.scored()), folds=wanted,
+                )
+            )  # fmt: skip
         self._listen(ClassesCounted(class_balance, balance.advised(balance.counted(ready.training.targets))))
         return ready
 
@@ -511,6 +522,11 @@ def _identity(ready: Prepared) -> str:
     if not recipe["folds"]:
         del recipe["folds"]
     return hashlib.sha256(json.dumps([recipe, ready.manifest.hash()]).encode()).hexdigest()
+
+
+def _folds_wanted(manifest: Manifest, recipe: Recipe) -> int:
+    """Number of folds that these photos would have if there were time for them."""
+    return folds_for(manifest.kept, test=recipe.test, given=manifest.split.get("given", False), most=None)
 
 
 def _kept_plan(run: Run) -> Plan | None:

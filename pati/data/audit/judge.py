@@ -29,10 +29,13 @@ from pati.recipe import Recipe
 _SMALLEST_FOR_NEAR = 32  # px; below, different drawings look the same at thumbnail size
 
 
-def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Recipe) -> Manifest:
+def build_manifest(
+    source: Source, inspections: Sequence[Inspection], recipe: Recipe, *, most_folds: int | None = None
+) -> Manifest:
     """The manifest of a source: inspection results with duplicates merged and the split, or the folds, drawn.
 
-    Raises `PatiError` if folds are wanted for data that comes with a test split.
+    `most_folds`: how many folds there is time for, where the recipe leaves their number open; None: any number. Raises
+    `PatiError` if folds are wanted for data that comes with a test split.
     """
     entries = [
         _entry(item, inspection, source.decisions.get(item.path))
@@ -41,7 +44,7 @@ def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Re
     notes = source.notes + unmet(source.decisions, {entry.path: entry.sha256 for entry in entries})
     together, apart, told = _near(entries, inspections, recipe)
     entries = crowds.marked(join(entries, together), apart)
-    folds = _folds(entries, recipe, given=source.presplit)
+    folds = _folds(entries, recipe, most_folds, given=source.presplit)
     entries = with_split(
         entries,
         seed=recipe.split_seed,
@@ -83,10 +86,10 @@ def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Re
     return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, notes)
 
 
-def _folds(entries: Sequence[Entry], recipe: Recipe, *, given: bool) -> int:
+def _folds(entries: Sequence[Entry], recipe: Recipe, most: int | None, *, given: bool) -> int:
     """Number of cross-validation folds: the recipe's, or the default for these photos."""
     if recipe.folds is None:
-        return folds_for(entries, test=recipe.test, given=given, budget=recipe.budget)
+        return folds_for(entries, test=recipe.test, given=given, most=most)
     tested = sum(entry.kept and entry.split == "test" for entry in entries) if given else 0
     if recipe.folds and tested:
         raise PatiError(
