@@ -13,6 +13,8 @@
     against     budgets of this commit against another one ($BASE), in turns: multiply-adds done, accuracy
     scratch     the bootcamp's network trained with pati: 3 and 12 epochs
     small_sets  two minutes on clothing, 200 photos and digits, against 12 epochs, three seeds each
+    small       25 to 1,000 photos a class, and pictures of 32 px: five minutes of this commit and of another one
+                ($BASE), in turns, three seeds each; ResNet-18 as a plain reference
     decoding    photos read, decoded and packed per second
     inference   predictions per second from packed pixels, against plain PyTorch and ONNX Runtime
     notebook    the bootcamp notebook's recipe in plain PyTorch, three epochs, on the same split (about half an hour)
@@ -86,6 +88,7 @@ from bench import (
     page,
     runs,
     shipped,
+    small,
     steps,
     study,
     suites,
@@ -107,6 +110,7 @@ MEASUREMENTS = {
     "against": against.against,
     "scratch": runs.scratch,
     "small_sets": runs.small_sets,
+    "small": small.small,
     "decoding": runs.decoding,
     "inference": inference.inference,
     "notebook": runs.notebook,

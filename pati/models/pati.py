@@ -1,11 +1,12 @@
-"""`pati` and `pati-deep`: pati's own networks, designed for accuracy per minute on a small machine.
+"""`pati`, `pati-deep` and `pati-lowres`: pati's own networks, designed for accuracy per minute on a small machine.
 
 Plain dense 3×3 convolutions with batch norm and ReLU, in the spirit of VGG (Simonyan & Zisserman, 2015,
 https://arxiv.org/abs/1409.1556) and in the order of the CIFAR-10 speed records (Jordan, 2024,
 https://arxiv.org/abs/2404.00498): the first convolution of a block widens and pools, the second one works at the
 smaller size. What differs: a thin first convolution at full size, pooling before the norm, and global average pooling.
 No depthwise convolutions: on CPUs they reach a ninth of the speed of dense ones. The deep variant adds residual
-convolutions at the smaller sizes; it needs more epochs, and reaches a higher accuracy (numbers in LOG.md).
+convolutions at the smaller sizes; it needs more epochs, and reaches a higher accuracy (numbers in LOG.md). The variant
+for low resolution does not pool after the first convolution: of 32 px, four poolings would leave 2.
 """
 
 from __future__ import annotations
@@ -30,11 +31,27 @@ def pati(classes: int, options: Options) -> Net:
 def pati_deep(classes: int, options: Options) -> Net:
     """pati's network for long runs: two residual convolutions each in the second and third block."""
     first, widths = _channels(options.width)
-    stages = [conv_norm_relu(3, first, pool=True)]
-    for before, after, depth in zip([first, *widths], widths, (1, 2, 2), strict=False):
+    net = _net(
+        [conv_norm_relu(3, first, pool=True), *_deep_blocks(first, widths)], widths[-1], classes, options.dropout
+    )
+    return with_drop_path(net, options.drop_path)
+
+
+@models.register("pati-lowres")
+def pati_lowres(classes: int, options: Options) -> Net:
+    """pati's network for small images, such as 32 px: pati-deep without pooling after its first convolution."""
+    first, widths = _channels(options.width)
+    net = _net([conv_norm_relu(3, first), *_deep_blocks(first, widths)], widths[-1], classes, options.dropout)
+    return with_drop_path(net, options.drop_path)
+
+
+def _deep_blocks(before: int, widths: list[int]) -> list[nn.Sequential]:
+    blocks = []
+    for after, depth in zip(widths, (1, 2, 2), strict=True):
         kept = [Residual(conv_norm_relu(after, after), DropPath()) for _ in range(depth)]
-        stages.append(nn.Sequential(conv_norm_relu(before, after, pool=True), *kept))
-    return with_drop_path(_net(stages, widths[-1], classes, options.dropout), options.drop_path)
+        blocks.append(nn.Sequential(conv_norm_relu(before, after, pool=True), *kept))
+        before = after
+    return blocks
 
 
 def _channels(width: float) -> tuple[int, list[int]]:

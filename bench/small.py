@@ -1,0 +1,163 @@
+"""Small sets: accuracy on photos that are held back, of this commit and of another one ($BASE), in turns.
+
+Sets are cut by the hash of each photo, so that smaller ones are parts of larger ones; the photos of a contributor of
+the clothes are all held back, or none.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.command import commit, environment
+from pati.data.sources import storage
+from pati.data.sources.find import find_source
+from pati.evaluation.intervals import crossed_interval
+
+BASE = "c4409bb"
+SECONDS = 300
+SEEDS = (0, 1, 2)
+COUNTS = (25, 100, 1000)  # photos a class
+HELD = 2000  # photos held back, at most
+SETS = [f"{name}-{count}" for name in ("cats-vs-dogs", "clothing") for count in COUNTS] + ["cats-vs-dogs-32", "digits"]
+# The plain reference: ResNet-18 with SGD, flips and crops.
+REFERENCE = ("model=resnet18", "optimizer=sgd", "schedule=cosine", "label_smoothing=0", "brightness=0", "l2=0.0005")
+
+
+def small() -> dict[str, Any]:
+    """Every set, seed and commit; then the reference, with one seed."""
+    base, seconds = os.environ.get("BASE", BASE), int(os.environ.get("SECONDS", SECONDS))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        old, sets = Path(folder) / base, Path(folder) / "sets"
+        subprocess.run(["git", "clone", "--quiet", ".", str(old)], check=True)
+        subprocess.run(["git", "-C", str(old), "checkout", "--quiet", base], check=True)
+        write(sets)
+        for seed in SEEDS:
+            for name in SETS:
+                pair = {
+                    which: once(root, sets, name, seconds, seed) for which, root in (("old", old), ("new", Path.cwd()))
+                }
+                rows.append({"set": name, "seed": seed, **pair})
+                print(json.dumps({"set": name, "seed": seed} | {which: pair[which]["accuracy"] for which in pair}))
+        plain = {name: once(Path.cwd(), sets, name, seconds, 0, REFERENCE) for name in SETS}
+    return {
+        "base": base,
+        "commit": commit(),
+        "budget_seconds": seconds,
+        "sets": {name: compared([row for row in rows if row["set"] == name]) for name in SETS},
+        "resnet18": {name: without_photos(row) for name, row in plain.items()},
+        "rows": [
+            {**row, "old": without_photos(row["old"]), "new": without_photos(row["new"])} for row in rows
+        ],
+    }  # fmt: skip
+
+
+def compared(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean accuracies of both commits over the seeds, and the 95 % interval of their difference on the same photos."""
+    gains = np.array([[int(new) - int(old) for old, new in zip(row["old"]["right"], row["new"]["right"], strict=True)]
+                      for row in rows], float).T  # fmt: skip
+    return {
+        "old": round(statistics.mean(row["old"]["accuracy"] for row in rows), 4),
+        "new": round(statistics.mean(row["new"]["accuracy"] for row in rows), 4),
+        "gain": round(float(gains.mean()), 4),
+        "interval": [round(end, 4) for end in crossed_interval(gains, (-1, 1))],
+        "photos": len(gains),
+    }
+
+
+def without_photos(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "right"}
+
+
+def once(root: Path, sets: Path, name: str, seconds: int, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        words = [str(Path(__file__).parent / "small_once.py"), str(sets / name), str(held_back(sets, name))]
+        done = subprocess.run(
+            [sys.executable, *words, str(seconds), str(seed), str(Path(folder) / "run"), *changes],
+            env=environment(Path(folder) / "cache") | {"PYTHONPATH": str(root)}, cwd=folder, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    document: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return document
+
+
+def held_back(sets: Path, name: str) -> Path:
+    return sets / "held" / (name.rpartition("-")[0] if name.rpartition("-")[2] in map(str, COUNTS) else name)
+
+
+# The sets -------------------------------------------------------------------------------
+
+
+def write(root: Path) -> None:
+    """Write the sets as ROOT/NAME/CLASS/…, and the photos that are held back as ROOT/held/NAME/CLASS/…"""
+    for archive, share in (("cats-vs-dogs", 0.1), ("clothing", 0.2), ("digits", 0.3)):
+        by_class: dict[str, list[tuple[float, str, bytes]]] = defaultdict(list)
+        held = 0
+        for name, label, group, data in photos(archive):
+            if place(f"held {group}") < share:
+                if held < HELD:
+                    put(root / "held" / archive / label / Path(name).name, data)
+                    held += 1
+            else:
+                by_class[label].append((place(name), name, data))
+        for count in COUNTS if archive != "digits" else (None,):
+            for label, rows in by_class.items():
+                for _, name, data in sorted(rows)[:count]:
+                    put(root / (archive if count is None else f"{archive}-{count}") / label / Path(name).name, data)
+        if archive == "cats-vs-dogs":
+            for label, rows in by_class.items():
+                for _, name, data in rows:
+                    put(root / f"{archive}-32" / label / Path(name).name, tiny(data))
+            for file in (root / "held" / archive).rglob("*.jpg"):
+                put(root / "held" / f"{archive}-32" / file.parent.name / file.name, tiny(file.read_bytes()))
+
+
+def photos(archive: str) -> Iterator[tuple[str, str, str, bytes]]:
+    """Name, class, group and contents of each photo."""
+    if archive == "digits":
+        source = find_source("digits")
+        store = storage.at(source.root)
+        for item in source.items:
+            yield item.path, item.label, item.path, store.read(item.path)
+        return
+    with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / f"{archive}.zip") as file:
+        senders = {}
+        if archive == "clothing":
+            for row in csv.DictReader(io.StringIO(file.read("clothing/images.csv").decode())):
+                senders[f"clothing/{row['file']}"] = row["sender_id"]
+        for name in file.namelist():
+            if name.endswith(".jpg") and (data := file.read(name)):
+                yield name, name.split("/")[-2], senders.get(name, name), data
+
+
+def place(name: str) -> float:
+    """A number from 0 to 1 by which photos are drawn."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+
+
+def tiny(data: bytes) -> bytes:
+    """A JPEG of 32 × 32 px."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.convert("RGB").resize((32, 32), Image.Resampling.BOX).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def put(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
