@@ -88,10 +88,9 @@ def without_photos(row: dict[str, Any]) -> dict[str, Any]:
 def once(root: Path, sets: Path, name: str, seconds: int, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         words = [str(Path(__file__).parent / "small_once.py"), str(sets / name), str(held_back(sets, name))]
-        done = subprocess.run(
-            [sys.executable, *words, str(seconds), str(seed), str(Path(folder) / "run"), *changes],
-            env=environment(Path(folder) / "cache") | {"PYTHONPATH": str(root)}, cwd=folder, check=True, capture_output=True, text=True,
-        )  # fmt: skip
+        command = [sys.executable, *words, str(seconds), str(seed), str(Path(folder) / "run"), *changes]
+        own = environment(Path(folder) / "cache") | {"PYTHONPATH": str(root)}
+        done = subprocess.run(command, env=own, cwd=folder, check=True, capture_output=True, text=True)
     document: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return document
 

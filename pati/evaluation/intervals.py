@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -308,6 +309,41 @@ def crossed_interval(
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
     middle, half = known.mean(), t.ppf(0.975, freedom) * math.sqrt(variance)
     return max(bounds[0], float(middle - half)), min(bounds[1], float(middle + half))
+
+
+FOLDS_WIDER = 1.2  # than over photos alone: from what the networks of several trainings differ by (bench coverage)
+PHOTOS_POWER, TIME_POWER = 0.3, 0.08  # of the error in the number of training photos and in the training time
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """How the model that is kept was trained, relative to the networks of the cross-validation that gave the scores.
+
+    `photos`, `time`: number of training photos and of epochs, as multiples of theirs.
+    """
+
+    photos: float
+    time: float
+
+    def interval(self, value: float, interval: tuple[float, float]) -> tuple[float, float]:
+        """The 95 % interval of a score in 0..1, such as the accuracy, for the model that is kept.
+
+        `interval`: over photos, for the networks of the folds, whose score is `value`. It is widened for the chance in
+        the trainings: that of cross-validation is too narrow without (Bates, Hastie and Tibshirani, 2021,
+        https://arxiv.org/abs/2104.00673). Its upper end allows for fewer errors thanks to more photos and more time,
+        by power laws with exponents at the high end of what was measured.
+        """
+        low, high = (value + FOLDS_WIDER * (end - value) for end in interval)
+        return max(0.0, low), 1 - self.errors() * (1 - min(1.0, high))
+
+    def loss_interval(self, value: float, interval: tuple[float, float]) -> tuple[float, float]:
+        """The same for a loss."""
+        low, high = (value + FOLDS_WIDER * (end - value) for end in interval)
+        return max(0.0, self.errors() * low), high
+
+    def errors(self) -> float:
+        """The errors that may remain, as a fraction of those of the networks of the folds."""
+        return float(min(1.0, self.photos**-PHOTOS_POWER * self.time**-TIME_POWER))
 
 
 def log_loss_interval(

@@ -15,6 +15,7 @@ from pati.errors import PatiError
 from pati.evaluation.clusters import Clusters
 from pati.evaluation.documents import ClassRow, Scores
 from pati.evaluation.intervals import (
+    KeptModel,
     bootstrap_intervals,
     clustered_intervals,
     log_loss_interval,
@@ -145,15 +146,21 @@ def check_plugin_metrics(classes: int) -> None:
         _number(name, metrics[name](logits, torch.arange(answers) % classes))
 
 
-PHOTOS, CLUSTERS = "Wilson and bootstrap over photos", "cluster bootstrap"  # methods of intervals
+PHOTOS, CLUSTERS = "Wilson and bootstrap over photos", "cluster bootstrap"  # methods of intervals,
+FOLDS = ", for the model trained on all photos"  # and what is added where cross-validation gave the scores
 
 
 def summary(
-    logits: torch.Tensor, labels: torch.Tensor, classes: tuple[str, ...], clusters: Clusters | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    classes: tuple[str, ...],
+    clusters: Clusters | None = None,
+    kept: KeptModel | None = None,
 ) -> Scores:
     """All registered metrics, 95 % intervals, the confusion matrix and the table of classes.
 
-    `clusters`: photos that are not independent. A value that is not finite, such as a division by the count of a class
+    `clusters`: photos that are not independent. `kept`: the model that the intervals are for, if the predictions are
+    those of cross-validation. A value that is not finite, such as a division by the count of a class
     without photos, is None.
     """
     counts = confusion(logits, labels)
@@ -167,6 +174,17 @@ def summary(
         intervals["recall"] = np.array([wilson(*pair) for pair in zip(right, there, strict=True)])
     else:
         intervals = clustered_intervals(labels.numpy(), answers.numpy(), len(classes), clusters)
+    accuracy_interval = proportion_interval((answers == labels).numpy(), clusters)
+    loss_interval = log_loss_interval(logits, labels, clusters)
+    if kept is not None:
+        accuracy_interval = kept.interval(scores["accuracy"], accuracy_interval)
+        loss_interval = kept.loss_interval(scores["log_loss"], loss_interval)
+        for name in ("macro_f1", "balanced_accuracy"):
+            intervals[name] = np.array(kept.interval(scores[name], tuple(intervals[name])))
+        for name in ("precision", "recall", "f1"):
+            points = [float(row[name] or 0.0) for row in rows]  # type: ignore[literal-required]
+            pairs = zip(points, intervals[name], strict=True)
+            intervals[name] = np.array([kept.interval(point, tuple(ends)) for point, ends in pairs])
     by_class = zip(*(intervals[name].tolist() for name in ("precision", "recall", "f1")), strict=True)
     table: list[ClassRow] = [
         {"class": name, **row, "precision_interval": precision, "recall_interval": recall, "f1_interval": f1}
@@ -174,14 +192,14 @@ def summary(
     ]
     document = {
         "photos": len(labels),
-        "interval_method": PHOTOS if clusters is None else CLUSTERS,
+        "interval_method": (PHOTOS if clusters is None else CLUSTERS) + ("" if kept is None else FOLDS),
         "clusters": None if clusters is None else len(clusters),
         "effective_clusters": None if clusters is None else clusters.effective(),
         "metrics": list(scores),
         **{name: score if math.isfinite(score) else None for name, score in scores.items()},
-        "accuracy_interval": list(proportion_interval((answers == labels).numpy(), clusters)),
+        "accuracy_interval": list(accuracy_interval),
         **{f"{name}_interval": intervals[name].tolist() for name in ("macro_f1", "balanced_accuracy")},
-        "log_loss_interval": list(log_loss_interval(logits, labels, clusters)),
+        "log_loss_interval": list(loss_interval),
         "confusion": counts.tolist(),
         "per_class": table,
     }

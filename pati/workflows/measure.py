@@ -6,6 +6,7 @@ measured on validation photos, on as many as the time allows.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from pati.evaluation.documents import (
     Analysis,
     EvaluationContext,
     ExplanationChecks,
+    FoldFacts,
     LaterScores,
     Measurements,
     PartScores,
@@ -33,6 +35,7 @@ from pati.evaluation.documents import (
     Scores,
     ScoresPage,
 )
+from pati.evaluation.intervals import KeptModel
 from pati.explain import checks
 from pati.explain.cams import explainer
 from pati.explain.checks import Values
@@ -99,15 +102,27 @@ def _scored(entries: Sequence[Entry], digests: Sequence[str]) -> list[Entry]:
     return kept
 
 
-def summaries(manifest: Manifest, answers: Predictions) -> tuple[Scores | None, Scores]:
-    """The scores on validation photos, if there are any, and on test photos or folds, from the stored predictions."""
-    entries = _scored(manifest.of_split("validation"), answers.validation.sha256), manifest.scored()
-    validation, test = (
-        metrics.summary(part.logits, part.labels, manifest.classes, analysis.clusters_of(some)) if some else None
-        for part, some in zip((answers.validation, answers.test), entries, strict=True)
-    )
-    assert test is not None, "required before training"
-    return validation, test
+def summaries(
+    manifest: Manifest, answers: Predictions, folds: Sequence[FoldFacts], epochs: int
+) -> tuple[Scores | None, Scores]:
+    """The scores on validation photos, if there are any, and on test photos or folds, from the stored predictions.
+
+    `folds`: the trainings of the folds, if any; `epochs`: of the model that is kept.
+    """
+    validated, tested = _scored(manifest.of_split("validation"), answers.validation.sha256), manifest.scored()
+    kept = None
+    if folds:
+        others = len(manifest.of_split("train")) - statistics.mean(fold["photos"] for fold in folds)
+        kept = KeptModel(
+            photos=len(manifest.of_split("train")) / others,
+            time=epochs / statistics.mean(fold["epochs"] for fold in folds),
+        )
+    validation = None
+    if validated:
+        part = answers.validation
+        validation = metrics.summary(part.logits, part.labels, manifest.classes, analysis.clusters_of(validated))
+    part = answers.test
+    return validation, metrics.summary(part.logits, part.labels, manifest.classes, analysis.clusters_of(tested), kept)
 
 
 def answering(run: Run, classifier: Classifier, manifest: Manifest, entry: Entry) -> Classifier:

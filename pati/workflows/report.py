@@ -71,7 +71,8 @@ def report_again(
                 probes,
             )
         document["analysis"] = {**measure.analyse(classifier, manifest, packed, answers, attempt), **probes}
-        validation, test = measure.summaries(manifest, answers)  # an older version may have stored less
+        # An older version may have stored less.
+        validation, test = measure.summaries(manifest, answers, document.get("folds", []), document["epochs"])
         if validation is not None:
             document["validation"] = {**(document["validation"] or validation), **validation}
         document["test"] = {**document["test"], **test}

@@ -563,7 +563,7 @@ def _labels(data: Samples) -> torch.Tensor:
 
 def _document(ready: Prepared, scored: Scored, state: State, analysis: Analysis) -> RunDocument:
     manifest, recipe = ready.manifest, ready.recipe
-    validation, test = measure.summaries(manifest, scored.answers)
+    validation, test = measure.summaries(manifest, scored.answers, scored.folds, state.epoch)
     document: RunDocument = {
         "classes": list(manifest.classes),
         "validation": validation,
