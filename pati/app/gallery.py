@@ -85,7 +85,8 @@ def show(run: Run, tested: Tested, numbers: Sequence[int], *, overlays: bool, ke
 def _photo(run: Run, tested: Tested, number: int, *, overlays: bool) -> None:
     entry, answer = tested.entries[number], int(tested.answers[number])
     label = tested.classes[answer] if overlays else None
-    picture = _picture(str(run.model), run.model.stat().st_mtime_ns, str(tested.root), entry.path, entry.sha256, label)
+    model = run.model if entry.fold is None else run.fold_model(entry.fold)  # which predicted this photo
+    picture = _picture(str(model), model.stat().st_mtime_ns, str(tested.root), entry.path, entry.sha256, label)
     if picture is None:
         st.caption(t(GONE))
         return

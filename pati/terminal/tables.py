@@ -519,7 +519,7 @@ def show_result(run: Run, metrics: RunDocument) -> None:
         show(
             N_(
                 "by cross-validation: each photo was predicted by one of {n} networks that were not trained on it; the "
-                "model was then trained on all photos",
+                "model was then trained on all photos, and the intervals are for it",
                 n=len(folds),
             ),
             console(stderr=False),
