@@ -140,7 +140,19 @@ class Watch:
                 seed=recipe.seed,
             )
         )
-        if outline is not None:
+        if outline is not None and outline.folds:
+            say(
+                N_(
+                    "plan: about {reading:duration} to start and read, {folds:duration} of cross-validation, "
+                    "{training:duration} of training (epochs: about {passes}), {after:duration} to score and report",
+                    reading=outline.reading,
+                    folds=outline.folds,
+                    training=outline.training,
+                    passes=number(outline.passes, ".0f" if outline.passes >= 2 else ".1f"),
+                    after=outline.after,
+                )
+            )
+        elif outline is not None:
             say(
                 N_(
                     "plan: about {reading:duration} to start and read, {training:duration} of training (epochs: "

@@ -95,6 +95,7 @@ class CheckDocument(TypedDict):
     flags: dict[str, int]
     classes: dict[str, dict[str, int]]
     shares: dict[str, float]
+    folds: int
     balance: Advice | None
     sizes: dict[str, dict[str, int]]
     duplicates: list[list[str]]
@@ -136,6 +137,7 @@ def check_document(manifest: Manifest) -> CheckDocument:
             for name in manifest.classes
         },
         "shares": manifest.shares(),
+        "folds": manifest.folds,
         "balance": class_balance,
         "sizes": {
             name: {"smallest": values[0], "median": values[len(values) // 2], "largest": values[-1]}
@@ -195,6 +197,14 @@ def show_check(manifest: Manifest, screen: Console) -> None:
     shares = (signed(f"{100 * document['shares'][part]:.1f}", catalogues.current()) for part in SPLITS)
     table.add_row(str(NC_("row of splits", "share")), *shares, "")
     screen.print(table)
+    if document["folds"]:
+        show(
+            N_(
+                "folds: {folds}; a test split would be too small to say much, so the score comes from cross-validation",
+                folds=document["folds"],
+            ),
+            screen,
+        )
     if document["balance"]:
         show(_class_balance(document["balance"]), screen)
     _show_files(document, manifest, screen)

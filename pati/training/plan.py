@@ -213,9 +213,13 @@ def overhead(*, photos: int, reading: float) -> float:
 
 @dataclass(frozen=True)
 class Outline:
-    """The estimated use of a budget in seconds, and the number of epochs (`passes`); reported before reading."""
+    """The estimated use of a budget in seconds, and the number of epochs (`passes`); reported before reading.
+
+    `folds`: seconds of cross-validation; 0 without.
+    """
 
     reading: float
+    folds: float
     training: float
     after: float
     passes: float
@@ -229,9 +233,11 @@ def outline(
     views = (photos - trained) * (2 if recipe.mirror else 1) + min(trained, out_of_distribution.PHOTOS)
     after = REPORT + views * FORWARD * cost(recipe.size, recipe.width, recipe.model) / speed
     before = START + photos * (reading + AUDIT)
-    training = max(0.0, budget - before - after) * (1 - FOLDS_SHARE if folds else 1)
+    rest = max(0.0, budget - before - after)
+    validating = FOLDS_SHARE * rest if folds else 0.0
+    training = rest - validating
     each = statistics.mean(cost(size, recipe.width, recipe.model) for size in training_sizes(recipe, minimum_size))
-    return Outline(before, training, after, training * speed / (trained * each))
+    return Outline(before, validating, training, after, training * speed / (trained * each))
 
 
 def training_photos(recipe: Recipe, photos: int, folds: int) -> float:

@@ -28,7 +28,7 @@ from pati.data.sources.source import Columns
 from pati.errors import Interrupted, PatiError
 from pati.evaluation import label_errors
 from pati.evaluation.documents import CleanDocument, ReviewItem
-from pati.events import Advanced, Listen, Stage, StageBegan
+from pati.events import Advanced, Listen, Noted, Stage, StageBegan
 from pati.inference import forward
 from pati.inference.classifier import Classifier
 from pati.locale import catalogues
@@ -102,6 +102,11 @@ def clean(
             N_("this run was made by an older version, which saved less"),
             N_("train it again with this version of pati"),
         )
+    if folds and Manifest.read(run.manifest).folds:
+        listen(
+            Noted(N_("the run's own cross-validation has checked the labels of all its photos: --folds is not needed"))
+        )
+        folds, budget = 0, None
     own = os.path.realpath(run.read_state()["data"]) == os.path.realpath(where_is(data))
     if own and columns == Columns():
         columns = Columns(**run.read_state()["columns"])

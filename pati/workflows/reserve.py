@@ -30,10 +30,13 @@ TIMED, TIMES = 32, 2  # photos, and repetitions, for timing the predictions
 MOMENTS = 0.9  # time for moments relative to a prediction without mirror image: they don't need the last stage
 
 
-def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elapsed) -> Budget | None:
+def reserve(
+    ready: Prepared, untrained: Classifier, testing: int, elapsed: Elapsed, *, begun: bool = False
+) -> Budget | None:
     """The recipe's budget with the work that follows training; None for a recipe with epochs.
 
-    `testing`: number of test photos. Raises `PatiError` if too little would be left for training.
+    `testing`: number of test photos. Raises `PatiError` if too little would be left for training, unless it has `begun`
+    with the folds.
     """
     recipe = ready.recipe
     if recipe.budget is None:
@@ -46,7 +49,7 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
     most, needed = (1 - LEAST_TRAINING) * recipe.budget, elapsed.seconds() + answers * one
     if needed > most and elapsed.reset():  # time lost in a killed session must not make the run impossible
         needed = elapsed.seconds() + answers * one
-    if needed > most:
+    if needed > most and not begun:
         raise PatiError(
             N_(
                 "a budget of {budget:.0f} s leaves {training:.0f} s for training: reading and scoring take the rest",
@@ -58,7 +61,8 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
                 enough=as_option(ENOUGH_TRAINING * needed),
             ),
         )
-    drawing = min(pages.seconds_to_draw(len(ready.manifest.classes)), most - needed)
+    rest = max(0.0, most - needed)
+    drawing = min(pages.seconds_to_draw(len(ready.manifest.classes)), rest)
     return Budget(
         recipe.budget,
         answers=answers,
@@ -66,7 +70,7 @@ def reserve(ready: Prepared, untrained: Classifier, testing: int, elapsed: Elaps
         answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model),
         report=drawing,
         python=statistics.median(of_python() for _ in range(budgets.PYTHON_TIMINGS)),
-        spare=min(spare, most - needed - drawing),
+        spare=min(spare, rest - drawing),
     )
 
 

@@ -299,7 +299,8 @@ class TrainingRun:
             paced = plan.make(
                 ready.recipe, photos=len(ready.training), validation=len(ready.validation),
                 minimum_size=untrained.net.minimum_size, speed=ready.speed,
-                budget=reserve(ready, untrained, testing, self._elapsed), spent=self._elapsed.seconds(),
+                budget=reserve(ready, untrained, testing, self._elapsed, begun=ready.manifest.folds > 0),
+                spent=self._elapsed.seconds(),
             )  # fmt: skip
             self._run.append("plan", paced)
             self._run.enter(RunStage.TRAINING, plan=paced.document())
