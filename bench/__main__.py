@@ -15,6 +15,7 @@
     small_sets  two minutes on clothing, 200 photos and digits, against 12 epochs, three seeds each
     small       25 to 1,000 photos a class, and pictures of 32 px: five minutes of this commit and of another one
                 ($BASE), in turns, three seeds each; ResNet-18 as a plain reference
+    folds       cross-validation on 100 draws of 200 photos: how often the interval holds the accuracy of the model
     decoding    photos read, decoded and packed per second
     inference   predictions per second from packed pixels, against plain PyTorch and ONNX Runtime
     notebook    the bootcamp notebook's recipe in plain PyTorch, three epochs, on the same split (about half an hour)
@@ -78,6 +79,7 @@ from bench import (
     explanations,
     exported,
     field,
+    folds,
     fuzzing,
     gpu,
     inference,
@@ -111,6 +113,7 @@ MEASUREMENTS = {
     "scratch": runs.scratch,
     "small_sets": runs.small_sets,
     "small": small.small,
+    "folds": folds.folds,
     "decoding": runs.decoding,
     "inference": inference.inference,
     "notebook": runs.notebook,

@@ -376,6 +376,8 @@ def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     visit.page.get_by_role("slider", name="Time budget (minutes)").focus()
     visit.page.keyboard.press("ArrowLeft")
     visit.page.wait_for_timeout(1000)
+    visit.see("automatic: cross-validation in 10 folds")
+    visit.pick("Score", "on photos set aside for a test")
     visit.press("begin")
     curve = visit.page.locator(".st-key-curves img")
     curve.wait_for()

@@ -268,7 +268,7 @@ def test_a_closed_pipe_is_no_error(trained: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(shapes: Path, tmp_path: Path) -> None:
-    arguments = ["train", shapes, "--epochs", "500", "--size", "32", "--out", tmp_path / "run"]
+    arguments = ["train", shapes, "--epochs", "500", "--folds", "0", "--size", "32", "--out", tmp_path / "run"]
     command = [sys.executable, "-m", "pati", *map(str, arguments)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.jsonl"

@@ -33,7 +33,7 @@ from tests.support import foreign, trainings
 from tests.support.commands import pati
 from tests.support.photos import draw, jpeg, write_shapes
 
-SMALL = ("--epochs", "2", "--size", "32", "--set", "width=0.25", "--set", "growth=1")
+SMALL = ("--epochs", "2", "--folds", "0", "--size", "32", "--set", "width=0.25", "--set", "growth=1")
 posix = pytest.mark.skipif(os.name == "nt", reason="this is Windows itself")
 root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0 or not (shutil.which("unshare") and shutil.which("setpriv")),
