@@ -6,6 +6,7 @@ import dataclasses
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,18 @@ def test_no_pooling_of_the_house_net_leaves_out_an_edge() -> None:
         recipe = settle(Recipe(budget=60, size=tier.size, growth=tier.growth))
         made = plan.make(recipe, photos=900, validation=90, minimum_size=16, budget=Budget(40.0), speed=1500.0)
         assert all(size % 16 == 0 for size in (tier.size, *made.sizes))
+
+
+def test_small_images_are_not_pooled_to_nothing() -> None:
+    def chosen(natural: int, **fields: Any) -> Recipe:
+        return settle(Recipe(**{"budget": 600} | fields), photos=20_000, natural=natural)
+
+    assert [chosen(natural).model for natural in (32, 48, 64, 160)] == ["pati-lowres"] * 2 + ["pati", "pati"]
+    assert chosen(32).crop == 0.8
+    assert chosen(160, size=32).model == "pati-lowres"
+    assert chosen(32, size=96).model == "pati"
+    assert chosen(32, model="resnet18").model == "resnet18"
+    assert chosen(32, budget=20).model == "pati"  # it takes more time
 
 
 def test_a_slower_machine_and_more_photos_buy_less() -> None:

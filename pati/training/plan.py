@@ -84,15 +84,29 @@ TIERS = (
 )
 LARGEST = max(tier.size for tier in TIERS)
 
+# Of small images, the usual network would leave 2 × 2 pixels, and small crops too little to see.
+SMALL_IMAGES = 48  # px: the largest of them
+SMALL_TIERS = (
+    Tier(0, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, mirror=False),
+    Tier(2.5, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, "pati-lowres"),
+    Tier(12, SMALL_IMAGES, (1.0,), 1.5, 0.8, 0.06, "pati-lowres"),
+    Tier(35, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.06, "pati-lowres"),
+)
 
-def tier_for(passes: float) -> Tier:
-    """The highest tier affordable with `passes` epochs at standard cost."""
-    return [tier for tier in TIERS if tier.passes <= passes][-1]
+
+def tiers_for(size: int) -> tuple[Tier, ...]:
+    """The tiers for images of a size in px."""
+    return SMALL_TIERS if size <= SMALL_IMAGES else TIERS
 
 
-def tier_for_epochs(epochs: int) -> Tier:
+def tier_for(passes: float, size: int = LARGEST) -> Tier:
+    """The highest tier affordable with `passes` epochs at standard cost, for images of a size in px."""
+    return [tier for tier in tiers_for(size) if tier.passes <= passes][-1]
+
+
+def tier_for_epochs(epochs: int, size: int = LARGEST) -> Tier:
     """The highest tier affordable with `epochs` epochs at its own cost."""
-    return [tier for tier in TIERS if tier.passes <= epochs * tier.cost()][-1]
+    return [tier for tier in tiers_for(size) if tier.passes <= epochs * tier.cost()][-1]
 
 
 @dataclass(frozen=True)
@@ -270,9 +284,9 @@ def settle(
         budget = chosen["budget"] = default_budget(photos, natural, folds=folds)
     if budget is not None:
         seconds = training_seconds(budget, photos=photos, reading=reading) * (1 - FOLDS_SHARE if folds else 1)
-        tier = tier_for(seconds * speed / training_photos(recipe, photos, folds))
+        tier = tier_for(seconds * speed / training_photos(recipe, photos, folds), recipe.size or natural)
     else:
-        tier = tier_for_epochs(recipe.epochs or 1)
+        tier = tier_for_epochs(recipe.epochs or 1, recipe.size or natural)
     if recipe.batch is None:
         chosen["batch"] = 128 if photos >= 8000 else 64 if photos >= 1500 else 32 if photos >= 300 else 16
     for name, value in (
