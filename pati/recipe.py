@@ -219,10 +219,10 @@ class Recipe:
     contrast: float = _choice(0.0, "maximum relative change of contrast", low=0, high=0.95, search=(0, 0.4))
     saturation: float = _choice(0.0, "maximum relative change of saturation", low=0, high=0.95, search=(0, 0.4))
     hue: float = _choice(0.0, "maximum hue shift, as a fraction of the colour circle", low=0, high=0.5, search=(0, 0.1))
-    policy: str = _choice(
-        "none",
+    policy: str | None = _choice(
+        None,
         "augmentation policy; trivial: one random operation of random magnitude per photo; "
-        "randaugment: several of one magnitude",
+        "randaugment: several of one magnitude; default: trivial in trainings of many epochs",
         among=("none", "trivial", "randaugment"),
     )
     policy_operations: int = _choice(2, "number of operations per photo in randaugment", low=1, high=8)
@@ -365,6 +365,7 @@ class SettledRecipe(Recipe):
     mirror: bool = field(metadata=_known("mirror"))
     rotate: float = field(metadata=_known("rotate"))
     crop: float = field(metadata=_known("crop"))
+    policy: str = field(metadata=_known("policy"))
 
 
 def field_named(name: str) -> dataclasses.Field[object]:

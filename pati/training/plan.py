@@ -26,6 +26,7 @@ MOMENTA = {"muon": 0.6, "sgd": 0.9, "adamw": 0.9}
 FOLDS_SHARE = 0.5  # of the training time in a budget, for all cross-validation folds together;
 FOLD_PASSES = 12  # a fold's network is trained for at least so many epochs: else it would be far from the kept one
 MOST_PASSES = 200  # validations in a run by budget
+MANY_EPOCHS = 25  # from here on, the same photos are seen so often that a stronger augmentation pays
 VALIDATION_SHARE = 0.03  # fraction of the training time for validation after each epoch,
 FEWEST_VALIDATED = 300  # but with fewer photos the curve would be noise
 
@@ -284,9 +285,12 @@ def settle(
         budget = chosen["budget"] = default_budget(photos, natural, folds=folds)
     if budget is not None:
         seconds = training_seconds(budget, photos=photos, reading=reading) * (1 - FOLDS_SHARE if folds else 1)
-        tier = tier_for(seconds * speed / training_photos(recipe, photos, folds), recipe.size or natural)
+        passes = seconds * speed / training_photos(recipe, photos, folds)
+        tier = tier_for(passes, recipe.size or natural)
+        epochs = passes / tier.cost()
     else:
-        tier = tier_for_epochs(recipe.epochs or 1, recipe.size or natural)
+        epochs = recipe.epochs or 1
+        tier = tier_for_epochs(epochs, recipe.size or natural)
     if recipe.batch is None:
         chosen["batch"] = 128 if photos >= 8000 else 64 if photos >= 1500 else 32 if photos >= 300 else 16
     for name, value in (
@@ -301,6 +305,8 @@ def settle(
             "crop",
             tier.crop if rotation_invariant else 0.8,
         ),  # drawings that can't be rotated don't tolerate much cropping either
+        # Rotation and shear are among its operations.
+        ("policy", "trivial" if epochs >= MANY_EPOCHS and rotation_invariant else "none"),
         ("mirror", flip_invariant and tier.mirror),
         ("learning_rate", LEARNING_RATES.get(recipe.optimizer, tier.learning_rate)),
         ("momentum", MOMENTA[recipe.optimizer]),
