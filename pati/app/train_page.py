@@ -10,11 +10,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from pati import models
+from pati import included, models
 from pati.app import jobs, parts
 from pati.app.jobs import Job, Order
 from pati.app.parts import TABS, plain, reason, settings, t
 from pati.app.photos import photo_of, readable_root
+from pati.app.try_page import INCLUDED
 from pati.data.decode import is_photo_name
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.sources import allowed
@@ -72,7 +73,13 @@ def page() -> None:
     if run is not None:
         _watch(run)
         return
-    st.write(t(N_("From scratch, on your photos, on this machine. Your files are read, never changed.")))
+    st.write(
+        t(
+            N_(
+                "On your photos, on this machine, from scratch or from an earlier model. Your files are read, never changed."
+            )
+        )
+    )
     other = jobs.running(settings().runs)
     if other is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -278,6 +285,7 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
         parts.show_error(PatiError(N_("Cannot train on these photos: {error}", error=error.message), error.hint))
         return
     st.subheader(t(N_("Options")))
+    start = _choose_start()
     left, right = st.columns(2)
     covers = N_("Covers everything: reading the photos, training, scoring and the report.")
     minutes = left.select_slider(t(BUDGET), MINUTES, value=2, key="minutes", help=t(covers))
@@ -286,16 +294,36 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
         t(N_("Network")),
         names,
         key="train_model",
-        format_func=lambda name: name or t(N_("automatic, to fit the budget")),
+        disabled=start is not None,
+        format_func=lambda name: (
+            name or t(N_("automatic, to fit the budget") if start is None else N_("that of the earlier model"))
+        ),
     )
     if st.button(t(N_("Start training")), key="begin", type="primary", disabled=busy):
         try:
-            recipe = Recipe(budget=60.0 * minutes, model=model)
-            folder = jobs.train(settings().runs, data, recipe)
+            recipe = Recipe(budget=60.0 * minutes, model=model if start is None else None)
+            folder = jobs.train(settings().runs, data, recipe, start=start)
         except PatiError as error:
             parts.show_error(error)
         else:
             _open(folder)
+
+
+def _choose_start() -> Path | None:
+    """The earlier model to start from, if any."""
+    names = {included.model(): t(INCLUDED)}
+    names |= {run.folder: printable(run.folder.name) for run in parts.finished(settings().runs)}
+    about = N_(
+        "A model trained before, whose training goes on with these photos; classes may be added or removed. The photos "
+        "that it was trained on are never scored."
+    )
+    return st.selectbox(
+        t(N_("Start from")),
+        [None, *names],
+        key="train_start",
+        format_func=lambda model: t(N_("nothing: from scratch")) if model is None else names[model],
+        help=t(about),
+    )
 
 
 # The run as it goes -------------------------------------------------------------------

@@ -37,6 +37,7 @@ from pati.recipe import Recipe
 from pati.report import pages
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
+from pati.runs.start import Start
 from pati.system import clock, files, locks, outputs, threads
 from pati.system.csv_text import guarded
 from pati.system.files import is_text
@@ -112,7 +113,7 @@ def clean(
     outputs.require_free(page)
     out.mkdir(parents=True, exist_ok=True)
     with _resumable(), locks.locked(out / ".lock", N_("another process is using {folder}", folder=out)):
-        ready = prepare(data, recipe, columns=columns, decisions=earlier, listen=listen)
+        ready = prepare(data, recipe, columns=columns, decisions=earlier, start=Start.of(run), listen=listen)
         manifest, entries = ready.manifest, ready.manifest.kept
         if manifest.classes != classifier.classes:
             raise PatiError(
@@ -278,7 +279,9 @@ def _of_run(run: Run, classifier: Classifier, entries: Sequence[Entry], logits: 
     # Where the run has stored predictions, use them.
     kept = torch.stack([given.get(entry.sha256, row) for entry, row in zip(entries, logits, strict=True)])
     probabilities = classifier.calibrated(kept).numpy()
+    start = Start.of(run)
     trained = {entry.sha256 for entry in Manifest.read(run.manifest).of_split("train")}
+    trained |= start.training_photos() if start is not None else set()
     number = {entry.path: index for index, entry in enumerate(entries)}
     for _, members in manifest.units(entries):
         if any(entry.sha256 in trained for entry in members):

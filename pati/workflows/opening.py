@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pati.data.audit.judge import build_manifest
 from pati.data.audit.pool import Progress
@@ -55,9 +56,14 @@ def source_of(run: Run, recipe: Recipe) -> Source:
     return open_data(state["data"], recipe, Columns(**state["columns"]), decided)
 
 
-def manifest_of(source: Source, inspections: Sequence[Inspection], recipe: Recipe) -> Manifest:
-    """The manifest of the files of a source, with the properties of the files that tell its classes."""
-    manifest = build_manifest(source, inspections, recipe)
+def manifest_of(
+    source: Source, inspections: Sequence[Inspection], recipe: Recipe, known: Mapping[str, str] = MappingProxyType({})
+) -> Manifest:
+    """The manifest of the files of a source, with the properties of the files that tell its classes.
+
+    `known`: splits of photos by content, see `manifest.with_split`.
+    """
+    manifest = build_manifest(source, inspections, recipe, known)
     thumbs = [found.thumb for entry, found in zip(manifest.entries, inspections, strict=True) if entry.kept]
     return dataclasses.replace(manifest, shortcuts=find_shortcuts(manifest.kept, thumbs))
 

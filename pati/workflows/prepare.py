@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +25,15 @@ from pati.models import Net
 from pati.recipe import Recipe, SettledRecipe
 from pati.runs.history import Reading
 from pati.runs.run import Run
+from pati.runs.start import Start
 from pati.system import clock, machine
-from pati.training import balance, plan
+from pati.training import balance, network, plan
 from pati.training.plan import Outline
 from pati.training.speed import of_reading, of_training
+from pati.workflows import seen
+from pati.workflows import start as starts
 from pati.workflows.opening import audit_progress, keep_manifest, manifest_of, open_data, source_of
+from pati.workflows.start import Opened
 
 _PEEK = 64  # photos sampled before all are read,
 _PEEK_BYTES = 64_000_000  # or fewer if they are large
@@ -51,12 +56,8 @@ class Prepared:
     speed: float
 
     def net(self) -> Net:
-        """A new network of the recipe, on the device."""
-        recipe = self.recipe
-        options = models.Options(
-            width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=recipe.size
-        )
-        return models.build(recipe.model, len(self.manifest.classes), options, seed=recipe.seed).to(self.device)
+        """A new network of the recipe, on the device, with random weights."""
+        return network.built(self.recipe, len(self.manifest.classes)).to(self.device)
 
     def classifier(
         self, net: Net, *, calibration: Calibration | None = None, detector: OutOfDistributionDetector | None = None
@@ -75,12 +76,16 @@ def prepare(
     *,
     columns: Columns = Columns(),
     decisions: Path | None = None,
+    start: Start | None = None,
     listen: Listen = silent,
 ) -> Prepared:
-    """Everything before training, without a run folder: settle, audit, split, pack. Raises `PatiError`."""
+    """Everything before training, without a run folder: settle, audit, split, pack. Raises `PatiError`.
+
+    `start`: what a run with this data started from; its photos keep their splits.
+    """
     source = open_data(data, recipe, columns, decisions)
     recipe, speed, _ = settled(source, recipe)
-    return prepared(*audited(source, recipe, listen), recipe, speed)
+    return prepared(*audited(source, recipe, listen, start=start), recipe, speed, start=start)
 
 
 @clock.watched()
@@ -88,21 +93,26 @@ def prepare_again(run: Run, recipe: SettledRecipe, *, listen: Listen = silent) -
     """The same for the data of a run, as it was prepared for the run."""
     source = source_of(run, recipe)
     recipe, speed, _ = settled(source, recipe)
-    manifest, packed = audited(source, recipe, listen, colour=_colour(run))
+    manifest, packed = audited(source, recipe, listen, colour=_colour(run), start=Start.of(run))
     keep_manifest(run, manifest)
     return prepared(manifest, packed, recipe, speed, run)
 
 
-def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outline | None]:
-    """The settled recipe, the measured speed of the machine, and the outline of its budget, if any."""
+def settled(
+    source: Source, recipe: Recipe, opened: Opened | None = None
+) -> tuple[SettledRecipe, float, Outline | None]:
+    """The settled recipe, the measured speed of the machine, and the outline of its budget, if any.
+
+    `opened`: what the training starts from.
+    """
     machine.keep_blocks()
     samples = _peek(source)
     precision = recipe.precision or machine.faster_precision(machine.device().type)
     speed = of_training(recipe.model, precision, machine.device())
     photos, minimum_size = len(source.items), models.smallest_size(recipe.model or plan.DEFAULT_MODEL)
     reading = of_reading(samples)
-    recipe = plan.settle(
-        recipe,
+    settle = functools.partial(
+        plan.settle,
         photos=photos,
         natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
         flip_invariant=source.flip_invariant,
@@ -112,6 +122,7 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
         speed=speed,
         reading=reading,
     )
+    recipe = settle(recipe) if opened is None else starts.settled(opened, recipe, settle)
     if recipe.budget is None:
         return recipe, speed, None
     return (
@@ -122,33 +133,53 @@ def settled(source: Source, recipe: Recipe) -> tuple[SettledRecipe, float, Outli
 
 
 def audited(
-    source: Source, recipe: SettledRecipe, listen: Listen, run: Run | None = None, *, colour: str | None = None
+    source: Source,
+    recipe: SettledRecipe,
+    listen: Listen,
+    run: Run | None = None,
+    *,
+    colour: str | None = None,
+    start: Start | None = None,
 ) -> tuple[Manifest, Pack]:
     """The manifest and the decoded photos; `run` stores the manifest, or verifies that it equals the stored one.
 
-    `colour`: see `Preprocess`; by default that of the run.
+    `colour`: see `Preprocess`; by default that of the run. `start`: see `prepare`; by default that of the run.
     """
+    start = start if run is None else Start.of(run)
     listen(StageBegan(Stage.AUDIT, len(source.items)))
     at = clock.now()
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, colour=colour or _colour(run))
     begun = run is not None and run.manifest.exists()  # what was found holds until its end
     inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen), unsettled=begun)
-    manifest = manifest_of(source, inspections, recipe)
+    known = seen.known_splits(start, run, source, inspections, recipe, listen)
+    manifest = manifest_of(source, inspections, recipe, known)
     seconds = clock.now() - at
     if run is not None:
+        seen.require_unseen(start, known, manifest)
         keep_manifest(run, manifest)
         Reading(len(manifest.entries), reused, round(seconds, 2)).keep(run)
     listen(DataRead(manifest, reused, seconds))
+    if run is not None:
+        seen.tell(start, known, manifest, listen)
     require_trainable(manifest)
     return manifest, packed
 
 
-def prepared(manifest: Manifest, packed: Pack, recipe: SettledRecipe, speed: float, run: Run | None = None) -> Prepared:
-    """The splits with their colour statistics, on the device if they fit."""
+def prepared(
+    manifest: Manifest,
+    packed: Pack,
+    recipe: SettledRecipe,
+    speed: float,
+    run: Run | None = None,
+    *,
+    start: Start | None = None,
+) -> Prepared:
+    """The splits with their colour statistics, on the device if they fit; `start`: see `audited`."""
+    start = start if run is None else Start.of(run)
     training, validation = (
         loader.samples(packed, manifest, manifest.of_split(name)) for name in ("train", "validation")
     )
-    mean, std = loader.colour_statistics(training)
+    mean, std = starts.colours(start, recipe) or loader.colour_statistics(training)
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std, colour=_colour(run))
     recipe = balance.settled(recipe, balance.counted(training.targets))
     device = machine.device()

@@ -1,4 +1,4 @@
-"""Train a classifier from scratch: audit, split, pack, plan, train, score, report."""
+"""Train a classifier: audit, split, pack, plan, train, score, report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
-from pati.evaluation.documents import Analysis, Measurements, RunDocument, Scores
+from pati.evaluation.documents import Analysis, Ancestor, Measurements, RunDocument, Scores
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.events import (
     AlreadyFinished,
@@ -47,7 +47,8 @@ from pati.runs.attempts import Attempts
 from pati.runs.elapsed import Elapsed
 from pati.runs.history import ClassBalance
 from pati.runs.predictions import Predictions, Split
-from pati.runs.run import Run, RunStage, versions
+from pati.runs.run import Run, RunFacts, RunStage, versions
+from pati.runs.start import Start
 from pati.system import clock, files, machine, threads
 from pati.system.threads import Threads
 from pati.training import balance, plan
@@ -55,7 +56,8 @@ from pati.training import budget as budgets
 from pati.training.loop import State
 from pati.training.loop import train as train_net
 from pati.training.plan import Plan
-from pati.workflows import measure
+from pati.workflows import measure, seen
+from pati.workflows import start as starts
 from pati.workflows.fit import following_threads
 from pati.workflows.opening import open_data, source_of, where_is
 from pati.workflows.prepare import Prepared, audited, prepared, settled
@@ -81,26 +83,42 @@ def train(
     out: Path | None = None,
     columns: Columns = Columns(),
     decisions: Path | None = None,
+    start: str | Path | None = None,
+    weights: str | Path | None = None,
     started: float | None = None,
     listen: Listen = silent,
 ) -> Result:
-    """Train from scratch and score the test split once.
+    """Train from scratch, or from an earlier model, and score the test split once.
 
     `started` (`clock.now`): start of the budget; `decisions`: a CSV with decisions about individual photos (see
-    `pati.data.decisions`). Raises `PatiError`, `Interrupted`.
+    `pati.data.decisions`); `start`: a run, a model file or the included model's name; `weights`: a file of pretrained
+    weights of a timm network, or "pretrained" for those that timm downloads. Raises `PatiError`, `Interrupted`.
     """
     started = clock.now() if started is None else started
+    opened = starts.opened(start, weights, recipe)
+    recipe = recipe if opened is None else opened.applied(recipe)
     source = open_data(data, recipe, columns, decisions)
-    chosen, speed, outline = settled(source, recipe)
+    chosen, speed, outline = settled(source, recipe, opened)
+    if opened is not None:
+        starts.require_fitting(opened, chosen)
     run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
-        run.begin(
-            chosen, data=where_is(data), columns=columns.document(), speed=round(speed, 1),
-            threads=torch.get_num_threads(), plugins=plugins.state(),
-        )  # fmt: skip
+        given = {} if opened is None else opened.kept(run)
         if decisions is not None:
-            files.write_bytes(run.decisions, decisions.read_bytes())
-        listen(RunOpened(run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None))
+            given[run.decisions] = decisions.read_bytes()
+        facts: RunFacts = {
+            "data": where_is(data), "columns": columns.document(), "speed": round(speed, 1),
+            "threads": torch.get_num_threads(), "plugins": plugins.state(),
+        }  # fmt: skip
+        if opened is not None:
+            facts["start"] = opened.start.parent["sha256"]
+        run.begin(chosen, given, **facts)
+        listen(
+            RunOpened(
+                run.folder, chosen, len(source.items), outline, chosen=recipe.budget is None,
+                lineage=() if opened is None else opened.start.lineage,
+            )
+        )  # fmt: skip
         with run.discarded_if_refused() if out is None else contextlib.nullcontext():
             return _go(run, source, chosen, started, listen)
 
@@ -123,7 +141,8 @@ def resume(
         _warn_of_versions(run, recipe, listen)
         _warn_of_threads(run, recipe, listen)
         plugins.require_same(run.read_state().get("plugins", {}))
-        listen(RunOpened(run.folder, recipe))
+        start = Start.of(run)
+        listen(RunOpened(run.folder, recipe, lineage=() if start is None else start.lineage))
         return _go(run, source_of(run, recipe), recipe, started, listen)
 
 
@@ -202,6 +221,7 @@ class TrainingRun:
 
     def __init__(self, run: Run, elapsed: Elapsed, listen: Listen) -> None:
         self._run, self._elapsed, self._listen = run, elapsed, listen
+        self._start = Start.of(run)
         self._suspended = clock.suspended()
         self._attempt = Attempts(run, listen)
         machine.keep_blocks()
@@ -239,9 +259,11 @@ class TrainingRun:
     def fit(self, ready: Prepared, paced: Plan) -> Fitted:
         """Train to the end of the plan, resuming from the newest checkpoint. Raises `Interrupted`, `Diverged`."""
         run, recipe, net, following = self._run, ready.recipe, ready.net(), following_threads(ready, paced)
-        owner = _identity(ready)
+        owner = _identity(ready, self._start)
         kept = checkpoint.newest(run.checkpoints, owner=owner)
         begun = State.of(kept)
+        if self._start is not None and not kept.tensors:
+            starts.begin(net, run, self._start, recipe, ready.manifest.classes)
         run.rewind(begun.epoch)
         with stoppable() as stopped, machine.enough_memory(paced.batch):
             state = train_net(
@@ -343,7 +365,7 @@ class TrainingRun:
             paced.budget,
         )
         document = _document(
-            ready, scored.answers, state,
+            ready, scored.answers, state, seen.lineage(self._start, manifest),
             measure.analyse(classifier, manifest, ready.packed, scored.answers, self._attempt),
         )  # fmt: skip
         guessing = _like_guessing(document["test"])
@@ -352,8 +374,11 @@ class TrainingRun:
         classifier.facts = classifiers.facts(
             recipe=ready.recipe,
             metrics=classifiers.file_scores(document["test"]),
+            source=manifest.source,
+            training_photos=len(ready.training),
             manifest_hash=manifest.hash(),
             versions=versions(),
+            lineage=document.get("lineage", []),
         )
         classifier.save(run.model)
         self._listen(StageBegan(Stage.REPORT))
@@ -415,12 +440,13 @@ class TrainingRun:
         self._listen(Noted(text))
 
 
-def _identity(ready: Prepared) -> str:
+def _identity(ready: Prepared, start: Start | None) -> str:
     """The owner of checkpoints: a hash of everything that a run must share to resume from them."""
     recipe = ready.recipe.to_json()
     if recipe["near_duplicates"] is None:  # a field that older versions, whose checkpoints are valid, do not have
         del recipe["near_duplicates"]
-    return hashlib.sha256(json.dumps([recipe, ready.manifest.hash()]).encode()).hexdigest()
+    started = [] if start is None else [start.parent["sha256"]]
+    return hashlib.sha256(json.dumps([recipe, ready.manifest.hash(), *started]).encode()).hexdigest()
 
 
 def _kept_plan(run: Run) -> Plan | None:
@@ -455,10 +481,12 @@ def _labels(data: Samples) -> torch.Tensor:
     return data.targets.argmax(1)
 
 
-def _document(ready: Prepared, answers: Predictions, state: State, analysis: Analysis) -> RunDocument:
+def _document(
+    ready: Prepared, answers: Predictions, state: State, lineage: list[Ancestor], analysis: Analysis
+) -> RunDocument:
     manifest, recipe = ready.manifest, ready.recipe
     validation, test = measure.summaries(manifest, answers)
-    return {
+    document: RunDocument = {
         "classes": list(manifest.classes),
         "validation": validation,
         "test": test,
@@ -473,3 +501,4 @@ def _document(ready: Prepared, answers: Predictions, state: State, analysis: Ana
         "balance": _class_balance(ready).document(),
         "analysis": analysis,
     }
+    return {**document, "lineage": lineage} if lineage else document

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,8 +19,13 @@ from pati.recipe import Recipe
 _SMALLEST_FOR_NEAR = 32  # px; below, different drawings look the same at thumbnail size
 
 
-def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Recipe) -> Manifest:
-    """The manifest of a source: inspection results with duplicates merged and the split drawn."""
+def build_manifest(
+    source: Source, inspections: Sequence[Inspection], recipe: Recipe, known: Mapping[str, str] = MappingProxyType({})
+) -> Manifest:
+    """The manifest of a source: inspection results with duplicates merged and the split drawn.
+
+    `known`: splits of photos by content, see `with_split`.
+    """
     entries = [
         _entry(item, inspection, source.decisions.get(item.path))
         for item, inspection in zip(source.items, inspections, strict=True)
@@ -32,6 +38,7 @@ def build_manifest(source: Source, inspections: Sequence[Inspection], recipe: Re
         validation=recipe.validation,
         test=recipe.test,
         given=source.presplit,
+        known=known,
     )
     notes += told
     changed = sum(entry.split == "test" and "relabelled" in entry.flags for entry in entries)
