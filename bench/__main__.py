@@ -13,6 +13,8 @@
     against     budgets of this commit against another one ($BASE), in turns: multiply-adds done, accuracy
     scratch     the bootcamp's network trained with pati: 3 and 12 epochs
     small_sets  two minutes on clothing, 200 photos and digits, against 12 epochs, three seeds each
+    start       trainings from an earlier model in half the minutes and in all of them, against trainings from scratch:
+                a class more on clothing, twice the photos on cats-vs-dogs, three seeds each
     decoding    photos read, decoded and packed per second
     inference   predictions per second from packed pixels, against plain PyTorch and ONNX Runtime
     notebook    the bootcamp notebook's recipe in plain PyTorch, three epochs, on the same split (about half an hour)
@@ -51,7 +53,7 @@
 
 `python -m bench.figure` draws docs/accuracy.png from them.
 
-A number after `together` is the number of rounds. Without a name, all of them, in this order. They need the photos in
+A number after `together` is the number of rounds, after `start` the minutes of a training from scratch. Without a name, all of them, in this order. They need the photos in
 $PATI_MIRROR.
 """
 
@@ -86,6 +88,7 @@ from bench import (
     page,
     runs,
     shipped,
+    start,
     steps,
     study,
     suites,
@@ -107,6 +110,7 @@ MEASUREMENTS = {
     "against": against.against,
     "scratch": runs.scratch,
     "small_sets": runs.small_sets,
+    "start": start.start,
     "decoding": runs.decoding,
     "inference": inference.inference,
     "notebook": runs.notebook,

@@ -73,13 +73,10 @@ def page() -> None:
     if run is not None:
         _watch(run)
         return
-    st.write(
-        t(
-            N_(
-                "On your photos, on this machine, from scratch or from an earlier model. Your files are read, never changed."
-            )
-        )
+    about = N_(
+        "On your photos, on this machine, from scratch or from an earlier model. Your files are read, never changed."
     )
+    st.write(t(about))
     other = jobs.running(settings().runs)
     if other is not None:
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -42,7 +42,7 @@ from pati.locale.formats import printable
 from pati.locale.messages import N_, NC_, NP_, Message
 from pati.recipe import Recipe
 from pati.report import figures, labels, markup, pictures
-from pati.report.lineage import ancestors, origin, unknown_photos
+from pati.report.lineage import ancestors, unknown_photos
 from pati.runs.attempts import Attempt, required
 from pati.runs.history import Epoch
 from pati.runs.run import Run
@@ -255,7 +255,7 @@ def _report(
         telling=telling_properties(manifest.shortcuts) if manifest.shortcuts else None,
         leaked={"test": manifest.leaked("test"), "both": manifest.leaked("validation", "test")},
         notes=manifest.notes,
-        lineage=origin(lineage),
+        ancestors=ancestors(lineage) if lineage else None,
         unknown=unknown_photos(lineage),
         most=MOST_LISTED,
         suspects=[

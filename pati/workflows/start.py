@@ -55,7 +55,7 @@ class Opened:
             if theirs not in (None, ours):
                 raise PatiError(
                     N_(
-                        "the recipe's {field} is {value}, but the training starts from {name}, whose {field} is {ours}",
+                        "the recipe's {field} is {value}, but that of {name}, from which the training starts, is {ours}",
                         field=name,
                         value=str(theirs),
                         name=self.start.parent["name"],
