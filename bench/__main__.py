@@ -53,8 +53,8 @@
 
 `python -m bench.figure` draws docs/accuracy.png from them.
 
-A number after `together` is the number of rounds, after `start` the minutes of a training from scratch. Without a name, all of them, in this order. They need the photos in
-$PATI_MIRROR.
+A number after `together` is the number of rounds, after `start` the minutes of a training from scratch. Without a name,
+all of them, in this order. They need the photos in $PATI_MIRROR.
 """
 
 from __future__ import annotations

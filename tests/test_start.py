@@ -19,12 +19,13 @@ from pati import included, models
 from pati.data.manifest import Entry, Manifest, with_split
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.documents import Ancestor
-from pati.events import Event, Noted, RunOpened, StepDone, Warned
+from pati.events import Event, Noted, RunOpened, StepDone, Warned, silent
 from pati.recipe import Recipe
 from pati.report import lineage
 from pati.runs.run import Run
 from pati.runs.start import Start
 from pati.training import transfer
+from pati.workflows.clean import clean
 from pati.workflows.report import report_again
 from pati.workflows.score import score
 from pati.workflows.train import resume, train
@@ -384,3 +385,25 @@ def test_on_the_command_line(earlier: Earlier, more: Path, tmp_path: Path) -> No
         done = command("train", *words)
         assert done.returncode == 1
         assert told in " ".join(done.stderr.split())
+
+
+def test_decisions_on_labels_lead_to_the_same_start(earlier: Earlier, tmp_path: Path) -> None:
+    other = write_shapes(tmp_path / "other", classes=("circle", "square"), first=200)
+    run = train(other, OPEN, out=tmp_path / "run", start=earlier.run).run
+    document = clean(other, run.folder, listen=silent)
+    assert document["command"].endswith(f"--from {run.start_weights}")
+    again = train(other, Recipe.read(run.recipe), out=tmp_path / "again", start=run.start_weights).run
+    assert again.read_metrics()["lineage"] == run.read_metrics()["lineage"]
+    assert again.model.read_bytes() == run.model.read_bytes()
+
+
+def test_training_photos_of_ancestors_are_not_judged(earlier: Earlier, tmp_path: Path) -> None:
+    other = write_shapes(tmp_path / "other", classes=("circle", "square"), first=200)
+    run = train(other, OPEN, out=tmp_path / "run", start=earlier.run).run
+    document = clean(earlier.data, run.folder, listen=silent)
+    assert document["unjudged"] == list(earlier.splits.values()).count("train")
+
+
+def test_a_long_lineage_can_be_told() -> None:
+    told = str(lineage.origin([{**lineage_row(), "name": f"m{n}"} for n in range(100)]))
+    assert told.count("itself started from") == 99

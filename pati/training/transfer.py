@@ -9,7 +9,6 @@ import torch
 from pati.models import Net
 
 SHARE = 0.7  # of the earlier weights; the rest are fresh ones (LOG.md)
-RATE = 1.0  # of the learning rates of a training from scratch
 
 
 @torch.no_grad()

@@ -96,6 +96,7 @@ def clean(
             N_("--budget limits the time of --folds and must be above 0 s"), N_("for example: --folds 3 --budget 15m")
         )
     run = Run.open(folder)
+    start = Start.of(run)
     recipe, classifier = Recipe.read(run.recipe), Classifier.load(folder)
     plugins.require_same(run.read_state().get("plugins", {}))
     if classifier.detector is None:
@@ -113,7 +114,7 @@ def clean(
     outputs.require_free(page)
     out.mkdir(parents=True, exist_ok=True)
     with _resumable(), locks.locked(out / ".lock", N_("another process is using {folder}", folder=out)):
-        ready = prepare(data, recipe, columns=columns, decisions=earlier, start=Start.of(run), listen=listen)
+        ready = prepare(data, recipe, columns=columns, decisions=earlier, start=start, listen=listen)
         manifest, entries = ready.manifest, ready.manifest.kept
         if manifest.classes != classifier.classes:
             raise PatiError(
@@ -140,6 +141,8 @@ def clean(
         listed = [row for row in rows if is_text(row.entry.path)]
         judged = int((~np.isnan(probabilities[:, 0])).sum())
         again = ["train", str(data), *columns.options(), "--recipe", str(run.recipe), "--decisions", str(table)]
+        if start is not None:
+            again += ["--weights" if start.parent["pretrained"] else "--from", str(run.start_weights)]
         document: CleanDocument = {
             "data": manifest.source,
             "run": str(run.folder),

@@ -55,7 +55,8 @@ class Opened:
             if theirs not in (None, ours):
                 raise PatiError(
                     N_(
-                        "the recipe's {field} is {value}, but that of {name}, from which the training starts, is {ours}",
+                        "the recipe's {field} is {value}, but that of {name}, from which the training starts, is "
+                        "{ours}",
                         field=name,
                         value=str(theirs),
                         name=self.start.parent["name"],
@@ -87,17 +88,31 @@ def _model(name: str | Path) -> Opened:
         path = included.model()
     file = path / "model.safetensors" if path.is_dir() else path
     stored = model_file.read(path)
-    run, manifest = Run(file.parent), None
+    architecture = stored.facts["model"]
+    shapes = {name: tuple(value.shape) for name, value in stored.net.state_dict().items()}
+    return Opened(
+        _known(file, stored), file.read_bytes(), architecture["name"], float(architecture["width"]),
+        stored.preprocess.size, shapes, _recipe(path, stored),
+    )  # fmt: skip
+
+
+def _known(file: Path, stored: ModelFile) -> Start:
+    """What is known of a model: all that its run knows, if it lies in one, or what the file states."""
+    run, digest, manifest = Run(file.parent), tensors.digest(stored.net.state_dict()), None
+    if file.name == run.start_weights.name and run.state.is_file():  # the copy of a run that started from it
+        kept = Start.of(run)
+        if kept is not None and kept.parent["sha256"] == digest:
+            return kept
     if file.name == run.model.name and run.manifest.is_file() and run.state.is_file():
         manifest = Manifest.read(run.manifest)
         if manifest.hash() != stored.facts.get("manifest"):  # the model was put there from elsewhere
             manifest = None
     before = Start.of(run) if manifest is not None else None
-    earlier = before.lineage if before is not None else tuple(_unknown(row) for row in _lineage(path, stored))
+    earlier = before.lineage if before is not None else tuple(_unknown(row) for row in _lineage(file, stored))
     parent: Ancestor = {
         "name": included.NAME if file == included.model() else file.parent.name if file == run.model else file.name,
         "pretrained": False,
-        "sha256": tensors.digest(stored.net.state_dict()),
+        "sha256": digest,
         "classes": list(stored.classes),
         "source": stored.facts.get("data") if manifest is None else manifest.source,
         "training_photos": stored.facts.get("training_photos") if manifest is None else len(manifest.of_split("train")),
@@ -108,12 +123,7 @@ def _model(name: str | Path) -> Opened:
     if manifest is not None:
         start = start.with_photos((entry.sha256, entry.split or "train") for entry in manifest.kept)
         start = replace(start, uncompared=str(run.folder.resolve()))
-    architecture = stored.facts["model"]
-    shapes = {name: tuple(value.shape) for name, value in stored.net.state_dict().items()}
-    return Opened(
-        start, file.read_bytes(), architecture["name"], float(architecture["width"]), stored.preprocess.size, shapes,
-        _recipe(path, stored),
-    )  # fmt: skip
+    return start
 
 
 def _lineage(path: Path, stored: ModelFile) -> Sequence[Ancestor]:
@@ -210,8 +220,6 @@ def settled(opened: Opened, recipe: Recipe, settle: Callable[[Recipe], SettledRe
         same = {name: getattr(earlier, name) for name in ("size", "growth", "crop") if getattr(recipe, name) is None}
         natural = settle(recipe.changed({"budget": None, "epochs": LONGEST})).size
         chosen = settle(recipe.changed(same | {"size": min(earlier.size, natural)}))
-    if recipe.learning_rate is None:
-        chosen = chosen.changed({"learning_rate": transfer.RATE * chosen.learning_rate})
     return chosen
 
 
