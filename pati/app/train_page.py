@@ -286,19 +286,19 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
     left, right = st.columns(2)
     covers = N_("Covers everything: reading the photos, training, scoring and the report.")
     minutes = left.select_slider(t(BUDGET), MINUTES, value=2, key="minutes", help=t(covers))
-    names = [None, *models.models]
-    model = right.selectbox(
-        t(N_("Network")),
-        names,
-        key="train_model",
-        disabled=start is not None,
-        format_func=lambda name: (
-            name or t(N_("automatic, to fit the budget") if start is None else N_("that of the earlier model"))
-        ),
-    )
+    model = None
+    if start is None:
+        model = right.selectbox(
+            t(N_("Network")),
+            [None, *models.models],
+            key="train_model",
+            format_func=lambda name: name or t(N_("automatic, to fit the budget")),
+        )
+    else:
+        right.text_input(t(N_("Network")), t(N_("that of the earlier model")), disabled=True)
     if st.button(t(N_("Start training")), key="begin", type="primary", disabled=busy):
         try:
-            recipe = Recipe(budget=60.0 * minutes, model=model if start is None else None)
+            recipe = Recipe(budget=60.0 * minutes, model=model)
             folder = jobs.train(settings().runs, data, recipe, start=start)
         except PatiError as error:
             parts.show_error(error)
