@@ -22,7 +22,7 @@ def train(
     budget: str | None = None,
     epochs: int | None = None,
     out: Path | None = None,
-    start: Annotated[Place | None, Parameter(name="--from")] = None,
+    start: Annotated[Path | None, Parameter(name="--from")] = None,
     weights: str | None = None,
     resume: Path | None = None,
     moved: Annotated[Place | None, Parameter(name="--data")] = None,
