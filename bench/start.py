@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import statistics
 import zipfile
 from collections import defaultdict
@@ -84,20 +85,23 @@ def write(archive: str, base: Path, count: int, first: First) -> None:
     """`earlier`, `later` and `held`, each with a folder per class, cut by the hash of each photo."""
     if base.exists():
         return
+    part = base.with_name(f"{base.name}-part")
+    shutil.rmtree(part, ignore_errors=True)
     held = 0
     rows: dict[str, list[tuple[float, str, bytes]]] = defaultdict(list)
     for name, label, group, data in photos(archive):
         if place(f"held {group}") < 0.1:
             if held < HELD:
-                put(base / "held" / label / Path(name).name, data)
+                put(part / "held" / label / Path(name).name, data)
                 held += 1
         else:
             rows[label].append((place(name), name, data))
     for label, named in rows.items():
         for number, (_, name, data) in enumerate(sorted(named)[:count]):
-            put(base / "later" / label / Path(name).name, data)
+            put(part / "later" / label / Path(name).name, data)
             if first(label, number):
-                put(base / "earlier" / label / Path(name).name, data)
+                put(part / "earlier" / label / Path(name).name, data)
+    part.rename(base)
 
 
 def photos(archive: str) -> Iterator[tuple[str, str, str, bytes]]:
