@@ -16,6 +16,8 @@
     small       25 to 1,000 photos a class, and pictures of 32 px: five minutes of this commit and of another one
                 ($BASE), in turns, three seeds each; ResNet-18 as a plain reference
     folds       cross-validation on 100 draws of 200 photos: how often the interval holds the accuracy of the model
+    start       trainings from an earlier model in half the minutes and in all of them, against trainings from scratch:
+                a class more on clothing, twice the photos on cats-vs-dogs, three seeds each
     decoding    photos read, decoded and packed per second
     inference   predictions per second from packed pixels, against plain PyTorch and ONNX Runtime
     notebook    the bootcamp notebook's recipe in plain PyTorch, three epochs, on the same split (about half an hour)
@@ -54,8 +56,8 @@
 
 `python -m bench.figure` draws docs/accuracy.png from them.
 
-A number after `together` is the number of rounds. Without a name, all of them, in this order. They need the photos in
-$PATI_MIRROR.
+A number after `together` is the number of rounds, after `start` the minutes of a training from scratch. Without a name,
+all of them, in this order. They need the photos in $PATI_MIRROR.
 """
 
 from __future__ import annotations
@@ -91,6 +93,7 @@ from bench import (
     runs,
     shipped,
     small,
+    start,
     steps,
     study,
     suites,
@@ -114,6 +117,7 @@ MEASUREMENTS = {
     "small_sets": runs.small_sets,
     "small": small.small,
     "folds": folds.folds,
+    "start": start.start,
     "decoding": runs.decoding,
     "inference": inference.inference,
     "notebook": runs.notebook,

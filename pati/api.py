@@ -18,12 +18,20 @@ if TYPE_CHECKING:
 
 @extras.required("pati.train")
 def train(
-    data: str | Path, recipe: Recipe | None = None, *, out: str | Path | None = None, progress: bool = False
+    data: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    out: str | Path | None = None,
+    start: str | Path | None = None,
+    weights: str | Path | None = None,
+    progress: bool = False,
 ) -> Classifier:
-    """Train a classifier from scratch on a folder, archive, CSV file or built-in dataset.
+    """Train a classifier on a folder, archive, CSV file or built-in dataset: from scratch, if nothing else is given.
 
     `out` is the run folder (default: the next free one in runs/). It will contain the report; the scores are also in
-    the classifier's `facts`. `progress` shows progress on stderr, as on the command line. Raises `PatiError`.
+    the classifier's `facts`. `start`: an earlier model to start from: a run folder, a model file, or "cats-vs-dogs" for
+    the included model. `weights`, with a timm network: a safetensors file of pretrained weights, or "pretrained" for
+    those that timm downloads. `progress` shows progress on stderr, as on the command line. Raises `PatiError`.
     """
     from pati.events import silent
     from pati.recipe import Recipe
@@ -32,7 +40,9 @@ def train(
 
     with contextlib.closing(Watch()) as watch:
         listen = watch if progress else silent
-        run = workflow.train(data, recipe or Recipe(), out=Path(out) if out else None, listen=listen)
+        run = workflow.train(
+            data, recipe or Recipe(), out=Path(out) if out else None, start=start, weights=weights, listen=listen
+        )
     return run.classifier
 
 

@@ -16,7 +16,7 @@ from pati.locale.messages import Message
 
 if TYPE_CHECKING:
     from pati.data.manifest import Manifest
-    from pati.evaluation.documents import FoldFacts
+    from pati.evaluation.documents import Ancestor, FoldFacts
     from pati.recipe import Recipe, SettledRecipe
     from pati.runs.history import ClassBalance, Epoch
     from pati.training.plan import Outline, Plan
@@ -45,13 +45,17 @@ class Work(StrEnum):
 
 @dataclass(frozen=True)
 class RunOpened:
-    """A run starts or resumes. `outline`: the planned use of its budget; `chosen`: whether pati chose the budget."""
+    """A run starts or resumes. `outline`: the planned use of its budget; `chosen`: whether pati chose the budget.
+
+    `lineage`: the models that it starts from, the last one first.
+    """
 
     folder: Path
     recipe: Recipe
     photos: int | None = None
     outline: Outline | None = None
     chosen: bool = False
+    lineage: tuple[Ancestor, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,6 +36,7 @@ from pati.locale import catalogues
 from pati.locale.messages import N_, Message, as_is
 from pati.recipe import Recipe
 from pati.runs.run import Run
+from pati.runs.start import Start
 from pati.system import locks
 from pati.workflows import clean
 from pati.workflows.train import train
@@ -409,7 +411,28 @@ def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     frame.get_by_text("Result on the test split").first.wait_for()
     assert json.loads((run / "run.json").read_text())["test_scored"] == 1
     visit.press("try_it")
-    visit.see(f"{run.name}. Trained from scratch")
+    visit.see(f"{run.name}: trained from scratch")
+
+
+@needs_chromium
+def test_a_training_starts_from_an_earlier_model(visit: Visit, served: Served) -> None:
+    visit.go("train")
+    visit.pick("Folder with one folder per class", "clean")
+    visit.press("audit")
+    visit.pick("Start from", "first")
+    network = visit.page.get_by_role("textbox", name="Network")
+    assert network.is_disabled()
+    assert network.input_value() == "that of the earlier model"
+    visit.press("begin")
+    visit.page.locator(".st-key-curves img").wait_for()
+    run = Run(served.folder / "runs" / re.search(r"run=([\w-]+)", visit.page.url)[1])  # type: ignore[index]
+    visit.press("stop")
+    visit.see("The state of the run is saved")
+    start = Start.of(run)
+    assert start is not None
+    assert [row["name"] for row in start.lineage] == ["first"]
+    assert json.loads(run.recipe.read_text())["width"] == 0.5
+    shutil.rmtree(run.folder)
 
 
 @needs_chromium

@@ -93,7 +93,12 @@ def test_a_language_is_asked_for(words: list[str], environment: dict[str, str], 
         unchosen.setenv(name, value)
     shown = pati("train", *words, "--help")
     assert shown.returncode == 0
-    assert turkish("Train from scratch: audit, split, train, score the test split once, report.")[:20] in shown.stdout
+    assert (
+        turkish(
+            "Train from scratch, or from an earlier model: audit, split, train, score the test split once, report."
+        )[:20]
+        in shown.stdout
+    )
     assert f"╭─ {turkish('Parameters')} ─" in shown.stdout
     done = pati(*words, "train", "/nowhere")
     assert done.returncode == 1

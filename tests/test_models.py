@@ -234,7 +234,9 @@ def test_cost_of_a_net_worked_out_by_hand() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_model_answers_the_same(name: str, tmp_path: Path) -> None:
     recipe = Recipe(model=name, width=0.25, dropout=0.1, drop_path=0.2, size=32)
-    facts = classifier.facts(recipe=recipe, metrics={}, manifest_hash="", versions={})
+    facts = classifier.facts(
+        recipe=recipe, metrics={}, source="", training_photos=0, manifest_hash="", versions={}, lineage=[]
+    )
     net = net_of(name, dropout=0.1, drop_path=0.2, size=32)
     made = classifier.Classifier(net, Preprocess(size=32), ("a", "b", "c"), mirror=False, facts=facts)
     made.save(tmp_path / "model.safetensors")

@@ -44,6 +44,7 @@ class Order:
     recipe: RecipeDocument = field(default_factory=dict)
     columns: ColumnsDocument = field(default_factory=lambda: ColumnsDocument())
     decisions: str | None = None
+    start: str | None = None
     folds: int = 0
     budget: float | None = None
     plugins: list[str] = field(default_factory=lambda: plugins.options()[1::2])  # files at hand when it was ordered
@@ -178,6 +179,7 @@ def train(
     *,
     columns: ColumnsDocument | None = None,
     decisions: Path | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Start a training run; returns its folder, which is new. Raises `PatiError`."""
     folder = claimed(runs, stem(Path(data).name))
@@ -188,6 +190,7 @@ def train(
         recipe=recipe.to_json(),
         columns=columns or {},
         decisions=str(decisions) if decisions else None,
+        start=str(start) if start else None,
     )
     try:
         begin(order, runs)

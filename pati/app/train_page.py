@@ -10,11 +10,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from pati import models
+from pati import included, models
 from pati.app import jobs, parts
 from pati.app.jobs import Job, Order
 from pati.app.parts import TABS, plain, reason, settings, t
 from pati.app.photos import photo_of, readable_root
+from pati.app.try_page import INCLUDED
 from pati.data.decode import is_photo_name
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.sources import allowed
@@ -72,7 +73,10 @@ def page() -> None:
     if run is not None:
         _watch(run)
         return
-    st.write(t(N_("From scratch, on your photos, on this machine. Your files are read, never changed.")))
+    about = N_(
+        "On your photos, on this machine, from scratch or from an earlier model. Your files are read, never changed."
+    )
+    st.write(t(about))
     other = jobs.running(settings().runs)
     if other is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -278,32 +282,38 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
         parts.show_error(PatiError(N_("Cannot train on these photos: {error}", error=error.message), error.hint))
         return
     st.subheader(t(N_("Options")))
+    start = _choose_start()
     left, right = st.columns(2)
     covers = N_("Covers everything: reading the photos, training, scoring and the report.")
     minutes = left.select_slider(t(BUDGET), MINUTES, value=2, key="minutes", help=t(covers))
-    names = [None, *models.models]
-    model = right.selectbox(
-        t(N_("Network")),
-        names,
-        key="train_model",
-        format_func=lambda name: name or t(N_("automatic, to fit the budget")),
-    )
-    folds = left.selectbox(
-        t(N_("Score")),
-        [None, 0, 3, 5, 10],
-        key="folds",
-        format_func=lambda count: t(_scoring(count, manifest)),
-        help=t(
-            N_(
-                "Cross-validation predicts each photo by a network that was not trained on it, and then trains the "
-                "model on all photos. A few photos set aside for a test say too little."
-            )
-        ),
-    )
+    model = None
+    if start is None:
+        model = right.selectbox(
+            t(N_("Network")),
+            [None, *models.models],
+            key="train_model",
+            format_func=lambda name: name or t(N_("automatic, to fit the budget")),
+        )
+    else:
+        right.text_input(t(N_("Network")), t(N_("that of the earlier model")), disabled=True)
+    folds = None
+    if start is None:
+        folds = left.selectbox(
+            t(N_("Score")),
+            [None, 0, 3, 5, 10],
+            key="folds",
+            format_func=lambda count: t(_scoring(count, manifest)),
+            help=t(
+                N_(
+                    "Cross-validation predicts each photo by a network that was not trained on it, and then trains the "
+                    "model on all photos. A few photos set aside for a test say too little."
+                )
+            ),
+        )
     if st.button(t(N_("Start training")), key="begin", type="primary", disabled=busy):
         try:
             recipe = Recipe(budget=60.0 * minutes, model=model, folds=folds)
-            folder = jobs.train(settings().runs, data, recipe)
+            folder = jobs.train(settings().runs, data, recipe, start=start)
         except PatiError as error:
             parts.show_error(error)
         else:
@@ -316,6 +326,23 @@ def _scoring(folds: int | None, manifest: Manifest) -> Message:
         chosen = _scoring(manifest.folds, manifest)
         return N_("automatic: {chosen}", chosen=chosen)
     return N_("cross-validation in {folds} folds", folds=folds) if folds else N_("on photos set aside for a test")
+
+
+def _choose_start() -> Path | None:
+    """The earlier model to start from, if any."""
+    names = {included.model(): t(INCLUDED)}
+    names |= {run.folder: printable(run.folder.name) for run in parts.finished(settings().runs)}
+    about = N_(
+        "A model trained before, whose training goes on with these photos; classes may be added or removed. The photos "
+        "that it was trained on are never scored."
+    )
+    return st.selectbox(
+        t(N_("Start from")),
+        [None, *names],
+        key="train_start",
+        format_func=lambda model: t(N_("nothing: from scratch")) if model is None else names[model],
+        help=t(about),
+    )
 
 
 # The run as it goes -------------------------------------------------------------------

@@ -22,6 +22,7 @@ from pati.inference.predictor import Explanation, Prediction, Predictor, Unreada
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_, Message, as_is
 from pati.report import pictures
+from pati.report.lineage import origin
 from pati.runs.run import Run
 from pati.terminal import predictions
 
@@ -107,17 +108,19 @@ def _tell(model: Path, clf: Predictor) -> None:
     if "accuracy_interval" in scores:
         low, high = scores["accuracy_interval"]
         text = NP_(
-            "{name}. Trained from scratch; accuracy in cross-validation {accuracy:percent} on {n} photo (95 % CI "
+            "{name}: {origin}; accuracy in cross-validation {accuracy:percent} on {n} photo (95 % CI "
             "{low:percent_number}–{high:percent_number} %).",
-            "{name}. Trained from scratch; accuracy in cross-validation {accuracy:percent} on {n} photos (95 % CI "
+            "{name}: {origin}; accuracy in cross-validation {accuracy:percent} on {n} photos (95 % CI "
             "{low:percent_number}–{high:percent_number} %).",
             n=scores["photos"], name=name, accuracy=scores["accuracy"], low=low, high=high,
+            origin=origin(clf.facts.get("lineage", [])),
         ) if scores.get("folds") else NP_(
-            "{name}. Trained from scratch; accuracy {accuracy:percent} on {n} test photo (95 % CI "
+            "{name}: {origin}; accuracy {accuracy:percent} on {n} test photo (95 % CI "
             "{low:percent_number}–{high:percent_number} %).",
-            "{name}. Trained from scratch; accuracy {accuracy:percent} on {n} test photos (95 % CI "
+            "{name}: {origin}; accuracy {accuracy:percent} on {n} test photos (95 % CI "
             "{low:percent_number}–{high:percent_number} %).",
             n=scores["photos"], name=name, accuracy=scores["accuracy"], low=low, high=high,
+            origin=origin(clf.facts.get("lineage", [])),
         )  # fmt: skip
     else:
         text = N_("{name}. Classes: {classes}", name=name, classes=list(map(class_named, clf.classes[:20])))

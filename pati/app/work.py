@@ -106,6 +106,7 @@ def _do(order: Order, progress: Progress) -> None:
             out=folder,
             columns=Columns(**order.columns),
             decisions=Path(order.decisions) if order.decisions else None,
+            start=order.start,
             started=STARTED,
             listen=progress,
         )

@@ -23,6 +23,8 @@ def train(
     epochs: int | None = None,
     folds: int | None = None,
     out: Path | None = None,
+    start: Annotated[Path | None, Parameter(name="--from")] = None,
+    weights: str | None = None,
     resume: Path | None = None,
     moved: Annotated[Place | None, Parameter(name="--data")] = None,
     decisions: Path | None = None,
@@ -30,7 +32,7 @@ def train(
     options: RecipeOptions = RecipeOptions(),
     table: TableOptions = TableOptions(),
 ) -> None:
-    """Train from scratch: audit, split, train, score the test split once, report.
+    """Train from scratch, or from an earlier model: audit, split, train, score the test split once, report.
 
     Parameters
     ----------
@@ -48,6 +50,12 @@ def train(
         The folder of the run. Default: the next free one in runs/.
     decisions
         A CSV of decisions to keep, drop or relabel photos, as for `pati check`; the photos themselves are not changed.
+    start
+        An earlier model to start from, instead of random weights: the folder of a run, a model file, or cats-vs-dogs,
+        the included model. Classes may be added or removed. Photos that it was trained on are never scored.
+    weights
+        With --model timm/NAME: a file of pretrained weights (safetensors) to start from, or pretrained for those that
+        timm downloads. By default, nothing is pretrained.
     resume
         The folder of a run to resume. It takes no other options but --data.
     moved
@@ -57,7 +65,7 @@ def train(
     from pati.workflows import train as workflow
 
     if resume is not None:
-        given = any(choice is not None for choice in (data, budget, epochs, folds, out, decisions))
+        given = any(choice is not None for choice in (data, budget, epochs, folds, out, decisions, start, weights))
         if given or options != RecipeOptions() or table != TableOptions():
             raise PatiError(N_("--resume uses the run's own data and recipe"), N_("omit the other options"))
         with watching() as listen:
@@ -75,8 +83,9 @@ def train(
             chosen = chosen.changed({"folds": folds})
         with watching() as listen:
             result = workflow.train(
-                data, chosen, out=out, columns=table.columns(), decisions=decisions, started=STARTED, listen=listen
-            )
+                data, chosen, out=out, columns=table.columns(), decisions=decisions, start=start, weights=weights,
+                started=STARTED, listen=listen,
+            )  # fmt: skip
     if json:
         print_json({"run": str(result.run.folder), **result.metrics})
         return

@@ -69,6 +69,10 @@ REASONS = {
     "damaged": N_("the file cannot be decoded; copy it again from the original"),
     "not-judged": N_("the process that decoded it was killed twice, as by a full memory; run the command again"),
     "dropped": N_("excluded by your decision (--decisions)"),
+    "set-aside": N_(
+        "a test photo of the model that the training starts from, which belongs to one of its training photos "
+        "(a duplicate, or the same group): it is neither trained on nor scored"
+    ),
 }
 # What is unusual about a file that is used nevertheless.
 FLAGS = {

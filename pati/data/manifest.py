@@ -9,9 +9,10 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypedDict
 
 from pati.data import split
@@ -309,19 +310,36 @@ def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entr
     return result
 
 
-def with_split(entries: Sequence[Entry], *, seed: int, validation: float, test: float, given: bool) -> list[Entry]:
+def with_split(
+    entries: Sequence[Entry],
+    *,
+    seed: int,
+    validation: float,
+    test: float,
+    given: bool,
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> list[Entry]:
     """Entries with `split` set.
 
     With `given`, the user's splits are kept, and missing ones are drawn from the user's training set. A share of 0: no
     photos are drawn for that split.
+
+    `known`: the splits, by SHA-256, of photos that the start of this training has seen. There they stay, and whatever
+    must stay together with them. A test photo that must stay together with a training photo is set aside: it can
+    neither be learnt nor scored.
     """
+    entries = _set_aside(entries, known, given=given)
     present = {entry.split for entry in entries if entry.kept} if given else set()
     grouped = units(_open(entries, given=given))
     wanted = {"validation": validation, "test": test}
     shares = {name: 0.0 if name in present else share for name, share in wanted.items()}
     if all(share == 0 for share in shares.values()):
         return [dataclasses.replace(entry, split=entry.split or "train") for entry in entries]
-    drawn = split.assign([unit for unit, _ in grouped], seed=seed, **shares)
+    seen = {
+        unit.identity: {known[entry.sha256] for entry in members if entry.sha256 in known} for unit, members in grouped
+    }
+    fixed = {name: next(where for where in STRONGEST if where in splits) for name, splits in seen.items() if splits}
+    drawn = split.assign([unit for unit, _ in grouped], seed=seed, fixed=fixed, **shares)
     # The rule that every class appears in every split may have moved units into the user's splits, or into one with a
     # share of 0: undo that.
     drawn = {name: where if shares.get(where, 1) > 0 else "train" for name, where in drawn.items()}
@@ -329,9 +347,25 @@ def with_split(entries: Sequence[Entry], *, seed: int, validation: float, test: 
     return [dataclasses.replace(entry, split=place.get(entry.path, entry.split)) for entry in entries]
 
 
-def _open(entries: Iterable[Entry], *, given: bool) -> list[Entry]:
-    """The kept entries whose split can be chosen: all, or those in no split that the user provided but train."""
+STRONGEST = ("train", "test", "validation")  # which split photos of several that must stay together go to
+
+
+def _open(entries: Sequence[Entry], *, given: bool) -> list[Entry]:
+    """The entries whose split is drawn."""
     return [entry for entry in entries if entry.kept and (not given or entry.split in (None, "train"))]
+
+
+def _set_aside(entries: Sequence[Entry], known: Mapping[str, str], *, given: bool) -> list[Entry]:
+    """Entries without the known test photos that must stay together with known training photos."""
+    aside = set()
+    for _, members in units(_open(entries, given=given)) if known else ():
+        splits = [known.get(entry.sha256) for entry in members]
+        if "train" in splits:
+            aside |= {entry.path for entry, name in zip(members, splits, strict=True) if name == "test"}
+    return [
+        dataclasses.replace(entry, status="quarantined", reason="set-aside") if entry.path in aside else entry
+        for entry in entries
+    ]
 
 
 def with_folds(entries: Sequence[Entry], folds: int, *, seed: int) -> list[Entry]:

@@ -17,8 +17,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 SPLITS = ("train", "validation", "test")
 LARGE = 0.2  # of a split's expected number of photos
@@ -40,8 +41,15 @@ class Unit:
         return sum(count for _, count in self.labels)
 
 
-def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) -> dict[str, str]:
-    """Unit identity -> split. `validation` and `test` are fractions in 0..1."""
+def assign(
+    units: Sequence[Unit],
+    *,
+    seed: int,
+    validation: float,
+    test: float,
+    fixed: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Unit identity -> split. `validation` and `test` are fractions in 0..1; `fixed`: splits that are decided."""
     shares = {"validation": validation, "test": test}
     most = {name: _largest(units, share) for name, share in shares.items()}
     position = {unit.identity: _position(seed, unit.identity) for unit in units}
@@ -50,7 +58,8 @@ def assign(units: Sequence[Unit], *, seed: int, validation: float, test: float) 
         at = position[unit.identity]
         drawn = "test" if at < test else "validation" if at < test + validation else "train"
         result[unit.identity] = drawn if unit.size <= most.get(drawn, unit.size) else "train"
-    _cover_classes(units, result, position)
+    result |= fixed
+    _cover_classes(units, result, position, fixed)
     return result
 
 
@@ -102,7 +111,9 @@ def _position(seed: int, identity: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _cover_classes(units: Sequence[Unit], result: dict[str, str], position: dict[str, float]) -> None:
+def _cover_classes(
+    units: Sequence[Unit], result: dict[str, str], position: dict[str, float], fixed: Mapping[str, str]
+) -> None:
     holding: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
         for label, _ in unit.labels:
@@ -121,7 +132,8 @@ def _cover_classes(units: Sequence[Unit], result: dict[str, str], position: dict
             movable = [
                 unit
                 for unit in holding[label]
-                if all(
+                if unit.identity not in fixed
+                and all(
                     present[other, result[unit.identity]] > 1
                     # a class too small for all splits may be removed from one, but not from train
                     or (len(holding[other]) < len(SPLITS) and result[unit.identity] != "train")

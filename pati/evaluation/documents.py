@@ -260,11 +260,30 @@ class Seconds(TypedDict):
     command: NotRequired[float]
 
 
+class Ancestor(TypedDict):
+    """A model that another one was trained from.
+
+    `sha256`: of its weights, see `system.tensors.digest`, or of the file of pretrained ones. `classes`, `source`,
+    `training_photos`, `manifest`: of its training, empty or None where that is not known. `photos_known`: whether the
+    later training knew its photos, so that none of them can be among those that were scored.
+    """
+
+    name: str
+    pretrained: bool
+    sha256: str
+    classes: list[str]
+    source: str | None
+    training_photos: int | None
+    manifest: str | None
+    photos_known: bool
+
+
 class RunDocument(TypedDict):
     """metrics.json; `weights`: the hash of those that the scores are of, see `system.tensors.digest`.
 
     `test`: the scores on the test split, or, with `folds`, those of the out-of-fold predictions; `validation`: None
-    without validation photos.
+    without validation photos. `lineage`: the models that the training started from, the last one first; none for a
+    training from scratch.
     """
 
     classes: list[str]
@@ -277,6 +296,7 @@ class RunDocument(TypedDict):
     split_seed: int
     manifest: str
     weights: NotRequired[str]
+    lineage: NotRequired[list[Ancestor]]
     shares: dict[str, float]
     versions: dict[str, str]
     balance: Balance

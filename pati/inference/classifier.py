@@ -20,7 +20,7 @@ from pati.data.preprocess import Photo, Preprocess
 from pati.errors import PatiError
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
-from pati.evaluation.documents import Scores
+from pati.evaluation.documents import Ancestor, Scores
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.explain.cams import explainer, explainers
 from pati.inference import model_file
@@ -222,7 +222,16 @@ def file_scores(scores: Scores, *, folds: int = 0) -> ModelScores:
     return cast(ModelScores, {**document, "folds": folds} if folds else document)
 
 
-def facts(*, recipe: SettledRecipe, metrics: ModelScores, manifest_hash: str, versions: dict[str, str]) -> Facts:
+def facts(
+    *,
+    recipe: SettledRecipe,
+    metrics: ModelScores,
+    source: str,
+    training_photos: int,
+    manifest_hash: str,
+    versions: dict[str, str],
+    lineage: Sequence[Ancestor],
+) -> Facts:
     """The facts that a model file states about its training."""
     model: Architecture = {
         "name": recipe.model,
@@ -233,10 +242,13 @@ def facts(*, recipe: SettledRecipe, metrics: ModelScores, manifest_hash: str, ve
     plugin = models.plugin(recipe.model)
     if plugin is not None:
         model["plugin"] = plugin
-    return {
+    facts: Facts = {
         "model": model,
         "recipe": recipe.to_json(),
         "metrics": metrics,
+        "data": source,
+        "training_photos": training_photos,
         "manifest": manifest_hash,
         "versions": versions,
     }
+    return {**facts, "lineage": [*lineage]} if lineage else facts

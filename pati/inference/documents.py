@@ -7,6 +7,7 @@ from typing import NotRequired, TypedDict
 
 from pati.data.preprocess import PreprocessDocument
 from pati.evaluation.calibration import CalibrationDocument
+from pati.evaluation.documents import Ancestor
 from pati.recipe import RecipeDocument
 
 
@@ -33,12 +34,18 @@ class ModelScores(TypedDict, total=False):
 
 
 class Facts(TypedDict, total=False):
-    """Facts about the training of the model in a file; `manifest`: its hash."""
+    """Facts about the training of the model in a file; `manifest`: its hash.
+
+    `lineage`: the models that it was trained from, the last one first.
+    """
 
     model: Architecture
     recipe: RecipeDocument
     metrics: ModelScores
+    data: str
+    training_photos: int
     manifest: str
+    lineage: list[Ancestor]
     versions: dict[str, str]
 
 

@@ -86,6 +86,13 @@ def smallest_size(name: str) -> int:
         return models[name](2, Options(size=1)).minimum_size
 
 
+def by_class(name: str, options: Options) -> frozenset[str]:
+    """The names of the tensors of the network `name` whose first axis is the classes."""
+    with without_memory(name):
+        two, three = (models[name](classes, options).state_dict() for classes in (2, 3))
+    return frozenset(key for key, value in two.items() if value.shape != three[key].shape)
+
+
 def without_memory(name: str) -> torch.device:
     """The device on which to build a network whose weights don't matter.
 
@@ -94,4 +101,7 @@ def without_memory(name: str) -> torch.device:
     return torch.device("meta" if models.plugin(name) is None else "cpu")
 
 
-__all__ = ["Factory", "Net", "Options", "build", "channels_last", "folded", "models", "smallest_size", "without_memory"]
+__all__ = [
+    "Factory", "Net", "Options", "build", "by_class", "channels_last", "folded", "models", "smallest_size",
+    "without_memory",
+]  # fmt: skip

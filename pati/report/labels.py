@@ -24,6 +24,7 @@ REASONS = {
     "damaged": NC_("reason", "damaged"),
     "not-judged": NC_("reason", "could not be judged"),
     "dropped": NC_("reason", "excluded"),
+    "set-aside": NC_("reason", "set aside"),
 }
 
 # What is unusual about a file that is used all the same; `decode.FLAGS` says more.

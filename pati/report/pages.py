@@ -42,6 +42,7 @@ from pati.locale.formats import printable
 from pati.locale.messages import N_, NC_, NP_, Message
 from pati.recipe import Recipe
 from pati.report import figures, labels, markup, pictures
+from pati.report.lineage import ancestors, unknown_photos
 from pati.runs.attempts import Attempt, required
 from pati.runs.history import Epoch
 from pati.runs.run import Run
@@ -222,7 +223,7 @@ def _report(
     language: str,
 ) -> str:
     """The contents of report.html."""
-    kept, analysis = manifest.kept, document["analysis"]
+    kept, analysis, lineage = manifest.kept, document["analysis"], document.get("lineage", [])
     flags = Counter(flag for entry in kept for flag in entry.flags)
     groups = manifest.duplicate_groups()
     return _filled(
@@ -255,6 +256,8 @@ def _report(
         telling=telling_properties(manifest.shortcuts) if manifest.shortcuts else None,
         leaked={"test": manifest.leaked("test"), "both": manifest.leaked("validation", "test")},
         notes=manifest.notes,
+        ancestors=ancestors(lineage) if lineage else None,
+        unknown=unknown_photos(lineage),
         most=MOST_LISTED,
         suspects=[
             row | {"picture": base64.b64encode(pictures.thumbnail(photo)).decode(), "path": printable(row["path"])}
@@ -362,6 +365,7 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
     """The model card, in one language: what the model is for, what it was made of, what it is worth, and what it can't
     do."""
     analysis = document["analysis"]
+    lineage = document.get("lineage", [])
     damage = analysis.get("robustness")
     at_worst = [(rows[-1]["lost"], kind, rows[-1]) for kind, rows in damage["kinds"].items()] if damage else []
     _, kind, worst_damage = max(at_worst, key=lambda row: row[0], default=(0.0, "", None))
@@ -405,6 +409,9 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
         manifest=document["manifest"],
         versions=document["versions"],
         leaked=manifest.leaked("test"),
+        lineage=lineage,
+        ancestors=ancestors(lineage).shown(language) if lineage else "",
+        unknown=unknown_photos(lineage),
         shortcut=telling_properties(manifest.shortcuts)
         if manifest.shortcuts and manifest.shortcuts[0].strong
         else None,

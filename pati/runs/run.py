@@ -14,10 +14,11 @@ import os
 import platform
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from pati import plugins
@@ -76,8 +77,9 @@ class RunFacts(TypedDict, total=False):
     """The fields of run.json except the stage.
 
     `speed`: of the machine at the start, see `pati.training.speed`; `most_folds`: see `workflows.prepare.Settled`;
-    `threads`: of torch at the start; `test_scored`:
-    how often test photos were scored; `folds_until`: seconds of the command after which the training of the folds ends;
+    `threads`: of torch at the start; `start`: the SHA-256 of what it started from, see `pati.runs.start`;
+    `test_scored`: how often test photos were scored; `folds_until`: seconds of the command after which the training of
+    the folds ends;
     `language`: the one that the report shows first.
     """
 
@@ -89,6 +91,7 @@ class RunFacts(TypedDict, total=False):
     speed: float
     most_folds: int | None
     threads: int
+    start: str
     plugins: dict[str, PluginState]
     plan: PlanDocument
     folds_until: float
@@ -137,6 +140,14 @@ class Run:
     @property
     def decisions(self) -> Path:
         return self.folder / "decisions.csv"
+
+    @property
+    def start(self) -> Path:
+        return self.folder / "start.json"
+
+    @property
+    def start_weights(self) -> Path:
+        return self.folder / "start.safetensors"
 
     @property
     def log(self) -> Path:
@@ -214,11 +225,18 @@ class Run:
         """Lock the run for this process; raises `PatiError` if another process has locked it."""
         return locks.locked(self.folder / LOCK, N_("another process is using {folder}", folder=self.folder))
 
-    def begin(self, recipe: Recipe, **facts: Unpack[RunFacts]) -> None:
-        """Write the initial files of a run. Raises `PatiError` if the folder contains a run or other files."""
+    def begin(
+        self, recipe: Recipe, given: Mapping[Path, bytes] = MappingProxyType({}), **facts: Unpack[RunFacts]
+    ) -> None:
+        """Write the initial files of a run, with the contents of those that were `given`.
+
+        Raises `PatiError` if the folder contains a run or other files.
+        """
         for leftover in self._require_free():
             leftover.unlink(missing_ok=True)
         files.write_json(self.recipe, recipe.to_json())
+        for path, data in given.items():
+            files.write_bytes(path, data)
         self._write({"format": FORMAT, "stage": RunStage.STARTED, "test_scored": 0, "versions": versions(), **facts})
 
     @contextlib.contextmanager
@@ -242,7 +260,10 @@ class Run:
 
     def _own(self) -> set[Path]:
         """The files that a run has before it is trained."""
-        return {self.recipe, self.state, self.manifest, self.decisions, self.log, self.elapsed}
+        return {
+            self.recipe, self.state, self.manifest, self.decisions, self.start, self.start_weights, self.log,
+            self.elapsed,
+        }  # fmt: skip
 
     def _require_free(self) -> list[Path]:
         """Leftovers of an earlier start that never came to training; raises `PatiError` for anything else."""

@@ -38,6 +38,7 @@ from pati.events import (
 )
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
 from pati.report.labels import REASONS, TRIALS
+from pati.report.lineage import origin
 from pati.system import signals
 from pati.terminal.console import console, duration, note, number, plain, say, scored, warning
 from pati.terminal.labels import SCORES
@@ -140,6 +141,8 @@ class Watch:
                 seed=recipe.seed,
             )
         )
+        if event.lineage:
+            say(origin(event.lineage))
         if outline is not None and outline.folds:
             say(
                 N_(

@@ -37,6 +37,7 @@ from pati.recipe import Recipe
 from pati.report import pages
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
+from pati.runs.start import Start
 from pati.system import clock, files, locks, outputs, threads
 from pati.system.csv_text import guarded
 from pati.system.files import is_text
@@ -95,6 +96,7 @@ def clean(
             N_("--budget limits the time of --folds and must be above 0 s"), N_("for example: --folds 3 --budget 15m")
         )
     run = Run.open(folder)
+    start = Start.of(run)
     recipe, classifier = Recipe.read(run.recipe), Classifier.load(folder)
     plugins.require_same(run.read_state().get("plugins", {}))
     if classifier.detector is None:
@@ -117,7 +119,7 @@ def clean(
     outputs.require_free(page)
     out.mkdir(parents=True, exist_ok=True)
     with _resumable(), locks.locked(out / ".lock", N_("another process is using {folder}", folder=out)):
-        ready = prepare(data, recipe, columns=columns, decisions=earlier, listen=listen)
+        ready = prepare(data, recipe, columns=columns, decisions=earlier, start=start, listen=listen)
         manifest, entries = ready.manifest, ready.manifest.kept
         if manifest.classes != classifier.classes:
             raise PatiError(
@@ -146,6 +148,8 @@ def clean(
         listed = [row for row in rows if is_text(row.entry.path)]
         judged = int((~np.isnan(probabilities[:, 0])).sum())
         again = ["train", str(data), *columns.options(), "--recipe", str(run.recipe), "--decisions", str(table)]
+        if start is not None:
+            again += ["--weights" if start.parent["pretrained"] else "--from", str(run.start_weights)]
         document: CleanDocument = {
             "data": manifest.source,
             "run": str(run.folder),
@@ -288,8 +292,9 @@ def _of_run(run: Run, classifier: Classifier, entries: Sequence[Entry], logits: 
     # Where the run has stored predictions, use them.
     kept = torch.stack([given.get(entry.sha256, row) for entry, row in zip(entries, logits, strict=True)])
     probabilities = classifier.calibrated(kept).numpy()
-    before = Manifest.read(run.manifest)
+    start, before = Start.of(run), Manifest.read(run.manifest)
     trained, folded = {entry.sha256 for entry in before.of_split("train")}, before.folds > 0
+    trained |= start.training_photos() if start is not None else set()
     number = {entry.path: index for index, entry in enumerate(entries)}
     for _, members in manifest.units(entries):
         if any(entry.sha256 in trained for entry in members):

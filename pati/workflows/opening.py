@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pati.data.audit.judge import build_manifest
 from pati.data.audit.pool import Progress
@@ -56,13 +57,18 @@ def source_of(run: Run, recipe: Recipe) -> Source:
 
 
 def manifest_of(
-    source: Source, inspections: Sequence[Inspection], recipe: Recipe, *, most_folds: int | None = None
+    source: Source,
+    inspections: Sequence[Inspection],
+    recipe: Recipe,
+    known: Mapping[str, str] = MappingProxyType({}),
+    *,
+    most_folds: int | None = None,
 ) -> Manifest:
     """The manifest of the files of a source, with the properties of the files that tell its classes.
 
-    `most_folds`: see `build_manifest`.
+    `known`: splits of photos by content, see `manifest.with_split`; `most_folds`: see `build_manifest`.
     """
-    manifest = build_manifest(source, inspections, recipe, most_folds=most_folds)
+    manifest = build_manifest(source, inspections, recipe, known, most_folds=most_folds)
     thumbs = [found.thumb for entry, found in zip(manifest.entries, inspections, strict=True) if entry.kept]
     return dataclasses.replace(manifest, shortcuts=find_shortcuts(manifest.kept, thumbs))
 

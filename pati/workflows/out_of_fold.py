@@ -194,8 +194,11 @@ class CrossFit:
         classifier.facts = facts(
             recipe=rest.recipe,
             metrics=file_scores(metrics.summary(logits, _labels(held), classes)),
+            source=self._ready.manifest.source,
+            training_photos=len(rest.training),
             manifest_hash=self._ready.manifest.hash(),
             versions=versions(),
+            lineage=[],
         )
         classifier.save(networks / f"{fold + 1}.safetensors")
         return logits, classifier.detector.distance(moments)

@@ -6,7 +6,7 @@ Near copies, such as a photo saved again in another format or size, are found as
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pati.data.audit import crowds
 from pati.data.audit.judge import near_pairs
 from pati.data.audit.pool import read_all
 from pati.data.audit.worker import Inspection
-from pati.data.manifest import Entry, Manifest, components, join
+from pati.data.manifest import STRONGEST, Entry, Manifest, components, join
 from pati.data.preprocess import Preprocess
 from pati.data.sources.source import Source
 from pati.errors import PatiError
@@ -24,6 +24,7 @@ from pati.events import Listen, Noted, Stage, StageBegan
 from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.runs.run import Run
+from pati.runs.start import Start
 from pati.workflows.opening import audit_progress, source_of
 
 SPLITS = ("train", "test")
@@ -40,9 +41,14 @@ class Overlap:
     known: dict[str, list[PhotoCopy]]
 
 
-def same_files(entries: Sequence[Entry], manifest: Manifest) -> dict[str, list[PhotoCopy]]:
-    """The entries whose content is that of a training or test photo of a run, by split."""
+def same_files(entries: Sequence[Entry], manifest: Manifest, start: Start | None) -> dict[str, list[PhotoCopy]]:
+    """The entries whose content is that of a training or test photo of a run, by split.
+
+    The training photos of what the run started from are training photos too.
+    """
     known = {name: {entry.sha256: entry.path for entry in manifest.of_split(name)} for name in SPLITS}
+    if start is not None:
+        known["train"] = dict.fromkeys(start.training_photos(), start.parent["name"]) | known["train"]
     return {
         name: [
             {"path": entry.path, "of": paths[entry.sha256], "same_file": True}
@@ -57,17 +63,14 @@ def overlap(run: Run, manifest: Manifest, source: Source, listen: Listen) -> Ove
     """Compare a dataset with the training and test photos of a run."""
     listen(StageBegan(Stage.AUDIT, len(source.items)))
     inspections = read_all(source, progress=audit_progress(listen))
-    ours = [
-        Entry(item.path, item.label, "quarantined" if found.reason else "kept", sha256=found.sha256, group=item.group)
-        for item, found in zip(source.items, inspections, strict=True)
-    ]
-    theirs, their_inspections = _of_run(run, manifest, listen)
+    ours = _entries(source, inspections)
+    theirs, their_inspections = _of_run(run, manifest, SPLITS, listen)
     pairs, notes = near_pairs([*inspections, *their_inspections])
     for note in notes:
         listen(Noted(note))
     near = _groups([*ours, *theirs], pairs)
     among = [pair for group in near for pair in _chained([index for index in group if index < len(ours)])]
-    known = same_files([entry for entry in ours if entry.kept], manifest)
+    known = same_files([entry for entry in ours if entry.kept], manifest, Start.of(run))
     for group in near:
         for name in SPLITS:
             of = [theirs[index - len(ours)] for index in group if index >= len(ours)]
@@ -81,9 +84,38 @@ def overlap(run: Run, manifest: Manifest, source: Source, listen: Listen) -> Ove
     return Overlap(tuple(entry for entry in join(ours, among) if entry.kept), known)
 
 
-def _of_run(run: Run, manifest: Manifest, listen: Listen) -> tuple[list[Entry], list[Inspection]]:
-    """The run's training and test photos that can still be read, and how they look."""
-    entries = [entry for name in SPLITS for entry in manifest.of_split(name)]
+def known_copies(run: Run, source: Source, inspections: Sequence[Inspection], listen: Listen) -> dict[str, str]:
+    """The photos of a dataset that are near copies of a run's photos: the split of those, by SHA-256 of ours."""
+    manifest = Manifest.read(run.manifest)
+    ours = _entries(source, inspections)
+    here = {entry.sha256 for entry in ours}
+    # Those that are among ours too stay together with their copies anyway.
+    gone = {entry.sha256 for entry in manifest.kept} - here
+    if not gone:
+        return {}
+    theirs, their_inspections = _of_run(run, manifest, STRONGEST, listen, among=gone)
+    pairs, _ = near_pairs([*inspections, *their_inspections])
+    known: dict[str, str] = {}
+    for group in _groups([*ours, *theirs], pairs):
+        splits = {theirs[index - len(ours)].split for index in group if index >= len(ours)}
+        where = next((name for name in STRONGEST if name in splits), None)
+        if where is not None:
+            known |= {ours[index].sha256: where for index in group if index < len(ours)}
+    return known
+
+
+def _entries(source: Source, inspections: Sequence[Inspection]) -> list[Entry]:
+    return [
+        Entry(item.path, item.label, "quarantined" if found.reason else "kept", sha256=found.sha256, group=item.group)
+        for item, found in zip(source.items, inspections, strict=True)
+    ]
+
+
+def _of_run(
+    run: Run, manifest: Manifest, splits: Sequence[str], listen: Listen, *, among: Container[str] | None = None
+) -> tuple[list[Entry], list[Inspection]]:
+    """The run's photos of these splits that can still be read, and how they look; only those `among` some hashes."""
+    entries = [entry for name in splits for entry in manifest.of_split(name) if among is None or entry.sha256 in among]
     recipe = Recipe.read(run.recipe)
     preprocess = Preprocess(size=recipe.size or 1, resize=recipe.resize)
     # By content, so it does not matter whether the photos have changed since.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +26,15 @@ from pati.models import Net
 from pati.recipe import Recipe, SettledRecipe
 from pati.runs.history import Reading
 from pati.runs.run import Run
+from pati.runs.start import Start
 from pati.system import clock, machine
-from pati.training import balance, plan
+from pati.training import balance, network, plan
 from pati.training.plan import Outline
 from pati.training.speed import of_reading, of_training
+from pati.workflows import seen
+from pati.workflows import start as starts
 from pati.workflows.opening import audit_progress, keep_manifest, manifest_of, open_data, source_of
+from pati.workflows.start import Opened
 
 _PEEK = 64  # photos sampled before all are read,
 _PEEK_BYTES = 64_000_000  # or fewer if they are large
@@ -61,12 +66,8 @@ class Prepared:
         )
 
     def net(self) -> Net:
-        """A new network of the recipe, on the device."""
-        recipe = self.recipe
-        options = models.Options(
-            width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=recipe.size
-        )
-        return models.build(recipe.model, len(self.manifest.classes), options, seed=recipe.seed).to(self.device)
+        """A new network of the recipe, on the device, with random weights."""
+        return network.built(self.recipe, len(self.manifest.classes)).to(self.device)
 
     def classifier(
         self, net: Net, *, calibration: Calibration | None = None, detector: OutOfDistributionDetector | None = None
@@ -85,16 +86,18 @@ def prepare(
     *,
     columns: Columns = Columns(),
     decisions: Path | None = None,
+    start: Start | None = None,
     listen: Listen = silent,
 ) -> Prepared:
     """Everything before training, without a run folder: settle, audit, split, pack. Raises `PatiError`.
 
     With a validation split even where a run would have folds: its scores are what other recipes are compared by.
+    `start`: what a run with this data started from; its photos keep their splits.
     """
     recipe = recipe.changed({"folds": 0})
     source = open_data(data, recipe, columns, decisions)
     chosen = settled(source, recipe)
-    return prepared(*audited(source, chosen.recipe, listen), chosen.recipe, chosen.speed)
+    return prepared(*audited(source, chosen.recipe, listen, start=start), chosen.recipe, chosen.speed, start=start)
 
 
 @clock.watched()
@@ -102,7 +105,7 @@ def prepare_again(run: Run, recipe: SettledRecipe, *, listen: Listen = silent) -
     """The same for the data of a run, as it was prepared for the run."""
     source = source_of(run, recipe)
     chosen = settled(source, _with_folds_of(run, recipe))
-    manifest, packed = audited(source, chosen.recipe, listen, colour=_colour(run))
+    manifest, packed = audited(source, chosen.recipe, listen, colour=_colour(run), start=Start.of(run))
     keep_manifest(run, manifest)
     return prepared(manifest, packed, chosen.recipe, chosen.speed, run)
 
@@ -120,22 +123,32 @@ class Settled:
     most_folds: int | None
 
 
-def settled(source: Source, recipe: Recipe) -> Settled:
-    """Settle the recipe for the data, as far as it is known before reading it, and this machine."""
+def settled(source: Source, recipe: Recipe, opened: Opened | None = None) -> Settled:
+    """Settle the recipe for the data, as far as it is known before reading it, and this machine.
+
+    `opened`: what the training starts from.
+    """
     machine.keep_blocks()
     samples = _peek(source)
     precision = recipe.precision or machine.faster_precision(machine.device().type)
     speed = of_training(recipe.model, precision, machine.device())
     photos, minimum_size = len(source.items), models.smallest_size(recipe.model or plan.DEFAULT_MODEL)
     reading = of_reading(samples)
-    natural = plan.natural_size([size for size in map(decode.header_size, samples) if size])
+    settle = functools.partial(
+        plan.settle,
+        photos=photos,
+        natural=plan.natural_size([size for size in map(decode.header_size, samples) if size]),
+        flip_invariant=source.flip_invariant,
+        rotation_invariant=source.rotation_invariant,
+        minimum_size=minimum_size,
+        precision=precision,
+        speed=speed,
+        reading=reading,
+    )
 
     def for_folds(folds: int) -> tuple[SettledRecipe, int | None]:
-        chosen = plan.settle(
-            recipe, photos=photos, folds=folds, natural=natural, flip_invariant=source.flip_invariant,
-            rotation_invariant=source.rotation_invariant, minimum_size=minimum_size, precision=precision,
-            speed=speed, reading=reading,
-        )  # fmt: skip
+        for_recipe = functools.partial(settle, folds=folds)
+        chosen = for_recipe(recipe) if opened is None else starts.settled(opened, recipe, for_recipe)
         most = plan.most_folds(chosen, photos=photos, minimum_size=minimum_size, speed=speed, reading=reading)
         return chosen, most
 
@@ -161,12 +174,19 @@ def _expected_folds(source: Source, recipe: Recipe, most: int | None) -> int:
 
 
 def audited(
-    source: Source, recipe: SettledRecipe, listen: Listen, run: Run | None = None, *, colour: str | None = None
+    source: Source,
+    recipe: SettledRecipe,
+    listen: Listen,
+    run: Run | None = None,
+    *,
+    colour: str | None = None,
+    start: Start | None = None,
 ) -> tuple[Manifest, Pack]:
     """The manifest and the decoded photos; `run` stores the manifest, or verifies that it equals the stored one.
 
-    `colour`: see `Preprocess`; by default that of the run.
+    `colour`: see `Preprocess`; by default that of the run. `start`: see `prepare`; by default that of the run.
     """
+    start = start if run is None else Start.of(run)
     listen(StageBegan(Stage.AUDIT, len(source.items)))
     at = clock.now()
     if run is not None:
@@ -175,12 +195,16 @@ def audited(
     begun = run is not None and run.manifest.exists()  # what was found holds until its end
     inspections, packed, reused = pack.open_or_build(source, preprocess, audit_progress(listen), unsettled=begun)
     most_folds = None if run is None else run.read_state().get("most_folds")
-    manifest = manifest_of(source, inspections, recipe, most_folds=most_folds)
+    known = seen.known_splits(start, run, source, inspections, recipe, listen)
+    manifest = manifest_of(source, inspections, recipe, known, most_folds=most_folds)
     seconds = clock.now() - at
     if run is not None:
+        seen.require_unseen(start, known, manifest)
         keep_manifest(run, manifest)
         Reading(len(manifest.entries), reused, round(seconds, 2)).keep(run)
     listen(DataRead(manifest, reused, seconds))
+    if run is not None:
+        seen.tell(start, known, manifest, listen)
     require_trainable(manifest)
     return manifest, packed
 
@@ -192,13 +216,22 @@ def _with_folds_of(run: Run, recipe: SettledRecipe) -> SettledRecipe:
     return recipe
 
 
-def prepared(manifest: Manifest, packed: Pack, recipe: SettledRecipe, speed: float, run: Run | None = None) -> Prepared:
-    """The splits with their colour statistics, on the device if they fit."""
+def prepared(
+    manifest: Manifest,
+    packed: Pack,
+    recipe: SettledRecipe,
+    speed: float,
+    run: Run | None = None,
+    *,
+    start: Start | None = None,
+) -> Prepared:
+    """The splits with their colour statistics, on the device if they fit; `start`: see `audited`."""
+    start = start if run is None else Start.of(run)
     recipe = recipe.changed({"folds": manifest.folds})
     training, validation = (
         loader.samples(packed, manifest, manifest.of_split(name)) for name in ("train", "validation")
     )
-    mean, std = loader.colour_statistics(training)
+    mean, std = starts.colours(start, recipe) or loader.colour_statistics(training)
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std, colour=_colour(run))
     recipe = balance.settled(recipe, balance.counted(training.targets))
     device = machine.device()

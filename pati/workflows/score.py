@@ -29,6 +29,7 @@ from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
+from pati.runs.start import Start
 from pati.system import files
 from pati.training import balance
 from pati.workflows import measure
@@ -88,7 +89,7 @@ def score(
         rows = [(entry.path, entry.label, entry.sha256) for entry in manifest.of_split(split)]
         counts = Counter(entry.label for entry in manifest.of_split("train"))
         entries = manifest.of_split(split)
-        found = Overlap(tuple(entries), same_files(entries, manifest))
+        found = Overlap(tuple(entries), same_files(entries, manifest, Start.of(run)))
     listen(StageBegan(Stage.SCORE, len(rows)))
     changed = [str(store.root / path) for path, _, digest in rows if digest and pack.hash_now(store, path) != digest]
     if changed:

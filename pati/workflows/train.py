@@ -1,4 +1,4 @@
-"""Train a classifier from scratch: audit, split, pack, plan, train, score, report."""
+"""Train a classifier: audit, split, pack, plan, train, score, report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
-from pati.evaluation.documents import Analysis, FoldFacts, Measurements, RunDocument, Scores
+from pati.evaluation.documents import Analysis, Ancestor, FoldFacts, Measurements, RunDocument, Scores
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.events import (
     AlreadyFinished,
@@ -50,7 +50,8 @@ from pati.runs.attempts import Attempts
 from pati.runs.elapsed import Elapsed
 from pati.runs.history import ClassBalance
 from pati.runs.predictions import Predictions, Split
-from pati.runs.run import Run, RunStage, versions
+from pati.runs.run import Run, RunFacts, RunStage, versions
+from pati.runs.start import Start
 from pati.system import clock, files, machine, threads
 from pati.system.threads import Threads
 from pati.training import balance, plan
@@ -59,7 +60,8 @@ from pati.training.budget import Pace
 from pati.training.loop import State
 from pati.training.loop import train as train_net
 from pati.training.plan import Plan
-from pati.workflows import measure
+from pati.workflows import measure, seen
+from pati.workflows import start as starts
 from pati.workflows.fit import following_threads
 from pati.workflows.opening import open_data, source_of, where_is
 from pati.workflows.out_of_fold import Answers, CrossFit, OutOfFold
@@ -88,26 +90,42 @@ def train(
     out: Path | None = None,
     columns: Columns = Columns(),
     decisions: Path | None = None,
+    start: str | Path | None = None,
+    weights: str | Path | None = None,
     started: float | None = None,
     listen: Listen = silent,
 ) -> Result:
-    """Train from scratch and score the test split once.
+    """Train from scratch, or from an earlier model, and score the test split once.
 
     `started` (`clock.now`): start of the budget; `decisions`: a CSV with decisions about individual photos (see
-    `pati.data.decisions`). Raises `PatiError`, `Interrupted`.
+    `pati.data.decisions`); `start`: a run, a model file or the included model's name; `weights`: a file of pretrained
+    weights of a timm network, or "pretrained" for those that timm downloads. Raises `PatiError`, `Interrupted`.
     """
     started = clock.now() if started is None else started
+    opened = starts.opened(start, weights, recipe)
+    recipe = recipe if opened is None else opened.applied(recipe).changed({"folds": 0})
     source = open_data(data, recipe, columns, decisions)
-    chosen = settled(source, recipe)
+    chosen = settled(source, recipe, opened)
+    if opened is not None:
+        starts.require_fitting(opened, chosen.recipe)
     run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
-        run.begin(
-            chosen.recipe, data=where_is(data), columns=columns.document(), speed=round(chosen.speed, 1),
-            most_folds=chosen.most_folds, threads=torch.get_num_threads(), plugins=plugins.state(),
-        )  # fmt: skip
+        given = {} if opened is None else opened.kept(run)
         if decisions is not None:
-            files.write_bytes(run.decisions, decisions.read_bytes())
-        listen(RunOpened(run.folder, chosen.recipe, len(source.items), chosen.outline, chosen=recipe.budget is None))
+            given[run.decisions] = decisions.read_bytes()
+        facts: RunFacts = {
+            "data": where_is(data), "columns": columns.document(), "speed": round(chosen.speed, 1),
+            "most_folds": chosen.most_folds, "threads": torch.get_num_threads(), "plugins": plugins.state(),
+        }  # fmt: skip
+        if opened is not None:
+            facts["start"] = opened.start.parent["sha256"]
+        run.begin(chosen.recipe, given, **facts)
+        listen(
+            RunOpened(
+                run.folder, chosen.recipe, len(source.items), chosen.outline, chosen=recipe.budget is None,
+                lineage=() if opened is None else opened.start.lineage,
+            )
+        )  # fmt: skip
         with run.discarded_if_refused() if out is None else contextlib.nullcontext():
             return _go(run, source, chosen.recipe, started, listen)
 
@@ -130,7 +148,8 @@ def resume(
         _warn_of_versions(run, recipe, listen)
         _warn_of_threads(run, recipe, listen)
         plugins.require_same(run.read_state().get("plugins", {}))
-        listen(RunOpened(run.folder, recipe))
+        start = Start.of(run)
+        listen(RunOpened(run.folder, recipe, lineage=() if start is None else start.lineage))
         return _go(run, source_of(run, recipe), recipe, started, listen)
 
 
@@ -214,6 +233,7 @@ class TrainingRun:
 
     def __init__(self, run: Run, elapsed: Elapsed, listen: Listen) -> None:
         self._run, self._elapsed, self._listen = run, elapsed, listen
+        self._start = Start.of(run)
         self._suspended = clock.suspended()
         self._attempt = Attempts(run, listen)
         machine.keep_blocks()
@@ -310,9 +330,11 @@ class TrainingRun:
     def fit(self, ready: Prepared, paced: Plan) -> Fitted:
         """Train to the end of the plan, resuming from the newest checkpoint. Raises `Interrupted`, `Diverged`."""
         run, recipe, net, following = self._run, ready.recipe, ready.net(), following_threads(ready, paced)
-        owner = _identity(ready)
+        owner = _identity(ready, self._start)
         kept = checkpoint.newest(run.checkpoints, owner=owner)
         begun = State.of(kept)
+        if self._start is not None and not kept.tensors:
+            starts.begin(net, run, self._start, recipe, ready.manifest.classes)
         run.rewind(begun.epoch)
         with stoppable() as stopped, machine.enough_memory(paced.batch):
             state = train_net(
@@ -440,7 +462,7 @@ class TrainingRun:
             paced.budget,
         )
         document = _document(
-            ready, scored, state,
+            ready, scored, state, seen.lineage(self._start, manifest),
             measure.analyse(classifier, manifest, ready.packed, scored.answers, self._attempt),
         )  # fmt: skip
         guessing = _like_guessing(document["test"])
@@ -449,8 +471,11 @@ class TrainingRun:
         classifier.facts = classifiers.facts(
             recipe=ready.recipe,
             metrics=classifiers.file_scores(document["test"], folds=len(scored.folds)),
+            source=manifest.source,
+            training_photos=len(ready.training),
             manifest_hash=manifest.hash(),
             versions=versions(),
+            lineage=document.get("lineage", []),
         )
         classifier.save(run.model)
         self._listen(StageBegan(Stage.REPORT))
@@ -514,7 +539,7 @@ class TrainingRun:
         self._listen(Noted(text))
 
 
-def _identity(ready: Prepared) -> str:
+def _identity(ready: Prepared, start: Start | None) -> str:
     """The owner of checkpoints: a hash of everything that a run must share to resume from them."""
     recipe = ready.recipe.to_json()
     # Without fields that older versions, whose checkpoints are valid, do not have.
@@ -522,7 +547,8 @@ def _identity(ready: Prepared) -> str:
         del recipe["near_duplicates"]
     if not recipe["folds"]:
         del recipe["folds"]
-    return hashlib.sha256(json.dumps([recipe, ready.manifest.hash()]).encode()).hexdigest()
+    started = [] if start is None else [start.parent["sha256"]]
+    return hashlib.sha256(json.dumps([recipe, ready.manifest.hash(), *started]).encode()).hexdigest()
 
 
 def _folds_wanted(manifest: Manifest, recipe: Recipe) -> int:
@@ -562,7 +588,9 @@ def _labels(data: Samples) -> torch.Tensor:
     return data.targets.argmax(1)
 
 
-def _document(ready: Prepared, scored: Scored, state: State, analysis: Analysis) -> RunDocument:
+def _document(
+    ready: Prepared, scored: Scored, state: State, lineage: list[Ancestor], analysis: Analysis
+) -> RunDocument:
     manifest, recipe = ready.manifest, ready.recipe
     validation, test = measure.summaries(manifest, scored.answers, scored.folds, state.epoch)
     document: RunDocument = {
@@ -580,4 +608,8 @@ def _document(ready: Prepared, scored: Scored, state: State, analysis: Analysis)
         "balance": _class_balance(ready).document(),
         "analysis": analysis,
     }
-    return {**document, "folds": scored.folds} if scored.folds else document
+    if scored.folds:
+        document["folds"] = scored.folds
+    if lineage:
+        document["lineage"] = lineage
+    return document

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -30,12 +31,18 @@ _SMALLEST_FOR_NEAR = 32  # px; below, different drawings look the same at thumbn
 
 
 def build_manifest(
-    source: Source, inspections: Sequence[Inspection], recipe: Recipe, *, most_folds: int | None = None
+    source: Source,
+    inspections: Sequence[Inspection],
+    recipe: Recipe,
+    known: Mapping[str, str] = MappingProxyType({}),
+    *,
+    most_folds: int | None = None,
 ) -> Manifest:
     """The manifest of a source: inspection results with duplicates merged and the split, or the folds, drawn.
 
-    `most_folds`: how many folds there is time for, where the recipe leaves their number open; None: any number. Raises
-    `PatiError` if folds are wanted for data that comes with a test split.
+    `known`: splits of photos by content, see `with_split`. `most_folds`: how many folds there is time for, where the
+    recipe leaves their number open; None: any number. Raises `PatiError` if folds are wanted for data that comes with a
+    test split.
     """
     entries = [
         _entry(item, inspection, source.decisions.get(item.path))
@@ -52,6 +59,7 @@ def build_manifest(
         validation=0.0 if folds and not recipe.patience else recipe.validation,
         test=0.0 if folds else recipe.test,
         given=source.presplit,
+        known=known,
     )
     if folds:
         entries = with_folds(entries, folds, seed=recipe.split_seed)
