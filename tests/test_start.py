@@ -409,8 +409,8 @@ def test_a_long_lineage_can_be_told() -> None:
     assert told.count("itself started from") == 99
 
 
-def test_a_start_and_folds_exclude_each_other(earlier: Result, tmp_path: Path) -> None:
+def test_a_start_and_folds_exclude_each_other(earlier: Earlier, tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "d", per_class=8)
-    done = pati("train", data, "--from", earlier.run.folder, "--folds", "3", "--out", tmp_path / "run")
+    done = command("train", data, "--from", earlier.run, "--folds", "3", "--out", tmp_path / "run")
     assert done.returncode == 1
     assert "--folds trains its networks from random weights" in done.stderr
