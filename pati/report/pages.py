@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
+from pati.evaluation import learning_curves
 from pati.evaluation.clusters import FEW
 from pati.evaluation.documents import (
     Analysis,
     CalibrationResult,
     ClassRow,
     CleanDocument,
+    LearningCurveDocument,
     ReviewItem,
     RunDocument,
     Scores,
@@ -457,6 +459,22 @@ def write_search(path: Path, document: SearchDocument, recipe: Recipe, *, langua
         states=Counter(row["state"] for row in trials),
         seconds=sum(row["seconds"] or 0 for row in trials),
         figures=_in_all_languages(make, required),
+        recipe=recipe.to_json(),
+    )
+    files.write_text(path, page)
+
+
+def write_learning_curve(path: Path, document: LearningCurveDocument, recipe: Recipe, *, language: str) -> None:
+    """Write the page about a learning curve: its `document` and the recipe of its networks; `language`: the one shown
+    first."""
+    page = _filled(
+        "learning_curve.html.jinja",
+        language=language,
+        source=printable(document["source"]),
+        document=document,
+        findings=learning_curves.findings(document),
+        setting=learning_curves.setting(document),
+        figures=_in_all_languages({"curve": lambda language: figures.learning_curve(document, language)}, required),
         recipe=recipe.to_json(),
     )
     files.write_text(path, page)
