@@ -555,6 +555,7 @@ class LearningCurveDocument(TypedDict):
     more_time: CurvePrediction
     curve: list[CurvePrediction]
     dependent: dict[str, int]
+    effective_clusters: float | None
     report: str
     seed: int
     manifest: str

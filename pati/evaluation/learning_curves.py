@@ -1,11 +1,16 @@
 """Learning curves: the accuracy after training on more photos, or for longer, predicted from smaller trainings.
 
-The log-odds of a mistake are modelled as a polynomial of the logarithm of the number of photos, and as linear in the
-logarithm of the training time (Viering and Loog, 2023, https://arxiv.org/abs/2103.10948, compare such curves; for rare
-mistakes, it is the power law of Hestness et al., 2017, https://arxiv.org/abs/1712.00409). The few networks of a user
-cannot determine a curve: a Gaussian prior, measured on other sets of photos, says what is usual, and the regression is
-Bayesian (Bishop, 2006, section 3.3). Its intervals cover the photos that were predicted, the networks' random weights
-and subsets, and the form of the curve. Knows no files and no networks.
+The share of mistakes of a network trained on n photos for the time t is modelled as
+
+    error(n, t) = a n^-b + c t^-d,
+
+one term for each of the two (Hestness et al., 2017, https://arxiv.org/abs/1712.00409; Hoffmann
+et al., 2022, https://arxiv.org/abs/2203.15556), but not above that of guessing. With the time fixed, the second
+term is the floor that more photos do not go below.
+
+The few networks that a user has time for cannot determine five parameters: priors measured on other sets of photos say
+what is usual, and the posterior is sampled. Its intervals cover the photos that were predicted, the networks' random
+weights and subsets, and the curve. Knows no files and no networks.
 """
 
 from __future__ import annotations
@@ -20,13 +25,19 @@ from pati.evaluation.clusters import Clusters
 from pati.evaluation.documents import CurvePrediction, LearningCurveDocument
 from pati.locale.messages import N_, NP_, Message
 
-# Means and standard deviations, per doubling, of the changes of the log-odds of a mistake: measured, see LOG.md.
-SLOPE, SLOPE_SPREAD = -0.25, 0.12  # with the number of photos,
-BEND, BEND_SPREAD = 0.0, 0.03  # by which this slope changes with each doubling,
-GAIN, GAIN_SPREAD = -0.05, 0.1  # and with the training time
-TRAINING_SPREAD = 0.1  # standard deviation between networks trained on other photos of the kind, with other weights
-LEVEL_SPREAD = 10.0  # nothing is known of the accuracy itself
-_NORMAL = 1.959964  # 97.5 % quantile
+# Priors, measured on cats-vs-dogs and clothing (see LOG.md): medians, and standard deviations of the logarithms.
+SLOPE, SLOPE_SPREAD = 0.5, 0.3  # b
+SPEED, SPEED_SPREAD = 0.3, 0.3  # d
+# The floor's part of the mistakes, in log-odds: after so many epochs on all photos, and its change with each doubling.
+FLOOR, FLOOR_EPOCHS, FLOOR_STEP, FLOOR_SPREAD = 1.5, 16.0, -0.5, 0.7
+# Standard deviations of the log-odds of a mistake: between trainings with other weights and other photos of the kind,
+# and of the curve around what is measured.
+TRAINING_SPREAD, FORM_SPREAD = 0.1, 0.05
+SHARPNESS = 4.0  # of the bend from the error of guessing into the curve
+DRAWS, KEPT = 200_000, 20_000  # from the prior, and from the posterior
+WIDE = 4.0  # standard errors: the level is drawn from as many around what was measured,
+GUESSING = 0.7  # and so much above, in logarithms: near guessing, the curve lies above what is measured
+VISIBLE = 0.005  # a gain that may be below half a percentage point cannot be told
 
 Floats = NDArray[np.float64]
 
@@ -54,45 +65,70 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class LearningCurve:
-    """A fitted curve: `mean` `(4,)` and `covariance` `(4, 4)` of its coefficients, around `reference` photos."""
+    """Draws from the posterior of a curve, each `(KEPT,)`.
+
+    `level`: a + c, in units of `reference` photos and of the longest training; `floor`: c as a part of it; `slope`: b;
+    `speed`: d. `chance`: the error of guessing.
+    """
 
     reference: float
-    mean: Floats
-    covariance: Floats
+    chance: float
+    level: Floats
+    floor: Floats
+    slope: Floats
+    speed: Floats
 
     def accuracy(self, photos: float, length: float = 1.0) -> Estimate:
-        """The accuracy of a network trained on `photos` for `length` times as long as the longest so far."""
-        row = _features(photos / self.reference, length)
-        odds, spread = float(row @ self.mean), float(np.sqrt(row @ self.covariance @ row + TRAINING_SPREAD**2))
-        value, low, high = (1 - _expit(odds + side * spread) for side in (0, _NORMAL, -_NORMAL))
-        return Estimate(value, low, high)
+        """The accuracy of one network trained on `photos` for `length` times as long as the longest so far."""
+        noise = np.random.default_rng(1).normal(0, TRAINING_SPREAD, len(self.level))
+        errors = self._errors(photos, length)
+        return _estimate(1 - _expit(_logit(errors) + noise))
 
     def gain(self, photos: float, length: float, *, over: float) -> Estimate:
-        """By how much the accuracy differs from that of networks trained on `over` photos; its interval for the mean
-        of many networks."""
-        before, after = _features(over / self.reference, 1.0), _features(photos / self.reference, length)
-        change = after - before
-        odds, spread = float(change @ self.mean), float(np.sqrt(change @ self.covariance @ change))
-        level = float(before @ self.mean)
-        value, low, high = (_expit(level) - _expit(level + odds + side * spread) for side in (0, _NORMAL, -_NORMAL))
-        return Estimate(value, low, high)
+        """By how much the mean accuracy of such networks differs from that of networks trained on `over` photos."""
+        return _estimate(self._errors(over, 1.0) - self._errors(photos, length))
+
+    def _errors(self, photos: float, length: float) -> Floats:
+        return _errors(
+            photos / self.reference, length, self.level, self.floor, self.slope, self.speed, chance=self.chance
+        )
 
 
-def fit(points: Sequence[Point], folds: NDArray[np.int64], clusters: Clusters | None = None) -> LearningCurve:
-    """Fit a curve to points on the same photos, of which each of `folds` `(N,)` was predicted by its own networks."""
-    reference = max(point.photos for point in points)
+def fit(
+    points: Sequence[Point],
+    folds: NDArray[np.int64],
+    *,
+    classes: int,
+    epochs: float,
+    clusters: Clusters | None = None,
+) -> LearningCurve:
+    """Fit a curve to points on the same photos, of which each of `folds` `(N,)` was predicted by its own networks.
+
+    `epochs`: of the longest training on the most photos, which is one of the points.
+    """
+    reference, chance = max(point.photos for point in points), 1 - 1 / classes
     right = np.stack([point.right for point in points], 1).astype(np.float64)  # (N, P)
-    networks = len(np.unique(folds))
     shares = (len(right) - right.sum(0) + 0.5) / (len(right) + 1)  # of mistakes; never 0 or 1
-    odds = np.log(shares / (1 - shares))
     steepness = 1 / (shares * (1 - shares))
     noise = _covariance(right, clusters) * np.outer(steepness, steepness)
-    noise += np.eye(len(points)) * TRAINING_SPREAD**2 / networks
-    rows = np.stack([_features(point.photos / reference, point.length) for point in points])
-    prior = np.diag([LEVEL_SPREAD, SLOPE_SPREAD, BEND_SPREAD, GAIN_SPREAD]) ** 2
-    expected = np.array([0.0, SLOPE, BEND, GAIN])
-    weights = prior @ rows.T @ np.linalg.inv(rows @ prior @ rows.T + noise)
-    return LearningCurve(reference, expected + weights @ (odds - rows @ expected), prior - weights @ rows @ prior)
+    noise += np.eye(len(points)) * (TRAINING_SPREAD**2 / len(np.unique(folds)) + FORM_SPREAD**2)
+    most = max(range(len(points)), key=lambda index: (points[index].photos, points[index].length))
+
+    generator = np.random.default_rng(0)
+    reach = WIDE * np.sqrt(noise[most, most])
+    level = shares[most] * np.exp(generator.uniform(-reach, reach + GUESSING, DRAWS))
+    usual = FLOOR + FLOOR_STEP * np.log2(max(epochs, 1.0) / FLOOR_EPOCHS)
+    floor = _expit(generator.normal(usual, FLOOR_SPREAD, DRAWS))
+    slope = SLOPE * np.exp(generator.normal(0, SLOPE_SPREAD, DRAWS))
+    speed = SPEED * np.exp(generator.normal(0, SPEED_SPREAD, DRAWS))
+    modelled = [
+        _errors(point.photos / reference, point.length, level, floor, slope, speed, chance=chance) for point in points
+    ]
+    deviations = np.stack([_logit(errors) for errors in modelled], 1) - _logit(shares)
+    fits = -0.5 * (deviations @ np.linalg.inv(noise) * deviations).sum(1)
+    weights = np.exp(fits - fits.max()).cumsum()
+    kept = np.searchsorted(weights, (np.arange(KEPT) + 0.5) / KEPT * weights[-1])  # systematic resampling
+    return LearningCurve(reference, chance, level[kept], floor[kept], slope[kept], speed[kept])
 
 
 def findings(document: LearningCurveDocument) -> list[Message]:
@@ -129,8 +165,8 @@ def setting(document: LearningCurveDocument) -> Message:
 
 def _expected(prediction: CurvePrediction) -> Message:
     """A prediction, if the gain can be told from none."""
-    low, high = prediction["gain_interval"]
-    return N_("no difference can be told") if low <= 0 <= high else _about(prediction)
+    told = prediction["gain_interval"][0] >= VISIBLE
+    return _about(prediction) if told else N_("no difference can be told")
 
 
 def _about(prediction: CurvePrediction) -> Message:
@@ -143,9 +179,12 @@ def _about(prediction: CurvePrediction) -> Message:
     )
 
 
-def _features(times: float, length: float) -> Floats:
-    doublings = np.log2(times)
-    return np.array([1.0, doublings, doublings**2 / 2, np.log2(length)])
+def _errors(
+    times: float, length: float, level: Floats, floor: Floats, slope: Floats, speed: Floats, *, chance: float
+) -> Floats:
+    """Errors for `times` the reference's photos: the curve, bent to stay below the error of guessing."""
+    straight = level * ((1 - floor) * times**-slope + floor * length**-speed)
+    return np.asarray((straight**-SHARPNESS + chance**-SHARPNESS) ** (-1 / SHARPNESS))
 
 
 def _covariance(right: Floats, clusters: Clusters | None) -> Floats:
@@ -162,5 +201,14 @@ def _covariance(right: Floats, clusters: Clusters | None) -> Floats:
     return np.asarray(deviations.T @ deviations / len(padded) ** 2 * count / (count - 1))
 
 
-def _expit(odds: float) -> float:
-    return float(1 / (1 + np.exp(-odds)))
+def _estimate(draws: Floats) -> Estimate:
+    low, value, high = np.quantile(draws, [0.025, 0.5, 0.975]).tolist()
+    return Estimate(value, low, high)
+
+
+def _logit(shares: Floats) -> Floats:
+    return np.asarray(np.log(shares / (1 - shares)))
+
+
+def _expit(odds: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-odds)))

@@ -165,6 +165,13 @@ def read(folder: Path) -> LearningCurveDocument | None:
     return None
 
 
+def found(runs: Path, manifest: str) -> LearningCurveDocument | None:
+    """The newest learning curve of these photos, known by the hash of their manifest, in a folder of runs."""
+    paths = sorted(runs.glob(f"{NAME}-*/{RESULT}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    documents = (read(path.parent) for path in paths)
+    return next((one for one in documents if one is not None and one["manifest"] == manifest), None)
+
+
 def default_budget(photos: int) -> float:
     """Seconds for the whole command if the user sets no budget."""
     return BUDGETS * plan.default_budget(photos, plan.LARGEST)
@@ -347,10 +354,11 @@ def _stratified(units: Sequence[list[Entry]], *, seed: int) -> list[list[Entry]]
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """Networks of one size: `photos` that each was trained on, by fold, and of each photo whether the prediction was
-    `right` `bool (N,)`; False for photos in no fold."""
+    """Networks of one size: `photos` that each was trained on, and `epochs`, by fold; and of each photo whether the
+    prediction was `right` `bool (N,)`: False for photos in no fold."""
 
     photos: list[int]
+    epochs: list[float]
     right: NDArray[np.bool_]
 
 
@@ -362,7 +370,7 @@ def _train(ready: Prepared, settings: Settings, folder: Path, listen: Listen) ->
         if size.share == 1 or size.share * len(dealt[0].others) >= FEWEST_PER_CLASS * len(ready.manifest.classes)
     ]  # fmt: skip
     count, number = len(dealt) * len(sizes), 0
-    trained = {size: Trained([], np.zeros(len(ready.training), np.bool_)) for size in sizes}
+    trained = {size: Trained([], [], np.zeros(len(ready.training), np.bool_)) for size in sizes}
     with stoppable() as stopped, threads.restored():
         for fold in dealt:
             for size in sizes:
@@ -375,8 +383,9 @@ def _train(ready: Prepared, settings: Settings, folder: Path, listen: Listen) ->
                 def begun(number: int = number, subset: torch.Tensor = subset, seconds: float | None = seconds) -> None:
                     listen(NetworkBegan(number, count, len(subset), seconds))
 
-                right = network.right(ready, fold.held, begun, stopped, listen)
+                right, epochs = network.right(ready, fold.held, begun, stopped, listen)
                 trained[size].photos.append(len(subset))
+                trained[size].epochs.append(epochs)
                 trained[size].right[fold.held.numpy()] = right
     return trained
 
@@ -406,13 +415,14 @@ class Network:
         begun: Callable[[], None],
         stopped: Callable[[], bool],
         listen: Listen,
-    ) -> NDArray[np.bool_]:
-        """Train, and predict the photos `held` of all those in `ready`: whether each is right, `bool (H,)`."""
+    ) -> tuple[NDArray[np.bool_], float]:
+        """Train, and predict the photos `held` of all those in `ready`: whether each is right, `bool (H,)`; and epochs
+        trained for."""
         stored, owner = self.path.with_suffix(".json"), self._owner()
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             document = files.read_json(stored)
             if document["owner"] == owner and len(document["right"]) == len(held):
-                return np.array([letter == "1" for letter in document["right"]])
+                return np.array([letter == "1" for letter in document["right"]]), float(document["epochs"])
         begun()
 
         def log(event: Event) -> None:
@@ -422,18 +432,20 @@ class Network:
         net, state = fit(self.ready, self.path, owner=owner, seconds=self.seconds, stopped=stopped, log=log)
         answers = all_logits(self.ready.classifier(net), ready.training.take(held)).argmax(1)
         right = (answers == ready.training.targets[held.to(ready.training.rows.device)].argmax(1).cpu()).numpy()
+        photos = len(self.ready.training)
+        epochs = round(state.step * min(self.ready.recipe.batch, photos) / photos, 2)
         files.write_json(
             stored,
             {
                 "owner": owner,
-                "photos": len(self.ready.training),
-                "epochs": state.epoch,
+                "photos": photos,
+                "epochs": epochs,
                 "seconds": round(state.seconds, 1),
                 "right": "".join("01"[int(one)] for one in right),
             },
         )
         shutil.rmtree(self.path, ignore_errors=True)
-        return right
+        return right, epochs
 
     def _owner(self) -> str:
         """A hash of what a checkpoint or result must share to be used."""
@@ -458,7 +470,10 @@ def _document(
     unit = {entry.path: name for name, (_, members) in enumerate(manifests.units(entries)) for entry in members}
     clusters = Clusters.named([unit[entries[index].path] for index in scored])
     points = [Point(float(np.mean(one.photos)), size.length, one.right[scored]) for size, one in trained.items()]
-    curve = learning_curves.fit(points, fold_of[scored], clusters)
+    curve = learning_curves.fit(
+        points, fold_of[scored], classes=len(manifest.classes), epochs=float(np.mean(trained[ALL].epochs)),
+        clusters=clusters,
+    )  # fmt: skip
     photos = len(ready.training)
     least = min(point.photos for point in points)
     along = np.geomspace(least, max(MORE) * photos, 40)
@@ -477,6 +492,7 @@ def _document(
         "more_time": _predicted(curve, photos, photos, length=2.0),
         "curve": [_predicted(curve, round(count), photos) for count in along],
         "dependent": manifests.dependent(entries[index] for index in scored),
+        "effective_clusters": None if clusters is None else clusters.effective(),
         "report": str(folder / REPORT),
         "seed": recipe.seed,
         "manifest": manifest.hash(),
