@@ -115,6 +115,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("folded")
 def test_subsets_are_nested_and_stratified_and_keep_copies_together(photos: Path, cache: Path) -> None:
     from pati.workflows.check import check
 
@@ -138,6 +139,7 @@ def test_subsets_are_nested_and_stratified_and_keep_copies_together(photos: Path
             assert max(counts) - min(counts) <= 4
 
 
+@pytest.mark.usefixtures("folded")
 def test_the_command_measures_and_predicts(photos: Path, tmp_path: Path, cache: Path) -> None:
     out = tmp_path / "curve"
     done = pati("learning-curve", photos, *OPTIONS, "--out", out, "--json")
@@ -157,7 +159,7 @@ def test_the_command_measures_and_predicts(photos: Path, tmp_path: Path, cache: 
     assert "eğitiliyor" not in again.stderr
     assert "fotoğrafların iki katı: " in again.stdout
     assert "sürenin iki katı: " in again.stdout
-    other = pati("learning-curve", photos, *OPTIONS, "--seed", 3, "--out", out, check=False)
+    other = pati("learning-curve", photos, *OPTIONS, "--seed", 3, "--out", out, code=1)
     assert other.returncode == 1
     assert "with other settings" in other.stderr
 
@@ -187,10 +189,11 @@ def test_a_stopped_call_goes_on_and_comes_to_the_same(
     assert curves.learning_curve(photos, RECIPE, listen=silent)["folder"] == "runs/learning-curve-2"
 
 
+@pytest.mark.usefixtures("folded")
 def test_mistakes_are_told(photos: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PatiError, match="of the 15 networks") as error:
-        curves.learning_curve(photos, Recipe(budget=3.0), listen=silent)
+        curves.learning_curve(photos, Recipe(budget=12.0), listen=silent)
     assert "use --budget" in str(error.value)
     assert not list(Path("runs").glob("*"))  # nothing is left of what was refused
     (tmp_path / "full").mkdir()
