@@ -53,7 +53,8 @@
 
 `python -m bench.figure` draws docs/accuracy.png from them.
 
-A number after `together` is the number of rounds, after `learning_curve` that of draws of each set. Without a name, all of them, in this order. They need the photos in
+A number after `together` is the number of rounds, after `learning_curve` that of draws of each set.
+ Without a name, all of them, in this order. They need the photos in
 $PATI_MIRROR.
 """
 

@@ -51,7 +51,7 @@ def learning_curves(draws: int = DRAWS) -> dict[str, Any]:
         rows = list(pool.map(one, *zip(*wanted, strict=True)))
     errors = [row["predicted"] - row["truth"] for row in rows]
     return {
-        "command": f"pati learning-curve QUARTER --epochs {RECIPE.epochs} --size {RECIPE.size} --set width=0.5 batch=32",
+        "recipe": f"{RECIPE.epochs} epochs at {RECIPE.size} px, width {RECIPE.width}, batches of {RECIPE.batch}",
         "photos": {"quarter": QUARTER, "all": TIMES * QUARTER, "held_back": HELD_BACK},
         "mean_absolute_error": round(statistics.mean(map(abs, errors)), 4),
         "mean_error": round(statistics.mean(errors), 4),

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from pati.errors import Interrupted, PatiError
 from pati.evaluation import learning_curves
 from pati.evaluation.clusters import Clusters
+from pati.evaluation.documents import CurvePrediction, LearningCurveDocument
 from pati.evaluation.learning_curves import Point
 from pati.events import Event, NetworkBegan, silent
 from pati.recipe import Recipe
+from pati.runs.learning_curves import found, read
+from pati.runs.overview import overview
 from pati.workflows import learning_curve as curves
 from tests.support.commands import pati
 from tests.support.photos import write_shapes
@@ -101,6 +104,38 @@ def test_all_right_or_all_wrong_can_be_fitted(right: bool) -> None:
         assert (estimate.low > 0.8) if right else (estimate.low < 1 / 3)
 
 
+def test_the_sentences_in_both_languages() -> None:
+    def prediction(photos: int, accuracy: float, gain: float, length: float = 1.0) -> CurvePrediction:
+        interval, gains = [accuracy - 0.03, accuracy + 0.03], [gain - 0.02, gain + 0.02]
+        return {
+            "photos": photos, "length": length, "accuracy": accuracy, "interval": interval, "gain": gain,
+            "gain_interval": gains,
+        }  # fmt: skip
+
+    document: LearningCurveDocument = {
+        "folder": "", "source": "", "photos": 400, "classes": 2, "scored": 400, "folds": 5, "networks": 25,
+        "length": 40.0, "by_time": True, "points": [], "now": prediction(400, 0.8, 0.0),
+        "more_photos": [prediction(800, 0.84, 0.04), prediction(1600, 0.87, 0.07)],
+        "more_time": prediction(400, 0.81, 0.01, 2.0), "curve": [], "dependent": {}, "effective_clusters": None,
+        "report": "", "seed": 0, "manifest": "", "versions": {}, "seconds": 1.0,
+    }  # fmt: skip
+    assert [text.shown("en") for text in learning_curves.findings(document)] == [
+        "all 400 photos: about 80 % (77 % to 83 %)",
+        "twice the photos: about 84 % (81 % to 87 %)",
+        "four times the photos: about 87 % (84 % to 90 %)",
+        "twice the time: no difference can be told",
+    ]
+    assert [text.shown("tr") for text in learning_curves.findings(document)][1:] == [
+        "fotoğrafların iki katı: yaklaşık %84 (%81 ile %87 arası)",
+        "fotoğrafların dört katı: yaklaşık %87 (%84 ile %90 arası)",
+        "sürenin iki katı: bir fark söylenemez",
+    ]
+    assert learning_curves.setting(document).shown("en").startswith("25 networks, each trained for 40 s")
+    document["now"] = prediction(400, 0.52, 0.0)
+    (only,) = learning_curves.findings(document)
+    assert "can't be told from guessing" in only.shown("en")
+
+
 # The command --------------------------------------------------------------------------
 
 OPTIONS = ("--epochs", "2", "--size", "32", "--set", "width=0.25", "batch=8", "growth=1.0", "model=pati")
@@ -157,8 +192,7 @@ def test_the_command_measures_and_predicts(photos: Path, tmp_path: Path, cache: 
     # The same call has nothing left to train; in Turkish, in words.
     again = pati("--lang", "tr", "learning-curve", photos, *OPTIONS, "--out", out)
     assert "eğitiliyor" not in again.stderr
-    assert "fotoğrafların iki katı: " in again.stdout
-    assert "sürenin iki katı: " in again.stdout
+    assert "ağ, her biri bütün fotoğraflarla 2 dönemdeki kadar adım eğitildi" in again.stdout
     other = pati("learning-curve", photos, *OPTIONS, "--seed", 3, "--out", out)
     assert other.returncode == 1
     assert "with other settings" in other.stderr
@@ -185,8 +219,9 @@ def test_a_stopped_call_goes_on_and_comes_to_the_same(
     assert Path(rest["folder"]) == Path("runs/learning-curve-1")
     assert rest["points"] == whole["points"]
     assert rest["more_photos"] == whole["more_photos"]
-    assert curves.found(Path("runs"), rest["manifest"]) == curves.read(Path("runs/learning-curve-1"))
+    assert found(Path("runs"), rest["manifest"]) == read(Path("runs/learning-curve-1"))
     assert curves.learning_curve(photos, RECIPE, listen=silent)["folder"] == "runs/learning-curve-2"
+    assert overview(Path("runs")) == []  # none of them is a run
 
 
 @pytest.mark.usefixtures("folded")

@@ -31,6 +31,7 @@ from pati.locale.messages import N_, NC_, NP_, Message
 from pati.recipe import Recipe
 from pati.report import figures, labels, pictures
 from pati.runs.history import epochs, leads_by_class
+from pati.runs.learning_curves import REPORT, found, read
 from pati.runs.run import Run, RunStage
 from pati.workflows import learning_curve
 from pati.workflows.check import check
@@ -328,7 +329,7 @@ def _offer_curve(data: str, manifest: Manifest, *, busy: bool) -> None:
             "photos and for more time."
         )
         st.caption(t(about))
-        known = learning_curve.found(settings().runs, manifest.hash())
+        known = found(settings().runs, manifest.hash())
         if known is not None:
             _findings(known)
             if st.button(t(N_("Show the learning curve")), key="curve_show"):
@@ -389,10 +390,10 @@ def _watch_curve(job: Job) -> None:
     if job.state == "running":
         _live_curve(job.folder)
         return
-    document, kept = learning_curve.read(job.folder), learning_curve.Settings.read(job.folder)
+    document, kept = read(job.folder), learning_curve.Settings.read(job.folder)
     if document is not None:
         _findings(document)
-        parts.document(job.folder / learning_curve.REPORT)
+        parts.document(job.folder / REPORT)
     elif job.state == "failed" and job.error is not None:
         parts.show_error(job.error)
     elif kept is None:

@@ -544,6 +544,7 @@ class LearningCurveDocument(TypedDict):
     folder: str
     source: str
     photos: int
+    classes: int
     scored: int
     folds: int
     networks: int

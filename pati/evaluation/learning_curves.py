@@ -134,6 +134,13 @@ def fit(
 def findings(document: LearningCurveDocument) -> list[Message]:
     """What the curve says, in sentences: now, with more photos, with more time."""
     now, twice, four = document["now"], *document["more_photos"]
+    if now["interval"][0] <= 1 / document["classes"]:
+        return [
+            N_(
+                "these networks can't be told from guessing, so nothing can be predicted: measure again with more time "
+                "(--budget), or with more photos"
+            )
+        ]
     return [
         NP_("all {n} photo: {accuracy}", "all {n} photos: {accuracy}", n=now["photos"], accuracy=_about(now)),
         N_("twice the photos: {accuracy}", accuracy=_expected(twice)),

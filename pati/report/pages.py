@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pati import plugins
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
 from pati.evaluation import learning_curves
@@ -46,6 +47,7 @@ from pati.recipe import Recipe
 from pati.report import figures, labels, markup, pictures
 from pati.runs.attempts import Attempt, required
 from pati.runs.history import Epoch
+from pati.runs.learning_curves import found
 from pati.runs.run import Run
 from pati.system import clock, files, outputs
 
@@ -225,6 +227,7 @@ def _report(
 ) -> str:
     """The contents of report.html."""
     kept, analysis = manifest.kept, document["analysis"]
+    curve = found(run.folder.parent, manifest.hash())
     flags = Counter(flag for entry in kept for flag in entry.flags)
     groups = manifest.duplicate_groups()
     return _filled(
@@ -258,6 +261,8 @@ def _report(
         leaked={"test": manifest.leaked("test"), "both": manifest.leaked("validation", "test")},
         notes=manifest.notes,
         most=MOST_LISTED,
+        learning_curve=None if curve is None else learning_curves.findings(curve),
+        ask=plugins.command("learning-curve", run.read_state()["data"]),
         suspects=[
             row | {"picture": base64.b64encode(pictures.thumbnail(photo)).decode(), "path": printable(row["path"])}
             for row, photo in zip(analysis["suspects"]["first"], suspicious, strict=True)

@@ -43,6 +43,7 @@ from pati.locale.messages import N_
 from pati.plugins import PluginState
 from pati.recipe import Recipe, SettledRecipe
 from pati.report import pages
+from pati.runs.learning_curves import NAME, REPORT, RESULT, SETTINGS
 from pati.runs.run import claimed, versions
 from pati.system import clock, files, locks, threads
 from pati.training import plan
@@ -53,8 +54,6 @@ from pati.workflows.reserve import as_option, time_predictions
 from pati.workflows.stopping import stoppable
 
 FORMAT = 1
-NAME = "learning-curve"
-SETTINGS, RESULT, REPORT = "settings.json", "learning-curve.json", "report.html"
 
 
 class Size(NamedTuple):
@@ -155,21 +154,6 @@ def learning_curve(
         page = folder / REPORT
         pages.write_learning_curve(page, document, settings.recipe, language=catalogues.current())
     return document
-
-
-def read(folder: Path) -> LearningCurveDocument | None:
-    """The result in the folder of a learning curve; None without any."""
-    with contextlib.suppress(OSError, ValueError):
-        document: LearningCurveDocument = files.read_json(folder / RESULT)
-        return document
-    return None
-
-
-def found(runs: Path, manifest: str) -> LearningCurveDocument | None:
-    """The newest learning curve of these photos, known by the hash of their manifest, in a folder of runs."""
-    paths = sorted(runs.glob(f"{NAME}-*/{RESULT}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    documents = (read(path.parent) for path in paths)
-    return next((one for one in documents if one is not None and one["manifest"] == manifest), None)
 
 
 def default_budget(photos: int) -> float:
@@ -481,6 +465,7 @@ def _document(
         "folder": str(folder),
         "source": manifest.source,
         "photos": photos,
+        "classes": len(manifest.classes),
         "scored": len(scored),
         "folds": settings.folds,
         "networks": settings.folds * len(points),
