@@ -48,7 +48,7 @@ class RunSummary:
 
 
 def overview(folder: Path) -> list[RunSummary]:
-    """The runs in a folder, or the run that it is: the last begun first, then what is neither a run nor a learning curve.
+    """The runs in a folder, or the run that it is: the last begun first, then what is no run and no learning curve.
 
     Raises `PatiError`.
     """
