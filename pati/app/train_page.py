@@ -47,7 +47,7 @@ SHOWN_GROUPS = 12  # of duplicates
 
 KINDS = {"known": N_("Built-in dataset"), "path": N_("Folder or archive")}
 BUDGET = N_("Time budget (minutes)")
-MORE = N_("More photos, or more time?")
+MORE, ALL_NETWORKS = N_("More photos, or more time?"), N_("Time for all networks (minutes)")
 STATES = {
     "running": NC_("run", "running"),
     "stopped": NC_("run", "stopped"),
@@ -323,25 +323,25 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> bool:
 
 def _offer_curve(data: str, manifest: Manifest, *, busy: bool) -> None:
     """What is known of the learning curve of the data, and a way to measure it."""
-    with st.expander(t(MORE)):
-        about = N_(
-            "Trains networks on an eighth, a quarter, half and all of the photos, and predicts the accuracy for more "
-            "photos and for more time."
-        )
-        st.caption(t(about))
-        known = found(settings().runs, manifest.hash())
-        if known is not None:
-            _findings(known)
-            if st.button(t(N_("Show the learning curve")), key="curve_show"):
-                _open(Path(known["folder"]))
-        minutes = st.select_slider(t(BUDGET), MINUTES, value=10, key="curve_minutes")
-        if st.button(t(N_("Measure the learning curve")), key="curve_begin", disabled=busy):
-            try:
-                folder = jobs.learning_curve(settings().runs, data, Recipe(budget=60.0 * minutes))
-            except PatiError as error:
-                parts.show_error(error)
-            else:
-                _open(folder)
+    st.subheader(t(MORE))
+    about = N_(
+        "Trains networks on an eighth, a quarter, half and all of the photos, and predicts the accuracy for more "
+        "photos and for more time."
+    )
+    st.caption(t(about))
+    known = found(settings().runs, manifest.hash())
+    if known is not None:
+        _findings(known)
+        if st.button(t(N_("Show the learning curve")), key="curve_show"):
+            _open(Path(known["folder"]))
+    minutes = st.select_slider(t(ALL_NETWORKS), MINUTES, value=10, key="curve_minutes")
+    if st.button(t(N_("Measure the learning curve")), key="curve_begin", disabled=busy):
+        try:
+            folder = jobs.learning_curve(settings().runs, data, Recipe(budget=60.0 * minutes))
+        except PatiError as error:
+            parts.show_error(error)
+        else:
+            _open(folder)
 
 
 def _scoring(folds: int | None, manifest: Manifest) -> Message:
