@@ -61,9 +61,9 @@ def test_intervals_hold_the_truth_of_simulated_curves() -> None:
     for seed in range(40):
         level, slope, speed = (
             0.08 + 0.25 * generator.random(),
-            *np.array([0.5, 0.3]) * np.exp(generator.normal(0, 0.3, 2)),
+            *np.array([0.5, 0.2]) * np.exp(generator.normal(0, 0.35, 2)),
         )
-        floor = 1 / (1 + np.exp(-generator.normal(1.0, 0.7)))
+        floor = 1 / (1 + np.exp(-generator.normal(1.35, 0.6)))
 
         def error(photos: float, length: float, law: tuple[float, ...] = (level, floor, slope, speed)) -> float:
             level, floor, slope, speed = law

@@ -26,10 +26,10 @@ from pati.evaluation.documents import CurvePrediction, LearningCurveDocument
 from pati.locale.messages import N_, NP_, Message
 
 # Priors, measured on cats-vs-dogs and clothing (see LOG.md): medians, and standard deviations of the logarithms.
-SLOPE, SLOPE_SPREAD = 0.5, 0.3  # b
-SPEED, SPEED_SPREAD = 0.3, 0.3  # d
+SLOPE, SLOPE_SPREAD = 0.5, 0.35  # b
+SPEED, SPEED_SPREAD = 0.2, 0.4  # d
 # The floor's part of the mistakes, in log-odds: after so many epochs on all photos, and its change with each doubling.
-FLOOR, FLOOR_EPOCHS, FLOOR_STEP, FLOOR_SPREAD = 1.5, 16.0, -0.5, 0.7
+FLOOR, FLOOR_EPOCHS, FLOOR_STEP, FLOOR_SPREAD = 2.2, 16.0, -0.85, 0.6
 # Standard deviations of the log-odds of a mistake: between trainings with other weights and other photos of the kind,
 # and of the curve around what is measured.
 TRAINING_SPREAD, FORM_SPREAD = 0.1, 0.05

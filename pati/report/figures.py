@@ -40,6 +40,7 @@ DARK_STYLE = "@media (prefers-color-scheme: dark) {{ {} }}".format(
     )
 )
 MOST_CLASSES, CONDENSED = 100, 40  # in a confusion matrix; and how many of more classes it shows
+BESIDE = 1.05  # times the photos: points of a shorter training lie beside the others
 SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
 _STYLE = matplotlib.RcParams(
     {
@@ -417,7 +418,7 @@ def learning_curve(document: LearningCurveDocument, language: str) -> str:
         for rows, colour, marker, name in kinds:
             accuracy = 100 * np.array([row["accuracy"] for row in rows])
             reach = np.abs(100 * np.array([row["interval"] for row in rows]).T - accuracy)
-            photos = [row["photos"] for row in rows]
+            photos = [row["photos"] * (1 if row["length"] == 1 else BESIDE) for row in rows]
             axes.errorbar(
                 photos, accuracy, yerr=reach, fmt=marker, color=colour, markersize=5, linewidth=1,
                 label=name.shown(language),
@@ -430,7 +431,7 @@ def learning_curve(document: LearningCurveDocument, language: str) -> str:
         axes.set_xlabel(N_("Photos trained on").shown(language))
         axes.set_title(N_("Accuracy (%)").shown(language), loc="left", fontsize=10)
         axes.yaxis.set_major_formatter(_Decimals(language))
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="best")
         return _svg(figure)
 
 
