@@ -50,14 +50,17 @@
     included    the same for the included model: its test photos, and clothing
     exported    exported models against their sources: answers, maps, speed
     labels      200 training labels flipped on purpose, found by `pati clean --folds 3 --budget 15m`
+    learning_curve
+                30 draws of 2,000 photos: their accuracy, predicted by `pati learning-curve` from a quarter of them
     copies      near-duplicates planted in photos: found, and kept in one split
     page        the web app: time to a prediction, memory over 500 uploads, 20 visitors for 5 minutes
     startup     duration of `pati --help`
 
 `python -m bench.figure` draws docs/accuracy.png from them.
 
-A number after `together` is the number of rounds, after `start` the minutes of a training from scratch. Without a name,
-all of them, in this order. They need the photos in $PATI_MIRROR.
+A number after `together` is the number of rounds, after `start` the minutes of a training from scratch, after
+`learning_curve` the number of draws of each set. Without a name, all of them, in this order. They need the photos in
+$PATI_MIRROR.
 """
 
 from __future__ import annotations
@@ -88,6 +91,7 @@ from bench import (
     keras,
     kills,
     labels,
+    learning_curve,
     many_kills,
     page,
     runs,
@@ -148,6 +152,7 @@ MEASUREMENTS = {
     "included": explanations.included,
     "exported": exported.exported,
     "labels": labels.labels,
+    "learning_curve": learning_curve.learning_curves,
     "copies": copies.copies,
     "page": page.page,
     "startup": runs.startup,

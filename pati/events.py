@@ -183,6 +183,16 @@ class FoldDone:
 
 
 @dataclass(frozen=True)
+class NetworkBegan:
+    """The training run of one of the networks of a learning curve starts; `seconds`: None for epochs."""
+
+    number: int
+    networks: int
+    photos: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
 class SearchBegan:
     """A hyperparameter search over `fields` starts, limited by `trials` or by a `budget` in seconds.
 
@@ -223,7 +233,7 @@ class TrialDone:
 TrainingEvent = TrainingBegan | StepDone | EpochDone
 Event = (
     RunOpened | StageBegan | Advanced | DataRead | ClassesCounted | Planned | TrainingEvent | Noted | Warned
-    | AlreadyFinished | FoldsPlanned | FoldBegan | FoldDone | SearchBegan | TrialAdvanced | TrialDone
+    | AlreadyFinished | FoldsPlanned | FoldBegan | FoldDone | NetworkBegan | SearchBegan | TrialAdvanced | TrialDone
 )  # fmt: skip
 Listen = Callable[[Event], None]
 

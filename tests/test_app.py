@@ -436,6 +436,15 @@ def test_a_training_starts_from_an_earlier_model(visit: Visit, served: Served) -
 
 
 @needs_chromium
+def test_a_learning_curve_is_measured_and_shown(visit: Visit, served: Served) -> None:
+    recipe = Recipe(epochs=1, size=32, width=0.25, batch=16, growth=(1.0,), model="pati")
+    folder = jobs.learning_curve(served.folder / "runs", str(served.folder / "clean"), recipe)
+    visit.go(f"train?run={folder.name}")
+    visit.see("networks, each trained for as many steps as 1 epochs", timeout=100_000)
+    visit.page.frame_locator("iframe").get_by_text("More photos, or more time?").first.wait_for()
+
+
+@needs_chromium
 def test_what_lies_outside_is_not_read(visit: Visit, served: Served) -> None:
     visit.go("train")
     field = visit.page.get_by_role("combobox", name="Folder with one folder per class")
@@ -806,10 +815,14 @@ def test_a_job_that_outlives_the_page_is_told(
         return capsys.readouterr().err
 
     assert re.fullmatch(r"Ctrl-C ends the page at http://localhost:\d+\n", told())
-    for folder, sentence in (("a/job", "the training of"), ("b/clean/job", "the check of the photos of")):
+    for folder, action, sentence in (
+        ("a/job", "train", "the training of"),
+        ("b/clean/job", "clean", "the check of the photos of"),
+        ("c/job", "learning-curve", "the measurement of"),
+    ):
         job = tmp_path / folder
         job.mkdir(parents=True)
-        (job / "progress.json").write_text("{}")
+        (job / "progress.json").write_text(json.dumps({"action": action}))
         with locks.locked(job / ".lock", N_("locked")):
             last = told().splitlines()[-1]
         assert last.startswith(f"{sentence} {tmp_path / folder[0]} goes on. ")

@@ -1,4 +1,4 @@
-"""Training runs and cleanings started from the page: each a process that outlives the page and its server.
+"""Training runs, cleanings and learning curves started from the page: processes that outlive the page and its server.
 
 The process writes its progress to the folder `job` of what it works on (`progress.json`, `output.txt`) and holds a
 lock there while it lives, so that every page, also one opened later, can tell. Whoever writes the file `stop` there
@@ -30,13 +30,15 @@ BEGIN_SECONDS = 15.0  # in which a process must have taken its lock
 STOP_SECONDS = 60.0  # in which a process must have ended that was asked to
 NAME = "progress.json"
 STOP = "stop"  # the file whose writing asks the process to end
+LEARNING_CURVE = "learning-curve"  # the action, and the name of its folders
 _asked: dict[tuple[Path, float], float] = {}  # when this process saw that a job was asked to end
 _started: list[subprocess.Popen[bytes]] = []  # by this process, which must hear of their ends
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a process is asked to do: `action` train, resume or clean; `folder`: the run. The rest as for the verb."""
+    """What a process is asked to do: `action` train, resume, clean or learning-curve; `folder`: the run, or that of the
+    learning curve. The rest as for the verb."""
 
     action: str
     folder: str
@@ -56,10 +58,11 @@ class Order:
 
 
 class Progress(TypedDict, total=False):
-    """The progress of a process: `done` of the `total` of a `stage`; `left`: seconds; how it `ended`, if it has, and
-    why. Sentences are messages, so that each visitor reads them in their own language."""
+    """The progress of a process: its `action`, see `Order`; `done` of the `total` of a `stage`; `left`: seconds; how it
+    `ended`, if it has, and why. Sentences are messages, so that each visitor reads them in their own language."""
 
     process: int
+    action: str
     stage: str
     notes: list[MessageDocument]
     done: float
@@ -68,6 +71,8 @@ class Progress(TypedDict, total=False):
     epoch: int
     fold: int
     folds: int
+    network: int
+    networks: int
     ended: str
     error: MessageDocument
     hint: MessageDocument
@@ -84,6 +89,11 @@ class Job:
     state: str
     progress: Progress
     cleaning: bool = False
+
+    @property
+    def measuring(self) -> bool:
+        """Whether it is a learning curve, and no run."""
+        return self.progress.get("action") == LEARNING_CURVE
 
     @property
     def notes(self) -> list[Message]:
@@ -155,7 +165,7 @@ def begin(order: Order, runs: Path) -> None:
             raise PatiError(N_("{name} is still running", name=other.folder.name), N_("wait until it ends, or stop it"))
         order.job.mkdir(parents=True, exist_ok=True)
         (order.job / STOP).unlink(missing_ok=True)
-        files.write_json(order.job / NAME, {"stage": "begin"})
+        files.write_json(order.job / NAME, {"stage": "begin", "action": order.action})
         with (order.job / "output.txt").open("wb") as output:
             process = processes.start(
                 [sys.executable, "-m", "pati.app.work", json.dumps(asdict(order))],
@@ -196,6 +206,17 @@ def train(
         begin(order, runs)
     except PatiError:
         shutil.rmtree(folder, ignore_errors=True)  # made by this call, and nothing was begun in it
+        raise
+    return folder
+
+
+def learning_curve(runs: Path, data: str, recipe: Recipe) -> Path:
+    """Start a learning curve; returns its folder, which is new. Raises `PatiError`."""
+    folder = claimed(runs, LEARNING_CURVE)
+    try:
+        begin(Order(LEARNING_CURVE, str(folder), data, recipe=recipe.to_json()), runs)
+    except PatiError:
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
 

@@ -91,11 +91,12 @@ def launch(settings: Settings, *, hosts: Sequence[str], port: int | None, browse
 def _goes_on(job: jobs.Job) -> Message:
     """That a process outlives the page, and how to stop it."""
     stop = jobs.job_folder(job.folder, cleaning=job.cleaning) / jobs.STOP
-    what = (
-        N_("the check of the photos of {run} goes on", run=job.folder)
-        if job.cleaning
-        else N_("the training of {run} goes on", run=job.folder)
-    )
+    if job.cleaning:
+        what = N_("the check of the photos of {run} goes on", run=job.folder)
+    elif job.measuring:
+        what = N_("the measurement of {folder} goes on", folder=job.folder)
+    else:
+        what = N_("the training of {run} goes on", run=job.folder)
     return N_("{what}. To follow or stop it: pati app; or, to stop it, create the file {stop}", what=what, stop=stop)
 
 

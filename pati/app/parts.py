@@ -193,7 +193,12 @@ def report(run: Run) -> None:
         again = plugins.command("report", str(run.folder))
         st.warning(plain(t(N_("This run has no report. To write it: {again}", again=again))))
         return
-    text = run.report.read_text(encoding="utf-8")
+    document(run.report)
+
+
+def document(path: Path) -> None:
+    """A page that pati wrote, in the visitor's language."""
+    text = path.read_text(encoding="utf-8")
     first = re.compile(r'<html lang="[\w-]+" data-lang="[\w-]+">')
     text = first.sub(f'<html lang="{language()}" data-lang="{language()}">', text, count=1)
     # As a data URL it has an origin of its own: a report that somebody sent can't reach into the page.

@@ -23,6 +23,8 @@ from pati.data.sources.archives import is_archive
 from pati.data.sources.builtin_datasets import datasets, downloads, locate
 from pati.data.split import SPLITS
 from pati.errors import PatiError
+from pati.evaluation import learning_curves
+from pati.evaluation.documents import LearningCurveDocument
 from pati.evaluation.shortcuts import telling_properties
 from pati.events import Advanced, Event
 from pati.locale.formats import printable
@@ -30,7 +32,9 @@ from pati.locale.messages import N_, NC_, NP_, Message
 from pati.recipe import Recipe
 from pati.report import figures, labels, pictures
 from pati.runs.history import epochs, leads_by_class
+from pati.runs.learning_curves import REPORT, found, read
 from pati.runs.run import Run, RunStage
+from pati.workflows import learning_curve
 from pati.workflows.check import check
 
 MINUTES = (1, 2, 5, 10, 30, 60)
@@ -44,6 +48,7 @@ SHOWN_GROUPS = 12  # of duplicates
 
 KINDS = {"known": N_("Built-in dataset"), "path": N_("Folder or archive")}
 BUDGET = N_("Time budget (minutes)")
+MORE, ALL_NETWORKS = N_("More photos, or more time?"), N_("Time for all networks (minutes)")
 STATES = {
     "running": NC_("run", "running"),
     "stopped": NC_("run", "stopped"),
@@ -71,7 +76,11 @@ def page() -> None:
     runs = settings().runs
     run = Run(runs / name) if name and runs.is_dir() and name in os.listdir(runs) else None
     if run is not None:
-        _watch(run)
+        job = jobs.job(run.folder)
+        if job is not None and job.measuring:
+            _watch_curve(job)
+        else:
+            _watch(run)
         return
     about = N_(
         "On your photos, on this machine, from scratch or from an earlier model. Your files are read, never changed."
@@ -95,8 +104,8 @@ def page() -> None:
     if data is None:
         return
     manifest = _audit(data)
-    if manifest is not None:
-        _begin(data, manifest, busy=other is not None)
+    if manifest is not None and _begin(data, manifest, busy=other is not None):
+        _offer_curve(data, manifest, busy=other is not None)
 
 
 def _offer_unfinished() -> None:
@@ -275,12 +284,13 @@ def _more(ones: Sequence[object], shown: int) -> None:
         st.caption(t(N_("and {count} more", count=len(ones) - shown)))
 
 
-def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
+def _begin(data: str, manifest: Manifest, *, busy: bool) -> bool:
+    """Offers to train on the data; whether that is possible."""
     try:
         require_trainable(manifest)
     except PatiError as error:
         parts.show_error(PatiError(N_("Cannot train on these photos: {error}", error=error.message), error.hint))
-        return
+        return False
     st.subheader(t(N_("Options")))
     start = _choose_start()
     left, right = st.columns(2)
@@ -314,6 +324,30 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> None:
         try:
             recipe = Recipe(budget=60.0 * minutes, model=model, folds=folds)
             folder = jobs.train(settings().runs, data, recipe, start=start)
+        except PatiError as error:
+            parts.show_error(error)
+        else:
+            _open(folder)
+    return True
+
+
+def _offer_curve(data: str, manifest: Manifest, *, busy: bool) -> None:
+    """What is known of the learning curve of the data, and a way to measure it."""
+    st.subheader(t(MORE))
+    about = N_(
+        "Trains networks on an eighth, a quarter, half and all of the photos, and predicts the accuracy for more "
+        "photos and for more time."
+    )
+    st.caption(t(about))
+    known = found(settings().runs, manifest.hash())
+    if known is not None:
+        _findings(known)
+        if st.button(t(N_("Show the learning curve")), key="curve_show"):
+            _open(Path(known["folder"]))
+    minutes = st.select_slider(t(ALL_NETWORKS), MINUTES, value=10, key="curve_minutes")
+    if st.button(t(N_("Measure the learning curve")), key="curve_begin", disabled=busy):
+        try:
+            folder = jobs.learning_curve(settings().runs, data, Recipe(budget=60.0 * minutes))
         except PatiError as error:
             parts.show_error(error)
         else:
@@ -377,6 +411,55 @@ def _watch(run: Run) -> None:
         _open(None)
 
 
+def _watch_curve(job: Job) -> None:
+    """The progress of a learning curve, or its result."""
+    st.subheader(plain(job.folder.name))
+    if job.state == "running":
+        _live_curve(job.folder)
+        return
+    document, kept = read(job.folder), learning_curve.Settings.read(job.folder)
+    if document is not None:
+        _findings(document)
+        parts.document(job.folder / REPORT)
+    elif job.state == "failed" and job.error is not None:
+        parts.show_error(job.error)
+    elif kept is None:
+        st.warning(t(N_("Stopped before training started.")))
+    else:
+        st.warning(t(N_("Stopped. The trained networks are saved, so you can resume it.")))
+    if document is None and kept is not None and st.button(t(N_("Resume")), key="curve_resume", type="primary"):
+        order = Order(
+            jobs.LEARNING_CURVE, str(job.folder), kept.data, recipe=kept.given.to_json(),
+            columns=kept.columns.document(),
+        )  # fmt: skip
+        try:
+            jobs.begin(order, settings().runs)
+        except PatiError as error:
+            parts.show_error(error)
+        else:
+            st.rerun()
+    if st.button(t(N_("Train another model")), key="run_new"):
+        _open(None)
+
+
+@st.fragment(run_every=1.0)
+def _live_curve(folder: Path) -> None:
+    job = jobs.job(folder)
+    if job is None or job.state != "running":
+        st.rerun()
+        return
+    show_progress(job)
+    if st.button(t(N_("Stop and save progress")), key="curve_stop"):
+        jobs.stop(folder)
+    st.caption(t(SURVIVES))
+
+
+def _findings(document: LearningCurveDocument) -> None:
+    """What a learning curve says."""
+    st.markdown("\n".join(f"- {plain(t(text))}" for text in learning_curves.findings(document)))
+    st.caption(plain(t(learning_curves.setting(document))))
+
+
 @st.fragment(run_every=1.0)
 def _live(run: Run) -> None:
     """The progress of the process, again every second."""
@@ -403,7 +486,9 @@ def show_progress(job: Job) -> None:
     text = [STAGES[progress.get("stage", "begin")]]
     if progress.get("fold"):
         text.append(N_("fold {number} of {folds}", number=progress["fold"], folds=progress["folds"]))
-    if progress.get("stage") == "train" and "left" in progress:
+    if "network" in progress:
+        text.append(N_("network {number} of {networks}", number=progress["network"], networks=progress["networks"]))
+    elif progress.get("stage") == "train" and "left" in progress:
         text += [N_("epoch {epoch}", epoch=progress["epoch"]), N_("{time} left", time=clock(progress["left"]))]
     st.progress(min(1.0, share), " · ".join(map(t, text)))
     for note in job.notes[-3:]:

@@ -14,7 +14,18 @@ from pathlib import Path  # noqa: E402
 from pati.app import jobs  # noqa: E402
 from pati.app.jobs import NAME, STOP, Order  # noqa: E402
 from pati.errors import Interrupted, PatiError, from_os_error  # noqa: E402
-from pati.events import Advanced, EpochDone, Event, FoldBegan, Noted, Planned, StageBegan, StepDone, Warned  # noqa: E402
+from pati.events import (  # noqa: E402
+    Advanced,
+    EpochDone,
+    Event,
+    FoldBegan,
+    NetworkBegan,
+    Noted,
+    Planned,
+    StageBegan,
+    StepDone,
+    Warned,
+)  # fmt: skip
 from pati.locale.messages import N_, as_is  # noqa: E402
 from pati.system import files, locks, signals  # noqa: E402
 
@@ -24,9 +35,9 @@ SECONDS = 0.5  # between two notes of progress
 class Progress:
     """Listens to a workflow and keeps its progress in a file, for the page to read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, action: str) -> None:
         self._path, self._last = path, 0.0
-        self._facts: jobs.Progress = {"process": os.getpid(), "stage": "begin", "notes": []}
+        self._facts: jobs.Progress = {"process": os.getpid(), "action": action, "stage": "begin", "notes": []}
         self._write()
 
     def __call__(self, event: Event) -> None:
@@ -38,10 +49,16 @@ class Progress:
                 self._facts |= {"stage": "train", "done": 0.0, "total": 1.0, "fold": 0}
             case FoldBegan():
                 self._facts |= {"stage": "train", "fold": event.number, "folds": event.folds}
+            case NetworkBegan():
+                self._facts |= {"stage": "train", "network": event.number, "networks": event.networks, "total": 1.0}
+                self._facts["done"] = (event.number - 1) / event.networks
             case Noted() | Warned():
                 self._facts["notes"].append(event.text.to_json())
             case Advanced():
                 self._facts |= {"done": event.done, "total": event.total}
+            case StepDone() if "networks" in self._facts:
+                before = self._facts["network"] - 1
+                self._facts["done"] = (before + event.progress) / self._facts["networks"]
             case StepDone():
                 self._facts |= {"done": event.progress, "left": event.left, "epoch": event.epoch + 1}
         often = isinstance(event, Advanced | StepDone | EpochDone)
@@ -65,7 +82,7 @@ class Progress:
 def main(order: Order) -> None:
     """Do what is ordered, writing its progress."""
     with locks.locked(order.job / ".lock", as_is(""), wait=True), signals.on_stop(signals.interrupt):
-        progress = Progress(order.job / NAME)
+        progress = Progress(order.job / NAME, order.action)
         try:
             with signals.on_file(order.job / STOP):
                 _do(order, progress)
@@ -87,7 +104,7 @@ def _do(order: Order, progress: Progress) -> None:
     from pati.data.sources.source import Columns
     from pati.plugins import load_plugin
     from pati.recipe import Recipe
-    from pati.workflows import clean
+    from pati.workflows import clean, learning_curve
     from pati.workflows.train import resume, train
 
     for path in order.plugins:
@@ -98,6 +115,11 @@ def _do(order: Order, progress: Progress) -> None:
     elif order.action == "clean":
         clean.clean(
             order.data, folder, folds=order.folds, budget=order.budget, started=STARTED, listen=progress
+        )  # fmt: skip
+    elif order.action == jobs.LEARNING_CURVE:
+        learning_curve.learning_curve(
+            order.data, Recipe.from_json(order.recipe), out=folder, columns=Columns(**order.columns), started=STARTED,
+            listen=progress,
         )  # fmt: skip
     else:
         train(

@@ -21,6 +21,7 @@ from pati.cli import (
     explain,
     export,
     fetch,
+    learning_curve,
     list,
     lr_find,
     open,

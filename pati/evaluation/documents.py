@@ -528,3 +528,57 @@ class ReviewItem(TypedDict):
     why: str
     answer: str
     label_probability: float | None
+
+
+class CurvePoint(TypedDict):
+    """Networks trained alike on parts of the photos: their mean accuracy on photos that they were not trained on.
+
+    `photos`: how many each was trained on; `length`: its training time as a share of the longest.
+    """
+
+    photos: int
+    length: float
+    accuracy: float
+    interval: Interval
+
+
+class CurvePrediction(TypedDict):
+    """The accuracy that a fitted learning curve predicts for a network, and how much more that is than now (`gain`)."""
+
+    photos: int
+    length: float
+    accuracy: float
+    interval: Interval
+    gain: float
+    gain_interval: Interval
+
+
+class LearningCurveDocument(TypedDict):
+    """The result of `pati learning-curve`.
+
+    `photos`: how many `pati train` would train on; `scored`: how many of them were predicted. `length`: seconds of each
+    training, or epochs on all photos. `now`, `more_photos`, `more_time`: predictions for a network trained on all
+    photos, on more, or for longer; `curve`: from few photos to many.
+    """
+
+    folder: str
+    source: str
+    photos: int
+    classes: int
+    scored: int
+    folds: int
+    networks: int
+    length: float
+    by_time: bool
+    points: list[CurvePoint]
+    now: CurvePrediction
+    more_photos: list[CurvePrediction]
+    more_time: CurvePrediction
+    curve: list[CurvePrediction]
+    dependent: dict[str, int]
+    effective_clusters: float | None
+    report: str
+    seed: int
+    manifest: str
+    versions: dict[str, str]
+    seconds: float

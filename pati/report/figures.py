@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
-from pati.evaluation.documents import CalibrationResult, ClassCurve, Robustness, RunRow
+from pati.evaluation.documents import CalibrationResult, ClassCurve, LearningCurveDocument, Robustness, RunRow
 from pati.inference.predictor import Explanation
 from pati.locale import formats
 from pati.locale.messages import N_, NP_, Message, as_is
@@ -40,6 +40,7 @@ DARK_STYLE = "@media (prefers-color-scheme: dark) {{ {} }}".format(
     )
 )
 MOST_CLASSES, CONDENSED = 100, 40  # in a confusion matrix; and how many of more classes it shows
+BESIDE = 1.05  # times the photos: points of a shorter training lie beside the others
 SMALLEST_TILE = 64  # pixels: smaller ones are enlarged by whole numbers
 _STYLE = matplotlib.RcParams(
     {
@@ -394,6 +395,53 @@ def history(points: Sequence[tuple[int, float]], default: float | None, score: s
         axes.yaxis.set_major_formatter(_Decimals(language))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         return _svg(figure)
+
+
+def learning_curve(document: LearningCurveDocument, language: str) -> str:
+    """Accuracy over the number of photos: measured, the fitted curve with its 95 % band, and what it predicts, as
+    SVG."""
+    curve, more = document["curve"], document["more_photos"]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 4))
+        axes = figure.add_subplot()
+        at = [row["photos"] for row in curve]
+        low, high = (100 * np.array([row["interval"][end] for row in curve]) for end in (0, 1))
+        axes.fill_between(at, low, high, color=BLUE, alpha=0.15, linewidth=0)
+        axes.plot(at, [100 * row["accuracy"] for row in curve], color=BLUE, linewidth=1.5)
+        measured = [row for row in document["points"] if row["length"] == 1]
+        shorter = [row for row in document["points"] if row["length"] < 1]
+        kinds = (
+            (measured, BLUE, "o", N_("measured")),
+            (shorter, GREEN, "s", N_("trained half as long")),
+            (more, ORANGE, "D", N_("predicted")),
+        )
+        for rows, colour, marker, name in kinds:
+            accuracy = 100 * np.array([row["accuracy"] for row in rows])
+            reach = np.abs(100 * np.array([row["interval"] for row in rows]).T - accuracy)
+            photos = [row["photos"] * (1 if row["length"] == 1 else BESIDE) for row in rows]
+            axes.errorbar(
+                photos, accuracy, yerr=reach, fmt=marker, color=colour, markersize=5, linewidth=1,
+                label=name.shown(language),
+            )  # fmt: skip
+        axes.axvline(document["photos"], color=GREY, linestyle="--", linewidth=1)
+        axes.set_xscale("log", base=2)
+        ticks = sorted({row["photos"] for row in [*measured, *more]} | {document["photos"]})
+        axes.set_xticks(_apart(ticks))
+        axes.xaxis.set_major_formatter(lambda value, position: formats.marked(f"{value:,.0f}", language))
+        axes.set_xlabel(N_("Photos trained on").shown(language))
+        axes.set_title(N_("Accuracy (%)").shown(language), loc="left", fontsize=10)
+        axes.yaxis.set_major_formatter(_Decimals(language))
+        axes.legend(frameon=False, loc="best")
+        return _svg(figure)
+
+
+def _apart(ticks: Sequence[int], least: float = 1.5) -> list[int]:
+    """Those of the ticks of a logarithmic axis that leave room for the numbers of the others, from the right."""
+    kept: list[int] = []
+    for tick in sorted(ticks, reverse=True):
+        if not kept or kept[-1] / tick >= least:
+            kept.append(tick)
+    return kept
 
 
 def importance(shares: dict[str, float], language: str) -> str:

@@ -19,14 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pati import plugins
 from pati.data.decode import FLAGS, REASONS
 from pati.data.manifest import Manifest
+from pati.evaluation import learning_curves
 from pati.evaluation.clusters import FEW
 from pati.evaluation.documents import (
     Analysis,
     CalibrationResult,
     ClassRow,
     CleanDocument,
+    LearningCurveDocument,
     ReviewItem,
     RunDocument,
     Scores,
@@ -45,6 +48,7 @@ from pati.report import figures, labels, markup, pictures
 from pati.report.lineage import ancestors, unknown_photos
 from pati.runs.attempts import Attempt, required
 from pati.runs.history import Epoch
+from pati.runs.learning_curves import found
 from pati.runs.run import Run
 from pati.system import clock, files, outputs
 
@@ -224,6 +228,7 @@ def _report(
 ) -> str:
     """The contents of report.html."""
     kept, analysis, lineage = manifest.kept, document["analysis"], document.get("lineage", [])
+    curve = found(run.folder.parent, manifest.hash())
     flags = Counter(flag for entry in kept for flag in entry.flags)
     groups = manifest.duplicate_groups()
     return _filled(
@@ -259,6 +264,8 @@ def _report(
         ancestors=ancestors(lineage) if lineage else None,
         unknown=unknown_photos(lineage),
         most=MOST_LISTED,
+        learning_curve=None if curve is None else learning_curves.findings(curve),
+        ask=plugins.command("learning-curve", run.read_state()["data"]),
         suspects=[
             row | {"picture": base64.b64encode(pictures.thumbnail(photo)).decode(), "path": printable(row["path"])}
             for row, photo in zip(analysis["suspects"]["first"], suspicious, strict=True)
@@ -464,6 +471,22 @@ def write_search(path: Path, document: SearchDocument, recipe: Recipe, *, langua
         states=Counter(row["state"] for row in trials),
         seconds=sum(row["seconds"] or 0 for row in trials),
         figures=_in_all_languages(make, required),
+        recipe=recipe.to_json(),
+    )
+    files.write_text(path, page)
+
+
+def write_learning_curve(path: Path, document: LearningCurveDocument, recipe: Recipe, *, language: str) -> None:
+    """Write the page about a learning curve: its `document` and the recipe of its networks; `language`: the one shown
+    first."""
+    page = _filled(
+        "learning_curve.html.jinja",
+        language=language,
+        source=printable(document["source"]),
+        document=document,
+        findings=learning_curves.findings(document),
+        setting=learning_curves.setting(document),
+        figures=_in_all_languages({"curve": lambda language: figures.learning_curve(document, language)}, required),
         recipe=recipe.to_json(),
     )
     files.write_text(path, page)

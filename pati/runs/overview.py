@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_, Message
+from pati.runs import learning_curves
 from pati.runs.run import LOCK, Run, RunStage
 from pati.system import files, locks
 
@@ -47,7 +48,10 @@ class RunSummary:
 
 
 def overview(folder: Path) -> list[RunSummary]:
-    """The runs in a folder, or the run that it is: the last begun first, then what is no run. Raises `PatiError`."""
+    """The runs in a folder, or the run that it is: the last begun first, then what is no run and no learning curve.
+
+    Raises `PatiError`.
+    """
     if not folder.is_dir():
         raise PatiError(
             N_("the folder {folder} does not exist", folder=folder),
@@ -57,7 +61,7 @@ def overview(folder: Path) -> list[RunSummary]:
         return [_summary(folder)]
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    rows = [_summary(folder / name) for name in names]
+    rows = [_summary(folder / name) for name in names if not (folder / name / learning_curves.SETTINGS).exists()]
     return sorted(rows, key=lambda row: -(row.begun or 0))
 
 

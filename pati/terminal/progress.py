@@ -23,6 +23,7 @@ from pati.events import (
     FoldBegan,
     FoldDone,
     FoldsPlanned,
+    NetworkBegan,
     Noted,
     Planned,
     RunOpened,
@@ -105,6 +106,8 @@ class Watch:
                 self._fold(event)
             case FoldDone():
                 self._fold_done(event)
+            case NetworkBegan():
+                self._network(event)
             case SearchBegan():
                 self._search(event)
             case TrialAdvanced():
@@ -372,6 +375,30 @@ class Watch:
                 NP_(
                     "fold {number} of {folds}: training on {n} photo, to check the others",
                     "fold {number} of {folds}: training on {n} photos, to check the others",
+                    n=event.photos,
+                    **facts,
+                )
+            )
+
+    def _network(self, event: NetworkBegan) -> None:
+        self.close()
+        self._table = _epoch_table(by_class=False)
+        facts = {"number": event.number, "networks": event.networks}
+        if event.seconds:
+            say(
+                NP_(
+                    "network {number} of {networks}: training on {n} photo for {seconds:duration}",
+                    "network {number} of {networks}: training on {n} photos for {seconds:duration}",
+                    n=event.photos,
+                    seconds=event.seconds,
+                    **facts,
+                )
+            )
+        else:
+            say(
+                NP_(
+                    "network {number} of {networks}: training on {n} photo",
+                    "network {number} of {networks}: training on {n} photos",
                     n=event.photos,
                     **facts,
                 )

@@ -15,12 +15,14 @@ from rich.text import Text
 from pati import plugins
 from pati.data import decode
 from pati.data.manifest import Manifest
+from pati.evaluation import learning_curves
 from pati.evaluation.clusters import FEW, few_clusters
 from pati.evaluation.documents import (
     Balance,
     CleanDocument,
     Comparison,
     LaterScores,
+    LearningCurveDocument,
     OutOfDistributionScores,
     Pair,
     RunDocument,
@@ -38,12 +40,14 @@ from pati.runs.run import Run
 from pati.system import command
 from pati.terminal.console import (
     console,
+    duration,
     indented,
     note,
     number,
     percent,
     percent_number,
     plain,
+    put,
     rate,
     say,
     scored,
@@ -691,3 +695,27 @@ def show_search(document: SearchDocument) -> None:
         (N_("train it:"), document["command"]),
     ]
     tell_pairs(pairs)
+
+
+def show_learning_curve(document: LearningCurveDocument) -> None:
+    """What `pati learning-curve` measured and predicts, on stdout."""
+    table = Table(box=None, pad_edge=False)
+    length = N_("time") if document["by_time"] else N_("epochs")
+    for head in (N_("photos"), length, N_("accuracy %"), N_("95 % CI")):
+        table.add_column(str(head), justify="right")
+    for row in document["points"]:
+        trained = row["length"] * document["length"]
+        low, high = row["interval"]
+        table.add_row(
+            f"{row['photos']}",
+            duration(trained) if document["by_time"] else f"{trained:g}",
+            percent_number(row["accuracy"]),
+            f"{percent_number(low)}–{percent_number(high)}",
+        )
+    put(table)
+    print()
+    for text in learning_curves.findings(document):
+        tell(text)
+    print()
+    tell(learning_curves.setting(document))
+    tell(N_("report: {path}", path=document["report"]))

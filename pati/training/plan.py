@@ -52,7 +52,7 @@ def standard(model: str | None) -> str:
 
 
 DEFAULT_MODEL = "pati"
-COST = {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25), "pati-lowres": (0.26, 0.92, 1.36)}
+COST = {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25), "pati-lowres": (0.08, 1.0, 2.66)}
 
 
 @dataclass(frozen=True)
