@@ -223,7 +223,7 @@ def test_calibration(told: Told) -> None:
         expected = (0 if chance else max(0, 2 * error - high), max(error, 2 * error - low, off))
         assert span(cells[1][1]) == pytest.approx(expected, abs=0.012)
     photos = len(told.validation_labels)
-    fitted = f"The temperature was fitted on {photos} validation photos of the run."
+    fitted = f"The temperature was fitted on {photos} held-out photos of the run."
     assert fitted in text(told.sections["Calibration"])
 
 
@@ -249,7 +249,7 @@ def test_when_it_is_unsure(told: Told) -> None:
     assert f"Threshold {percent(threshold) if threshold <= 1 else '–'}" in shown
     photos = len(told.validation_labels)
     bound = binomtest(0, photos).proportion_ci(method="wilson").high  # 60 photos can't show 1 %
-    few = f"The threshold was chosen on only {photos} validation photos: even with no wrong prediction among so few, "
+    few = f"The threshold was chosen on only {photos} held-out photos: even with no wrong prediction among so few, "
     assert f"{few}the share of wrong predictions may be as high as {percent(bound)}." in shown
     assert "at most 1.0 % of the other predictions are wrong" in shown
     assert "Out-of-distribution photos are marked unsure too" in shown

@@ -47,7 +47,7 @@ DEPENDENT = t(
 )
 UNSEEN = t("None of these photos was used for training.")
 AUROC = t(
-    "AUROC is the area under the ROC curve: how often, of an out-of-distribution photo and a test photo, the former "
+    "AUROC is the area under the ROC curve: how often, of an out-of-distribution photo and one of the run, the former "
     "has the higher out-of-distribution score; 50 % is chance. It holds for such photos only: others may be harder to "
     "detect."
 )
@@ -279,15 +279,15 @@ def test_what_few_validation_photos_cannot_show_is_told(
     report, document = report_again(run, thorough=False)
     page, text = report.report.read_text(encoding="utf-8"), report.card.read_text(encoding="utf-8")
     few = NP_(
-        "The threshold was chosen on only {n} validation photo: even with no wrong prediction among so few, the share "
+        "The threshold was chosen on only {n} held-out photo: even with no wrong prediction among so few, the share "
         "of wrong predictions may be as high as {bound:percent}.",
-        "The threshold was chosen on only {n} validation photos: even with no wrong prediction among so few, the share "
+        "The threshold was chosen on only {n} held-out photos: even with no wrong prediction among so few, the share "
         "of wrong predictions may be as high as {bound:percent}.",
         photos, bound=document["analysis"]["calibration"]["risk_bound"],
     )  # fmt: skip
     no_scope = NP_(
-        "Out-of-distribution photos cannot be detected: that takes at least {n} validation photo.",
-        "Out-of-distribution photos cannot be detected: that takes at least {n} validation photos.",
+        "Out-of-distribution photos cannot be detected: that takes at least {n} held-out photo.",
+        "Out-of-distribution photos cannot be detected: that takes at least {n} held-out photos.",
         FEWEST,
     )
     sentences = {
@@ -295,9 +295,9 @@ def test_what_few_validation_photos_cannot_show_is_told(
         "no scope": no_scope,
         "scope": N_(
             "Out-of-distribution photos are marked unsure too: those more unlike the training photos than 99 % of the "
-            "validation photos are, by the features in the network's stages and by the confidence."
+            "held-out photos are, by the features in the network's stages and by the confidence."
         ),
-        "none": N_("No threshold achieves this on the validation photos: every prediction is marked unsure."),
+        "none": N_("No threshold achieves this on the held-out photos: every prediction is marked unsure."),
         "all": N_("No photo here is both predicted with enough confidence and in distribution: all are marked unsure."),
     }
     assert {name for name, sentence in sentences.items() if m(sentence) in page} == told
@@ -417,13 +417,13 @@ def test_the_card_calls_damage_harmful_only_where_that_can_be_told(trained: Path
     made, _ = report_again(run, thorough=False)
     card, page = made.card.read_text(encoding="utf-8"), made.report.read_text(encoding="utf-8")
     assert ("Corrupted photos are predicted less accurately" in card) == (loss > 0)
-    assert ("cannot be determined from 50 validation photos" in card) == (loss == 0)
+    assert ("cannot be determined from 50 held-out photos" in card) == (loss == 0)
     section = page.split(f"{t('Robustness to corruptions')}</h2>")[1].split("</table>")[0]
     assert section.count(t("not significant")) == len(analysis.CORRUPTION_LEVELS) - (loss > 0)
 
 
 def test_nothing_is_said_of_photos_that_are_not_alike(trained: Path) -> None:
-    assert Manifest.read(trained / "manifest.jsonl").dependent("test") == {}
+    assert Manifest.read(trained / "manifest.jsonl").dependent() == {}
     assert DEPENDENT not in (trained / "report.html").read_text(encoding="utf-8")
     assert "independent" not in (trained / "model-card.md").read_text(encoding="utf-8")
 
