@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.command import environment, measured
 
-OPTIONS = ("--epochs", "4", "--size", "64")
+OPTIONS = ("--epochs", "4", "--folds", "0", "--size", "64")
 PHOTOS = 2000
 
 # The checkpoint is due every 30 s; a short run needs one more often to be killed behind one.

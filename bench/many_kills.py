@@ -25,7 +25,7 @@ from tests.support.photos import write_shapes
 from tests.support.recipes import settled
 
 KILLS, CHAIN = 100, 5  # kills at least, and how many of them one run must bear
-OPTIONS = ("--epochs", "12", "--size", "48", "--set", "batch=32")
+OPTIONS = ("--epochs", "12", "--folds", "0", "--size", "48", "--set", "batch=32")
 INTERVAL = 0.5  # seconds between checkpoints here: a run must be short to be killed so often
 OFTEN = (
     f"import pati.training.loop as loop; loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = {INTERVAL}, 1.0; "

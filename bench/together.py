@@ -30,7 +30,7 @@ from tests.support.photos import write_shapes
 
 ROUNDS = 200
 PHOTOS = 10  # of each class
-OPTIONS = ("--epochs", "1", "--size", "32", "--set", "width=0.25", "batch=8")
+OPTIONS = ("--epochs", "1", "--folds", "0", "--size", "32", "--set", "width=0.25", "batch=8")
 # Nobody looks at the figures here, and drawing them takes a third of such a training.
 RUNNER = "import pati.report.figures as f; f._svg = lambda figure: '<svg></svg>'; from pati.cli import main; main()"
 PAGE = """

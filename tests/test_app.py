@@ -378,7 +378,8 @@ def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     visit.page.get_by_role("slider", name="Time budget (minutes)").focus()
     visit.page.keyboard.press("ArrowLeft")
     visit.page.wait_for_timeout(1000)
-    visit.see("automatic: cross-validation in 10 folds")
+    chosen = visit.page.get_by_role("combobox", name="Score").input_value()
+    assert "cross-validation in" in chosen
     visit.pick("Score", "on photos set aside for a test")
     visit.press("begin")
     curve = visit.page.locator(".st-key-curves img")
@@ -607,7 +608,7 @@ def wait_for(run: Path, *states: str, seconds: float = 60.0) -> jobs.Job:
 
 def test_a_killed_process_is_stopped_and_goes_on(shapes: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    recipe = Recipe(epochs=400, size=32, growth=(1.0,), width=0.5)
+    recipe = Recipe(folds=0, epochs=400, size=32, growth=(1.0,), width=0.5)
     run = jobs.train(runs, str(shapes), recipe)
     assert wait_for(run, "running").progress["process"] != os.getpid()
     with pytest.raises(PatiError, match="is still running"):
@@ -724,7 +725,7 @@ def test_progress_is_told_in_messages(tmp_path: Path) -> None:
     """What the process writes is translated when a visitor reads it, also what an older version wrote."""
     run, job = tmp_path / "run", Run(tmp_path / "run").job
     job.mkdir(parents=True)
-    progress = work.Progress(job / jobs.NAME)
+    progress = work.Progress(job / jobs.NAME, "train")
     told = N_("{name} is still running", name="a")
     progress(Noted(told))
     progress(Warned(as_is("100 %")))

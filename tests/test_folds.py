@@ -262,7 +262,7 @@ def test_too_short_a_budget_for_folds_has_a_test_split(tmp_path: Path, folded: N
     assert any("with more time, it comes from cross-validation (--folds 5" in note for note in notes)
 
 
-OPTIONS = (*kills.OPTIONS, "--folds", "3")
+OPTIONS = (*kills.OPTIONS[:2], "--folds", "3", *kills.OPTIONS[4:])
 
 
 @pytest.fixture(scope="module")

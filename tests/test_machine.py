@@ -56,7 +56,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 # Stopped ------------------------------------------------------------------------------------------------------------
 
-LONG = ("--epochs", "2000", "--folds", "0", *OPTIONS[2:])
+LONG = ("--epochs", "2000", *OPTIONS[2:])
 
 
 def wait_for(path: Path, pattern: str) -> None:

@@ -52,7 +52,7 @@ def epochs_done(run: Path) -> int:
     return log.read_text().count('"kind": "epoch"') if log.exists() else 0
 
 
-OPTIONS = ("--epochs", "3", "--size", "32", "--set", "width=0.25", "dropout=0.2", "batch=8")
+OPTIONS = ("--epochs", "3", "--folds", "0", "--size", "32", "--set", "width=0.25", "dropout=0.2", "batch=8")
 
 
 def weights(run: Path) -> bytes:
