@@ -149,7 +149,7 @@ def test_width_and_dropout_reach_the_net(name: str) -> None:
     assert {module.p for module in dropping.modules() if isinstance(module, torch.nn.Dropout)} == {0.4}
 
 
-BRANCHED = ("pati-deep", "resnet", "efficientnet", "mobilenetv3", "convnext")  # nets with branches to leave out
+BRANCHED = ("pati-deep", "pati-lowres", "resnet", "efficientnet", "mobilenetv3", "convnext")  # nets with branches to leave out
 
 
 @pytest.mark.slow
@@ -217,7 +217,7 @@ def test_reference_models_are_as_large_as_published(name: str) -> None:
 
 
 def test_every_model_of_a_paper_has_a_reference() -> None:
-    assert set(NAMES) - set(REFERENCES) == {"pati", "pati-deep", "scratch"}
+    assert set(NAMES) - set(REFERENCES) == {"pati", "pati-deep", "pati-lowres", "scratch"}
 
 
 def test_cost_of_a_net_worked_out_by_hand() -> None:
