@@ -30,7 +30,7 @@ from pati.report.markup import m
 from pati.system import locks
 from pati.workflows import clean, fit
 from pati.workflows.check import check
-from pati.workflows.out_of_fold import CrossFit
+from pati.workflows.out_of_fold import CrossFit, dealt
 from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.train import train
 from tests.support.photos import draw, jpeg, write_shapes
@@ -102,17 +102,18 @@ def test_judges_have_not_trained_on_what_they_judge(
 
     monkeypatch.setattr(fit, "train_net", watched)
     entries = ready.manifest.of_split("train")
-    cross = CrossFit(ready, tmp_path, 3, pace=None, listen=silent)
+    cross = CrossFit(ready, tmp_path, dealt(ready, 3), pace=None, listen=silent)
     held: list[int] = []
     for fold in range(3):
         answers = cross.answers(fold, None, lambda: False)
         mine = [entries[number] for number in answers.numbers]
         assert seen[fold].isdisjoint(ready.packed.of(mine).tolist())
         assert seen[fold] | set(ready.packed.of(mine).tolist()) == set(ready.packed.of(entries).tolist())
-        assert answers.probabilities.shape == (len(mine), 3)
-        assert np.allclose(answers.probabilities.sum(1), 1)
+        assert answers.logits.shape == (len(mine), 3)
+        assert answers.taught.all()
+        assert 0.05 < answers.temperature < 20
         labels = ready.manifest.targets(mine)
-        assert answers.facts["agreement"] == pytest.approx((answers.probabilities.argmax(1) == labels).mean())
+        assert answers.facts["agreement"] == pytest.approx((answers.logits.argmax(1).numpy() == labels).mean())
         held += answers.numbers.tolist()
         for _, members in units(entries):  # copies are together
             inside = {entry.path for entry in members} & {entry.path for entry in mine}
@@ -130,15 +131,13 @@ def test_a_class_that_a_judge_has_not_seen_is_not_judged(ready: Prepared, tmp_pa
         ready.manifest,
         entries=tuple(e for e in ready.manifest.entries if e.split != "train" or e.path in left),
     )
-    cross = CrossFit(
-        dataclasses.replace(ready, manifest=few, training=ready.training.take(torch.tensor(kept))),
-        tmp_path, 2, pace=None, listen=silent,
-    )  # fmt: skip
+    fewer = dataclasses.replace(ready, manifest=few, training=ready.training.take(torch.tensor(kept)))
+    cross = CrossFit(fewer, tmp_path, dealt(fewer, 2), pace=None, listen=silent)
     unknown = {}
     for fold in range(2):
         answers = cross.answers(fold, None, lambda: False)
-        for number, row in zip(answers.numbers.tolist(), answers.probabilities, strict=True):
-            unknown[few.of_split("train")[number].path] = bool(np.isnan(row).all())
+        for number, taught in zip(answers.numbers.tolist(), answers.taught.tolist(), strict=True):
+            unknown[few.of_split("train")[number].path] = not taught
     assert [path for path, open_ in unknown.items() if open_] == [entries[circles[0]].path]
 
 
@@ -297,7 +296,7 @@ def test_more_folds_than_groups_are_told(ready: Prepared, tmp_path: Path) -> Non
     few = dataclasses.replace(ready.manifest, entries=tuple(ready.manifest.of_split("train")[:7]))
     groups = len(units(few.kept))
     with pytest.raises(PatiError, match=f"{groups} groups that must stay together"):
-        CrossFit(dataclasses.replace(ready, manifest=few), tmp_path, groups + 1, pace=None, listen=silent)
+        dealt(dataclasses.replace(ready, manifest=few), groups + 1)
 
 
 def test_a_stop_loses_no_training(dirty: Path, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

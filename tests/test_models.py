@@ -149,7 +149,15 @@ def test_width_and_dropout_reach_the_net(name: str) -> None:
     assert {module.p for module in dropping.modules() if isinstance(module, torch.nn.Dropout)} == {0.4}
 
 
-BRANCHED = ("pati-deep", "pati-lowres", "resnet", "efficientnet", "mobilenetv3", "convnext")  # nets with branches to leave out
+# Networks with branches to leave out.
+BRANCHED = (
+    "pati-deep",
+    "pati-lowres",
+    "resnet",
+    "efficientnet",
+    "mobilenetv3",
+    "convnext",
+)  # nets with branches to leave out
 
 
 @pytest.mark.slow

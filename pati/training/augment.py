@@ -266,7 +266,7 @@ def policy(draws: Draws, recipe: SettledRecipe, images: torch.Tensor) -> tuple[t
     https://arxiv.org/abs/1909.13719), with those of their operations that are an affine or a colour map. Both
     directions are equally likely.
     """
-    if recipe.policy == "none":
+    if not recipe.policy or recipe.policy == "none":
         return None
     grey = _grey(images)
     space, colour = torch.eye(3).expand(len(images), 3, 3), torch.eye(3, 4).expand(len(images), 3, 4)
