@@ -23,7 +23,7 @@ from tests.support.commands import pati
 from tests.support.photos import draw, write_shapes
 from tests.support.recipes import settled
 
-NOTHING = Recipe(flip=0, rotate=0, crop=1, brightness=0, size=32)
+NOTHING = Recipe(flip=0, rotate=0, crop=1, brightness=0, policy="none", size=32)
 PHOTO, OTHER = (torch.tensor(np.asarray(draw(shape, 1, 32))) for shape in ("circle", "square"))
 
 
