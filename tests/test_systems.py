@@ -103,7 +103,7 @@ def until(*states):
         time.sleep(0.05)
 
 runs = Path("runs")
-run = jobs.train(runs, sys.argv[1], Recipe(epochs=400, size=32, growth=(1.0,), width=0.25))
+run = jobs.train(runs, sys.argv[1], Recipe(folds=0, epochs=400, size=32, growth=(1.0,), width=0.25))
 while not until("running").progress.get("epoch"):
     time.sleep(0.05)
 jobs.stop(run)

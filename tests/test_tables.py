@@ -415,15 +415,16 @@ def test_long_tables_take_little_memory(tmp_path: Path) -> None:
     with (tmp_path / "d" / "labels.csv").open("w") as file:
         file.write(table("path,label,note\n", "img/{name}.jpg,{label},x\n"))
         file.writelines(f"img/{number}.jpg,cat,text {number}\n" for number in range(30_000))
-    find_source(tmp_path / "d")  # what Python keeps of names does not count
-    tracemalloc.start()
-    for data in (tmp_path / "d", tmp_path / "d" / "labels.csv"):
-        source = find_source(data)
-        assert labels(source) == BOTH
-        assert "30,000 rows of labels.csv have no photo" in notes(source)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4_000_000  # the rows as dictionaries: 15 million
+    peaks = []
+    for _ in range(3):  # the table of all names that Python keeps may have to grow in one of them
+        tracemalloc.start()
+        for data in (tmp_path / "d", tmp_path / "d" / "labels.csv"):
+            source = find_source(data)
+            assert labels(source) == BOTH
+            assert "30,000 rows of labels.csv have no photo" in notes(source)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert min(peaks) < 4_000_000  # the rows as dictionaries: 15 million
 
 
 def test_machine_written_tables_are_read_to_the_letter(tmp_path: Path) -> None:

@@ -62,12 +62,15 @@ def test_epochs_show_macro_f1_where_classes_are_uneven(by_class: bool, capsys: p
 def test_the_first_lines_say_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     watch = Watch()
     recipe = settled(Recipe(model="pati", size=112, budget=300.0))
-    outline = Outline(reading=12.4, training=250.0, after=37.6, passes=14.2)
+    outline = Outline(reading=12.4, folds=0.0, training=250.0, after=37.6, passes=14.2)
     watch(RunOpened(Path("runs/x-1"), recipe, photos=244, outline=outline, chosen=True))
     assert " ".join(capsys.readouterr().err.split()) == (
         "run: runs/x-1: pati at 112 px, time budget 5 min (chosen for 244 photos; --budget changes it), seed 0 "
         "plan: about 12 s to start and read, 4.2 min of training (epochs: about 14), 38 s to score and report"
     )
+    halves = Outline(reading=12.4, folds=125.0, training=125.0, after=37.6, passes=14.2)
+    watch(RunOpened(Path("runs/x-1"), recipe, photos=244, outline=halves, chosen=True))
+    assert "12 s to start and read, 2.1 min of cross-validation, 2.1 min of training" in capsys.readouterr().err
     watch(RunOpened(Path("runs/x-1"), settled(Recipe(model="pati", size=112, epochs=3)), photos=244))
     assert capsys.readouterr().err.strip() == "run: runs/x-1: pati at 112 px, 3 epochs, seed 0"
 
