@@ -5,20 +5,16 @@ Two cases: a class more on clothing, and twice the photos on cats-vs-dogs. Accur
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import os
 import shutil
 import statistics
-import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pati
 from bench.runs import KEPT, SEEDS, trained
+from bench.small import photos, place, put
 from pati.evaluation.intervals import wilson
 
 HELD = 2000  # photos held back, at most
@@ -102,24 +98,3 @@ def write(archive: str, base: Path, count: int, first: First) -> None:
             if first(label, number):
                 put(part / "earlier" / label / Path(name).name, data)
     part.rename(base)
-
-
-def photos(archive: str) -> Iterator[tuple[str, str, str, bytes]]:
-    """Name, class, sender and contents of each photo; photos of one sender are held back together."""
-    with zipfile.ZipFile(Path(os.environ["PATI_MIRROR"]) / f"{archive}.zip") as file:
-        senders = {}
-        if archive == "clothing":
-            for row in csv.DictReader(io.StringIO(file.read("clothing/images.csv").decode())):
-                senders[f"clothing/{row['file']}"] = row["sender_id"]
-        for name in file.namelist():
-            if name.endswith(".jpg") and (data := file.read(name)):
-                yield name, name.split("/")[-2], senders.get(name, name), data
-
-
-def place(name: str) -> float:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-
-
-def put(target: Path, data: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)

@@ -311,7 +311,8 @@ def crossed_interval(
     return max(bounds[0], float(middle - half)), min(bounds[1], float(middle + half))
 
 
-FOLDS_WIDER = 1.2  # than over photos alone: from what the networks of several trainings differ by (bench coverage)
+# Assumed from a few trainings (LOG.md), not fitted: `python -m bench folds` measures how often the intervals hold.
+FOLDS_WIDER = 1.2  # than over photos alone
 PHOTOS_POWER, TIME_POWER = 0.3, 0.08  # of the error in the number of training photos and in the training time
 
 
@@ -331,7 +332,7 @@ class KeptModel:
         `interval`: over photos, for the networks of the folds, whose score is `value`. It is widened for the chance in
         the trainings: that of cross-validation is too narrow without (Bates, Hastie and Tibshirani, 2021,
         https://arxiv.org/abs/2104.00673). Its upper end allows for fewer errors thanks to more photos and more time,
-        by power laws with exponents at the high end of what was measured.
+        by power laws.
         """
         low, high = (value + FOLDS_WIDER * (end - value) for end in interval)
         return max(0.0, low), 1 - self.errors() * (1 - min(1.0, high))

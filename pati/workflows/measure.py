@@ -6,6 +6,7 @@ measured on validation photos, on as many as the time allows.
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -125,14 +126,14 @@ def summaries(
     return validation, metrics.summary(part.logits, part.labels, manifest.classes, analysis.clusters_of(tested), kept)
 
 
-def answering(run: Run, classifier: Classifier, manifest: Manifest, entry: Entry) -> Classifier:
-    """The classifier that predicted a scored photo: the run's, or that of a fold that was not trained on the photo."""
-    return Classifier.load(run.fold_model(entry.fold)) if manifest.folds and entry.fold is not None else classifier
+def answering(run: Run, classifier: Classifier, fold: int | None) -> Classifier:
+    """The classifier that predicted the photos of a fold, which was not trained on them; the run's if it is None."""
+    return classifier if fold is None else Classifier.load(run.fold_model(fold))
 
 
 def probing(run: Run, classifier: Classifier, manifest: Manifest) -> Classifier:
     """The classifier to measure on `Manifest.probing`: the run's, or the first fold's if it was trained on these."""
-    return answering(run, classifier, manifest, manifest.probing()[0])
+    return answering(run, classifier, manifest.probing()[0].fold)
 
 
 def probed(
@@ -330,12 +331,13 @@ def drawn(
     """
     test = manifest.scored()
     rows = packed.of(test)
+    by_fold = functools.cache(functools.partial(answering, run, classifier))
 
     def explain() -> list[pages.Example]:
         return explained(
             classifier, answers.test.logits, answers.test.labels,
             [entry.path for entry in test], lambda number: np.ascontiguousarray(packed.pixels[rows[number]]),
-            lambda number: answering(run, classifier, manifest, test[number]),
+            lambda number: by_fold(test[number].fold),
         )  # fmt: skip
 
     examples = attempt("examples", explain, list[pages.Example]())
