@@ -304,7 +304,7 @@ def _run(
     one = answer_seconds(limits, pace)
     probing = measure.probing_seconds(validation, one, min(limits.spare, measure.SHARE * budget))
     until = budget - report_seconds(limits, pace) - (measure.EXPLAINING + testing) * one - probing
-    moments = MOMENTS / (2 if recipe.mirror else 1)
+    moments = MOMENTS / recipe.views
     scored = (
         (validation, FEWEST_SCORED, 1.0),
         (min(training, out_of_distribution.PHOTOS), out_of_distribution.FEWEST_PHOTOS, moments),

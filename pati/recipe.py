@@ -208,6 +208,13 @@ class Recipe:
         None,
         "test-time augmentation: average the predictions for a photo and its mirror image; better, and half as fast",
     )
+    center_crop: float | None = _choice(
+        None,
+        "test-time augmentation: the second image, mirrored or not, is the enlarged centre, this fraction of each "
+        "side; 1: the whole",
+        low=0.5,
+        high=1,
+    )
     rotate: float | None = _choice(None, "maximum rotation either way, in degrees", low=0, high=180, search=(0, 20))
     crop: float | None = _choice(None, "minimum area of a random resized crop", low=0.05, high=1, search=(0.3, 1))
     shear: float = _choice(0.0, "maximum shear along each axis, in degrees", low=0, high=60, search=(0, 20))
@@ -363,9 +370,15 @@ class SettledRecipe(Recipe):
     momentum: float = field(metadata=_known("momentum"))
     flip: float = field(metadata=_known("flip"))
     mirror: bool = field(metadata=_known("mirror"))
+    center_crop: float = field(default=1.0, metadata=_known("center_crop"))  # recipes of older runs have none
     rotate: float = field(metadata=_known("rotate"))
     crop: float = field(metadata=_known("crop"))
     policy: str = field(metadata=_known("policy"))
+
+    @property
+    def views(self) -> int:
+        """How many images a prediction is averaged over."""
+        return 2 if self.mirror or self.center_crop < 1 else 1
 
 
 def field_named(name: str) -> dataclasses.Field[object]:

@@ -18,12 +18,14 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
 import pati
 from pati.errors import PatiError
 from pati.inference import model_file
+from pati.inference.forward import SecondView, batch_logits
 from pati.models import Net, Options, models, without_memory
 from pati.models.counting import Memory, memory_of
 from pati.system import machine
@@ -97,7 +99,7 @@ def test_save_and_load_are_exact(trained: Path, photo: Path, tmp_path: Path) -> 
     assert again.classes == classifier.classes
     assert again.preprocess == classifier.preprocess
     assert again.facts == classifier.facts
-    assert again.mirror == classifier.mirror
+    assert again.second == classifier.second
     assert again.calibration == classifier.calibration
     assert again.detector is not None
     assert classifier.detector is not None
@@ -199,7 +201,7 @@ def test_explanations(trained: Path, photo: Path) -> None:
     ("change", "told"),
     [
         (lambda d, t: d.update(format=99), "update pati"),
-        (lambda d, t: d.update(format=1), "format 1, this pati reads 2"),
+        (lambda d, t: d.update(format=1), "format 1, this pati reads 3"),
         (lambda d, t: d.update(format="two"), "format 'two'"),
         (lambda d, t: d.update(kind="other"), "not a pati model"),
         (lambda d, t: d.pop("classes"), "the header has no 'classes'"),
@@ -209,6 +211,7 @@ def test_explanations(trained: Path, photo: Path) -> None:
         (lambda d, t: d["model"].update(name="vgg99"), "no model 'vgg99'"),
         (lambda d, t: d["model"].update(width=1e9), "can't be read"),
         (lambda d, t: d["model"].update(drop_path=1.0), "can't be read"),
+        (lambda d, t: d.update(center_crop=0), "can't be read"),
         (lambda d, t: d["calibration"].update(temperature=0), "can't be read"),
         (lambda d, t: d["calibration"].update(thresholds=[[0.1, 2]]), "can't be read"),
         (lambda d, t: d["calibration"].update(thresholds=[0.1]), "can't be read"),
@@ -242,6 +245,17 @@ def older(trained: Path, target: Path, change: Callable[[dict[str, Any]], object
     header["__metadata__"]["pati"] = json.dumps(document)
     target.write_bytes(signed(header, tensors))
     return target
+
+
+def test_a_model_file_from_before_the_crop_of_the_centre_has_the_mirror_image_alone(
+    trained: Path, tmp_path: Path
+) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["format"] = 2
+        del document["center_crop"]
+
+    made = pati.load(older(trained, tmp_path / "m.safetensors", change))
+    assert made.second == SecondView(pati.load(trained).second.mirror)
 
 
 def test_a_model_file_from_before_drop_path_is_read(trained: Path, tmp_path: Path) -> None:
@@ -421,3 +435,24 @@ def test_predicting_leaves_the_host_process_as_it_is(
     made.predict(photo)
     made.explain(photo)
     assert torch.equal(torch.get_rng_state(), generator)
+
+
+def test_the_second_view_is_the_enlarged_centre() -> None:
+    ramp = torch.arange(40.0).expand(2, 3, 20, 40)
+    crop, mirrored = SecondView(crop=0.8).of(ramp), SecondView(mirror=True, crop=0.8).of(ramp)
+    assert crop.shape == ramp.shape
+    inner = crop[0, 0, 10, 2:-2]  # enlarging repeats the last pixels
+    torch.testing.assert_close(inner.diff(), torch.full((35,), 0.8))
+    assert inner.mean() == pytest.approx(19.5, abs=1e-4)
+    torch.testing.assert_close(mirrored, crop.flip(3))
+    torch.testing.assert_close(SecondView(mirror=True).of(ramp), ramp.flip(3))
+    assert not SecondView()
+
+
+def test_logits_are_averaged_over_both_views() -> None:
+    net = models["pati"](3, Options(size=32, width=0.25)).eval()
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    second = SecondView(mirror=True, crop=0.75)
+    with torch.inference_mode():
+        expected = (net(images) + net(F.interpolate(images[:, :, 4:28, 4:28], 32, mode="bilinear").flip(3))) / 2
+        torch.testing.assert_close(batch_logits(net, images, second), expected)

@@ -23,6 +23,7 @@ from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.inference.classifier import Classifier
 from pati.inference.export import export, parity
 from pati.inference.export import onnx as onnx_format
+from pati.inference.forward import SecondView
 from pati.inference.load import load
 from pati.inference.onnx_classifier import OnnxClassifier
 from pati.models import Net, Options, build, models
@@ -37,7 +38,7 @@ pytestmark = [
 CLASSES = ("circle", "square", "triangle")
 
 
-def classifier(name: str, *, size: int = 32, mirror: bool = True) -> Classifier:
+def classifier(name: str, *, size: int = 32, mirror: bool = True, center_crop: float = 0.8) -> Classifier:
     """A network with random weights, calibrated; its answers differ from picture to picture."""
     preprocess = Preprocess(size=size, mean=(0.4, 0.5, 0.6))
     pixels = torch.from_numpy(np.stack([preprocess(photo) for photo in parity.made_pictures(200)]))
@@ -51,12 +52,12 @@ def classifier(name: str, *, size: int = 32, mirror: bool = True) -> Classifier:
     with torch.no_grad():
         net.train()(preprocess.normalise(pixels))
     document: Any = {"model": {"name": name, "width": 0.25, "dropout": 0.0}}
-    made = Classifier(net, preprocess, CLASSES, mirror=mirror, facts=document)
+    made = Classifier(net, preprocess, CLASSES, mirror=mirror, center_crop=center_crop, facts=document)
     logits = made.in_float32().logits(pixels)
     linear = [layer for layer in net.head.modules() if isinstance(layer, torch.nn.Linear)][-1]
     linear.bias.data = (linear.bias.data - logits.mean(0)) * 2 / logits.std(0)
     linear.weight.data *= (2 / logits.std(0))[:, None]
-    made = Classifier(net, preprocess, CLASSES, mirror=mirror, facts=document)
+    made = Classifier(net, preprocess, CLASSES, mirror=mirror, center_crop=center_crop, facts=document)
     logits, moments = made.in_float32().answers(pixels)
     made.calibration = Calibration(1.7, ((0.01, 0.9), (0.1, 0.5)), 200)
     made.detector = OutOfDistributionDetector.of(moments[:100], moments[100:], made.calibrated(logits[100:]).amax(1))
@@ -116,7 +117,9 @@ def defect(made: Classifier, what: str, monkeypatch: pytest.MonkeyPatch) -> None
         elif what == "channels":
             self.shift, self.scale = self.shift.flip(0), self.scale.flip(0)
         elif what == "mirror":
-            self.mirror = not self.mirror
+            self.second = SecondView(not self.second.mirror, self.second.crop)
+        elif what == "center crop":
+            self.second = SecondView(self.second.mirror)
         elif what == "temperature":
             self.temperature = 1.0
         elif what == "map":
@@ -140,7 +143,18 @@ def defect(made: Classifier, what: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     "what",
-    ["normalisation", "channels", "mirror", "temperature", "map", "detector", "resize", "thresholds", "float16"],
+    [
+        "normalisation",
+        "channels",
+        "mirror",
+        "center crop",
+        "temperature",
+        "map",
+        "detector",
+        "resize",
+        "thresholds",
+        "float16",
+    ],
 )
 def test_an_export_that_answers_otherwise_is_refused(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pati.errors import PatiError
-from pati.recipe import Recipe
+from pati.recipe import Recipe, SettledRecipe
 from pati.training import budget, plan, speed
 from pati.training.budget import Budget, Pace
 from pati.training.plan import Plan
@@ -20,7 +20,7 @@ MACHINE = {"precision": "float32", "speed": 1500.0, "reading": 0.0005}
 
 
 def settle(recipe: Recipe, photos: int = 1000, natural: int = 160, minimum_size: int = 16, invariant: bool = True,
-           speed: float = 1500.0) -> Recipe:  # fmt: skip
+           speed: float = 1500.0) -> SettledRecipe:  # fmt: skip
     return plan.settle(
         recipe, photos=photos, natural=natural, minimum_size=minimum_size,
         flip_invariant=invariant, rotation_invariant=invariant, **MACHINE | {"speed": speed},
@@ -65,6 +65,17 @@ def test_nothing_stays_open() -> None:
 
 def test_digits_are_not_mirrored() -> None:
     assert settle(Recipe(), natural=32, invariant=False).flip == 0
+
+
+def test_predictions_are_averaged_over_a_second_view() -> None:
+    usual = settle(Recipe(epochs=30))
+    assert (usual.mirror, usual.center_crop, usual.views) == (True, plan.CENTER_CROP, 2)
+    for given, second in ((True, 2), (False, 1)):  # what is asked for, and nothing else
+        chosen = settle(Recipe(epochs=30, mirror=given))
+        assert (chosen.mirror, chosen.center_crop, chosen.views) == (given, 1.0, second)
+    assert settle(Recipe(epochs=30, mirror=False, center_crop=0.7)).views == 2
+    drawings = settle(Recipe(epochs=30), natural=32, invariant=False)
+    assert drawings.views == 1
 
 
 def test_a_size_below_the_models_is_refused() -> None:

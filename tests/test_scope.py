@@ -9,7 +9,7 @@ from scipy.stats import chi2
 
 from pati.evaluation import out_of_distribution
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
-from pati.inference.forward import batch_logits, batch_logits_and_moments
+from pati.inference.forward import SecondView, batch_logits, batch_logits_and_moments
 from pati.models import Options, folded, models
 
 
@@ -116,8 +116,8 @@ def test_looking_at_the_stages_changes_no_answer(name: str) -> None:
     assert len(ready.stages) == len(net.stages)
     with torch.inference_mode():
         for mirror in (False, True):
-            logits, moments = batch_logits_and_moments(ready, images, mirror=mirror)
-            torch.testing.assert_close(logits, batch_logits(ready, images, mirror=mirror), rtol=0, atol=0)
+            logits, moments = batch_logits_and_moments(ready, images, SecondView(mirror))
+            torch.testing.assert_close(logits, batch_logits(ready, images, SecondView(mirror)), rtol=0, atol=0)
         seen = [net.stages[:end](images) for end in range(1, len(net.stages))]
     expected = torch.cat([out_of_distribution.moments(values) for values in seen], 1)
     torch.testing.assert_close(moments, expected, rtol=1e-3, atol=1e-4)

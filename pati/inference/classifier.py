@@ -25,7 +25,7 @@ from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.explain.cams import explainer, explainers
 from pati.inference import model_file
 from pati.inference.documents import Architecture, Facts, ModelScores
-from pati.inference.forward import BATCH, batch_logits, batch_logits_and_moments, batch_moments
+from pati.inference.forward import BATCH, SecondView, batch_logits, batch_logits_and_moments, batch_moments
 from pati.inference.model_file import ModelFile
 from pati.inference.predictor import Explanation, Predictor, explanation, name_of
 from pati.locale.messages import N_
@@ -47,12 +47,15 @@ class Classifier(Predictor):
         classes: Sequence[str],
         *,
         mirror: bool,
+        center_crop: float = 1.0,
         facts: Facts,
         calibration: Calibration | None = None,
         detector: OutOfDistributionDetector | None = None,
         precision: str | None = None,
     ) -> None:
-        """`mirror`: average the logits over the photo and its mirror image. `facts`: JSON about model and training.
+        """`mirror`, `center_crop`: the second view to average the logits with (see `SecondView`), if any.
+
+        `facts`: JSON about model and training.
 
         `precision`: float32 or bfloat16, the number format of predictions; default: the faster one on this processor.
 
@@ -65,7 +68,7 @@ class Classifier(Predictor):
         self._ready = folded(net, getattr(torch, precision or machine.faster_precision(self._device.type)))
         self.preprocess = preprocess
         self.classes = tuple(classes)
-        self.mirror = mirror
+        self.second = SecondView(mirror, center_crop)
         self.facts = facts
         self.calibration = calibration
         self.detector = detector
@@ -73,15 +76,15 @@ class Classifier(Predictor):
     def on(self, device: torch.device) -> Classifier:
         """A copy with its network on `device`."""
         return Classifier(
-            copy.deepcopy(self.net).to(device), self.preprocess, self.classes, mirror=self.mirror, facts=self.facts,
-            calibration=self.calibration, detector=self.detector,
+            copy.deepcopy(self.net).to(device), self.preprocess, self.classes, mirror=self.second.mirror,
+            center_crop=self.second.crop, facts=self.facts, calibration=self.calibration, detector=self.detector,
         )  # fmt: skip
 
     def in_float32(self) -> Classifier:
         """The same classifier, with predictions in float32 whatever is faster on this processor."""
         return Classifier(
-            self.net, self.preprocess, self.classes, mirror=self.mirror, facts=self.facts, calibration=self.calibration,
-            detector=self.detector, precision="float32",
+            self.net, self.preprocess, self.classes, mirror=self.second.mirror, center_crop=self.second.crop,
+            facts=self.facts, calibration=self.calibration, detector=self.detector, precision="float32",
         )  # fmt: skip
 
     def weights(self) -> str:
@@ -119,7 +122,7 @@ class Classifier(Predictor):
             self.preprocess.normalise(part.to(self._device))
             for part in torch.split(pixels, min(BATCH, self.net.at_once))
         )
-        return torch.cat([batch_logits(self._ready, images, mirror=self.mirror).cpu() for images in batches])
+        return torch.cat([batch_logits(self._ready, images, self.second).cpu() for images in batches])
 
     @torch.inference_mode()
     def answers(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -128,7 +131,7 @@ class Classifier(Predictor):
             self.preprocess.normalise(part.to(self._device))
             for part in torch.split(pixels, min(BATCH, self.net.at_once))
         )
-        parts = [batch_logits_and_moments(self._ready, images, mirror=self.mirror) for images in batches]
+        parts = [batch_logits_and_moments(self._ready, images, self.second) for images in batches]
         logits, moments = (torch.cat([part.cpu() for part in side]) for side in zip(*parts, strict=True))
         return logits, moments
 
@@ -188,7 +191,7 @@ class Classifier(Predictor):
     def save(self, path: str | Path) -> None:
         """Write the model as one safetensors file, atomically."""
         stored = ModelFile(
-            self.net, self.preprocess, self.classes, self.mirror, self.facts, self.calibration, self.detector
+            self.net, self.preprocess, self.classes, self.second, self.facts, self.calibration, self.detector
         )
         stored.write(Path(path))
 
@@ -207,8 +210,9 @@ class Classifier(Predictor):
         """The classifier in a model file, or in a run's folder. Raises `PatiError` for anything else."""
         stored = model_file.read(Path(path))
         return cls(
-            stored.net, stored.preprocess, stored.classes, mirror=stored.mirror, facts=stored.facts,
-            calibration=stored.calibration, detector=stored.detector,
+            stored.net, stored.preprocess, stored.classes, mirror=stored.second.mirror,
+            center_crop=stored.second.crop, facts=stored.facts, calibration=stored.calibration,
+            detector=stored.detector,
         )  # fmt: skip
 
 

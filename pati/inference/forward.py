@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess, downscaled
@@ -16,6 +18,32 @@ from pati.models import Net
 BATCH = 128
 
 
+@dataclass(frozen=True)
+class SecondView:
+    """Test-time augmentation: a second version of each photo, whose logits are averaged with those of the photo.
+
+    `mirror`: it is the mirror image. `crop`: it is the enlarged centre, this fraction of each side; 1: the whole photo.
+    """
+
+    mirror: bool = False
+    crop: float = 1.0
+
+    def __bool__(self) -> bool:
+        return self.mirror or self.crop < 1
+
+    def of(self, images: torch.Tensor) -> torch.Tensor:
+        """The second versions of normalised images `(N, 3, H, W)`, in the same shape."""
+        if self.crop < 1:
+            height, width = images.shape[2:]
+            top, left = (round(side * (1 - self.crop) / 2) for side in (height, width))
+            centre = images[:, :, top : height - top, left : width - left]
+            images = F.interpolate(centre, (height, width), mode="bilinear", align_corners=False)
+        return images.flip(3) if self.mirror else images
+
+
+NO_VIEW = SecondView()
+
+
 @torch.inference_mode()
 def logits_of(
     net: Net,
@@ -25,13 +53,11 @@ def logits_of(
     device: torch.device,
     precision: str = "float32",
     size: int | None = None,
-    mirror: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> torch.Tensor:
     """Logits `float32 (N, K)` of all samples in order, on the CPU.
 
-    `size` below the pack's shrinks the photos first; `mirror` averages the logits of each photo and its mirror image.
-    Raises `Interrupted` when `stopped()` returns true.
+    `size` below the pack's shrinks the photos first. Raises `Interrupted` when `stopped()` returns true.
     """
     net.eval()
     logits = []
@@ -39,17 +65,17 @@ def logits_of(
         for pixels, _ in data.in_order(BATCH):
             if size is not None:
                 pixels = downscaled(pixels, size)
-            logits.append(batch_logits(net, preprocess.normalise(pixels.to(device)), mirror=mirror).cpu())
+            logits.append(batch_logits(net, preprocess.normalise(pixels.to(device))).cpu())
             if stopped():
                 raise Interrupted(N_("stopped while scoring"))
     return torch.cat(logits)
 
 
-def batch_logits(net: Net, images: torch.Tensor, *, mirror: bool = False) -> torch.Tensor:
+def batch_logits(net: Net, images: torch.Tensor, second: SecondView = NO_VIEW) -> torch.Tensor:
     """Logits `float32 (N, K)` of normalised images `(N, 3, H, W)`, by a network in evaluation mode."""
     logits: torch.Tensor = net(images)
-    if mirror:
-        logits = (logits + net(images.flip(3))) / 2
+    if second:
+        logits = (logits + net(second.of(images))) / 2
     return logits.float()
 
 
@@ -59,13 +85,13 @@ def batch_moments(net: Net, images: torch.Tensor) -> torch.Tensor:
 
 
 def batch_logits_and_moments(
-    net: Net, images: torch.Tensor, *, mirror: bool = False
+    net: Net, images: torch.Tensor, second: SecondView = NO_VIEW
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits as `batch_logits`, and moments `(N, D)` as `batch_moments`."""
     features, stages = features_and_moments(net, images)
     logits: torch.Tensor = net.head(features)
-    if mirror:
-        logits = (logits + net(images.flip(3))) / 2
+    if second:
+        logits = (logits + net(second.of(images))) / 2
     return logits.float(), stages
 
 

@@ -16,7 +16,8 @@ from pati.evaluation.calibration import CalibrationDocument
 from pati.inference.documents import Facts
 from pati.locale.messages import N_
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, 3)  # 2: without center_crop
 KIND = "pati-model"
 _LARGEST_HEADER = 10_000_000
 
@@ -29,6 +30,7 @@ class HeaderDocument(Facts):
     classes: Sequence[str]
     preprocess: PreprocessDocument
     mirror: bool
+    center_crop: NotRequired[float]  # older files have none
     calibration: NotRequired[CalibrationDocument | None]  # older files have none
     scope: NotRequired[dict[str, int] | None]
 
@@ -79,7 +81,7 @@ def read_header(path: Path) -> Header:
         raise foreign from None
     if kind != KIND:
         raise foreign
-    if version != FORMAT:
+    if version not in READABLE:
         newer = isinstance(version, int) and version > FORMAT
         raise PatiError(
             N_(

@@ -22,6 +22,7 @@ from pati.errors import PatiError, os_reason
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.out_of_distribution import SIZES, OutOfDistributionDetector
 from pati.inference.documents import Facts
+from pati.inference.forward import SecondView
 from pati.inference.header import FORMAT, KIND, Header, HeaderDocument, read_header
 from pati.locale.messages import N_
 from pati.models import Net, Options, models, without_memory
@@ -39,12 +40,12 @@ _SCOPE = "scope."  # prefix of the out-of-distribution detector's tensors in a m
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The contents of a model file. `mirror`: logits are averaged over the photo and its mirror image."""
+    """The contents of a model file. `second`: the second view that logits are averaged with, if any."""
 
     net: Net
     preprocess: Preprocess
     classes: tuple[str, ...]
-    mirror: bool
+    second: SecondView
     facts: Facts
     calibration: Calibration | None
     detector: OutOfDistributionDetector | None
@@ -56,7 +57,8 @@ class ModelFile:
             "format": FORMAT,
             "classes": self.classes,
             "preprocess": self.preprocess.to_json(),
-            "mirror": self.mirror,
+            "mirror": self.second.mirror,
+            "center_crop": self.second.crop,
             "calibration": None if self.calibration is None else self.calibration.to_json(),
             "scope": None if self.detector is None else self.detector.sizes(),
             **self.facts,
@@ -105,7 +107,10 @@ def read(path: Path) -> ModelFile:
         net = _empty_net(str(architecture["name"]), len(classes), options)
         if preprocess.size**2 * max(1, options.width) > _USUAL**2:
             net.at_once = _fitting(path, net, preprocess.size)
-        mirror = bool(document["mirror"])
+        crop = float(document.get("center_crop", 1.0))  # older files have none
+        if not 0 < crop <= 1:
+            raise ValueError(f"center_crop {crop}")
+        second = SecondView(bool(document["mirror"]), crop)
         kept = document.get("calibration")
         calibration = None if kept is None else Calibration.from_json(kept)
         sizes = document.get("scope")
@@ -123,9 +128,9 @@ def read(path: Path) -> ModelFile:
     tensors = _tensors(path, header.checksum)
     detector = OutOfDistributionDetector(**{name: tensors.pop(_SCOPE + name) for name in shapes}) if shapes else None
     net.load_state_dict(tensors, assign=True)
-    taken = ("kind", "format", "classes", "preprocess", "mirror", "calibration", "scope")
+    taken = ("kind", "format", "classes", "preprocess", "mirror", "center_crop", "calibration", "scope")
     facts = cast(Facts, {key: value for key, value in document.items() if key not in taken})
-    return ModelFile(net, preprocess, classes, mirror, facts, calibration, detector)
+    return ModelFile(net, preprocess, classes, second, facts, calibration, detector)
 
 
 def _checksum_field(checksum: str) -> bytes:

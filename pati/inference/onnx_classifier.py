@@ -1,7 +1,7 @@
 """`OnnxClassifier`: answers with a model that `pati export` wrote, in ONNX Runtime. Needs no torch.
 
 The model takes pixels as `Preprocess` leaves them and contains all that follows: normalisation, the average over the
-mirror image, temperature, the out-of-distribution detector and the saliency map.
+second view, temperature, the out-of-distribution detector and the saliency map.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ TIERS = (
     Tier(120, 128, (0.5, 0.75, 0.875), 1.5, 0.35, 0.05, "pati-deep"),
     Tier(180, 128, (0.5, 0.75, 0.875), 2.0, 0.35, 0.05, "pati-deep"),
 )
+CENTER_CROP = 0.85
 LARGEST = max(tier.size for tier in TIERS)
 
 # Of small images, the usual network would leave 2 × 2 pixels, and small crops too little to see.
@@ -245,7 +246,7 @@ def outline(
 ) -> Outline:
     """The outline of a settled recipe with a `budget` in seconds; `folds`, `speed` and `reading`: see `settle`."""
     trained = training_photos(recipe, photos, folds)
-    views = (photos - trained) * (2 if recipe.mirror else 1) + min(trained, out_of_distribution.PHOTOS)
+    views = (photos - trained) * recipe.views + min(trained, out_of_distribution.PHOTOS)
     after = REPORT + views * FORWARD * cost(recipe.size, recipe.width, recipe.model) / speed
     before = START + photos * (reading + AUDIT)
     rest = max(0.0, budget - before - after)
@@ -308,6 +309,8 @@ def settle(
         # Rotation and shear are among its operations.
         ("policy", "trivial" if epochs >= MANY_EPOCHS and rotation_invariant else "none"),
         ("mirror", flip_invariant and tier.mirror),
+        # Random crops magnify the training photos, so a magnified view is as familiar.
+        ("center_crop", CENTER_CROP if flip_invariant and tier.mirror and recipe.mirror is None else 1.0),
         ("learning_rate", LEARNING_RATES.get(recipe.optimizer, tier.learning_rate)),
         ("momentum", MOMENTA[recipe.optimizer]),
     ):

@@ -74,8 +74,8 @@ class Prepared:
     ) -> Classifier:
         """A classifier with this network, optionally with calibration and out-of-distribution detector."""
         return Classifier(
-            net, self.preprocess, self.manifest.classes, mirror=self.recipe.mirror, facts={}, calibration=calibration,
-            detector=detector,
+            net, self.preprocess, self.manifest.classes, mirror=self.recipe.mirror,
+            center_crop=self.recipe.center_crop, facts={}, calibration=calibration, detector=detector,
         )  # fmt: skip
 
 

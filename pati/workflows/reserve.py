@@ -27,7 +27,7 @@ SCORING_SHARE = 0.05  # of a budget, for more validation photos and a better out
 LEAST_TRAINING = 0.2  # of a budget, for training: with less, a run is refused,
 ENOUGH_TRAINING = 3  # and this many times what else it needs is advised: two thirds are left for training
 TIMED, TIMES = 32, 2  # photos, and repetitions, for timing the predictions
-MOMENTS = 0.9  # time for moments relative to a prediction without mirror image: they don't need the last stage
+MOMENTS = 0.9  # time for moments relative to a prediction of one image: they don't need the last stage
 
 
 def reserve(
@@ -83,7 +83,7 @@ def as_option(seconds: float) -> str:
 
 def predictions_needed(recipe: SettledRecipe, training: int, validation: int, testing: int) -> tuple[int, int]:
     """The work of scoring, as a number of predictions: the minimum, and how many more if there is time."""
-    scoped = MOMENTS / (2 if recipe.mirror else 1)
+    scoped = MOMENTS / recipe.views
     least = min(validation, FEWEST_SCORED) + scoped * min(training, out_of_distribution.FEWEST_PHOTOS)
     most = validation + scoped * min(training, out_of_distribution.PHOTOS)
     return round(least) + testing + measure.EXPLAINING, round(most - least)

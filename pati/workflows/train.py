@@ -547,6 +547,8 @@ def _identity(ready: Prepared, start: Start | None) -> str:
         del recipe["near_duplicates"]
     if not recipe["folds"]:
         del recipe["folds"]
+    if recipe["center_crop"] == 1:
+        del recipe["center_crop"]
     started = [] if start is None else [start.parent["sha256"]]
     return hashlib.sha256(json.dumps([recipe, ready.manifest.hash(), *started]).encode()).hexdigest()
 

@@ -137,7 +137,7 @@ class Graph(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.net = folded(classifier.net, torch.float32, pooling=False).cpu()
-        self.mirror = classifier.mirror
+        self.second = classifier.second
         self.temperature = 1.0 if classifier.calibration is None else classifier.calibration.temperature
         scale, shift = classifier.preprocess.normalisation()
         self.register_buffer("scale", scale / 255)
@@ -150,8 +150,8 @@ class Graph(nn.Module):
         images = (pixels.float() * self.scale + self.shift).permute(0, 3, 1, 2)  # NHWC -> NCHW
         features, moments = features_and_moments(self.net, images)
         logits = self.net.head(features)
-        if self.mirror:
-            logits = (logits + self.net(images.flip(3))) / 2
+        if self.second:
+            logits = (logits + self.net(self.second.of(images))) / 2
         probabilities = (logits / self.temperature).softmax(1)
         answers = [probabilities]
         if self.detector is not None:
