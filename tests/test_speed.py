@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,13 +18,44 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("avx512", "amx", "chosen"),
-    [(True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")],
+    ("avx512", "amx", "vendor", "chosen"),
+    [
+        (True, False, "AuthenticAMD", "bfloat16"),
+        (True, False, "", "bfloat16"),
+        (True, False, "GenuineIntel", "float32"),  # half as many instructions per cycle
+        (True, True, "GenuineIntel", "bfloat16"),
+        (False, False, "AuthenticAMD", "float32"),
+    ],
 )
-def test_precision_follows_the_processor(avx512: bool, amx: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_follows_the_processor(
+    avx512: bool, amx: bool, vendor: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "processor_vendor", lambda: vendor)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert machine.faster_precision() == chosen
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "described", "vendor"),
+    [
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\n", "x86_64", "AuthenticAMD"),
+        (None, "Intel64 Family 6 Model 143 Stepping 8, GenuineIntel", "GenuineIntel"),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\n", "", ""),
+        (None, "arm", ""),
+    ],
+)
+def test_the_vendor_is_what_the_processor_says(
+    cpuinfo: str | None, described: str, vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_text(path: Path) -> str:
+        if cpuinfo is None:
+            raise FileNotFoundError(path)
+        return cpuinfo
+
+    monkeypatch.setattr(machine.Path, "read_text", read_text)
+    monkeypatch.setattr(machine.platform, "processor", lambda: described)
+    assert machine.processor_vendor.__wrapped__() == vendor
 
 
 def test_training_speed_counts_photos_of_standard_cost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,7 +323,7 @@ def _bfloat16(torch: TorchFacts | None) -> Check:
     elif torch.precision == "bfloat16":
         found = N_("yes: networks are computed in it")
     else:
-        found = N_("no: networks are computed in float32, which is as accurate but slower")
+        found = N_("not used: on this processor, float32 is faster")
     return Check(Group.MACHINE, "bfloat16", as_is("bfloat16"), found)
 
 
