@@ -1,6 +1,8 @@
 """`python -m bench [NAME …]`: run measurements one by one; each writes bench/results/NAME.json.
 
     cost        duration of a training step by resolution and width: the constants of training/plan.py
+    cost_float32
+                the same in float32
     step_times  single steps, validation passes and predictions of each budget tier
     disturbed   thousands of budget runs on simulated machines that other programs disturb; uses step_times
     budget_1m, budget_2m, budget_5m, budget_10m
@@ -108,6 +110,7 @@ from bench.command import commit
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS = {
     "cost": cost.cost,
+    "cost_float32": functools.partial(cost.cost, "float32"),
     "step_times": steps.step_times,
     "disturbed": disturbed.disturbed,
     **{f"budget_{minutes}m": functools.partial(runs.budget, minutes) for minutes in (1, 2, 5, 10)},

@@ -1,6 +1,7 @@
 """What a training step costs by size and width: the figures that the planner's constants come from.
 
-Fits `plan.COST`, `budget.FORWARD`, `speed.LOOP_SHARE` and `speed.READ_SHARE`, and says how far off the fit is.
+Fits `plan.COST`, `budget.FORWARD`, `speed.LOOP_SHARE` and `speed.READ_SHARE`, and says how far off the fit is. In the
+number format that is faster on this processor, or in float32.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:
     return statistics.median(times)
 
 
-def cost() -> dict[str, Any]:
+def cost(precision: str | None = None) -> dict[str, Any]:
     machine.keep_blocks()
-    precision = machine.faster_precision()
+    precision = precision or machine.faster_precision()
     rows = {
         model: [of(model, size, width, precision) for width in WIDTHS for size in SIZES_OF.get(model, SIZES)]
-        for model in plan.COST
+        for model in plan.COST[precision]
     }
     standard = next(row for row in rows[plan.DEFAULT_MODEL] if row["size"] == plan.STANDARD and row["width"] == 1.0)
     fits = {model: fit(found, standard["step"]) for model, found in rows.items()}

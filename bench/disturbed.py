@@ -266,7 +266,7 @@ def _run(
     drawing = min(room, (DRAWING + WRITING) * scale * machine.factor("python") * rng.uniform(0.85, 1.15))
     limits = Budget(
         budget, answers=answers, answer_seconds=answer,
-        answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model), report=drawing,
+        answer_cost=ratio * plan.cost_of(recipe, recipe.size), report=drawing,
         python=python, spare=min(spare, room - drawing),
     )  # fmt: skip
     paced = plan.make(

@@ -21,18 +21,20 @@ from pati.training import augment, balance, loop, plan, speed
 from pati.training.optim import Optimizers
 from tests.support.recipes import settled
 
-BATCHES = (16, 64, 128)
+BATCHES = (64, 128)
+FEW_BATCH = 32
 STEPS = 15
 CPU = torch.device("cpu")
 
 
 def step_times() -> dict[str, Any]:
-    """Each tier of the budget at its sizes, with batches for few photos and for many."""
+    """Each tier of the budget at its sizes, with its batches."""
     assert augment.augmentations  # registered before anything is timed
     machine.keep_blocks()
     precision = machine.faster_precision()
     probed = speed.of_training(None, precision, CPU)
-    rows = [tier(tier, batch, precision) for tier in plan.TIERS for batch in BATCHES]
+    rows = [tier(usual, batch, precision) for usual in plan.TIERS for batch in BATCHES]
+    rows += [tier(few, FEW_BATCH, precision) for few in plan.FEW_TIERS[:-1]]  # the last one differs in the crop alone
     return {"precision": precision, "speed": round(probed), "tiers": rows}
 
 

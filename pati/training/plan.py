@@ -35,31 +35,35 @@ START, REPORT, AUDIT = 3.0, 5.0, 1e-4  # seconds: to start a run, for its report
 STANDARD = 64  # px: the unit of cost is training on one photo of this size at width 1
 
 
-def cost(size: float, width: float = 1.0, model: str | None = None) -> float:
+def cost(size: float, width: float = 1.0, model: str | None = None, precision: str = "bfloat16") -> float:
     """Cost of training on one photo of `size` px, by the model fitted to `python -m bench cost`.
 
     One term is proportional to the square of the width (the optimiser), one to the pixels (augmentation, norms), and
-    one to both (convolutions). The unit of cost is pati's network at width 1 and `STANDARD` px; models without fitted
-    costs have a unit of their own.
+    one to both (convolutions), which weighs more in float32. The unit of cost is pati's network at width 1 and
+    `STANDARD` px; models without fitted costs have a unit of their own.
     """
-    by_channels, by_pixels, by_both = COST.get(model or DEFAULT_MODEL, COST[DEFAULT_MODEL])
+    costs = COST[precision]
+    by_channels, by_pixels, by_both = costs.get(model or DEFAULT_MODEL, costs[DEFAULT_MODEL])
     return by_channels * width**2 + (size / STANDARD) ** 2 * (by_pixels + by_both * width**2)
 
 
 def standard(model: str | None) -> str:
     """The model that defines the unit of cost for `model`, at width 1."""
-    return DEFAULT_MODEL if model is None or model in COST else model
+    return DEFAULT_MODEL if model is None or model in COST["bfloat16"] else model
 
 
 DEFAULT_MODEL = "pati"
-COST = {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25), "pati-lowres": (0.08, 1.0, 2.66)}
+COST = {
+    "bfloat16": {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25), "pati-lowres": (0.08, 1.0, 2.66)},
+    "float32": {"pati": (0.09, 0.17, 0.59), "pati-deep": (0.035, 0.34, 0.63), "pati-lowres": (0.07, 1.89, 2.5)},
+}
 
 
 @dataclass(frozen=True)
 class Tier:
-    """A training configuration for runs with time for at least `passes` epochs at standard cost."""
+    """A training configuration for runs with time for at least so many `epochs` of it."""
 
-    passes: float
+    epochs: float
     size: int  # in px, at inference
     growth: tuple[float, ...]
     width: float
@@ -68,20 +72,20 @@ class Tier:
     model: str = DEFAULT_MODEL
     mirror: bool = True
 
-    def cost(self) -> float:
+    def cost(self, precision: str) -> float:
         """Mean cost per photo over the run."""
-        return statistics.mean(cost(self.size * share, self.width, self.model) for share in self.growth)
+        return statistics.mean(cost(self.size * share, self.width, self.model, precision) for share in self.growth)
 
 
 # The size at inference is one step above the last training size, since random crops magnify the training photos by
 # about as much. Sizes are multiples of 16, so that pooling drops no edge and saliency maps are aligned with the photo.
 TIERS = (
     Tier(0, 64, (1.0,), 1.0, 0.65, 0.12, mirror=False),
-    Tier(2.5, 80, (0.8,), 1.0, 0.65, 0.12),
-    Tier(5.5, 112, (0.57, 0.86), 1.5, 0.45, 0.06),
-    Tier(65, 112, (0.57, 0.86), 1.5, 0.4, 0.06, "pati-deep"),
-    Tier(120, 128, (0.5, 0.75, 0.875), 1.5, 0.35, 0.05, "pati-deep"),
-    Tier(180, 128, (0.5, 0.75, 0.875), 2.0, 0.35, 0.05, "pati-deep"),
+    Tier(2.7, 80, (0.8,), 1.0, 0.65, 0.12),
+    Tier(2.6, 112, (0.57, 0.86), 1.5, 0.45, 0.06),
+    Tier(25, 112, (0.57, 0.86), 1.5, 0.4, 0.06, "pati-deep"),
+    Tier(38, 128, (0.5, 0.75, 0.875), 1.5, 0.35, 0.05, "pati-deep"),
+    Tier(40, 128, (0.5, 0.75, 0.875), 2.0, 0.35, 0.05, "pati-deep"),
 )
 CENTER_CROP = 0.85
 LARGEST = max(tier.size for tier in TIERS)
@@ -90,25 +94,31 @@ LARGEST = max(tier.size for tier in TIERS)
 SMALL_IMAGES = 48  # px: the largest of them
 SMALL_TIERS = (
     Tier(0, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, mirror=False),
-    Tier(2.5, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, "pati-lowres"),
+    Tier(1.2, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, "pati-lowres"),
     Tier(12, SMALL_IMAGES, (1.0,), 1.5, 0.8, 0.06, "pati-lowres"),
-    Tier(35, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.06, "pati-lowres"),
+    Tier(20, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.06, "pati-lowres"),
+)
+
+# Of few photos, larger networks learn no more in the same time, and need more time for each fold.
+FEW_PHOTOS = 1500  # in the whole dataset
+FEW_TIERS = (
+    Tier(0, 64, (1.0,), 1.0, 0.65, 0.12, mirror=False),
+    Tier(2.7, 80, (0.8,), 1.0, 0.65, 0.12),
+    Tier(8, 96, (0.67, 1.0), 1.0, 0.45, 0.12),
+    Tier(40, 96, (0.67, 1.0), 1.0, 0.35, 0.12),
 )
 
 
-def tiers_for(size: int) -> tuple[Tier, ...]:
-    """The tiers for images of a size in px."""
-    return SMALL_TIERS if size <= SMALL_IMAGES else TIERS
+def tiers_for(photos: int, size: int) -> tuple[Tier, ...]:
+    """The tiers for so many photos, with images of a size in px."""
+    if size <= SMALL_IMAGES:
+        return SMALL_TIERS
+    return FEW_TIERS if photos < FEW_PHOTOS else TIERS
 
 
-def tier_for(passes: float, size: int = LARGEST) -> Tier:
-    """The highest tier affordable with `passes` epochs at standard cost, for images of a size in px."""
-    return [tier for tier in tiers_for(size) if tier.passes <= passes][-1]
-
-
-def tier_for_epochs(epochs: int, size: int = LARGEST) -> Tier:
-    """The highest tier affordable with `epochs` epochs at its own cost."""
-    return [tier for tier in tiers_for(size) if tier.passes <= epochs * tier.cost()][-1]
+def affordable(tiers: Sequence[Tier], passes: float, precision: str) -> Tier:
+    """The highest of the tiers affordable with `passes` epochs at standard cost."""
+    return [tier for tier in tiers if tier.epochs * tier.cost(precision) <= passes][-1]
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,7 @@ def most_folds(recipe: SettledRecipe, *, photos: int, minimum_size: int, speed: 
     """
     if recipe.budget is None:
         return None
-    each = statistics.mean(cost(size, recipe.width, recipe.model) for size in training_sizes(recipe, minimum_size))
+    each = statistics.mean(costs(recipe, minimum_size))
     seconds = FOLDS_SHARE * training_seconds(recipe.budget, photos=photos, reading=reading)
     return int(seconds * speed / (photos * each) / FOLD_PASSES)
 
@@ -247,12 +257,12 @@ def outline(
     """The outline of a settled recipe with a `budget` in seconds; `folds`, `speed` and `reading`: see `settle`."""
     trained = training_photos(recipe, photos, folds)
     views = (photos - trained) * recipe.views + min(trained, out_of_distribution.PHOTOS)
-    after = REPORT + views * FORWARD * cost(recipe.size, recipe.width, recipe.model) / speed
+    after = REPORT + views * FORWARD * cost_of(recipe, recipe.size) / speed
     before = START + photos * (reading + AUDIT)
     rest = max(0.0, budget - before - after)
     validating = FOLDS_SHARE * rest if folds else 0.0
     training = rest - validating
-    each = statistics.mean(cost(size, recipe.width, recipe.model) for size in training_sizes(recipe, minimum_size))
+    each = statistics.mean(costs(recipe, minimum_size))
     return Outline(before, validating, training, after, training * speed / (trained * each))
 
 
@@ -281,19 +291,20 @@ def settle(
     the size is below the model's minimum.
     """
     chosen: dict[str, Value] = {}
+    tiers = tiers_for(photos, recipe.size or natural)
     budget = recipe.budget
     if recipe.epochs is None and budget is None:
         budget = chosen["budget"] = default_budget(photos, natural, folds=folds)
     if budget is not None:
         seconds = training_seconds(budget, photos=photos, reading=reading) * (1 - FOLDS_SHARE if folds else 1)
         passes = seconds * speed / training_photos(recipe, photos, folds)
-        tier = tier_for(passes, recipe.size or natural)
-        epochs = passes / tier.cost()
+        tier = affordable(tiers, passes, precision)
+        epochs = passes / tier.cost(precision)
     else:
         epochs = recipe.epochs or 1
-        tier = tier_for_epochs(epochs, recipe.size or natural)
+        tier = [tier for tier in tiers if tier.epochs <= epochs][-1]
     if recipe.batch is None:
-        chosen["batch"] = 128 if photos >= 8000 else 64 if photos >= 1500 else 32 if photos >= 300 else 16
+        chosen["batch"] = 128 if photos >= 8000 else 64 if photos >= FEW_PHOTOS else 32
     for name, value in (
         ("precision", precision),
         ("size", max(minimum_size, min(natural, tier.size))),
@@ -337,6 +348,16 @@ def training_sizes(recipe: SettledRecipe, minimum_size: int) -> tuple[int, ...]:
     return tuple(min(recipe.size, max(size, min(recipe.size, 32))) for size in sizes)
 
 
+def cost_of(recipe: SettledRecipe, size: int) -> float:
+    """Cost of training the recipe's network on one photo of `size` px."""
+    return cost(size, recipe.width, recipe.model, recipe.precision)
+
+
+def costs(recipe: SettledRecipe, minimum_size: int) -> tuple[float, ...]:
+    """The cost at each of the `training_sizes`."""
+    return tuple(cost_of(recipe, size) for size in training_sizes(recipe, minimum_size))
+
+
 def make(
     recipe: SettledRecipe,
     *,
@@ -352,14 +373,14 @@ def make(
     `validation`: number of validation photos; `speed`: see `settle`.
     """
     sizes = training_sizes(recipe, minimum_size)
-    costs = tuple(cost(size, recipe.width, recipe.model) for size in sizes)
+    each = costs(recipe, minimum_size)
     batch = min(recipe.batch, photos)
     if budget is None:
-        return Plan(batch, sizes, costs, validation, epochs=recipe.epochs)
+        return Plan(batch, sizes, each, validation, epochs=recipe.epochs)
     seconds = budget.seconds - spent - closing_seconds(budget, Pace())
-    one = statistics.mean(costs) / speed
+    one = statistics.mean(each) / speed
     passes = min(MOST_PASSES, max(1.0, seconds / (photos * one)))
     affordable = round(VALIDATION_SHARE * seconds / (passes * one * FORWARD))
     validated = min(validation, max(affordable, FEWEST_VALIDATED))
     budget = dataclasses.replace(budget, validated=validated)
-    return Plan(batch, sizes, costs, validated, budget=budget, seconds=seconds)
+    return Plan(batch, sizes, each, validated, budget=budget, seconds=seconds)

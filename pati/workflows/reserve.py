@@ -67,7 +67,7 @@ def reserve(
         recipe.budget,
         answers=answers,
         answer_seconds=one,
-        answer_cost=ratio * plan.cost(recipe.size, recipe.width, recipe.model),
+        answer_cost=ratio * plan.cost_of(recipe, recipe.size),
         report=drawing,
         python=statistics.median(of_python() for _ in range(budgets.PYTHON_TIMINGS)),
         spare=min(spare, rest - drawing),
