@@ -131,8 +131,8 @@ def test_other_models_keep_their_width() -> None:
 
 
 def test_few_photos_get_a_small_network_and_many_epochs() -> None:
-    for budget in (300, 3600):
-        few, many = settle(Recipe(budget=budget), photos=900), settle(Recipe(budget=budget), photos=2000)
+    for seconds in (300, 3600):
+        few, many = settle(Recipe(budget=seconds), photos=900), settle(Recipe(budget=seconds), photos=2000)
         assert (few.model, few.width, few.size, few.batch) == ("pati", 1.0, 96, 32)
         assert plan.cost_of(few, few.size) < plan.cost_of(many, many.size)
 
