@@ -16,8 +16,11 @@
     scratch     the bootcamp's network trained with pati: 3 and 12 epochs
     small_sets  two minutes on clothing, 200 photos and digits, against 12 epochs, three seeds each
     small       25 to 1,000 photos a class, and pictures of 32 px: five minutes of this commit and of another one
-                ($BASE), in turns, three seeds each; ResNet-18 as a plain reference
+                ($BASE), in turns, three seeds each; ResNet-18 as a plain reference. About five hours: pairs that are
+                done are kept, and a second call goes on
     folds       cross-validation on 100 draws of 200 photos: how often the interval holds the accuracy of the model
+    folds_budget
+                the same on 20 draws, within a budget
     start       trainings from an earlier model in half the minutes and in all of them, against trainings from scratch:
                 a class more on clothing, twice the photos on cats-vs-dogs, three seeds each
     decoding    photos read, decoded and packed per second
@@ -60,9 +63,9 @@
 
 `python -m bench.figure` draws docs/accuracy.png from them.
 
-A number after `together` is the number of rounds, after `start` the minutes of a training from scratch, after
-`learning_curve` the number of draws of each set. Without a name, all of them, in this order. They need the photos in
-$PATI_MIRROR.
+A number after `together` is the number of rounds, after `start` the minutes of a training from scratch, after `folds`,
+`folds_budget` and `learning_curve` the number of draws (of each set). Without a name, all of them, in this order. They
+need the photos in $PATI_MIRROR.
 """
 
 from __future__ import annotations
@@ -124,6 +127,7 @@ MEASUREMENTS = {
     "small_sets": runs.small_sets,
     "small": small.small,
     "folds": folds.folds,
+    "folds_budget": folds.folds_budget,
     "start": start.start,
     "decoding": runs.decoding,
     "inference": inference.inference,

@@ -6,6 +6,7 @@ then scored on 2,000 photos that took no part.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import statistics
@@ -19,7 +20,6 @@ import numpy as np
 import torch
 
 from bench import small
-from bench.command import commit
 from pati.evaluation.intervals import wilson
 from pati.recipe import Recipe
 from pati.report import figures
@@ -32,18 +32,21 @@ BY_BUDGET = Recipe(budget=45, folds=5)
 BUDGET_DRAWS = 20
 
 
-def folds() -> dict[str, Any]:
+def folds(draws: int = DRAWS) -> dict[str, Any]:
+    """By epochs: two draws at once."""
     with tempfile.TemporaryDirectory() as folder:
         small.write(Path(folder))
         with ProcessPoolExecutor(machine.cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            work = [(folder, number, BY_EPOCHS) for number in range(DRAWS)]
-            by_epochs = list(pool.map(_drawn, *zip(*work, strict=True)))
-        by_budget = [_drawn(folder, number, BY_BUDGET) for number in range(BUDGET_DRAWS)]
-    return {
-        "commit": commit(),
-        "by_epochs": {"recipe": _changed(BY_EPOCHS), **_summary(by_epochs)},
-        "by_budget": {"recipe": _changed(BY_BUDGET), **_summary(by_budget)},
-    }
+            rows = list(pool.map(_drawn, itertools.repeat(folder), range(draws), itertools.repeat(BY_EPOCHS)))
+    return {"recipe": _changed(BY_EPOCHS), **_summary(rows)}
+
+
+def folds_budget(draws: int = BUDGET_DRAWS) -> dict[str, Any]:
+    """Within a budget, one after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        small.write(Path(folder))
+        rows = [_drawn(folder, number, BY_BUDGET) for number in range(draws)]
+    return {"recipe": _changed(BY_BUDGET), **_summary(rows)}
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

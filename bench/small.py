@@ -7,6 +7,7 @@ the clothes are all held back, or none.
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from bench.command import commit, environment
+from bench.runs import KEPT
 from pati.data.sources import storage
 from pati.data.sources.find import find_source
 from pati.evaluation.intervals import crossed_interval
@@ -42,20 +44,33 @@ REFERENCE = ("model=resnet18", "optimizer=sgd", "schedule=cosine", "label_smooth
 def small() -> dict[str, Any]:
     """Every set, seed and commit; then the reference, with one seed."""
     base, seconds = os.environ.get("BASE", BASE), int(os.environ.get("SECONDS", SECONDS))
-    rows = []
+    code = subprocess.run(["git", "rev-parse", "HEAD:pati"], check=True, capture_output=True, text=True).stdout.strip()
+    kept = KEPT / f"small-{base}-{code[:12]}-{seconds}"
+    kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         old, sets = Path(folder) / base, Path(folder) / "sets"
         subprocess.run(["git", "clone", "--quiet", ".", str(old)], check=True)
         subprocess.run(["git", "-C", str(old), "checkout", "--quiet", base], check=True)
         write(sets)
-        for seed in SEEDS:
-            for name in SETS:
-                pair = {
-                    which: once(root, sets, name, seconds, seed) for which, root in (("old", old), ("new", Path.cwd()))
-                }
-                rows.append({"set": name, "seed": seed, **pair})
-                print(json.dumps({"set": name, "seed": seed} | {which: pair[which]["accuracy"] for which in pair}))
-        plain = {name: once(Path.cwd(), sets, name, seconds, 0, REFERENCE) for name in SETS}
+
+        def pair(name: str, seed: int) -> dict[str, Any]:
+            roots = {"old": old, "new": Path.cwd()}
+            return {"set": name, "seed": seed} | {
+                which: once(root, sets, name, seconds, seed) for which, root in roots.items()
+            }
+
+        rows = [
+            once_only(kept / f"{name}-{seed}.json", functools.partial(pair, name, seed))
+            for seed in SEEDS
+            for name in SETS
+        ]
+        plain = {
+            name: once_only(
+                kept / f"{name}-resnet18.json",
+                functools.partial(once, Path.cwd(), sets, name, seconds, 0, REFERENCE),
+            )
+            for name in SETS
+        }
     return {
         "base": base,
         "commit": commit(),
@@ -79,6 +94,15 @@ def compared(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "interval": [round(end, 4) for end in crossed_interval(gains, (-1, 1))],
         "photos": len(gains),
     }
+
+
+def once_only(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured in an earlier call, or is measured now."""
+    if not file.exists():
+        file.write_text(json.dumps(measure()))
+    found: dict[str, Any] = json.loads(file.read_text())
+    print(file.stem, {key: row["accuracy"] for key, row in found.items() if isinstance(row, dict)})
+    return found
 
 
 def without_photos(row: dict[str, Any]) -> dict[str, Any]:
