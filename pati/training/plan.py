@@ -95,8 +95,8 @@ SMALL_IMAGES = 48  # px: the largest of them
 SMALL_TIERS = (
     Tier(0, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, mirror=False),
     Tier(1.2, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, "pati-lowres"),
-    Tier(12, SMALL_IMAGES, (1.0,), 1.5, 0.8, 0.06, "pati-lowres"),
-    Tier(20, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.06, "pati-lowres"),
+    Tier(16, SMALL_IMAGES, (1.0,), 1.5, 0.8, 0.06, "pati-lowres"),
+    Tier(30, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.06, "pati-lowres"),
 )
 
 # Of few photos, larger networks learn no more in the same time, and need more time for each fold.
@@ -107,13 +107,14 @@ FEW_TIERS = (
     Tier(8, 96, (0.67, 1.0), 1.0, 0.45, 0.12),
     Tier(40, 96, (0.67, 1.0), 1.0, 0.35, 0.12),
 )
+FEW_SMALL_TIERS = SMALL_TIERS[:2]
 
 
 def tiers_for(photos: int, size: int) -> tuple[Tier, ...]:
     """The tiers for so many photos, with images of a size in px."""
-    if size <= SMALL_IMAGES:
-        return SMALL_TIERS
-    return FEW_TIERS if photos < FEW_PHOTOS else TIERS
+    if photos < FEW_PHOTOS:
+        return FEW_SMALL_TIERS if size <= SMALL_IMAGES else FEW_TIERS
+    return SMALL_TIERS if size <= SMALL_IMAGES else TIERS
 
 
 def affordable(tiers: Sequence[Tier], passes: float, precision: str) -> Tier:
