@@ -130,6 +130,15 @@ def test_other_models_keep_their_width() -> None:
     assert settle(Recipe(model="pati", budget=1e6), photos=20_000).width > 1
 
 
+def test_the_learning_rate_is_lower_in_long_runs_on_many_photos() -> None:
+    def rate(photos: int, **fields: Any) -> float:
+        return settle(Recipe(**{"epochs": 30} | fields), photos=photos).learning_rate
+
+    assert rate(200) == rate(2000) == rate(7000) == rate(20_000, epochs=1) > rate(20_000)
+    assert rate(200, optimizer="sgd") == plan.LEARNING_RATES["sgd"]
+    assert rate(200, learning_rate=0.03) == 0.03
+
+
 def test_few_photos_get_a_small_network_and_many_epochs() -> None:
     for seconds in (300, 3600):
         few, many = settle(Recipe(budget=seconds), photos=900), settle(Recipe(budget=seconds), photos=2000)

@@ -68,7 +68,7 @@ class Tier:
     growth: tuple[float, ...]
     width: float
     crop: float
-    learning_rate: float  # of the kernels with muon; longer runs need a lower one
+    learning_rate: float  # of the kernels with muon; long runs on many photos need a lower one
     model: str = DEFAULT_MODEL
     mirror: bool = True
 
@@ -98,6 +98,9 @@ SMALL_TIERS = (
     Tier(16, SMALL_IMAGES, (1.0,), 1.5, 0.8, 0.06, "pati-lowres"),
     Tier(30, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.06, "pati-lowres"),
 )
+
+# Runs on fewer photos have fewer steps, and need the rate of short runs.
+MANY_PHOTOS, FEWER_PHOTOS_RATE = 8000, 0.12
 
 # Of few photos, larger networks learn no more in the same time, and need more time for each fold.
 FEW_PHOTOS = 1500  # in the whole dataset
@@ -304,8 +307,9 @@ def settle(
     else:
         epochs = recipe.epochs or 1
         tier = [tier for tier in tiers if tier.epochs <= epochs][-1]
+    rate = tier.learning_rate if photos >= MANY_PHOTOS else max(tier.learning_rate, FEWER_PHOTOS_RATE)
     if recipe.batch is None:
-        chosen["batch"] = 128 if photos >= 8000 else 64 if photos >= FEW_PHOTOS else 32
+        chosen["batch"] = 128 if photos >= MANY_PHOTOS else 64 if photos >= FEW_PHOTOS else 32
     for name, value in (
         ("precision", precision),
         ("size", max(minimum_size, min(natural, tier.size))),
@@ -323,7 +327,7 @@ def settle(
         ("mirror", flip_invariant and tier.mirror),
         # Random crops magnify the training photos, so a magnified view is as familiar.
         ("center_crop", CENTER_CROP if flip_invariant and tier.mirror and recipe.mirror is None else 1.0),
-        ("learning_rate", LEARNING_RATES.get(recipe.optimizer, tier.learning_rate)),
+        ("learning_rate", LEARNING_RATES.get(recipe.optimizer, rate)),
         ("momentum", MOMENTA[recipe.optimizer]),
     ):
         if getattr(recipe, name) is None:
