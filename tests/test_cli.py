@@ -21,7 +21,7 @@ from tests.support.photos import draw, jpeg, write_shapes
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 SHAPES = ["circle", "square", "triangle"]
-QUICK = ["--epochs", "1", "--size", "32", "--set", "growth=1", "width=0.25"]
+QUICK = ["--epochs", "1", "--size", "32", "--set", "growth=1", "width=0.25", "batch=16"]
 
 
 def test_help_of_every_verb() -> None:
