@@ -211,7 +211,8 @@ def test_explanations(trained: Path, photo: Path) -> None:
         (lambda d, t: d["model"].update(name="vgg99"), "no model 'vgg99'"),
         (lambda d, t: d["model"].update(width=1e9), "can't be read"),
         (lambda d, t: d["model"].update(drop_path=1.0), "can't be read"),
-        (lambda d, t: d.update(center_crop=0), "can't be read"),
+        (lambda d, t: d.update(center_crop=0.01), "can't be read"),  # nothing would be left of a small photo
+        (lambda d, t: d.update(center_crop=math.nan), "can't be read"),
         (lambda d, t: d["calibration"].update(temperature=0), "can't be read"),
         (lambda d, t: d["calibration"].update(thresholds=[[0.1, 2]]), "can't be read"),
         (lambda d, t: d["calibration"].update(thresholds=[0.1]), "can't be read"),

@@ -22,11 +22,16 @@ BATCH = 128
 class SecondView:
     """Test-time augmentation: a second version of each photo, whose logits are averaged with those of the photo.
 
-    `mirror`: it is the mirror image. `crop`: it is the enlarged centre, this fraction of each side; 1: the whole photo.
+    `mirror`: it is the mirror image. `crop`: it is the enlarged centre, this fraction of each side, 0.5 or more; 1: the
+    whole photo. Raises `ValueError` for another fraction.
     """
 
     mirror: bool = False
     crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.crop <= 1:
+            raise ValueError(f"center_crop: expected a number from 0.5 to 1, got {self.crop}")
 
     def __bool__(self) -> bool:
         return self.mirror or self.crop < 1

@@ -108,8 +108,6 @@ def read(path: Path) -> ModelFile:
         if preprocess.size**2 * max(1, options.width) > _USUAL**2:
             net.at_once = _fitting(path, net, preprocess.size)
         crop = float(document.get("center_crop", 1.0))  # older files have none
-        if not 0 < crop <= 1:
-            raise ValueError(f"center_crop {crop}")
         second = SecondView(bool(document["mirror"]), crop)
         kept = document.get("calibration")
         calibration = None if kept is None else Calibration.from_json(kept)

@@ -385,7 +385,7 @@ def make(
     seconds = budget.seconds - spent - closing_seconds(budget, Pace())
     one = statistics.mean(each) / speed
     passes = min(MOST_PASSES, max(1.0, seconds / (photos * one)))
-    affordable = round(VALIDATION_SHARE * seconds / (passes * one * FORWARD))
-    validated = min(validation, max(affordable, FEWEST_VALIDATED))
+    within = round(VALIDATION_SHARE * seconds / (passes * one * FORWARD))
+    validated = min(validation, max(within, FEWEST_VALIDATED))
     budget = dataclasses.replace(budget, validated=validated)
     return Plan(batch, sizes, each, validated, budget=budget, seconds=seconds)
