@@ -37,7 +37,7 @@ def inference() -> dict[str, Any]:
     @torch.inference_mode()
     def eager() -> torch.Tensor:
         parts = [made.preprocess.normalise(part) for part in torch.from_numpy(pixels).split(BATCH)]
-        return torch.cat([batch_logits(made.net, part, made.second) for part in parts])
+        return torch.cat([batch_logits(made.net, part, made.second_view) for part in parts])
 
     ways: dict[str, Callable[[], Any]] = {
         "Classifier.probabilities": lambda: made.probabilities(pixels),
@@ -57,7 +57,7 @@ def inference() -> dict[str, Any]:
     return {
         "photos": PHOTOS,
         "size": made.preprocess.size,
-        "second_view": [made.second.mirror, made.second.crop],
+        "second_view": [made.second_view.mirror, made.second_view.crop],
         "precision": machine.faster_precision(),
         "photos_per_second": {name: round(PHOTOS / statistics.median(found)) for name, found in times.items()},
         "times_faster_than_plain": round(statistics.median(b / a for a, b in zip(ours, plain, strict=True)), 2),

@@ -99,7 +99,7 @@ def test_save_and_load_are_exact(trained: Path, photo: Path, tmp_path: Path) -> 
     assert again.classes == classifier.classes
     assert again.preprocess == classifier.preprocess
     assert again.facts == classifier.facts
-    assert again.second == classifier.second
+    assert again.second_view == classifier.second_view
     assert again.calibration == classifier.calibration
     assert again.detector is not None
     assert classifier.detector is not None
@@ -256,7 +256,7 @@ def test_a_model_file_from_before_the_crop_of_the_centre_has_the_mirror_image_al
         del document["center_crop"]
 
     made = pati.load(older(trained, tmp_path / "m.safetensors", change))
-    assert made.second == SecondView(pati.load(trained).second.mirror)
+    assert made.second_view == SecondView(pati.load(trained).second_view.mirror)
 
 
 def test_a_model_file_from_before_drop_path_is_read(trained: Path, tmp_path: Path) -> None:

@@ -117,9 +117,9 @@ def defect(made: Classifier, what: str, monkeypatch: pytest.MonkeyPatch) -> None
         elif what == "channels":
             self.shift, self.scale = self.shift.flip(0), self.scale.flip(0)
         elif what == "mirror":
-            self.second = SecondView(not self.second.mirror, self.second.crop)
+            self.second_view = SecondView(not self.second_view.mirror, self.second_view.crop)
         elif what == "center crop":
-            self.second = SecondView(self.second.mirror)
+            self.second_view = SecondView(self.second_view.mirror)
         elif what == "temperature":
             self.temperature = 1.0
         elif what == "map":

@@ -68,7 +68,7 @@ class Classifier(Predictor):
         self._ready = folded(net, getattr(torch, precision or machine.faster_precision(self._device.type)))
         self.preprocess = preprocess
         self.classes = tuple(classes)
-        self.second = SecondView(mirror, center_crop)
+        self.second_view = SecondView(mirror, center_crop)
         self.facts = facts
         self.calibration = calibration
         self.detector = detector
@@ -76,14 +76,14 @@ class Classifier(Predictor):
     def on(self, device: torch.device) -> Classifier:
         """A copy with its network on `device`."""
         return Classifier(
-            copy.deepcopy(self.net).to(device), self.preprocess, self.classes, mirror=self.second.mirror,
-            center_crop=self.second.crop, facts=self.facts, calibration=self.calibration, detector=self.detector,
+            copy.deepcopy(self.net).to(device), self.preprocess, self.classes, mirror=self.second_view.mirror,
+            center_crop=self.second_view.crop, facts=self.facts, calibration=self.calibration, detector=self.detector,
         )  # fmt: skip
 
     def in_float32(self) -> Classifier:
         """The same classifier, with predictions in float32 whatever is faster on this processor."""
         return Classifier(
-            self.net, self.preprocess, self.classes, mirror=self.second.mirror, center_crop=self.second.crop,
+            self.net, self.preprocess, self.classes, mirror=self.second_view.mirror, center_crop=self.second_view.crop,
             facts=self.facts, calibration=self.calibration, detector=self.detector, precision="float32",
         )  # fmt: skip
 
@@ -122,7 +122,7 @@ class Classifier(Predictor):
             self.preprocess.normalise(part.to(self._device))
             for part in torch.split(pixels, min(BATCH, self.net.at_once))
         )
-        return torch.cat([batch_logits(self._ready, images, self.second).cpu() for images in batches])
+        return torch.cat([batch_logits(self._ready, images, self.second_view).cpu() for images in batches])
 
     @torch.inference_mode()
     def answers(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,7 +131,7 @@ class Classifier(Predictor):
             self.preprocess.normalise(part.to(self._device))
             for part in torch.split(pixels, min(BATCH, self.net.at_once))
         )
-        parts = [batch_logits_and_moments(self._ready, images, self.second) for images in batches]
+        parts = [batch_logits_and_moments(self._ready, images, self.second_view) for images in batches]
         logits, moments = (torch.cat([part.cpu() for part in side]) for side in zip(*parts, strict=True))
         return logits, moments
 
@@ -191,7 +191,7 @@ class Classifier(Predictor):
     def save(self, path: str | Path) -> None:
         """Write the model as one safetensors file, atomically."""
         stored = ModelFile(
-            self.net, self.preprocess, self.classes, self.second, self.facts, self.calibration, self.detector
+            self.net, self.preprocess, self.classes, self.second_view, self.facts, self.calibration, self.detector
         )
         stored.write(Path(path))
 
@@ -210,8 +210,8 @@ class Classifier(Predictor):
         """The classifier in a model file, or in a run's folder. Raises `PatiError` for anything else."""
         stored = model_file.read(Path(path))
         return cls(
-            stored.net, stored.preprocess, stored.classes, mirror=stored.second.mirror,
-            center_crop=stored.second.crop, facts=stored.facts, calibration=stored.calibration,
+            stored.net, stored.preprocess, stored.classes, mirror=stored.second_view.mirror,
+            center_crop=stored.second_view.crop, facts=stored.facts, calibration=stored.calibration,
             detector=stored.detector,
         )  # fmt: skip
 

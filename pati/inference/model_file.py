@@ -45,7 +45,7 @@ class ModelFile:
     net: Net
     preprocess: Preprocess
     classes: tuple[str, ...]
-    second: SecondView
+    second_view: SecondView
     facts: Facts
     calibration: Calibration | None
     detector: OutOfDistributionDetector | None
@@ -57,8 +57,8 @@ class ModelFile:
             "format": FORMAT,
             "classes": self.classes,
             "preprocess": self.preprocess.to_json(),
-            "mirror": self.second.mirror,
-            "center_crop": self.second.crop,
+            "mirror": self.second_view.mirror,
+            "center_crop": self.second_view.crop,
             "calibration": None if self.calibration is None else self.calibration.to_json(),
             "scope": None if self.detector is None else self.detector.sizes(),
             **self.facts,

@@ -77,8 +77,10 @@ class Tier:
         return statistics.mean(cost(self.size * share, self.width, self.model, precision) for share in self.growth)
 
 
-# The size at inference is one step above the last training size, since random crops magnify the training photos by
-# about as much. Sizes are multiples of 16, so that pooling drops no edge and saliency maps are aligned with the photo.
+# Each tier starts where it was better than the one before in the same time, counted in its own epochs: these numbers
+# need not rise, since wider networks have fewer epochs in the same time. The size at inference is one step above the
+# last training size, since random crops magnify the training photos by about as much. Sizes are multiples of 16, so
+# that pooling drops no edge and saliency maps are aligned with the photo.
 TIERS = (
     Tier(0, 64, (1.0,), 1.0, 0.65, 0.12, mirror=False),
     Tier(2.7, 80, (0.8,), 1.0, 0.65, 0.12),

@@ -137,7 +137,7 @@ class Graph(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.net = folded(classifier.net, torch.float32, pooling=False).cpu()
-        self.second = classifier.second
+        self.second_view = classifier.second_view
         self.temperature = 1.0 if classifier.calibration is None else classifier.calibration.temperature
         scale, shift = classifier.preprocess.normalisation()
         self.register_buffer("scale", scale / 255)
@@ -150,8 +150,8 @@ class Graph(nn.Module):
         images = (pixels.float() * self.scale + self.shift).permute(0, 3, 1, 2)  # NHWC -> NCHW
         features, moments = features_and_moments(self.net, images)
         logits = self.net.head(features)
-        if self.second:
-            logits = (logits + self.net(self.second.of(images))) / 2
+        if self.second_view:
+            logits = (logits + self.net(self.second_view.of(images))) / 2
         probabilities = (logits / self.temperature).softmax(1)
         answers = [probabilities]
         if self.detector is not None:
