@@ -16,8 +16,8 @@
     scratch     the bootcamp's network trained with pati: 3 and 12 epochs
     small_sets  two minutes on clothing, 200 photos and digits, against 12 epochs, three seeds each
     small       25 to 1,000 photos a class, and pictures of 32 px: five minutes of this commit and of another one
-                ($BASE), in turns, three seeds each; ResNet-18 as a plain reference. About five hours: pairs that are
-                done are kept, and a second call goes on
+                ($BASE), in turns, three seeds each; ResNet-18 as a plain reference. About five hours: each pair is
+                stored in bench/results/small/, and a second call goes on
     folds       cross-validation on 100 draws of 200 photos: how often the interval holds the accuracy of the model
     folds_budget
                 the same on 20 draws, within a budget
@@ -74,11 +74,9 @@ import functools
 import itertools
 import json
 import os
-import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from bench import (
     against,
@@ -108,7 +106,7 @@ from bench import (
     suites,
     together,
 )
-from bench.command import commit
+from bench.command import commit, machine
 
 RESULTS = Path(__file__).parent / "results"
 MEASUREMENTS = {
@@ -164,18 +162,6 @@ MEASUREMENTS = {
     "page": page.page,
     "startup": runs.startup,
 }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    from pati.runs.run import versions
-    from pati.system.machine import cores
-
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    return {"cpu": cpu, "cores": cores(), **versions()}
 
 
 def main() -> None:

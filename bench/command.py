@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -47,3 +48,15 @@ def commit() -> str:
     """The commit that is measured."""
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    from pati.runs.run import versions
+    from pati.system.machine import cores
+
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {"cpu": cpu, "cores": cores(), **versions()}

@@ -25,8 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.command import commit, environment
-from bench.runs import KEPT
+from bench.command import commit, environment, machine
 from pati.data.sources import storage
 from pati.data.sources.find import find_source
 from pati.evaluation.intervals import crossed_interval
@@ -37,6 +36,7 @@ SEEDS = (0, 1, 2)
 COUNTS = (25, 100, 1000)  # photos a class
 HELD = 2000  # photos held back, at most
 SETS = [f"{name}-{count}" for name in ("cats-vs-dogs", "clothing") for count in COUNTS] + ["cats-vs-dogs-32", "digits"]
+TRAINED_BY = ("pati/training", "pati/models", "pati/recipe.py", "pati/inference/forward.py", "pati/system/machine.py")
 # The plain reference: ResNet-18 with SGD, flips and crops.
 REFERENCE = ("model=resnet18", "optimizer=sgd", "schedule=cosine", "label_smoothing=0", "brightness=0", "l2=0.0005")
 
@@ -44,8 +44,7 @@ REFERENCE = ("model=resnet18", "optimizer=sgd", "schedule=cosine", "label_smooth
 def small() -> dict[str, Any]:
     """Every set, seed and commit; then the reference, with one seed."""
     base, seconds = os.environ.get("BASE", BASE), int(os.environ.get("SECONDS", SECONDS))
-    code = subprocess.run(["git", "rev-parse", "HEAD:pati"], check=True, capture_output=True, text=True).stdout.strip()
-    kept = KEPT / f"small-{base}-{code[:12]}-{seconds}"
+    kept = Path(__file__).parent / "results" / "small" / f"{seconds}s"
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         old, sets = Path(folder) / base, Path(folder) / "sets"
@@ -55,7 +54,7 @@ def small() -> dict[str, Any]:
 
         def pair(name: str, seed: int) -> dict[str, Any]:
             roots = {"old": old, "new": Path.cwd()}
-            return {"set": name, "seed": seed} | {
+            return {"set": name, "seed": seed, "base": base} | {
                 which: once(root, sets, name, seconds, seed) for which, root in roots.items()
             }
 
@@ -73,14 +72,12 @@ def small() -> dict[str, Any]:
         }
     return {
         "base": base,
-        "commit": commit(),
+        "commits": sorted({row["commit"] for row in [*rows, *plain.values()]}),
+        "processors": sorted({row["cpu"] for row in [*rows, *plain.values()]}),
         "budget_seconds": seconds,
         "sets": {name: compared([row for row in rows if row["set"] == name]) for name in SETS},
-        "resnet18": {name: without_photos(row) for name, row in plain.items()},
-        "rows": [
-            {**row, "old": without_photos(row["old"]), "new": without_photos(row["new"])} for row in rows
-        ],
-    }  # fmt: skip
+        "resnet18": {name: row["accuracy"] for name, row in plain.items()},
+    }
 
 
 def compared(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -97,17 +94,18 @@ def compared(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def once_only(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What was measured in an earlier call, or is measured now."""
-    if not file.exists():
-        file.write_text(json.dumps(measure()))
+    """What an earlier call measured, unless the trainings have changed since, or else is measured now."""
+    if not file.exists() or trains_differently(json.loads(file.read_text())["commit"]):
+        file.write_text(json.dumps({"commit": commit(), "cpu": machine()["cpu"], **measure()}) + "\n")
     found: dict[str, Any] = json.loads(file.read_text())
-    rows = {which: found[which] for which in ("old", "new")} if "old" in found else {"accuracy": found}
-    print(file.stem, {which: row["accuracy"] for which, row in rows.items()})
+    rows = {which: found[which] for which in ("old", "new")} if "old" in found else {"resnet18": found}
+    print(file.stem, {which: row["accuracy"] for which, row in rows.items()}, flush=True)
     return found
 
 
-def without_photos(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "right"}
+def trains_differently(earlier: str) -> bool:
+    """Whether what a training depends on has changed since a commit."""
+    return subprocess.run(["git", "diff", "--quiet", earlier, "HEAD", "--", *TRAINED_BY]).returncode != 0
 
 
 def once(root: Path, sets: Path, name: str, seconds: int, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
