@@ -8,6 +8,7 @@ small copies, so that 30 draws take about half an hour.
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import random
@@ -21,7 +22,9 @@ from typing import Any
 
 import torch
 
-from pati.data import loader
+from bench.command import commit
+from bench.runs import KEPT
+from pati.data import decode, loader
 from pati.data.loader import Samples
 from pati.data.sources import storage
 from pati.data.sources.source import Columns, Item, Source
@@ -69,7 +72,16 @@ def take_core(waiting: Queue[int]) -> None:
 
 
 def one(name: str, seed: int) -> dict[str, Any]:
-    """A draw: the prediction, and the truth."""
+    """A draw: the prediction, and the truth; kept, so that a measurement that was cut goes on."""
+    kept = KEPT / f"learning-curve-{commit()}" / f"{Path(name).stem}-{seed}.json"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(measured(name, seed)))
+    found: dict[str, Any] = json.loads(kept.read_text())
+    return found
+
+
+def measured(name: str, seed: int) -> dict[str, Any]:
     source = open_data(name, Recipe(), Columns())
     order = drawn(source, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +116,11 @@ def drawn(source: Source, seed: int) -> list[Item]:
     """The photos in a random order in which each class is spread evenly, without rare classes."""
     generator = random.Random(seed)
     counts = Counter(item.label for item in source.items)
-    usual = [item for item in source.items if counts[item.label] >= FEWEST]
+    usual = [
+        item
+        for item in source.items
+        if counts[item.label] >= FEWEST and not decode.is_system_file(Path(item.path).name)
+    ]
     place: Counter[str] = Counter()
     keyed = []
     for item in generator.sample(usual, len(usual)):
