@@ -3,11 +3,13 @@
 docs/cli.md        help of every verb
 docs/reference.md  catalogues, recipe fields, reasons and flags of files
 docs/models.md     every model: its paper, its cost, and the published figures
-README*.md, docs/robustness.md, docs/study.md, docs/trust.md: the tables between marks, from bench/results
+README*.md, docs/robustness.md, docs/study.md, docs/trust.md, docs/page.md, docs/how-many-photos.md and its
+translation: what is between marks, from bench/results
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import io
@@ -696,8 +698,36 @@ def page() -> str:
     return _between((HERE / "page.md").read_text(encoding="utf-8"), "page", text)
 
 
+CURVES = {
+    "how-many-photos.md": (
+        "In {of} draws, the predicted accuracy was off by {error} percentage points on average, and {held} of {of} "
+        "intervals held the accuracy. The intervals are {width} points wide on average. {machine}; commit {commit}."
+    ),
+    "tr/how-many-photos.md": (
+        "{of} çekilişte tahmin edilen doğruluk ortalama {error} puan yanıldı; {of} aralıktan {held} tanesi gerçek "
+        "doğruluğu içeriyordu. Aralıklar ortalama {width} puan genişliğinde. {machine}; commit {commit}."
+    ),
+}
+
+
+def how_many(name: str) -> str:
+    """docs/how-many-photos.md, or its translation, with its measurements."""
+    document = _document("learning_curve")
+    result, turkish = document["result"], name.startswith("tr/")
+    error, width = (f"{100 * result[key]:.1f}" for key in ("mean_absolute_error", "mean_width"))
+    if turkish:  # Turkish writes a decimal comma
+        error, width = error.replace(".", ","), width.replace(".", ",")
+    words = WORDS["README.tr.md" if turkish else "README.md"]["machine"].format(**document["machine"])
+    text = CURVES[name].format(
+        of=result["of"], held=result["held"], error=error, width=width,
+        machine=words.partition(": ")[2].removesuffix("."), commit=document["commit"],
+    )  # fmt: skip
+    return _between((HERE / name).read_text(encoding="utf-8"), "learning-curve", text)
+
+
 PAGES = {
     "page.md": page,
+    **{name: functools.partial(how_many, name) for name in CURVES},
     "trust.md": trust,
     "cli.md": cli,
     "reference.md": reference,
