@@ -20,7 +20,7 @@ from pati.data.sources.find import find_source
 from pati.training import plan
 
 BASE = "9c1e5ec"
-SEEDS = {1: (0, 1, 2), 2: (0, 1, 2), 5: (0, 1, 2)}  # by minutes
+SEEDS = {1: (0, 1, 2), 2: (0, 1, 2), 5: (0, 1, 2), 10: (0,)}  # by minutes
 KEPT = (Path("runs") / "bench").resolve()
 CACHE = KEPT / "against-cache"
 

@@ -36,7 +36,11 @@ SEEDS = (0, 1, 2)
 COUNTS = (25, 100, 1000)  # photos a class
 HELD = 2000  # photos held back, at most
 SETS = [f"{name}-{count}" for name in ("cats-vs-dogs", "clothing") for count in COUNTS] + ["cats-vs-dogs-32", "digits"]
-TRAINED_BY = ("pati/training", "pati/models", "pati/recipe.py", "pati/inference/forward.py", "pati/system/machine.py")
+# The code that a training and its score depend on: if it changes, stored pairs are measured again.
+TRAINING_CODE = (
+    "pati/data", "pati/models", "pati/training", "pati/recipe.py", "pati/inference/forward.py",
+    "pati/system/machine.py", "pati/system/threads.py", "pati/workflows/prepare.py",
+)  # fmt: skip
 # The plain reference: ResNet-18 with SGD, flips and crops.
 REFERENCE = ("model=resnet18", "optimizer=sgd", "schedule=cosine", "label_smoothing=0", "brightness=0", "l2=0.0005")
 
@@ -44,7 +48,7 @@ REFERENCE = ("model=resnet18", "optimizer=sgd", "schedule=cosine", "label_smooth
 def small() -> dict[str, Any]:
     """Every set, seed and commit; then the reference, with one seed."""
     base, seconds = os.environ.get("BASE", BASE), int(os.environ.get("SECONDS", SECONDS))
-    kept = Path(__file__).parent / "results" / "small" / f"{seconds}s"
+    kept = Path(__file__).parent / "results" / "small" / f"{base}-{seconds}s"
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         old, sets = Path(folder) / base, Path(folder) / "sets"
@@ -54,7 +58,7 @@ def small() -> dict[str, Any]:
 
         def pair(name: str, seed: int) -> dict[str, Any]:
             roots = {"old": old, "new": Path.cwd()}
-            return {"set": name, "seed": seed, "base": base} | {
+            return {"set": name, "seed": seed} | {
                 which: once(root, sets, name, seconds, seed) for which, root in roots.items()
             }
 
@@ -94,7 +98,7 @@ def compared(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def once_only(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What an earlier call measured, unless the trainings have changed since, or else is measured now."""
+    """The stored result of an earlier call, or a new measurement if there is none or `TRAINING_CODE` has changed."""
     if not file.exists() or trains_differently(json.loads(file.read_text())["commit"]):
         file.write_text(json.dumps({"commit": commit(), "cpu": machine()["cpu"], **measure()}) + "\n")
     found: dict[str, Any] = json.loads(file.read_text())
@@ -104,8 +108,8 @@ def once_only(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, An
 
 
 def trains_differently(earlier: str) -> bool:
-    """Whether what a training depends on has changed since a commit."""
-    return subprocess.run(["git", "diff", "--quiet", earlier, "HEAD", "--", *TRAINED_BY]).returncode != 0
+    """Whether `TRAINING_CODE` has changed since a commit."""
+    return subprocess.run(["git", "diff", "--quiet", earlier, "--", *TRAINING_CODE]).returncode != 0
 
 
 def once(root: Path, sets: Path, name: str, seconds: int, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
