@@ -7,6 +7,7 @@ models or training.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -402,11 +403,10 @@ def does_anything(name: str, recipe: Recipe) -> bool:
 def _parse(text: str) -> Value:
     if text.lower() in ("none", "null", "auto", ""):
         return None
-    try:
-        value: Value = json.loads(text)
-    except ValueError:
-        return tuple(cast(float, _parse(part)) for part in text.split(",")) if "," in text else text
-    return value
+    for read in (json.loads, float):  # .5 and 5. are numbers to Python, but not to JSON
+        with contextlib.suppress(ValueError):
+            return cast(Value, read(text))
+    return tuple(cast(float, _parse(part)) for part in text.split(",")) if "," in text else text
 
 
 @functools.cache  # resolving the hints takes a hundred times longer than the rest of creating a recipe

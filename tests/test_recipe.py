@@ -54,7 +54,7 @@ def test_presets_make_recipes(name: str) -> None:
 
 
 def test_set_takes_numbers_texts_lists_and_none() -> None:
-    recipe = Recipe().updated(["dropout=0.3", "model=scratch", "growth=0.5,1", "flip=none", "batch=32"])
+    recipe = Recipe().updated(["dropout=.3", "model=scratch", "growth=.5,1.", "flip=none", "batch=32"])
     assert (recipe.dropout, recipe.model, recipe.growth, recipe.flip, recipe.batch) == (
         0.3, "scratch", (0.5, 1.0), None, 32,
     )  # fmt: skip
