@@ -59,17 +59,24 @@ def channels_last(net: Net) -> Net:
     return net
 
 
-def conv_norm_relu(inputs: int, outputs: int, *, stride: int = 1, pool: bool = False) -> nn.Sequential:
-    """3×3 convolution, optional 2×2 max pooling, batch norm, ReLU.
+def conv_norm_act(
+    inputs: int,
+    outputs: int,
+    *,
+    stride: int = 1,
+    pool: bool = False,
+    activation: type[nn.ReLU] | type[nn.SiLU] = nn.ReLU,
+) -> nn.Sequential:
+    """3×3 convolution, optional 2×2 max pooling, batch norm, activation.
 
-    The norm's bias makes the convolution's redundant. Pooling before the norm leaves norm and ReLU, which are
+    The norm's bias makes the convolution's redundant. Pooling before the norm leaves norm and activation, which are
     memory-bound, a quarter of the work.
     """
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
         *([nn.MaxPool2d(2)] if pool else []),
         nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),  # safe in place: nothing else reads the norm's output
+        activation(inplace=True),  # safe in place: nothing else reads the norm's output
     )
 
 

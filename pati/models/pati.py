@@ -6,7 +6,8 @@ https://arxiv.org/abs/2404.00498): the first convolution of a block widens and p
 smaller size. What differs: a thin first convolution at full size, pooling before the norm, and global average pooling.
 No depthwise convolutions: on CPUs they reach a ninth of the speed of dense ones. The deep variant adds residual
 convolutions at the smaller sizes; it needs more epochs, and reaches a higher accuracy (numbers in LOG.md). The variant
-for low resolution does not pool after the first convolution: of 32 px, four poolings would leave 2.
+for low resolution does not pool after the first convolution, since of 32 px, four poolings would leave 2, and has SiLU
+(Elfwing et al., 2017, https://arxiv.org/abs/1702.03118) in place of ReLU, which is not better in the other two.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from __future__ import annotations
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import DropPath, Net, Options, Residual, channels, conv_norm_relu, mean_head, with_drop_path
+from pati.models.blocks import DropPath, Net, Options, Residual, channels, conv_norm_act, mean_head, with_drop_path
 
 
 @models.register("pati")
 def pati(classes: int, options: Options) -> Net:
     """pati's default network: plain 3×3 convolutions, pooling early in each block, global average pooling."""
     first, widths = _channels(options.width)
-    stages = [conv_norm_relu(3, first, pool=True)]
+    stages = [conv_norm_act(3, first, pool=True)]
     for before, after in zip([first, *widths], widths, strict=False):
-        stages.append(nn.Sequential(conv_norm_relu(before, after, pool=True), conv_norm_relu(after, after)))
+        stages.append(nn.Sequential(conv_norm_act(before, after, pool=True), conv_norm_act(after, after)))
     return _net(stages, widths[-1], classes, options.dropout)
 
 
@@ -31,25 +32,26 @@ def pati(classes: int, options: Options) -> Net:
 def pati_deep(classes: int, options: Options) -> Net:
     """pati's network for long runs: two residual convolutions each in the second and third block."""
     first, widths = _channels(options.width)
-    net = _net(
-        [conv_norm_relu(3, first, pool=True), *_deep_blocks(first, widths)], widths[-1], classes, options.dropout
-    )
+    net = _net([conv_norm_act(3, first, pool=True), *_deep_blocks(first, widths)], widths[-1], classes, options.dropout)
     return with_drop_path(net, options.drop_path)
 
 
 @models.register("pati-lowres")
 def pati_lowres(classes: int, options: Options) -> Net:
-    """pati's network for small images, such as 32 px: pati-deep without pooling after its first convolution."""
+    """pati's network for small images, such as 32 px: pati-deep with SiLU, not pooled after its first convolution."""
     first, widths = _channels(options.width)
-    net = _net([conv_norm_relu(3, first), *_deep_blocks(first, widths)], widths[-1], classes, options.dropout)
+    stages = [conv_norm_act(3, first, activation=nn.SiLU), *_deep_blocks(first, widths, nn.SiLU)]
+    net = _net(stages, widths[-1], classes, options.dropout)
     return with_drop_path(net, options.drop_path)
 
 
-def _deep_blocks(before: int, widths: list[int]) -> list[nn.Sequential]:
+def _deep_blocks(
+    before: int, widths: list[int], activation: type[nn.ReLU] | type[nn.SiLU] = nn.ReLU
+) -> list[nn.Sequential]:
     blocks = []
     for after, depth in zip(widths, (1, 2, 2), strict=True):
-        kept = [Residual(conv_norm_relu(after, after), DropPath()) for _ in range(depth)]
-        blocks.append(nn.Sequential(conv_norm_relu(before, after, pool=True), *kept))
+        kept = [Residual(conv_norm_act(after, after, activation=activation), DropPath()) for _ in range(depth)]
+        blocks.append(nn.Sequential(conv_norm_act(before, after, pool=True, activation=activation), *kept))
         before = after
     return blocks
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import Net, Options, channels, conv_norm_relu
+from pati.models.blocks import Net, Options, channels, conv_norm_act
 
 
 @models.register("scratch")
@@ -18,7 +18,7 @@ def scratch(classes: int, options: Options) -> Net:
     """The bootcamp network: three conv-norm-ReLU-pool blocks, dropout, two fully connected layers."""
     widths = [channels(count, options.width) for count in (32, 64, 128)]
     stages = [
-        nn.Sequential(conv_norm_relu(before, after), nn.MaxPool2d(2))  # the notebook's order: pool last
+        nn.Sequential(conv_norm_act(before, after), nn.MaxPool2d(2))  # the notebook's order: pool last
         for before, after in zip([3, *widths], widths, strict=False)
     ]
     hidden = channels(256, options.width)
