@@ -18,6 +18,9 @@
     small       25 to 1,000 photos a class, and pictures of 32 px: five minutes of this commit and of another one
                 ($BASE), in turns, three seeds each; ResNet-18 as a plain reference. About five hours: each pair is
                 stored in bench/results/small/, and a second call goes on
+    small_1m    the same for one minute, without the reference
+    small_32px_10m
+                the same for ten minutes, only the pictures of 32 px
     folds       cross-validation on 100 draws of 200 photos: how often the interval holds the accuracy of the model
     folds_budget
                 the same on 20 draws, within a budget
@@ -124,6 +127,8 @@ MEASUREMENTS = {
     "scratch": runs.scratch,
     "small_sets": runs.small_sets,
     "small": small.small,
+    "small_1m": functools.partial(small.small, 60, reference=None),
+    "small_32px_10m": functools.partial(small.small, 600, ("cats-vs-dogs-32",), None),
     "folds": folds.folds,
     "folds_budget": folds.folds_budget,
     "start": start.start,

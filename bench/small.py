@@ -31,7 +31,6 @@ from pati.data.sources.find import find_source
 from pati.evaluation.intervals import crossed_interval
 
 BASE = "c4409bb"
-SECONDS = 300
 SEEDS = (0, 1, 2)
 COUNTS = (25, 100, 1000)  # photos a class
 HELD = 2000  # photos held back, at most
@@ -45,9 +44,11 @@ TRAINING_CODE = (
 REFERENCE = ("model=resnet18", "optimizer=sgd", "schedule=cosine", "label_smoothing=0", "brightness=0", "l2=0.0005")
 
 
-def small() -> dict[str, Any]:
-    """Every set, seed and commit; then the reference, with one seed."""
-    base, seconds = os.environ.get("BASE", BASE), int(os.environ.get("SECONDS", SECONDS))
+def small(
+    seconds: int = 300, names: Sequence[str] = SETS, reference: Sequence[str] | None = REFERENCE
+) -> dict[str, Any]:
+    """Every set, seed and commit, `seconds` each; then the settings of a plain reference, if any, with one seed."""
+    base = os.environ.get("BASE", BASE)
     kept = Path(__file__).parent / "results" / "small" / f"{base}-{seconds}s"
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -65,21 +66,22 @@ def small() -> dict[str, Any]:
         rows = [
             once_only(kept / f"{name}-{seed}.json", functools.partial(pair, name, seed))
             for seed in SEEDS
-            for name in SETS
+            for name in names
         ]
         plain = {
             name: once_only(
                 kept / f"{name}-resnet18.json",
-                functools.partial(once, Path.cwd(), sets, name, seconds, 0, REFERENCE),
+                functools.partial(once, Path.cwd(), sets, name, seconds, 0, reference),
             )
-            for name in SETS
+            for name in names
+            if reference is not None
         }
     return {
         "base": base,
         "commits": sorted({row["commit"] for row in [*rows, *plain.values()]}),
         "processors": sorted({row["cpu"] for row in [*rows, *plain.values()]}),
         "budget_seconds": seconds,
-        "sets": {name: compared([row for row in rows if row["set"] == name]) for name in SETS},
+        "sets": {name: compared([row for row in rows if row["set"] == name]) for name in names},
         "resnet18": {name: row["accuracy"] for name, row in plain.items()},
     }
 
