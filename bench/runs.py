@@ -34,7 +34,8 @@ def facts(run: Path) -> dict[str, Any]:
         "interval": [round(value, 4) for value in document["test"]["accuracy_interval"]],
         "macro_f1": round(document["test"]["macro_f1"], 4),
         "test_photos": document["test"]["photos"],
-        "validation_accuracy": round(document["validation"]["accuracy"], 4),
+        # With folds, there is no validation split.
+        "validation_accuracy": document["validation"] and round(document["validation"]["accuracy"], 4),
         "epochs": document["epochs"],
         "read_seconds": next(row["seconds"] for row in rows if row["kind"] == "read"),
         "training_seconds": document["seconds"]["training"],
