@@ -35,7 +35,7 @@ from tests.support.recipes import settled
 
 BATCH = 128
 SIZES, WIDTHS = (48, 64, 80, 96, 128, 160), (1.0, 1.5, 2.0)
-SIZES_OF = {"pati-lowres": (32, 48)}
+SIZES_OF = {"pati-thumbnail": (32, 48)}
 
 
 def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:

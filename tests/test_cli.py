@@ -53,7 +53,7 @@ def test_a_command_ends_without_a_search_for_garbage() -> None:
     [
         (["train"], 1, "requires DATA"),
         (["train", "/nowhere"], 1, "no file, folder or built-in dataset"),
-        (["train", "digits", "--model", "pti"], 1, "did you mean pati, pati-deep or pati-lowres?"),
+        (["train", "digits", "--model", "pti"], 1, "did you mean pati or pati-deep?"),
         (["train", "digits", "--set", "droput=1"], 1, "did you mean dropout"),
         (["train", "digits", "--budget", "soon"], 1, "90s, 5m or 1h"),
         (["train", "digits", "--budget", "3"], 1, "without a unit, these are seconds hint: for minutes: --budget 3m"),

@@ -152,7 +152,7 @@ def test_width_and_dropout_reach_the_net(name: str) -> None:
 # Networks with branches to leave out.
 BRANCHED = (
     "pati-deep",
-    "pati-lowres",
+    "pati-thumbnail",
     "resnet",
     "efficientnet",
     "mobilenetv3",
@@ -225,7 +225,7 @@ def test_reference_models_are_as_large_as_published(name: str) -> None:
 
 
 def test_every_model_of_a_paper_has_a_reference() -> None:
-    assert set(NAMES) - set(REFERENCES) == {"pati", "pati-deep", "pati-lowres", "scratch"}
+    assert set(NAMES) - set(REFERENCES) == {"pati", "pati-deep", "pati-thumbnail", "scratch"}
 
 
 def test_cost_of_a_net_worked_out_by_hand() -> None:

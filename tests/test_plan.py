@@ -104,9 +104,9 @@ def test_small_images_are_not_pooled_to_nothing() -> None:
     def chosen(natural: int, **fields: Any) -> Recipe:
         return settle(Recipe(**{"budget": 600} | fields), photos=20_000, natural=natural)
 
-    assert [chosen(natural).model for natural in (32, 48, 64, 160)] == ["pati-lowres"] * 2 + ["pati", "pati"]
+    assert [chosen(natural).model for natural in (32, 48, 64, 160)] == ["pati-thumbnail"] * 2 + ["pati", "pati"]
     assert chosen(32).crop == 0.8
-    assert chosen(160, size=32).model == "pati-lowres"
+    assert chosen(160, size=32).model == "pati-thumbnail"
     assert chosen(32, size=96).model == "pati"
     assert chosen(32, model="resnet18").model == "resnet18"
     assert chosen(32, budget=20).model == "pati"  # it takes more time

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 SMALL = 64  # px: below it, families use their stem for small images
+Activation = type[nn.ReLU] | type[nn.SiLU]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def conv_norm_act(
     *,
     stride: int = 1,
     pool: bool = False,
-    activation: type[nn.ReLU] | type[nn.SiLU] = nn.ReLU,
+    activation: Activation = nn.ReLU,
 ) -> nn.Sequential:
     """3×3 convolution, optional 2×2 max pooling, batch norm, activation.
 

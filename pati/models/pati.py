@@ -1,4 +1,4 @@
-"""`pati`, `pati-deep` and `pati-lowres`: pati's own networks, designed for accuracy per minute on a small machine.
+"""`pati`, `pati-deep` and `pati-thumbnail`: pati's own networks, designed for accuracy per minute on a small machine.
 
 Plain dense 3×3 convolutions with batch norm and ReLU, in the spirit of VGG (Simonyan & Zisserman, 2015,
 https://arxiv.org/abs/1409.1556) and in the order of the CIFAR-10 speed records (Jordan, 2024,
@@ -6,8 +6,8 @@ https://arxiv.org/abs/2404.00498): the first convolution of a block widens and p
 smaller size. What differs: a thin first convolution at full size, pooling before the norm, and global average pooling.
 No depthwise convolutions: on CPUs they reach a ninth of the speed of dense ones. The deep variant adds residual
 convolutions at the smaller sizes; it needs more epochs, and reaches a higher accuracy (numbers in LOG.md). The variant
-for low resolution does not pool after the first convolution, since of 32 px, four poolings would leave 2, and has SiLU
-(Elfwing et al., 2017, https://arxiv.org/abs/1702.03118) in place of ReLU, which is not better in the other two.
+for thumbnails does not pool after its first convolution, since four poolings would reduce 32 px to 2. It uses SiLU
+(Elfwing et al., 2017, https://arxiv.org/abs/1702.03118) instead of ReLU; in the other two, SiLU is no better.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from __future__ import annotations
 from torch import nn
 
 from pati.models import models
-from pati.models.blocks import DropPath, Net, Options, Residual, channels, conv_norm_act, mean_head, with_drop_path
+from pati.models.blocks import (
+    Activation,
+    DropPath,
+    Net,
+    Options,
+    Residual,
+    channels,
+    conv_norm_act,
+    mean_head,
+    with_drop_path,
+)
 
 
 @models.register("pati")
@@ -36,8 +46,8 @@ def pati_deep(classes: int, options: Options) -> Net:
     return with_drop_path(net, options.drop_path)
 
 
-@models.register("pati-lowres")
-def pati_lowres(classes: int, options: Options) -> Net:
+@models.register("pati-thumbnail")
+def pati_thumbnail(classes: int, options: Options) -> Net:
     """pati's network for small images, such as 32 px: pati-deep with SiLU, not pooled after its first convolution."""
     first, widths = _channels(options.width)
     stages = [conv_norm_act(3, first, activation=nn.SiLU), *_deep_blocks(first, widths, nn.SiLU)]
@@ -45,9 +55,7 @@ def pati_lowres(classes: int, options: Options) -> Net:
     return with_drop_path(net, options.drop_path)
 
 
-def _deep_blocks(
-    before: int, widths: list[int], activation: type[nn.ReLU] | type[nn.SiLU] = nn.ReLU
-) -> list[nn.Sequential]:
+def _deep_blocks(before: int, widths: list[int], activation: Activation = nn.ReLU) -> list[nn.Sequential]:
     blocks = []
     for after, depth in zip(widths, (1, 2, 2), strict=True):
         kept = [Residual(conv_norm_act(after, after, activation=activation), DropPath()) for _ in range(depth)]

@@ -54,8 +54,8 @@ def standard(model: str | None) -> str:
 
 DEFAULT_MODEL = "pati"
 COST = {
-    "bfloat16": {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25), "pati-lowres": (0.08, 1.0, 2.66)},
-    "float32": {"pati": (0.09, 0.17, 0.59), "pati-deep": (0.035, 0.34, 0.63), "pati-lowres": (0.07, 1.89, 2.5)},
+    "bfloat16": {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25), "pati-thumbnail": (0.08, 1.0, 2.66)},
+    "float32": {"pati": (0.09, 0.17, 0.59), "pati-deep": (0.035, 0.34, 0.63), "pati-thumbnail": (0.07, 1.89, 2.5)},
 }
 
 
@@ -96,9 +96,9 @@ LARGEST = max(tier.size for tier in TIERS)
 SMALL_IMAGES = 48  # px: the largest of them
 SMALL_TIERS = (
     Tier(0, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, mirror=False),
-    Tier(1.2, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, "pati-lowres"),
-    Tier(16, SMALL_IMAGES, (1.0,), 1.5, 0.8, 0.06, "pati-lowres"),
-    Tier(30, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.06, "pati-lowres"),
+    Tier(1.2, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, "pati-thumbnail"),
+    Tier(16, SMALL_IMAGES, (1.0,), 1.5, 0.8, 0.06, "pati-thumbnail"),
+    Tier(30, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.06, "pati-thumbnail"),
 )
 
 # Runs on fewer photos have fewer steps, and need the rate of short runs.
