@@ -100,7 +100,7 @@ def of(model: str, size: int, width: float, precision: str) -> dict[str, Any]:
         optimizers.step(0.5)
 
     taken = median_seconds(step) / BATCH
-    made = Classifier(net, preprocess, ["cat", "dog"], mirror=False, facts={})
+    made = Classifier(net, preprocess, ["cat", "dog"], mirror=False, facts={}, precision=precision)
     return {"size": size, "width": width, "step": taken, "predict": median_seconds(lambda: made.logits(pixels)) / BATCH}
 
 

@@ -21,7 +21,7 @@ PYTHON_TIMINGS = 5  # recent timings of Python work, whose median predicts the d
 MAX_COST_ERROR = 1.6  # largest factor by which the cost model is off
 LEAST = 1e-6  # minimum duration in seconds
 MIN_SCHEDULE_SHARE = 0.2  # of the budget: the schedule never runs faster than all of it in this time
-FORWARD = 0.25  # cost of a forward pass relative to a training step (bench cost), until one has been timed,
+FORWARD = 0.24  # cost of a forward pass relative to a training step (bench cost), until one has been timed,
 MAX_FORWARD_FACTOR = 2.0  # and then within this factor of it
 
 

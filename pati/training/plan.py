@@ -54,7 +54,7 @@ def standard(model: str | None) -> str:
 
 DEFAULT_MODEL = "pati"
 COST = {
-    "bfloat16": {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25), "pati-thumbnail": (0.08, 1.0, 2.66)},
+    "bfloat16": {"pati": (0.17, 0.5, 0.24), "pati-deep": (0.26, 0.66, 0.25), "pati-thumbnail": (0.26, 2.1, 1.1)},
     "float32": {"pati": (0.09, 0.17, 0.59), "pati-deep": (0.035, 0.34, 0.63), "pati-thumbnail": (0.07, 1.89, 2.5)},
 }
 
