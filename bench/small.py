@@ -81,6 +81,7 @@ def small(
         "commits": sorted({row["commit"] for row in [*rows, *plain.values()]}),
         "processors": sorted({row["cpu"] for row in [*rows, *plain.values()]}),
         "budget_seconds": seconds,
+        "seeds": SEEDS,
         "sets": {name: compared([row for row in rows if row["set"] == name]) for name in names},
         "resnet18": {name: row["accuracy"] for name, row in plain.items()},
     }

@@ -726,19 +726,60 @@ CURVES = {
 }
 
 
+SMALL_SETS = {
+    "how-many-photos.md": (
+        "| photos of each class | cats-vs-dogs | ResNet-18 | clothing | ResNet-18 |",
+        "Means of {seeds} seeds; ResNet-18 with SGD, flips and crops: one seed. {machine}; commit {commits}.",
+    ),
+    "tr/how-many-photos.md": (
+        "| sınıf başına fotoğraf | cats-vs-dogs | ResNet-18 | clothing | ResNet-18 |",
+        "{seeds} tohumun ortalaması; ResNet-18 SGD, çevirme ve kırpmayla, tek tohumla. {machine}; commit {commits}.",
+    ),
+}
+
+
 def how_many(name: str) -> str:
     """docs/how-many-photos.md, or its translation, with its measurements."""
+    text = _between((HERE / name).read_text(encoding="utf-8"), "learning-curve", _learning_curves(name))
+    return _between(text, "small", _small_sets(name)) if "<!-- small -->" in text else text
+
+
+def _learning_curves(name: str) -> str:
     document = _document("learning_curve")
-    result, turkish = document["result"], name.startswith("tr/")
+    result = document["result"]
     error, width = (f"{100 * result[key]:.1f}" for key in ("mean_absolute_error", "mean_width"))
-    if turkish:  # Turkish writes a decimal comma
-        error, width = error.replace(".", ","), width.replace(".", ",")
-    words = WORDS["README.tr.md" if turkish else "README.md"]["machine"].format(**document["machine"])
-    text = CURVES[name].format(
-        of=result["of"], held=result["held"], error=error, width=width,
-        machine=words.partition(": ")[2].removesuffix("."), commit=document["commit"],
+    return CURVES[name].format(
+        of=result["of"], held=result["held"], error=_localised(error, name), width=_localised(width, name),
+        machine=_machine(document, name), commit=document["commit"],
     )  # fmt: skip
-    return _between((HERE / name).read_text(encoding="utf-8"), "learning-curve", text)
+
+
+def _small_sets(name: str) -> str:
+    """Mean accuracy of the default recipe on 25, 100 and 1,000 photos of each class, and that of a plain ResNet-18."""
+    document = _document("small")
+    result = document["result"]
+    head, foot = SMALL_SETS[name]
+    rows = [head, "|---|---|---|---|---|"]
+    for count in (25, 100, 1000):
+        cells = [f"{count:,}"]
+        for found in (f"cats-vs-dogs-{count}", f"clothing-{count}"):
+            for accuracy in (result["sets"][found]["new"], result["resnet18"][found]):
+                cells.append(f"%{100 * accuracy:.1f}" if name.startswith("tr/") else f"{100 * accuracy:.1f} %")
+        rows.append(f"| {' | '.join(_localised(cell, name) for cell in cells)} |")
+    foot = foot.format(
+        seeds=len(result["seeds"]), machine=_machine(document, name), commits=", ".join(result["commits"])
+    )
+    return "\n".join([*rows, "", foot])
+
+
+def _localised(number: str, name: str) -> str:
+    """Turkish writes a decimal comma, and a point between thousands."""
+    return number.translate(str.maketrans(".,", ",.")) if name.startswith("tr/") else number
+
+
+def _machine(document: dict[str, Any], name: str) -> str:
+    words = WORDS["README.tr.md" if name.startswith("tr/") else "README.md"]["machine"].format(**document["machine"])
+    return words.partition(": ")[2].removesuffix(".")
 
 
 PAGES = {
