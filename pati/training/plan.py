@@ -97,8 +97,7 @@ SMALL_IMAGES = 48  # px: the largest of them
 SMALL_TIERS = (
     Tier(0, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, mirror=False),
     Tier(1.2, SMALL_IMAGES, (1.0,), 1.0, 0.8, 0.12, "pati-thumbnail"),
-    Tier(16, SMALL_IMAGES, (1.0,), 1.5, 0.8, 0.06, "pati-thumbnail"),
-    Tier(30, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.06, "pati-thumbnail"),
+    Tier(14, SMALL_IMAGES, (1.0,), 2.0, 0.8, 0.12, "pati-thumbnail"),
 )
 
 # Runs on fewer photos have fewer steps, and need the rate of short runs.
