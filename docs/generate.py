@@ -729,13 +729,14 @@ CURVES = {
 SMALL_SETS = {
     "how-many-photos.md": (
         "| photos of each class | cats-vs-dogs | ResNet-18 | clothing | ResNet-18 |",
-        "Up to that many photos of each class; none of the 17 classes of clothing has 1,000, so its last row uses all of "
-        "them. Means of {seeds} seeds; ResNet-18 with SGD, flips and crops: one seed. {machine}; commit {commits}.",
+        "Up to that many photos of each class; none of the 17 classes of clothing has 1,000, so its last row uses all "
+        "of them. Means of {seeds} seeds; ResNet-18 with SGD, flips and crops: one seed. {machine}; commit {commits}.",
     ),
     "tr/how-many-photos.md": (
         "| sınıf başına fotoğraf | cats-vs-dogs | ResNet-18 | clothing | ResNet-18 |",
-        "Her sınıftan en çok bu kadar fotoğraf; clothing'in 17 sınıfından hiçbirinde 1.000 tane yoktur, son satırda hepsi "
-        "kullanılır. {seeds} tohumun ortalaması; ResNet-18 SGD, çevirme ve kırpmayla, tek tohumla. {machine}; commit {commits}.",
+        "Her sınıftan en çok bu kadar fotoğraf; clothing'in 17 sınıfından hiçbirinde 1.000 tane yoktur, son satırda "
+        "hepsi kullanılır. {seeds} tohumun ortalaması; ResNet-18 SGD, çevirme ve kırpmayla, tek tohumla. {machine}; "
+        "commit {commits}.",
     ),
 }
 
