@@ -74,6 +74,19 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
+def test_the_gradient_reaches_the_stages_in_channels_last_memory(name: str) -> None:
+    net, orders = net_of(name), []
+    images = torch.randn(4, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+
+    def note(module: torch.nn.Module, inputs: object, outputs: tuple[torch.Tensor, ...]) -> None:
+        orders.append(outputs[0].is_contiguous(memory_format=torch.channels_last))
+
+    net.stages[-1].register_full_backward_hook(note)
+    net(images).sum().backward()
+    assert orders == [True]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_seed_decides_the_weights_and_nothing_else(name: str) -> None:
     state = torch.get_rng_state()

@@ -67,6 +67,19 @@ def test_muons_steps_are_the_same_share_of_a_kernel_of_any_scale() -> None:
     assert not torch.allclose(ends[0], start, atol=1e-3)
 
 
+def test_muon_does_not_depend_on_the_memory_order_of_a_kernel() -> None:
+    start, gradient = torch.randn(8, 4, 3, 3), torch.randn(8, 4, 3, 3)
+    ends = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        kernel = torch.nn.Parameter(start.clone(memory_format=order))
+        optimizer = Muon([kernel], momentum=0.5)
+        optimizer.param_groups[0]["lr"] = 0.05
+        kernel.grad = gradient.clone(memory_format=order)
+        optimizer.step()
+        ends.append(kernel.detach())
+    torch.testing.assert_close(*ends)
+
+
 def test_muon_moves_a_kernel_of_zeros() -> None:
     kernel = torch.nn.Parameter(torch.zeros(8, 4, 3, 3))
     optimizer = Muon([kernel], momentum=0.5)

@@ -42,7 +42,12 @@ class Net(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images -> logits."""
-        logits: torch.Tensor = self.head(self.stages(images))
+        features = self.stages(images)
+        if features.requires_grad and features.ndim == 4:
+            # Global average pooling passes back a gradient that is not in channels-last memory; in that order, or in a
+            # mix of the two, the backward passes of the last stage take up to twice as long.
+            features.register_hook(_in_channels_last)
+        logits: torch.Tensor = self.head(features)
         return logits
 
     def cut(self, stage: int) -> Net:
@@ -52,6 +57,10 @@ class Net(nn.Module):
         net = Net(nn.Sequential(*stages[:stage]), rest, minimum_size=self.minimum_size)
         net.at_once = self.at_once
         return net
+
+
+def _in_channels_last(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def channels_last(net: Net) -> Net:
