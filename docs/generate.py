@@ -669,11 +669,11 @@ def cross_validated(name: str) -> str:
     result, recipe = document["result"], document["result"]["recipe"]
     return (
         f"{result['draws']} draws of {result['rows'][0]['photos']} photos of cats-vs-dogs, {recipe['folds']} folds, "
-        f"{recipe['epochs']} epochs at {recipe['size']} px: {result['held']} of the {result['draws']} intervals hold "
-        "the accuracy of the kept model on 2,000 other photos. Their median width is "
+        f"{recipe['epochs']} epochs at {recipe['size']} px: {result['held']} of the {result['draws']} intervals "
+        "contain the accuracy of the final model on 2,000 other photos. Their median width is "
         f"{100 * result['median_width']:.1f} percentage points, {result['of_wilson']:.2f} times that of Wilson's "
-        f"interval for as many test photos. The networks of the folds have {100 * result['mean_accuracy']:.1f} % on "
-        "average, the kept models "
+        f"interval for as many test photos. The networks of the folds reach {100 * result['mean_accuracy']:.1f} % on "
+        "average, the final models "
         f"{100 * result['mean_kept']:.1f} %. {_foot(document)}"
     )
 
@@ -717,10 +717,10 @@ def page() -> str:
 CURVES = {
     "how-many-photos.md": (
         "In {of} draws, the predicted accuracy was off by {error} percentage points on average, and {held} of {of} "
-        "intervals held the accuracy. The intervals are {width} points wide on average. {machine}; commit {commit}."
+        "intervals contained it. The intervals are {width} points wide on average. {machine}; commit {commit}."
     ),
     "tr/how-many-photos.md": (
-        "{of} çekilişte tahmin edilen doğruluk ortalama {error} puan yanıldı; {of} aralıktan {held} tanesi gerçek "
+        "{of} çekilişte doğruluk tahminleri ortalama {error} puan saptı; {of} aralığın {held} tanesi gerçek "
         "doğruluğu içeriyordu. Aralıklar ortalama {width} puan genişliğinde. {machine}; commit {commit}."
     ),
 }

@@ -379,8 +379,8 @@ def test_a_training_outlives_the_page(visit: Visit, served: Served) -> None:
     visit.page.keyboard.press("ArrowLeft")
     visit.page.wait_for_timeout(1000)
     chosen = visit.page.get_by_role("combobox", name="Score").input_value()
-    assert "cross-validation in" in chosen
-    visit.pick("Score", "on photos set aside for a test")
+    assert "-fold cross-validation" in chosen
+    visit.pick("Score", "on a test split")
     visit.press("begin")
     curve = visit.page.locator(".st-key-curves img")
     curve.wait_for()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -163,11 +164,11 @@ def test_report_and_card_tell_what_the_score_means(run: Result) -> None:
     report, card = run.run.report.read_text(), run.run.card.read_text()
     assert "Result of the cross-validation" in report
     assert "Çapraz doğrulamanın sonucu" in report
-    assert "Each of the 90 photos was predicted once, by one of 3 networks that were not trained on it." in report
+    assert "Each of the 90 photos was predicted once, by the one of 3 networks that was not trained on it." in report
     for text in ("test split was scored", "On the test split", "the validation split"):
         assert text not in report
         assert text not in card
-    assert "each of the 90 photos was predicted once, by one of 3 networks" in card
+    assert "each of the 90 photos was predicted once, by the one of 3 networks" in card
 
 
 def test_the_report_can_be_written_again(run: Result) -> None:
@@ -195,6 +196,24 @@ def test_clean_reads_the_folds_without_training(run: Result, tmp_path: Path) -> 
     done = pati("clean", Path(Manifest.read(run.run.manifest).root), run.run.folder, "--out", tmp_path / "o", "--json")
     document = json.loads(done.stdout)
     assert (document["judged"], document["unjudged"]) == (90, 0)
+
+
+@pytest.mark.usefixtures("folded")
+def test_a_training_that_starts_from_such_a_run_is_scored_on_new_photos(run: Result, tmp_path: Path) -> None:
+    data, told = Path(run.run.read_state()["data"]), []
+    epoch = dataclasses.replace(RECIPE, epochs=1, folds=None, width=None)
+    with pytest.raises(PatiError, match="the validation split is empty") as refused:
+        train(data, epoch, start=run.run.folder, out=tmp_path / "none")
+    assert "photos that the earlier model was trained on cannot be test photos" in str(refused.value.hint)
+    shutil.copytree(data, tmp_path / "more")
+    more = write_shapes(tmp_path / "more", per_class=20, first=100)
+    started = train(more, epoch, start=run.run.folder, out=tmp_path / "run", listen=told.append)
+    old = {entry.sha256 for entry in Manifest.read(run.run.manifest).kept}
+    tested = Manifest.read(started.run.manifest).scored()
+    assert tested
+    assert not old & {entry.sha256 for entry in tested}
+    notes = [str(event.text) for event in told if isinstance(event, Noted)]
+    assert any("is not scored by cross-validation" in note for note in notes)
 
 
 def test_a_threshold_is_judged_by_other_folds() -> None:
@@ -285,7 +304,7 @@ def test_too_short_a_budget_for_folds_has_a_test_split(tmp_path: Path, folded: N
     assert len(manifest.of_split("test")) > 60
     assert not any(isinstance(event, FoldsPlanned) for event in told)
     notes = [str(event.text) for event in told if isinstance(event, Noted)]
-    assert any("with more time, it comes from cross-validation (--folds 5" in note for note in notes)
+    assert any("with a longer budget it would come from cross-validation (--folds 5" in note for note in notes)
 
 
 OPTIONS = (*kills.OPTIONS[:2], "--folds", "3", *kills.OPTIONS[4:])

@@ -123,17 +123,17 @@ def test_the_sentences_in_both_languages() -> None:
         "all 400 photos: about 80 % (77 % to 83 %)",
         "twice the photos: about 84 % (81 % to 87 %)",
         "four times the photos: about 87 % (84 % to 90 %)",
-        "twice the time: no difference can be told",
+        "twice the time: no clear difference",
     ]
     assert [text.shown("tr") for text in learning_curves.findings(document)][1:] == [
         "fotoğrafların iki katı: yaklaşık %84 (%81 ile %87 arası)",
         "fotoğrafların dört katı: yaklaşık %87 (%84 ile %90 arası)",
-        "sürenin iki katı: bir fark söylenemez",
+        "sürenin iki katı: fark belirsiz",
     ]
-    assert learning_curves.setting(document).shown("en").startswith("25 networks, each trained for 40 s")
+    assert learning_curves.setting(document).shown("en").startswith("25 networks, trained for 40 s each")
     document["now"] = prediction(400, 0.52, 0.0)
     (only,) = learning_curves.findings(document)
-    assert "can't be told from guessing" in only.shown("en")
+    assert "not measurably better than guessing" in only.shown("en")
 
 
 # The command --------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_the_command_measures_and_predicts(photos: Path, tmp_path: Path, cache: 
     # The same call has nothing left to train; in Turkish, in words.
     again = pati("--lang", "tr", "learning-curve", photos, *OPTIONS, "--out", out)
     assert "eğitiliyor" not in again.stderr
-    assert "ağ, her biri bütün fotoğraflarla 2 dönemdeki kadar adım eğitildi" in again.stdout
+    assert "ağ: bütün fotoğraflarla 2 dönemdeki kadar adım" in again.stdout
     other = pati("learning-curve", photos, *OPTIONS, "--seed", 3, "--out", out)
     assert other.returncode == 1
     assert "with other settings" in other.stderr

@@ -413,4 +413,4 @@ def test_a_start_and_folds_exclude_each_other(earlier: Earlier, tmp_path: Path) 
     data = write_shapes(tmp_path / "d", per_class=8)
     done = command("train", data, "--from", earlier.run, "--folds", "3", "--out", tmp_path / "run")
     assert done.returncode == 1
-    assert "--folds trains its networks from random weights" in done.stderr
+    assert "--folds cannot be used with --from or --weights" in done.stderr

@@ -21,7 +21,7 @@ from pati.inference.forward import logits_of
 from pati.locale.messages import N_
 from pati.runs import checkpoint
 from pati.system.threads import Threads
-from pati.training import loop, plan
+from pati.training import batch_norm, loop, plan
 from pati.training.budget import Pace
 from tests.support.trainings import CPU, RECIPE, TRAINING, VALIDATION, epochs, run, same
 
@@ -81,6 +81,8 @@ def test_a_state_is_kept_and_read() -> None:
     }  # fmt: skip
     found = loop.State.from_json(json.dumps({"state": older}))
     assert (found.progress, found.position, found.least, found.pace) == (0.5, 2, 0.7, Pace(spent=3.5))
+    assert not found.recomputed
+    assert loop.State.from_json(json.dumps({"state": older | {"progress": 1.0}})).recomputed
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,11 +114,11 @@ def test_seeds_vary_the_training(tmp_path: Path) -> None:
     assert not same(first, second)
 
 
-def test_averaged_weights_are_the_final_ones(tmp_path: Path) -> None:
+def test_averaged_weights_are_the_final_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_norm, "recompute", lambda *_: None)
     plain, rows = run(tmp_path / "a")
     averaged, averaged_rows = run(tmp_path / "b", dataclasses.replace(RECIPE, averaging=0.2))
     assert not same(plain, averaged)
-    tensors, _, _ = checkpoint.newest(tmp_path / "b", owner="test")
     net = models.build(RECIPE.model or "", 3, models.Options(width=0.25, dropout=0.3, size=32))
     for weights, told in ((plain, rows), (averaged, averaged_rows)):  # what an epoch says is of what will be kept
         net.load_state_dict(weights)
@@ -124,8 +126,18 @@ def test_averaged_weights_are_the_final_ones(tmp_path: Path) -> None:
         assert torch.nn.functional.cross_entropy(outputs, VALIDATION.targets).item() == pytest.approx(
             epochs(told)[-1].validation_loss, rel=1e-5
         )
-    assert same(averaged, loop._part(tensors, "average"))
-    assert same(plain, loop._part(tensors, "net"))  # averaging watches, it doesn't steer
+    # Averaging watches, it doesn't steer.
+    assert [epoch.train_loss for epoch in epochs(rows)] == [epoch.train_loss for epoch in epochs(averaged_rows)]
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.2])
+def test_a_run_interrupted_after_training_ends_the_same(tmp_path: Path, averaging: float) -> None:
+    recipe = dataclasses.replace(RECIPE, averaging=averaging)
+    first, _ = run(tmp_path, recipe)
+    again, told = run(tmp_path, recipe)
+    assert same(first, again)
+    assert not epochs(told)
+    assert loop.State.of(checkpoint.newest(tmp_path, owner="test")).recomputed
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path) -> None:

@@ -315,8 +315,8 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> bool:
             format_func=lambda count: t(_scoring(count, manifest)),
             help=t(
                 N_(
-                    "Cross-validation predicts each photo by a network that was not trained on it, and then trains the "
-                    "model on all photos. A few photos set aside for a test say too little."
+                    "Cross-validation predicts each photo with a network that was not trained on it, and then trains "
+                    "the model on all photos. A few test photos do not give a reliable score."
                 )
             ),
         )
@@ -359,7 +359,7 @@ def _scoring(folds: int | None, manifest: Manifest) -> Message:
     if folds is None:
         chosen = _scoring(manifest.folds, manifest)
         return N_("automatic: {chosen}", chosen=chosen)
-    return N_("cross-validation in {folds} folds", folds=folds) if folds else N_("on photos set aside for a test")
+    return N_("{folds}-fold cross-validation", folds=folds) if folds else N_("on a test split")
 
 
 def _choose_start() -> Path | None:
@@ -367,8 +367,8 @@ def _choose_start() -> Path | None:
     names = {included.model(): t(INCLUDED)}
     names |= {run.folder: printable(run.folder.name) for run in parts.finished(settings().runs)}
     about = N_(
-        "A model trained before, whose training goes on with these photos; classes may be added or removed. The photos "
-        "that it was trained on are never scored."
+        "An earlier model to continue from with these photos; classes may be added or removed. Photos that one of your "
+        "runs was trained on are never scored; those of the included model are not known."
     )
     return st.selectbox(
         t(N_("Start from")),

@@ -43,19 +43,21 @@ def train(
     epochs
         Passes over the training photos, instead of a budget; such runs resume bit-exactly.
     folds
-        Number of cross-validation folds for the score, or 0 for a test split. Default: folds where the test split
-        would be too small to say much. Each photo is then predicted by a network that was not trained on it, in half of
-        the time; the model that is kept is trained on all photos in the other half.
+        Number of cross-validation folds for the score, or 0 for a test split. Default: folds if a test split would
+        have too few photos. For each fold, a network is trained on the other folds and predicts this one; the final
+        model is then trained on all photos. Of a budget, the folds take half of the training time. Not with --from or
+        --weights.
     out
         The folder of the run. Default: the next free one in runs/.
     decisions
         A CSV of decisions to keep, drop or relabel photos, as for `pati check`; the photos themselves are not changed.
     start
         An earlier model to start from, instead of random weights: the folder of a run, a model file, or cats-vs-dogs,
-        the included model. Classes may be added or removed. Photos that it was trained on are never scored.
+        the included model. Classes may be added or removed. Photos that the model of a run was trained on are never
+        scored; of a model file alone, they are not known.
     weights
-        With --model timm/NAME: a file of pretrained weights (safetensors) to start from, or pretrained for those that
-        timm downloads. By default, nothing is pretrained.
+        With --model timm/NAME: a file of pretrained weights (safetensors) to start from, or the word pretrained to let
+        timm download them. By default, training starts from random weights.
     resume
         The folder of a run to resume. It takes no other options but --data.
     moved

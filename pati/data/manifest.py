@@ -497,7 +497,10 @@ def require_trainable(manifest: Manifest) -> None:
                     "same --group-by value, stay together)",
                     name=name,
                 ),
-                N_("add photos, use smaller groups, or see --near-duplicates"),
+                N_(
+                    "add photos, use smaller groups, or see --near-duplicates; with --from, photos that the earlier "
+                    "model was trained on cannot be test photos"
+                ),
             )
         missing = sorted(set(counts) - have)
         if name == "train" and missing:
@@ -511,5 +514,8 @@ def require_trainable(manifest: Manifest) -> None:
                 "cross-validation is impossible: there are too few groups of photos (duplicates, and photos with the "
                 "same --group-by value, stay together)"
             ),
-            N_("add photos, use smaller groups, or see --near-duplicates"),
+            N_(
+                "add photos, use smaller groups, or see --near-duplicates; with --from, photos that the earlier "
+                "model was trained on cannot be test photos"
+            ),
         )

@@ -137,8 +137,8 @@ def findings(document: LearningCurveDocument) -> list[Message]:
     if now["interval"][0] <= 1 / document["classes"]:
         return [
             N_(
-                "these networks can't be told from guessing, so nothing can be predicted: measure again with more time "
-                "(--budget), or with more photos"
+                "these networks are not measurably better than guessing, so nothing can be predicted: measure again "
+                "with more time (--budget), or with more photos"
             )
         ]
     return [
@@ -153,18 +153,20 @@ def setting(document: LearningCurveDocument) -> Message:
     """How the networks were trained, which the predictions are for."""
     if document["by_time"]:
         return NP_(
-            "{n} network, each trained for {length:duration}, also for more photos; accuracy on photos that it was not "
-            "trained on, with 95 % interval",
-            "{n} networks, each trained for {length:duration}, also for more photos; accuracy on photos that they were "
-            "not trained on, with 95 % interval",
+            "{n} network, trained for {length:duration}, or half as long to measure the effect of time; predictions "
+            "for more photos are for the same time. Accuracy is on photos that it was not trained on, with its 95 % "
+            "interval",
+            "{n} networks, trained for {length:duration} each, or half as long to measure the effect of time; "
+            "predictions for more photos are for the same time. Accuracy is on photos that a network was not trained "
+            "on, with its 95 % interval",
             n=document["networks"],
             length=document["length"],
         )
     return NP_(
-        "{n} network, each trained for as many steps as {length:.0f} epochs on all photos; accuracy on photos that it "
-        "was not trained on, with 95 % interval",
-        "{n} networks, each trained for as many steps as {length:.0f} epochs on all photos; accuracy on photos that "
-        "they were not trained on, with 95 % interval",
+        "{n} network, trained for as many steps as {length:.0f} epochs on all photos, or half as many to measure the "
+        "effect of training length. Accuracy is on photos that it was not trained on, with its 95 % interval",
+        "{n} networks, trained for as many steps as {length:.0f} epochs on all photos, or half as many to measure the "
+        "effect of training length. Accuracy is on photos that a network was not trained on, with its 95 % interval",
         n=document["networks"],
         length=document["length"],
     )
@@ -173,7 +175,7 @@ def setting(document: LearningCurveDocument) -> Message:
 def _expected(prediction: CurvePrediction) -> Message:
     """A prediction, if the gain can be told from none."""
     told = prediction["gain_interval"][0] >= VISIBLE
-    return _about(prediction) if told else N_("no difference can be told")
+    return _about(prediction) if told else N_("no clear difference")
 
 
 def _about(prediction: CurvePrediction) -> Message:

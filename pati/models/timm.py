@@ -31,7 +31,7 @@ SIZES = (32, 64, 128, 224)  # px, tried in order
 
 @models.register_family("timm")
 def timm(name: str) -> Factory:
-    """Any convolutional network of timm, untrained, by its timm name; needs `pip install timm`."""
+    """Any convolutional network of timm, by its timm name; with random weights unless `--weights` is given."""
     library = _library(name)
     known = library.list_models()
     if name not in known:
@@ -63,7 +63,7 @@ def pretrained_weights(name: str) -> tuple[str, dict[str, torch.Tensor]]:
     except Exception as error:
         raise PatiError(
             N_("timm can't provide weights for {name}: {error}", name=name, error=f"{type(error).__name__}: {error}"),
-            N_("without a network, name a file that was downloaded elsewhere: --weights FILE.safetensors"),
+            N_("without an internet connection, give a file that was downloaded elsewhere: --weights FILE.safetensors"),
         ) from error
     tag = net.pretrained_cfg.get("tag")
     return f"{name}.{tag}" if tag else name, dict(net.state_dict())

@@ -264,7 +264,8 @@ def _report(
         ancestors=ancestors(lineage) if lineage else None,
         unknown=unknown_photos(lineage),
         most=MOST_LISTED,
-        learning_curve=None if curve is None else learning_curves.findings(curve),
+        findings=None if curve is None else learning_curves.findings(curve),
+        setting=None if curve is None else learning_curves.setting(curve),
         ask=plugins.command("learning-curve", run.read_state()["data"]),
         suspects=[
             row | {"picture": base64.b64encode(pictures.thumbnail(photo)).decode(), "path": printable(row["path"])}

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, Unpack, cast
 
 from pati import plugins
 from pati.errors import Interrupted, PatiError, os_reason
@@ -53,6 +53,7 @@ class BudgetDocument(TypedDict):
 
     seconds: float
     validated: int
+    statistics: NotRequired[float]
     answers: int
     answer_seconds: float
     answer_cost: float

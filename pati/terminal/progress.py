@@ -409,10 +409,10 @@ class Watch:
         if event.chosen:
             say(
                 NP_(
-                    "score: by cross-validation in {folds} folds, as a test split would have only about {n} photo; the "
-                    "model is then trained on all photos (--folds 0: a test split)",
-                    "score: by cross-validation in {folds} folds, as a test split would have only about {n} photos; "
-                    "the model is then trained on all photos (--folds 0: a test split)",
+                    "score: by {folds}-fold cross-validation, as a test split would have only about {n} photo; the "
+                    "final model is then trained on all photos (--folds 0: a test split)",
+                    "score: by {folds}-fold cross-validation, as a test split would have only about {n} photos; the "
+                    "final model is then trained on all photos (--folds 0: a test split)",
                     n=event.tested,
                     folds=event.folds,
                 )
@@ -420,7 +420,7 @@ class Watch:
         else:
             say(
                 N_(
-                    "score: by cross-validation in {folds} folds; the model is then trained on all photos",
+                    "score: by {folds}-fold cross-validation; the final model is then trained on all photos",
                     folds=event.folds,
                 )
             )

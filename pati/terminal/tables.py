@@ -204,7 +204,8 @@ def show_check(manifest: Manifest, screen: Console) -> None:
     if document["folds"]:
         show(
             N_(
-                "folds: {folds}; a test split would be too small to say much, so the score comes from cross-validation",
+                "folds: {folds}; a test split would be too small for a reliable score, so with enough time it comes "
+                "from cross-validation",
                 folds=document["folds"],
             ),
             screen,
@@ -532,8 +533,8 @@ def show_result(run: Run, metrics: RunDocument) -> None:
     if folds := metrics.get("folds"):
         show(
             N_(
-                "by cross-validation: each photo was predicted by one of {n} networks that were not trained on it; the "
-                "model was then trained on all photos, and the intervals are for it",
+                "by cross-validation: each photo was predicted by the one of {n} networks that was not trained on it; "
+                "the model was then trained on all photos, and the intervals are for it",
                 n=len(folds),
             ),
             console(stderr=False),

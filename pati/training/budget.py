@@ -34,6 +34,7 @@ class Budget:
 
     seconds: float
     validated: int = 0  # photos per validation; the last one ends the training
+    statistics: float = 0.0  # cost of recomputing the batch norm statistics after training
     answers: int = 0  # minimum number of predictions for scoring,
     answer_seconds: float = 0.0  # seconds per prediction before training, with an untrained network,
     answer_cost: float = 0.0  # and its cost relative to a validation photo at standard cost
@@ -172,7 +173,14 @@ def report_seconds(budget: Budget, pace: Pace) -> float:
 def closing_seconds(budget: Budget, pace: Pace) -> float:
     """Expected seconds for everything after training, at the machine's expected speed then."""
     last_pass = budget.validated * pace.photo_cost * forward(budget, pace) * pace.unit
-    return last_pass + budget.answers * answer_seconds(budget, pace) + report_seconds(budget, pace) + budget.spare
+    recomputing = budget.statistics * forward(budget, pace) * pace.unit
+    return (
+        last_pass
+        + recomputing
+        + budget.answers * answer_seconds(budget, pace)
+        + report_seconds(budget, pace)
+        + budget.spare
+    )
 
 
 def advanced(progress: float, budget: Budget, pace: Pace, *, photos: int) -> float:

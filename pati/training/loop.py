@@ -31,7 +31,7 @@ from pati.runs.checkpoint import Newest
 from pati.runs.history import Epoch
 from pati.system import clock
 from pati.system.threads import Threads
-from pati.training import balance, losses, speed
+from pati.training import balance, batch_norm, losses, speed
 from pati.training.augment import Draws, augment
 from pati.training.balance import Balance
 from pati.training.budget import Pace, after_other_work, after_pass, after_python_timing
@@ -65,6 +65,7 @@ class State:
     least: float | None = None  # lowest value of the validation quantity that early stopping monitors,
     best_epoch: int = 0  # the epoch with that value,
     no_better: int = 0  # and the number of epochs since
+    recomputed: bool = False  # whether the batch norm statistics are those for predictions, after training
 
     @classmethod
     def of(cls, kept: Newest) -> State:
@@ -75,6 +76,7 @@ class State:
     def from_json(cls, text: str) -> State:
         """Inverse of `to_json`. States of older versions, which measured less, provide only the time spent."""
         document = json.loads(text)["state"]
+        document.setdefault("recomputed", document["progress"] >= 1)  # older versions did not: they stay as scored
         pace = document["pace"]
         measured = {item.name for item in fields(Pace)}
         if not isinstance(pace, dict) or pace.keys() != measured:
@@ -115,6 +117,7 @@ def train(
     """Train `net` in place to the end of the plan, resuming from the newest checkpoint of `owner` if there is one.
 
     Ends with the final weights, or with their moving average if the recipe uses averaging; also after early stopping.
+    Their batch norm statistics are computed anew for predictions (see `batch_norm`).
     `validation` may be empty; the epochs then have no validation values, and there is no early stopping. `threads`:
     adapts the number of threads to the machine; None for runs by epochs, whose result must not depend on
     other programs. `spent`: seconds of the budget already used; None: only training counts. `log` receives the start,
@@ -272,6 +275,14 @@ def train(
     save()  # from here on, an interruption loses no training
     if average:
         net.load_state_dict(average)
+    if not state.recomputed:
+        last = clock.now()
+        batch_norm.recompute(net, training, preprocess, recipe, device)
+        state.recomputed, average = True, {}
+        taken = clock.now() - last
+        state.seconds += taken
+        state.pace = after_other_work(state.pace, taken)
+        save()  # computed again with another number of threads, they would differ by rounding
     return state
 
 

@@ -29,6 +29,7 @@ MOST_PASSES = 200  # validations in a run by budget
 MANY_EPOCHS = 25  # from here on, the same photos are seen so often that a stronger augmentation pays
 VALIDATION_SHARE = 0.03  # fraction of the training time for validation after each epoch,
 FEWEST_VALIDATED = 300  # but with fewer photos the curve would be noise
+STATISTICS_PHOTOS = 2048  # for the batch norm statistics of predictions: 256 are enough for two classes, not for 17
 
 START, REPORT, AUDIT = 3.0, 5.0, 1e-4  # seconds: to start a run, for its report, and per photo in addition to reading
 
@@ -388,5 +389,6 @@ def make(
     passes = min(MOST_PASSES, max(1.0, seconds / (photos * one)))
     within = round(VALIDATION_SHARE * seconds / (passes * one * FORWARD))
     validated = min(validation, max(within, FEWEST_VALIDATED))
-    budget = dataclasses.replace(budget, validated=validated)
+    recomputing = recipe.views * min(photos, STATISTICS_PHOTOS) * cost_of(recipe, recipe.size)
+    budget = dataclasses.replace(budget, validated=validated, statistics=recomputing)
     return Plan(batch, sizes, each, validated, budget=budget, seconds=seconds)

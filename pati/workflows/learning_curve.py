@@ -178,7 +178,7 @@ def _folder(out: Path | None, data: str, columns: Columns, recipe: Recipe) -> Pa
     if here and not begun(out):
         if (out / SETTINGS).exists():
             raise PatiError(
-                N_("{folder} holds a learning curve of other photos, or with other settings", folder=out),
+                N_("{folder} contains a learning curve of other photos, or with other settings", folder=out),
                 N_("choose another folder with --out"),
             )
         raise PatiError(

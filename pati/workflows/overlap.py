@@ -132,8 +132,8 @@ def _of_run(
         listen(
             Noted(
                 NP_(
-                    "{n} photo of the run is not there any more: of it, only the same file is found, not near copies",
-                    "{n} photos of the run are not there any more: of them, only the same files are found, not near "
+                    "{n} photo of the run is no longer there: only exact copies of it can be found, not near copies",
+                    "{n} photos of the run are no longer there: only exact copies of them can be found, not near "
                     "copies",
                     n=len(entries) - len(there),
                 )

@@ -55,7 +55,7 @@ def require_unseen(start: Start | None, known: Mapping[str, str], manifest: Mani
     splits = {entry.path: known.get(entry.sha256) for entry in manifest.kept}
     learnt = [entry for entry in manifest.kept if splits[entry.path] == "train" and entry.split != "train"]
     tested = [entry for entry in manifest.kept if splits[entry.path] == "test" and entry.split == "train"]
-    hint = N_("take them out of that split, give no split so that pati draws one, or train without --from")
+    hint = N_("remove them from that split, give no splits so that pati draws them, or train without --from")
     if learnt:
         raise PatiError(
             NP_(

@@ -66,7 +66,7 @@ class Opened:
                 )
         if recipe.folds:
             raise PatiError(
-                N_("--folds trains its networks from random weights, and this training starts from others"),
+                N_("--folds cannot be used with --from or --weights: its networks are trained from random weights"),
                 N_("omit --folds: the score then comes from a test split"),
             )
         return recipe.changed({"model": self.model, "width": self.width})
@@ -163,7 +163,7 @@ def _recipe(path: Path, stored: ModelFile) -> SettledRecipe:
 def _pretrained(weights: str | Path, recipe: Recipe) -> Opened:
     if recipe.model is None or not recipe.model.startswith(TIMM):
         raise PatiError(
-            N_("--weights are those of a timm network, and --model is {model}", model=recipe.model or N_("not given")),
+            N_("--weights needs a timm network, but --model is {model}", model=recipe.model or N_("not given")),
             N_("add for example --model timm/resnet18; to start from a model of pati, use --from"),
         )
     network = recipe.model.removeprefix(TIMM)

@@ -252,16 +252,8 @@ class TrainingRun:
         if ready.manifest.folds:
             tested = round(recipe.test * len(ready.training))
             self._listen(FoldsPlanned(ready.manifest.folds, tested, chosen=recipe.folds is None))
-        elif recipe.folds is None and (wanted := _folds_wanted(ready.manifest, recipe)):
-            self._note(
-                NP_(
-                    "the test split has only {n} photo, so the score will be uncertain; with more time, it comes from "
-                    "cross-validation (--folds {folds} asks for it in any case)",
-                    "the test split has only {n} photos, so the score will be uncertain; with more time, it comes from "
-                    "cross-validation (--folds {folds} asks for it in any case)",
-                    n=len(ready.manifest.scored()), folds=wanted,
-                )
-            )  # fmt: skip
+        elif (recipe.folds is None or self._start) and (wanted := _folds_wanted(ready.manifest, recipe)):
+            self._note(_uncertain(len(ready.manifest.scored()), wanted, self._start))
         self._listen(ClassesCounted(class_balance, balance.advised(balance.counted(ready.training.targets))))
         return ready
 
@@ -551,6 +543,26 @@ def _identity(ready: Prepared, start: Start | None) -> str:
         del recipe["center_crop"]
     started = [] if start is None else [start.parent["sha256"]]
     return hashlib.sha256(json.dumps([recipe, ready.manifest.hash(), *started]).encode()).hexdigest()
+
+
+def _uncertain(tested: int, folds: int, start: Start | None) -> Message:
+    """That a test split is small, and why there is no cross-validation in its place."""
+    if start is not None:
+        return NP_(
+            "the test split has only {n} photo, so the score will be uncertain; a training that starts from other "
+            "weights is not scored by cross-validation",
+            "the test split has only {n} photos, so the score will be uncertain; a training that starts from other "
+            "weights is not scored by cross-validation",
+            n=tested,
+        )
+    return NP_(
+        "the test split has only {n} photo, so the score will be uncertain; with a longer budget it would come from "
+        "cross-validation (--folds {folds} forces it)",
+        "the test split has only {n} photos, so the score will be uncertain; with a longer budget it would come from "
+        "cross-validation (--folds {folds} forces it)",
+        n=tested,
+        folds=folds,
+    )
 
 
 def _folds_wanted(manifest: Manifest, recipe: Recipe) -> int:
