@@ -270,7 +270,7 @@ def _run(
         python=python, spare=min(spare, room - drawing),
     )  # fmt: skip
     paced = plan.make(
-        recipe, photos=training, validation=validation, minimum_size=16, speed=probed, budget=limits,
+        recipe, photos=training, classes=2, validation=validation, minimum_size=16, speed=probed, budget=limits,
         spent=machine.clock.now(),
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ def test_statistics_are_those_of_the_views_of_predictions(crop: float) -> None:
 
 def test_large_sets_are_cut_into_equal_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_norm, "BATCH", 25)
-    monkeypatch.setattr(batch_norm, "STATISTICS_PHOTOS", 51)
+    monkeypatch.setattr(batch_norm, "statistics_photos", lambda photos, classes: 51)
     net, sizes = net_of(), []
     net.stages[0].register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
     batch_norm.recompute(net, TRAINING, PREPROCESS, dataclasses.replace(RECIPE, mirror=False, center_crop=1.0), CPU)

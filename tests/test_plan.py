@@ -96,7 +96,9 @@ def test_more_time_never_buys_less(photos: int, natural: int) -> None:
 def test_no_pooling_of_the_house_net_leaves_out_an_edge() -> None:
     for tier in plan.TIERS:
         recipe = settle(Recipe(budget=60, size=tier.size, growth=tier.growth))
-        made = plan.make(recipe, photos=900, validation=90, minimum_size=16, budget=Budget(40.0), speed=1500.0)
+        made = plan.make(
+            recipe, photos=900, classes=2, validation=90, minimum_size=16, budget=Budget(40.0), speed=1500.0
+        )
         assert all(size % 16 == 0 for size in (tier.size, *made.sizes))
 
 
@@ -154,7 +156,9 @@ def test_the_deep_house_net_is_for_long_runs() -> None:
 
 def made(recipe: Recipe, seconds: float | None = None, photos: int = 900) -> Plan:
     budget = None if seconds is None else Budget(seconds)
-    return plan.make(settle(recipe), photos=photos, validation=500, minimum_size=16, budget=budget, speed=1500.0)
+    return plan.make(
+        settle(recipe), photos=photos, classes=2, validation=500, minimum_size=16, budget=budget, speed=1500.0
+    )
 
 
 def test_sizes_grow_and_stay_possible() -> None:

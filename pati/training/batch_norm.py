@@ -20,7 +20,7 @@ from pati.data.preprocess import Preprocess
 from pati.inference.forward import BATCH, SecondView
 from pati.models import Net
 from pati.recipe import SettledRecipe
-from pati.training.plan import STATISTICS_PHOTOS
+from pati.training.plan import statistics_photos
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def recompute(net: Net, training: Samples, preprocess: Preprocess, recipe: Settl
         norm.momentum = None  # the average over all batches
         norm.train()
     second = SecondView(recipe.mirror, recipe.center_crop)
-    numbers = loader.order(0, 0, len(training))[:STATISTICS_PHOTOS]
+    numbers = loader.order(0, 0, len(training))[: statistics_photos(*training.targets.shape)]
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         for batch in numbers.tensor_split(math.ceil(len(numbers) / BATCH)):  # of equal size, as they count equally
             images = preprocess.normalise(training.at(batch)[0].to(device))

@@ -29,7 +29,6 @@ MOST_PASSES = 200  # validations in a run by budget
 MANY_EPOCHS = 25  # from here on, the same photos are seen so often that a stronger augmentation pays
 VALIDATION_SHARE = 0.03  # fraction of the training time for validation after each epoch,
 FEWEST_VALIDATED = 300  # but with fewer photos the curve would be noise
-STATISTICS_PHOTOS = 2048  # for the batch norm statistics of predictions: 256 are enough for two classes, not for 17
 
 START, REPORT, AUDIT = 3.0, 5.0, 1e-4  # seconds: to start a run, for its report, and per photo in addition to reading
 
@@ -365,17 +364,23 @@ def costs(recipe: SettledRecipe, minimum_size: int) -> tuple[float, ...]:
     return tuple(cost_of(recipe, size) for size in training_sizes(recipe, minimum_size))
 
 
+def statistics_photos(photos: int, classes: int) -> int:
+    """Number of training photos from which the batch norm statistics of predictions are computed after training."""
+    return min(photos, 256 + 100 * classes, 2048)  # of two classes 256 are nearly enough, of 17 they are too few
+
+
 def make(
     recipe: SettledRecipe,
     *,
     photos: int,
+    classes: int,
     validation: int,
     minimum_size: int,
     speed: float,
     budget: Budget | None,
     spent: float = 0.0,
 ) -> Plan:
-    """The plan of a settled recipe for `photos` training photos, after `spent` seconds of the `budget`.
+    """The plan of a settled recipe for `photos` training photos in `classes`, after `spent` seconds of the `budget`.
 
     `validation`: number of validation photos; `speed`: see `settle`.
     """
@@ -389,6 +394,6 @@ def make(
     passes = min(MOST_PASSES, max(1.0, seconds / (photos * one)))
     within = round(VALIDATION_SHARE * seconds / (passes * one * FORWARD))
     validated = min(validation, max(within, FEWEST_VALIDATED))
-    recomputing = recipe.views * min(photos, STATISTICS_PHOTOS) * cost_of(recipe, recipe.size)
+    recomputing = recipe.views * statistics_photos(photos, classes) * cost_of(recipe, recipe.size)
     budget = dataclasses.replace(budget, validated=validated, statistics=recomputing)
     return Plan(batch, sizes, each, validated, budget=budget, seconds=seconds)

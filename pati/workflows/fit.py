@@ -33,7 +33,8 @@ def fit(
     """
     net = ready.net()
     paced = plan.make(
-        ready.recipe, photos=len(ready.training), validation=len(ready.validation), minimum_size=net.minimum_size,
+        ready.recipe, photos=len(ready.training), classes=len(ready.manifest.classes),
+        validation=len(ready.validation), minimum_size=net.minimum_size,
         speed=ready.speed, budget=None if seconds is None else Budget(seconds),
     )  # fmt: skip
     with threads.restored(), machine.enough_memory(paced.batch):

@@ -309,8 +309,8 @@ class TrainingRun:
         if paced is None:
             untrained = ready.classifier(ready.net())
             paced = plan.make(
-                ready.recipe, photos=len(ready.training), validation=len(ready.validation),
-                minimum_size=untrained.net.minimum_size, speed=ready.speed,
+                ready.recipe, photos=len(ready.training), classes=len(ready.manifest.classes),
+                validation=len(ready.validation), minimum_size=untrained.net.minimum_size, speed=ready.speed,
                 budget=reserve(ready, untrained, testing, self._elapsed, begun=ready.manifest.folds > 0),
                 spent=self._elapsed.seconds(),
             )  # fmt: skip
