@@ -441,7 +441,7 @@ def test_a_learning_curve_is_measured_and_shown(visit: Visit, served: Served) ->
     recipe = Recipe(epochs=1, size=32, width=0.25, batch=16, growth=(1.0,), model="pati")
     folder = jobs.learning_curve(served.folder / "runs", str(served.folder / "clean"), recipe)
     visit.go(f"train?run={folder.name}")
-    visit.see("networks, each trained for as many steps as 1 epochs", timeout=100_000)
+    visit.see("networks, trained for as many steps as 1 epochs", timeout=100_000)
     visit.page.frame_locator("iframe").get_by_text("More photos, or more time?").first.wait_for()
 
 

@@ -548,7 +548,7 @@ def test_photos_saved_again_are_found_and_told(
     assert "without them: accuracy" in told
     monkeypatch.setenv("PATI_CACHE", str(tmp_path / "empty"))
     cli.program(["eval", str(run.folder), "--data", str(tmp_path / "new")], result_action="return_value")
-    assert "only the same files are found" in " ".join(capsys.readouterr().err.split())
+    assert "only exact copies of them can be found" in " ".join(capsys.readouterr().err.split())
     assert run.read_state()["test_scored"] == 3
 
 
