@@ -22,4 +22,4 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
-    return re.sub(r"\]\(\.\./(LOG|CONTRIBUTING|SECURITY)\.md", r"](\1.md", markdown)
+    return re.sub(r"\]\(((?:\.\./)*)\.\./(LOG|CONTRIBUTING|SECURITY)\.md", r"](\1\2.md", markdown)
