@@ -40,9 +40,6 @@ TRAINING_CODE = (
     "pati/data", "pati/models", "pati/training", "pati/recipe.py", "pati/inference/forward.py",
     "pati/system/machine.py", "pati/system/threads.py", "pati/workflows/prepare.py",
 )  # fmt: skip
-# These commits change it for the sets of small images only: earlier pairs of the others are still valid.
-SMALL_IMAGE_SETS = ("cats-vs-dogs-32", "digits")
-SMALL_IMAGES_ONLY: frozenset[str] = frozenset()
 # The plain reference: ResNet-18 with SGD, flips and crops.
 REFERENCE = ("model=resnet18", "optimizer=sgd", "schedule=cosine", "label_smoothing=0", "brightness=0", "l2=0.0005")
 
@@ -67,14 +64,13 @@ def small(
             }
 
         rows = [
-            once_only(kept / f"{name}-{seed}.json", name, functools.partial(pair, name, seed))
+            once_only(kept / f"{name}-{seed}.json", functools.partial(pair, name, seed))
             for seed in SEEDS
             for name in names
         ]
         plain = {
             name: once_only(
                 kept / f"{name}-resnet18.json",
-                name,
                 functools.partial(once, Path.cwd(), sets, name, seconds, 0, reference),
             )
             for name in names
@@ -104,9 +100,9 @@ def compared(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def once_only(file: Path, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def once_only(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The stored result of an earlier call, or a new measurement if there is none or `TRAINING_CODE` has changed."""
-    if not file.exists() or trains_differently(name, json.loads(file.read_text())["commit"]):
+    if not file.exists() or trains_differently(json.loads(file.read_text())["commit"]):
         file.write_text(json.dumps({"commit": commit(), "cpu": machine()["cpu"], **measure()}) + "\n")
     found: dict[str, Any] = json.loads(file.read_text())
     rows = {which: found[which] for which in ("old", "new")} if "old" in found else {"resnet18": found}
@@ -114,13 +110,9 @@ def once_only(file: Path, name: str, measure: Callable[[], dict[str, Any]]) -> d
     return found
 
 
-def trains_differently(name: str, earlier: str) -> bool:
-    """Whether `TRAINING_CODE` has changed since a commit for the photos of a set, committed or not."""
-    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *TRAINING_CODE]).returncode:
-        return True
-    command = ["git", "log", "--format=%H", f"{earlier}..HEAD", "--", *TRAINING_CODE]
-    changes = set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-    return bool(changes if name in SMALL_IMAGE_SETS else changes - SMALL_IMAGES_ONLY)
+def trains_differently(earlier: str) -> bool:
+    """Whether `TRAINING_CODE` has changed since a commit, committed or not."""
+    return subprocess.run(["git", "diff", "--quiet", earlier, "--", *TRAINING_CODE]).returncode != 0
 
 
 def once(root: Path, sets: Path, name: str, seconds: int, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:

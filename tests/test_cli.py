@@ -194,6 +194,7 @@ def test_train_predict_explain_eval(shapes: Path, tmp_path: Path) -> None:
         assert row[3] == "yes" or row[2] == ("yes" if float(row[4]) < lowest else "no")
     done = pati("predict", tmp_path / "run", shapes / "circle", "--format", "csv", "--risk", "2")
     assert done.returncode == 1
+    assert len(done.stdout.splitlines()) <= 1  # no row
     assert "--risk is 2" in done.stderr
 
     listed = f"{shapes}/circle/1.jpg\n{shapes}/square/2.jpg\n"

@@ -73,7 +73,6 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
         assert parameter.grad.abs().sum() > 0, label
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
 def test_the_gradient_reaches_the_stages_in_channels_last_memory(name: str) -> None:
     net, orders = net_of(name), []
@@ -87,6 +86,7 @@ def test_the_gradient_reaches_the_stages_in_channels_last_memory(name: str) -> N
     assert orders == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_seed_decides_the_weights_and_nothing_else(name: str) -> None:
     state = torch.get_rng_state()

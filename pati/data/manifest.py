@@ -514,8 +514,5 @@ def require_trainable(manifest: Manifest) -> None:
                 "cross-validation is impossible: there are too few groups of photos (duplicates, and photos with the "
                 "same --group-by value, stay together)"
             ),
-            N_(
-                "add photos, use smaller groups, or see --near-duplicates; with --from, photos that the earlier "
-                "model was trained on cannot be test photos"
-            ),
+            N_("add photos, use smaller groups, or see --near-duplicates"),
         )

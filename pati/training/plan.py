@@ -380,7 +380,7 @@ def make(
     budget: Budget | None,
     spent: float = 0.0,
 ) -> Plan:
-    """The plan of a settled recipe for `photos` training photos in `classes`, after `spent` seconds of the `budget`.
+    """The plan for `photos` training photos of `classes` classes, after `spent` seconds of the `budget`.
 
     `validation`: number of validation photos; `speed`: see `settle`.
     """
