@@ -118,7 +118,7 @@ def test_averaged_weights_are_the_final_ones(tmp_path: Path, monkeypatch: pytest
     kept: dict[str, torch.Tensor] = {}
 
     def recompute(*_: object) -> None:  # leaves the weights as they are, and notes what the checkpoint holds
-        newest = max((folder for folder in tmp_path.iterdir()), key=lambda folder: folder.name)
+        newest = max(tmp_path.iterdir(), key=lambda folder: folder.name)
         kept.update(checkpoint.newest(newest, owner="test").tensors)
 
     monkeypatch.setattr(batch_norm, "recompute", recompute)
