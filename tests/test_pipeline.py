@@ -163,14 +163,16 @@ def test_scoring_another_set(trained: Path, tmp_path: Path) -> None:
 
 def test_changed_photos_are_noticed(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "d", per_class=20)
+    (data / "circle" / "cut.jpg").write_bytes(jpeg(draw("circle", 1))[:200])  # set aside, with a detail
     run = train(data, QUICK, out=tmp_path / "run").run
     (victim, *_) = Manifest.read(run.manifest).of_split("test")
     (data / victim.path).write_bytes(jpeg(draw("circle", 4321)))
     with pytest.raises(PatiError, match="has changed or disappeared"):
         score(run.folder)
     run.update(stage="training")
-    with pytest.raises(PatiError, match="data has changed since this run was started"):
+    with pytest.raises(PatiError, match="data has changed since this run was started") as caught:
         resume(run.folder)
+    assert str(caught.value.message).endswith(f"for example {victim.path}")
 
 
 def test_a_finished_run_is_only_read(trained: Path) -> None:
