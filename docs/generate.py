@@ -720,8 +720,8 @@ CURVES = {
         "intervals contained it. The intervals are {width} points wide on average. {machine}; commit {commit}."
     ),
     "tr/how-many-photos.md": (
-        "{of} çekilişte doğruluk tahminleri ortalama {error} puan saptı; {of} aralığın {held} tanesi gerçek "
-        "doğruluğu içeriyordu. Aralıklar ortalama {width} puan genişliğinde. {machine}; commit {commit}."
+        "{of} çekilişte doğruluk tahminleri ortalama {error} yüzde puan saptı; {of} aralığın {held} tanesi gerçek "
+        "doğruluğu içeriyordu. Aralıklar ortalama {width} yüzde puan genişliğinde. {machine}; commit {commit}."
     ),
 }
 

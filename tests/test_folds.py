@@ -216,6 +216,14 @@ def test_a_training_that_starts_from_such_a_run_is_scored_on_new_photos(run: Res
     assert any("is not scored by cross-validation" in note for note in notes)
 
 
+def test_a_comparison_has_the_intervals_of_the_report(run: Result, tmp_path: Path) -> None:
+    """They are for the final model, and wider than those of the predictions alone."""
+    shutil.copytree(run.run.folder, tmp_path / "same")
+    for row in compare([run.run.folder, tmp_path / "same"])["runs"]:
+        for name in ("accuracy", "macro_f1"):
+            assert row[f"{name}_interval"] == run.metrics["test"][f"{name}_interval"]  # type: ignore[literal-required]
+
+
 def test_a_threshold_is_judged_by_other_folds() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(300, 2) * 3, torch.randint(0, 2, (300,))  # nothing is learnt

@@ -315,8 +315,8 @@ def _begin(data: str, manifest: Manifest, *, busy: bool) -> bool:
             format_func=lambda count: t(_scoring(count, manifest)),
             help=t(
                 N_(
-                    "Cross-validation predicts each photo with a network that was not trained on it, and then trains "
-                    "the model on all photos. A few test photos do not give a reliable score."
+                    "In cross-validation, each photo is predicted by a network that was not trained on it; the final "
+                    "model is then trained on all photos. A score from a few test photos is unreliable."
                 )
             ),
         )
@@ -358,6 +358,8 @@ def _scoring(folds: int | None, manifest: Manifest) -> Message:
     """An option of how to score; None: as the data suggests."""
     if folds is None:
         chosen = _scoring(manifest.folds, manifest)
+        if manifest.folds:
+            return N_("automatic: {chosen}, if there is enough time", chosen=chosen)
         return N_("automatic: {chosen}", chosen=chosen)
     return N_("{folds}-fold cross-validation", folds=folds) if folds else N_("on a test split")
 

@@ -10,7 +10,7 @@ from pati.cli.options import Json, print_json
 
 @program.command
 def runs(folder: Path = Path("runs"), /, *, json: Json = False) -> None:
-    """List the runs in a folder: data, model, state, test accuracy with its 95 % interval, time, and when it was begun.
+    """List the runs in a folder: data, model, state, accuracy with its 95 % interval, time, and when it was begun.
 
     Parameters
     ----------

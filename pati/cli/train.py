@@ -54,7 +54,7 @@ def train(
     start
         An earlier model to start from, instead of random weights: the folder of a run, a model file, or cats-vs-dogs,
         the included model. Classes may be added or removed. Photos that the model of a run was trained on are never
-        scored; of a model file alone, they are not known.
+        scored; with a model file alone, pati cannot know which photos these are.
     weights
         With --model timm/NAME: a file of pretrained weights (safetensors) to start from, or the word pretrained to let
         timm download them. By default, training starts from random weights.

@@ -142,7 +142,12 @@ def findings(document: LearningCurveDocument) -> list[Message]:
             )
         ]
     return [
-        NP_("all {n} photo: {accuracy}", "all {n} photos: {accuracy}", n=now["photos"], accuracy=_about(now)),
+        NP_(
+            "predicted for a network trained on all {n} photo: {accuracy}",
+            "predicted for a network trained on all {n} photos: {accuracy}",
+            n=now["photos"],
+            accuracy=_about(now),
+        ),
         N_("twice the photos: {accuracy}", accuracy=_expected(twice)),
         N_("four times the photos: {accuracy}", accuracy=_expected(four)),
         N_("twice the time: {accuracy}", accuracy=_expected(document["more_time"])),

@@ -363,8 +363,8 @@ class Watch:
         if event.seconds:
             say(
                 NP_(
-                    "fold {number} of {folds}: training on {n} photo for {seconds:duration}, to check the others",
-                    "fold {number} of {folds}: training on {n} photos for {seconds:duration}, to check the others",
+                    "fold {number} of {folds}: training on {n} photo for {seconds:duration}, to predict the others",
+                    "fold {number} of {folds}: training on {n} photos for {seconds:duration}, to predict the others",
                     n=event.photos,
                     seconds=event.seconds,
                     **facts,
@@ -373,8 +373,8 @@ class Watch:
         else:
             say(
                 NP_(
-                    "fold {number} of {folds}: training on {n} photo, to check the others",
-                    "fold {number} of {folds}: training on {n} photos, to check the others",
+                    "fold {number} of {folds}: training on {n} photo, to predict the others",
+                    "fold {number} of {folds}: training on {n} photos, to predict the others",
                     n=event.photos,
                     **facts,
                 )
@@ -430,8 +430,8 @@ class Watch:
         self._table = _epoch_table(by_class=self._by_class)
         say(
             NP_(
-                "fold {number} of {folds}: {share:percent} of {n} photo predicted as labelled",
-                "fold {number} of {folds}: {share:percent} of {n} photos predicted as labelled",
+                "fold {number} of {folds}: accuracy {share:percent} on {n} photo",
+                "fold {number} of {folds}: accuracy {share:percent} on {n} photos",
                 n=event.facts["photos"],
                 number=event.number,
                 folds=event.folds,

@@ -65,7 +65,7 @@ def show(folder: Path, rows: Sequence[RunSummary]) -> None:
     heads: tuple[tuple[Message, bool, bool], ...] = (
         (NC_("column of runs", "run"), False, True),
         (NC_("column of runs", "state"), False, False),
-        (NC_("column of runs", "test accuracy"), True, False),
+        (NC_("column of runs", "accuracy"), True, False),
         (NC_("column of runs", "95 % CI"), True, False),
         (NC_("column of runs", "min"), True, False),
         (NC_("column of runs", "model"), False, True),

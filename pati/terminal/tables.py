@@ -204,8 +204,8 @@ def show_check(manifest: Manifest, screen: Console) -> None:
     if document["folds"]:
         show(
             N_(
-                "folds: {folds}; a test split would be too small for a reliable score, so with enough time it comes "
-                "from cross-validation",
+                "folds: {folds}; a test split would be too small for a reliable score, so the score comes from "
+                "cross-validation if there is enough time",
                 folds=document["folds"],
             ),
             screen,

@@ -66,7 +66,10 @@ class Opened:
                 )
         if recipe.folds:
             raise PatiError(
-                N_("--folds cannot be used with --from or --weights: its networks are trained from random weights"),
+                N_(
+                    "--folds cannot be used with --from or --weights: the networks of a cross-validation are trained "
+                    "from random weights, so they would not score this model"
+                ),
                 N_("omit --folds: the score then comes from a test split"),
             )
         return recipe.changed({"model": self.model, "width": self.width})
