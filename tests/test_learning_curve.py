@@ -120,15 +120,15 @@ def test_the_sentences_in_both_languages() -> None:
         "report": "", "seed": 0, "manifest": "", "versions": {}, "seconds": 1.0,
     }  # fmt: skip
     assert [text.shown("en") for text in learning_curves.findings(document)] == [
-        "all 400 photos: about 80 % (77 % to 83 %)",
+        "predicted for a network trained on all 400 photos: about 80 % (77 % to 83 %)",
         "twice the photos: about 84 % (81 % to 87 %)",
         "four times the photos: about 87 % (84 % to 90 %)",
         "twice the time: no clear difference",
     ]
     assert [text.shown("tr") for text in learning_curves.findings(document)][1:] == [
-        "fotoğrafların iki katı: yaklaşık %84 (%81 ile %87 arası)",
-        "fotoğrafların dört katı: yaklaşık %87 (%84 ile %90 arası)",
-        "sürenin iki katı: fark belirsiz",
+        "iki kat fotoğrafla: yaklaşık %84 (%81 ile %87 arası)",
+        "dört kat fotoğrafla: yaklaşık %87 (%84 ile %90 arası)",
+        "iki kat süreyle: belirgin bir fark yok",
     ]
     assert learning_curves.setting(document).shown("en").startswith("25 networks, trained for 40 s each")
     document["now"] = prediction(400, 0.52, 0.0)
