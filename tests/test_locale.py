@@ -132,6 +132,11 @@ def test_a_language_may_have_more_plurals(made: Callable[[str, Catalog], None]) 
     assert shown == ["1 zdjęcie", "3 zdjęcia", "5 zdjęć", "22 zdjęcia"]
 
 
+def test_equal_messages_count_once_in_a_set() -> None:
+    """Also with lists in them: manifests are compared as sets of their entries."""
+    assert len({N_("classes: {names}", names=["a"]), N_("classes: {names}", names=["a"]), N_("other: {n}", n=1)}) == 2
+
+
 def test_a_context_has_its_own_translation() -> None:
     assert NC_("decimal mark", ".").shown("tr") == ","
     assert N_(".").shown("tr") == "."

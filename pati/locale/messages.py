@@ -46,6 +46,9 @@ class Message:
     plural: str | None = None
     context: str | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.text, self.plural, self.context, *sorted(self.arguments)))  # their values may be lists
+
     def shown(self, language: str) -> str:
         """The message in `language`."""
         text = self._translated(language)

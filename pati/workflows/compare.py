@@ -158,7 +158,7 @@ def _read(run: Run, name: str) -> _Scored:
         answers = tested.logits.argmax(1).numpy()
         row = _row(run, classifier, name, document, clusters)
         if not document.get("folds"):  # those of a cross-validation are for the final model, and wider
-            row |= _intervals(tested.labels.numpy(), answers, len(document["classes"]), clusters)
+            row = {**row, **_intervals(tested.labels.numpy(), answers, len(document["classes"]), clusters)}
         scored = np.array(tested.sha256), tested.labels.numpy(), answers, clusters, by_class
         return _Scored(row, document["manifest"], tuple(document["classes"]), *scored)
 

@@ -83,8 +83,7 @@ def keep_manifest(run: Run, manifest: Manifest) -> None:
     if run.manifest.exists():
         before = Manifest.read(run.manifest)
         if before.hash() != manifest.hash():
-            then, now = ({entry.path: entry for entry in found.entries} for found in (before, manifest))
-            changed = sorted(path for path in then.keys() | now.keys() if then.get(path) != now.get(path))
+            changed = sorted({entry.path for entry in set(before.entries) ^ set(manifest.entries)})
             raise PatiError(
                 N_("the data has changed since this run was started, for example {changed}", changed=changed[:3]),
                 N_("restore the photos, or start a new run"),
