@@ -60,6 +60,7 @@ def test_finished_and_unfinished_runs(tmp_path: Path) -> None:
         "model": "resnet18",
         "accuracy": 0.924,
         "accuracy_interval": [0.9, 0.95],
+        "folds": 0,
         "seconds": 150.0,
         "date": found["a-1"]["date"],
         "problem": None,
@@ -67,7 +68,7 @@ def test_finished_and_unfinished_runs(tmp_path: Path) -> None:
     assert found["a-1"]["date"].startswith("2023-11-1")
     assert (found["a-2"]["seconds"], found["a-2"]["accuracy"]) == (30.0, None)
     line = next(line for line in table.stdout.splitlines() if line.startswith("a-1"))
-    assert line.split()[1:9] == ["done", "92.4", "%", "90.0–95.0", "2.5", "resnet18", "cats", line.split()[8]]
+    assert line.split()[1:10] == ["done", "92.4", "%", "90.0–95.0", "test", "split", "2.5", "resnet18", "cats"]
     assert table.stderr == ""
 
 

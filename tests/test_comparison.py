@@ -184,7 +184,7 @@ def test_uneven_classes_lead_with_scores_by_class(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.index("macro F1") < done.stdout.index("accuracy %")
     assert "macro F1: no significant difference" in done.stdout or "macro F1: a significant" in done.stdout
-    assert "Test macro F1 with 95 % CI" in (tmp_path / "c.svg").read_text()
+    assert "Macro F1 with 95 % CI" in (tmp_path / "c.svg").read_text()
 
 
 def test_cost_by_hand_and_without_touching_the_net() -> None:

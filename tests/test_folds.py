@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from pati.app import parts, results_page
 from pati.data.manifest import Entry, Manifest, folds_for, with_folds, with_split
 from pati.errors import PatiError
 from pati.evaluation import calibration
@@ -21,11 +22,12 @@ from pati.events import FoldBegan, FoldDone, FoldsPlanned, Noted
 from pati.inference.classifier import Classifier
 from pati.recipe import Recipe, SettledRecipe
 from pati.runs.history import epochs
+from pati.runs.overview import overview
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run
 from pati.training import plan
 from pati.workflows.check import check
-from pati.workflows.compare import compare
+from pati.workflows.compare import compare, notes
 from pati.workflows.out_of_fold import Answers, OutOfFold
 from pati.workflows.report import report_again
 from pati.workflows.train import Result, train
@@ -188,8 +190,23 @@ def test_runs_with_folds_are_compared_on_all_their_photos(run: Result, tmp_path:
     with commands.undrawn():
         other = train(Manifest.read(run.run.manifest).root, RECIPE.changed({"seed": 1}), out=tmp_path / "other")
     found = compare([run.run.folder, other.run.folder])
-    assert [row["photos"] for row in found["runs"]] == [90, 90]
+    assert [(row["photos"], row["folds"]) for row in found["runs"]] == [(90, RECIPE.folds)] * 2
     assert found["paired"]
+    assert any("scored by cross-validation: run, other" in str(note) for note in notes(found))
+
+
+def test_lists_of_runs_say_where_their_scores_come_from(run: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, expected = run.run.folder, f"{RECIPE.folds}-fold cross-validation"
+    assert overview(folder)[0].folds == RECIPE.folds
+    assert expected in pati("runs", folder).stdout
+    assert json.loads(pati("runs", folder, "--json").stdout)[0]["folds"] == RECIPE.folds
+    shown: list[object] = []
+    monkeypatch.setattr(parts, "language", lambda: "en")
+    monkeypatch.setattr(parts, "table", lambda head, rows, **more: shown.extend([*head, *rows[0]]))
+    results_page._table({"run": run.run})
+    assert expected in shown
+    assert "Accuracy" in shown
+    assert not any("test" in str(cell).lower() for cell in shown)
 
 
 def test_clean_reads_the_folds_without_training(run: Result, tmp_path: Path) -> None:

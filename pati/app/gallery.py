@@ -26,7 +26,7 @@ SIDE = 200  # px
 
 @dataclass(frozen=True)
 class Tested:
-    """A run's test photos and predictions: `probabilities` `(N, K)` calibrated, `labels` and `answers` `(N,)`.
+    """A run's scored photos and predictions: `probabilities` `(N, K)` calibrated, `labels` and `answers` `(N,)`.
 
     `root`: where the photos lie, or None where the page may not look or they are gone.
     """
@@ -60,7 +60,7 @@ def _tested(folder: str, changed: int) -> Tested:
 
 
 def tested(folder: Path) -> Tested:
-    """The run's test photos with its predictions."""
+    """The run's scored photos with its predictions."""
     return _tested(str(folder), (folder / "predictions.npz").stat().st_mtime_ns)
 
 

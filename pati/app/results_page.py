@@ -17,6 +17,7 @@ from pati.locale import formats
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_, Message, as_is
 from pati.recipe import Recipe
+from pati.report.labels import scored_by
 from pati.runs.run import Run
 from pati.system.files import sha256_file
 from pati.workflows import compare, export
@@ -25,9 +26,13 @@ MOST_CELLS = 8  # classes whose confusion matrix is shown as a whole; of more, t
 MOST_PAIRS = 12
 TRUE, PREDICTED = N_("True class"), N_("Predicted class")
 HEAD = (
-    N_("Run"), N_("Test accuracy"), N_("95 % CI"), N_("Macro F1"), N_("Test photos"), N_("Minutes"),
+    N_("Run"), N_("Accuracy"), N_("95 % CI"), N_("Macro F1"), N_("Photos"), N_("Scored by"), N_("Minutes"),
     N_("Model"), N_("Size (px)"),
 )  # fmt: skip
+CROSS_VALIDATED = N_(
+    "The scores and predictions below are those of the cross-validation: each photo was predicted by a network that "
+    "was not trained on it. The model was then trained on all photos."
+)
 GALLERIES = {
     "mistakes": N_("Most confident mistakes"),
     "unsure": N_("Least confident predictions"),
@@ -75,7 +80,7 @@ def _table(runs: dict[str, Run]) -> dict[str, Run]:
         shown = (values.get(metric) for metric in more)
         rows[name] += ["–" if value is None else number(value, 4) for value in shown]
     if rows:
-        numbers = (1, 2, 3, 4, 5, 7, *range(len(head), len(head) + len(more)))
+        numbers = (1, 2, 3, 4, 6, 8, *range(len(head), len(head) + len(more)))
         parts.table([*head, *more], list(rows.values()), numbers=numbers)
     return {name: runs[name] for name in rows}
 
@@ -91,6 +96,7 @@ def _row(run: Run) -> tuple[list[object], dict[str, float | None]]:
             f"{low}–{high}",
             number(scores["macro_f1"], 3),
             scores["photos"],
+            t(scored_by(len(document.get("folds", [])))),
             number(document["seconds"]["command"] / 60),
             recipe.model,
             recipe.size,
@@ -141,6 +147,8 @@ def _verdict(better: str | None) -> Message:
 def _one(run: Run) -> None:
     predictions = tested(run.folder)
     st.subheader(t(N_("Confusion matrix")))
+    if run.read_metrics().get("folds"):
+        st.caption(t(CROSS_VALIDATED))
     counts = torch.zeros(len(predictions.classes), len(predictions.classes), dtype=torch.int64)
     counts.index_put_(
         (predictions.labels, predictions.answers),

@@ -374,7 +374,7 @@ class OutOfDistributionScores(OutOfDistributionResult):
 
 
 class RunRow(TypedDict):
-    """Scores and costs of a run in a comparison."""
+    """Scores and costs of a run in a comparison; `folds`: of the cross-validation, 0 for scores on a test split."""
 
     name: str
     run: str
@@ -388,6 +388,7 @@ class RunRow(TypedDict):
     log_loss: float
     further: dict[str, float | None]
     photos: int
+    folds: int
     clusters: int | None
     effective_clusters: float | None
     parameters: int

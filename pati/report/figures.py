@@ -517,7 +517,7 @@ def comparison(runs: Sequence[RunRow], *, by_class: bool, format: str, language:
             )
         scores.set_yticks(places, [f"{row['name']}\n{row['model']}" for row in runs])
         scores.set_ylim(-0.6, len(runs) - 0.3)
-        title = N_("Test macro F1 with 95 % CI") if by_class else N_("Test accuracy (%) with 95 % CI")
+        title = N_("Macro F1 with 95 % CI") if by_class else N_("Accuracy (%) with 95 % CI")
         scores.set_title(title.shown(language), loc="left", fontsize=10)
         scores.xaxis.set_major_formatter(_Decimals(language))
         bars = times.barh(places, minutes, height=0.35, color=ORANGE)

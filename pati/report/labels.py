@@ -12,6 +12,14 @@ SPLITS = {
     "test": NC_("split", "Test"),
 }
 
+
+def scored_by(folds: int) -> Message:
+    """Where a run's scores come from: its test split, or so many folds of a cross-validation."""
+    if not folds:
+        return NC_("scored by", "test split")
+    return N_("{folds}-fold cross-validation", folds=folds)
+
+
 # Why a file is quarantined; `decode.REASONS` says what to do about it.
 REASONS = {
     "empty": NC_("reason", "empty"),

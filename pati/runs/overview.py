@@ -32,8 +32,9 @@ class State(StrEnum):
 class RunSummary:
     """A row; what is not known is None.
 
-    `data`: a path or the name of a dataset; `accuracy`: on the test split, with its 95 % `interval`, in 0..1;
-    `seconds`: active time; `begun`: when, in seconds since 1970; `problem`: why a row has the state `DAMAGED`.
+    `data`: a path or the name of a dataset; `accuracy`: on the test split, or in a cross-validation with so many
+    `folds`, with its 95 % `interval`, in 0..1; `seconds`: active time; `begun`: when, in seconds since 1970; `problem`:
+    why a row has the state `DAMAGED`.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class RunSummary:
     model: str | None = None
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
+    folds: int | None = None
     seconds: float | None = None
     begun: float | None = None
     problem: Message | None = None
@@ -84,12 +86,13 @@ def _summary(folder: Path) -> RunSummary:
 def _read(run: Run) -> RunSummary:
     state, stage = run.read_state(), run.stage
     data, model = state.get("data"), files.read_json(run.recipe).get("model")
-    accuracy, interval, seconds = None, None, run.read_elapsed()
+    accuracy, interval, folds, seconds = None, None, None, run.read_elapsed()
     if stage is RunStage.DONE or run.metrics.exists():
         document = run.read_metrics()
         scores = document["test"]
         low, high = scores["accuracy_interval"]
         accuracy, interval = _share(scores["accuracy"]), (_share(low), _share(high))
+        folds = len(document.get("folds", []))
         seconds = float(document["seconds"]["command"])
     return RunSummary(
         run.folder,
@@ -98,6 +101,7 @@ def _read(run: Run) -> RunSummary:
         None if model is None else str(model),
         accuracy,
         interval,
+        folds,
         seconds,
         run.recipe.stat().st_mtime,  # written once; the other files change when a run is resumed or evaluated
     )

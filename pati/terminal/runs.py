@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NC_, Message
+from pati.report.labels import scored_by
 from pati.runs.overview import RunSummary, State
 from pati.terminal.console import note, number, percent, percent_number, put, say, tell
 
@@ -28,7 +29,7 @@ NONE = "–"
 
 
 class RunSummaryDocument(TypedDict):
-    """A `RunSummary` in JSON; `date`: when it was begun, in local time with its offset."""
+    """A `RunSummary` in JSON; `date`: when it was begun, in local time with its offset; `folds`: 0 for a test split."""
 
     run: str
     state: str
@@ -36,6 +37,7 @@ class RunSummaryDocument(TypedDict):
     model: str | None
     accuracy: float | None
     accuracy_interval: tuple[float, float] | None
+    folds: int | None
     seconds: float | None
     date: str | None
     problem: Message | None
@@ -50,6 +52,7 @@ def document(row: RunSummary) -> RunSummaryDocument:
         "model": row.model,
         "accuracy": row.accuracy,
         "accuracy_interval": row.interval,
+        "folds": row.folds,
         "seconds": row.seconds,
         "date": None if row.begun is None else time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(row.begun)),
         "problem": row.problem,
@@ -67,6 +70,7 @@ def show(folder: Path, rows: Sequence[RunSummary]) -> None:
         (NC_("column of runs", "state"), False, False),
         (NC_("column of runs", "accuracy"), True, False),
         (NC_("column of runs", "95 % CI"), True, False),
+        (NC_("column of runs", "scored by"), False, False),
         (NC_("column of runs", "min"), True, False),
         (NC_("column of runs", "model"), False, True),
         (NC_("column of runs", "data"), False, True),
@@ -94,6 +98,7 @@ def _cells(row: RunSummary) -> list[Text]:
         Text(str(STATES[row.state]), COLOURS.get(row.state, "")),
         Text(NONE if row.accuracy is None else percent(row.accuracy)),
         Text(interval),
+        Text(NONE if row.folds is None else str(scored_by(row.folds))),
         Text(NONE if row.seconds is None else number(row.seconds / 60, ".1f")),
         Text(NONE if row.model is None else printable(row.model)),
         Text(NONE if row.data is None else printable(os.path.basename(row.data.rstrip("/\\")) or row.data)),

@@ -35,7 +35,7 @@ from pati.evaluation.shortcuts import telling_properties
 from pati.locale import catalogues
 from pati.locale.formats import printable, signed
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
-from pati.report.labels import FLAGS, REASONS
+from pati.report.labels import FLAGS, REASONS, scored_by
 from pati.runs.run import Run
 from pati.system import command
 from pati.terminal.console import (
@@ -635,7 +635,8 @@ def _comparison_cells(row: RunRow, metrics: Sequence[str], *, by_class: bool) ->
         *(alike + accuracy if by_class else accuracy + alike),
         (str(NC_("row of a comparison", "log loss")), number(row["log_loss"], ".3f")),
         *((name, _value(row["further"].get(name))) for name in metrics),
-        (str(NC_("row of a comparison", "test photos")), str(row["photos"])),
+        (str(NC_("row of a comparison", "photos")), str(row["photos"])),
+        (str(NC_("row of a comparison", "scored by")), str(scored_by(row["folds"]))),
         (str(NC_("row of a comparison", "size px")), str(row["size"])),
         (str(NC_("row of a comparison", "parameters")), _thousands(row["parameters"])),
         (str(NC_("row of a comparison", "multiply-adds")), _thousands(row["multiply_adds"])),

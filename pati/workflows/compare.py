@@ -36,7 +36,7 @@ from pati.evaluation.intervals import (
 from pati.evaluation.metrics import other_metrics
 from pati.evaluation.significance import design_effect, fisher, holm, mcnemar, sign_flips
 from pati.inference.classifier import Classifier
-from pati.locale.messages import N_, Message
+from pati.locale.messages import N_, Message, as_is
 from pati.models.counting import cost_of
 from pati.recipe import Recipe
 from pati.runs.history import epochs
@@ -180,6 +180,7 @@ def _row(run: Run, classifier: Classifier, name: str, document: RunDocument, clu
         "log_loss": test["log_loss"],
         "further": other_metrics(test),
         "photos": test["photos"],
+        "folds": len(document.get("folds", [])),
         "clusters": None if clusters is None else len(clusters),
         "effective_clusters": None if clusters is None else clusters.effective(),
         "parameters": parameters,
@@ -216,13 +217,22 @@ def notes(document: Comparison) -> list[Message]:
     """Notes that a reader needs to interpret the pairs."""
     count = len(document["pairs"])
     if document["paired"] and any(row["clusters"] for row in document["runs"]):
-        lines = [N_("pairs are compared on the same test photos, by an exact test of their groups (sign flips)")]
+        lines = [N_("pairs are compared on the same photos, by an exact test of their groups (sign flips)")]
     elif document["paired"]:
-        lines = [N_("pairs are compared by McNemar's exact test on the same test photos")]
+        lines = [N_("pairs are compared by McNemar's exact test on the same photos")]
     else:
         lines = [
             N_("the runs are compared as if tested on different photos (Fisher's exact test), which has less power")
         ]
+    crossed = [row["name"] for row in document["runs"] if row["folds"]]
+    if crossed:
+        lines.append(
+            N_(
+                "scored by cross-validation: {names}; each photo by a network that was not trained on it, and the "
+                "intervals are for the model that was then trained on all photos",
+                names=[as_is(name) for name in crossed],
+            )
+        )
     if count > 1:
         lines.append(
             N_(
