@@ -361,7 +361,7 @@ def _scoring(folds: int | None, manifest: Manifest) -> Message:
         if manifest.folds:
             return N_("automatic: {chosen}, if there is enough time", chosen=chosen)
         return N_("automatic: {chosen}", chosen=chosen)
-    return N_("{folds}-fold cross-validation", folds=folds) if folds else N_("on a test split")
+    return labels.scored_by(folds) if folds else N_("on a test split")
 
 
 def _choose_start() -> Path | None:
