@@ -21,8 +21,9 @@ from pati.errors import PatiError
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
 from pati.inference.classifier import Classifier
-from pati.inference.export import export, parity
+from pati.inference.export import Tolerance, export, parity
 from pati.inference.export import onnx as onnx_format
+from pati.inference.export.pictures import made_pictures
 from pati.inference.forward import SecondView
 from pati.inference.load import load
 from pati.inference.onnx_classifier import OnnxClassifier
@@ -41,7 +42,7 @@ CLASSES = ("circle", "square", "triangle")
 def classifier(name: str, *, size: int = 32, mirror: bool = True, center_crop: float = 0.8) -> Classifier:
     """A network with random weights, calibrated; its answers differ from picture to picture."""
     preprocess = Preprocess(size=size, mean=(0.4, 0.5, 0.6))
-    pixels = torch.from_numpy(np.stack([preprocess(photo) for photo in parity.made_pictures(200)]))
+    pixels = torch.from_numpy(np.stack([preprocess(photo) for photo in made_pictures(200)]))
     torch.manual_seed(0)
     net = build(name, len(CLASSES), Options(width=0.25, size=size), seed=1)
     for module in net.modules():
@@ -211,7 +212,7 @@ def test_what_is_not_a_number_is_refused(
 def test_p_values_are_compared_up_to_rounding(rounding: float, refused: bool) -> None:
     made = classifier("pati").in_float32()
     assert made.detector is not None
-    pixels = [made.preprocess(photo) for photo in parity.made_pictures(parity.MADE)]
+    pixels = [made.preprocess(photo) for photo in made_pictures(parity.MADE)]
     answers = made.predict(pixels)
     # All validation photos are as sure as a photo: rounding decides between the first rank and the last.
     middle = sorted(answer.confidence for answer in answers)[parity.MADE // 2]
@@ -220,7 +221,7 @@ def test_p_values_are_compared_up_to_rounding(rounding: float, refused: bool) ->
         for shift in (-rounding / 2, rounding / 2)
     )
     made.detector = theirs
-    excess = parity._beyond_rounding(made, ours, pixels, made.predict(pixels))
+    excess = parity._beyond_rounding(made, ours, pixels, made.predict(pixels), Tolerance())
     assert (excess > 0.06) == refused
 
 
@@ -375,7 +376,7 @@ def test_other_files_are_no_models(content: bytes, tmp_path: Path) -> None:
 
 
 def test_photos_that_cannot_be_read_are_left_out_of_the_check(tmp_path: Path) -> None:
-    photos = [b"no photo", parity.made_pictures(1)[0]]
+    photos = [b"no photo", made_pictures(1)[0]]
     assert export(classifier("scratch"), tmp_path / "model.onnx", photos=photos).parity["own_photos"] == 1
 
 

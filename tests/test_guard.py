@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from pati.app import guard, parts
+from pati.app import parts
 from pati.app.guard import Guard
 from pati.app.settings import Settings
 from pati.errors import PatiError
+from pati.system import network
 from tests.support.commands import pati as command
 
 # A process that tells of every attempt to leave this machine, by name or by address.
@@ -199,8 +200,8 @@ def test_names_that_are_none_are_told(tmp_path: Path) -> None:
     for host in ("http://localhost", "x/y"):
         assert "--host is" in command("app", "--host", host, "--no-browser", cwd=tmp_path).stderr
     assert "can't listen on" in command("app", "--host", "192.0.2.7", "--no-browser", cwd=tmp_path).stderr
-    assert guard.named("::1") == ("::1", None)
-    assert guard.named("Pati.Example:80") == ("pati.example", 80)
+    assert network.named("::1") == ("::1", None)
+    assert network.named("Pati.Example:80") == ("pati.example", 80)
 
 
 def test_the_address_of_a_connection_is_a_name_when_listening_everywhere() -> None:

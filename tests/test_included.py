@@ -9,7 +9,7 @@ from PIL import Image
 
 import pati
 from pati import included
-from pati.inference.export.parity import made_pictures
+from pati.inference.export.pictures import made_pictures
 from pati.inference.onnx_classifier import OnnxClassifier
 from pati.system.files import sha256_file
 from tests.support.commands import pati as run

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pati.data.preprocess import Preprocess
+from pati.explain.palette import palette
 from pati.inference.predictor import Explanation, Prediction
 from pati.locale import formats
 from pati.locale.catalogues import languages
@@ -59,8 +60,8 @@ def told() -> Iterator[dict[str, list[Box]]]:
 def test_the_palette_is_that_of_matplotlib() -> None:
     values = np.linspace(0, 1, 1001)
     expected = matplotlib.colormaps["viridis"](values, bytes=True)[:, :3]
-    np.testing.assert_array_equal(pictures.palette(values), expected)
-    np.testing.assert_array_equal(pictures.palette(values.astype(np.float32).reshape(7, 143)).reshape(-1, 3), expected)
+    np.testing.assert_array_equal(palette(values), expected)
+    np.testing.assert_array_equal(palette(values.astype(np.float32).reshape(7, 143)).reshape(-1, 3), expected)
 
 
 @pytest.mark.parametrize("language", languages())

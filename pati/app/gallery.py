@@ -14,6 +14,7 @@ from pati.app import parts
 from pati.app.parts import classifier, percent, plain, t
 from pati.app.photos import GONE, photo_of, readable_root
 from pati.data.manifest import Entry, Manifest
+from pati.explain.palette import OPACITY
 from pati.inference.classifier import Classifier
 from pati.locale.formats import printable
 from pati.locale.messages import N_
@@ -105,5 +106,5 @@ def _picture(model: str, changed: int, root: str, path: str, sha256: str, label:
     if label is None:
         pixels = pictures.at_most(pixels, 2 * SIDE)
     else:
-        pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), pictures.OPACITY, 2 * SIDE)
+        pixels = parts.overlaid(classifier(Path(model)).explain(data, label=label), OPACITY, 2 * SIDE)
     return pictures.thumbnail(pixels, SIDE)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import importlib
-import os
-import socket
 import sys
 import threading
 import webbrowser
@@ -17,9 +14,8 @@ from pathlib import Path
 from pati.app import guard, jobs
 from pati.app.settings import Settings
 from pati.data.sources import allowed
-from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_, Message
-from pati.system import extras
+from pati.system import extras, network
 from pati.terminal.console import say
 
 PORTS = range(8501, 8521)  # tried in this order where none is asked for
@@ -38,8 +34,8 @@ def launch(settings: Settings, *, hosts: Sequence[str], port: int | None, browse
     from pati.app.parts import TABS, UPLOAD_MB, tell_of
     from pati.app.style import THEME
 
-    host, _ = guard.named(hosts[0])
-    sockets, port = _listening(host, PORTS if port is None else [port])
+    host, _ = network.named(hosts[0])
+    sockets, port = network.listening(host, PORTS if port is None else [port])
     bootstrap.load_config_options(
         {
             "server.address": host,
@@ -77,7 +73,7 @@ def launch(settings: Settings, *, hosts: Sequence[str], port: int | None, browse
         guarded, ws="websockets-sansio", log_level="warning", timeout_graceful_shutdown=1, server_header=False,
         proxy_headers=False,
     )  # fmt: skip
-    address = f"http://{_display(host)}:{port}"
+    address = f"http://{network.display(host)}:{port}"
     say(N_("Ctrl-C ends the page at {address}", address=address))
     if browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
@@ -98,49 +94,3 @@ def _goes_on(job: jobs.Job) -> Message:
     else:
         what = N_("the training of {run} goes on", run=job.folder)
     return N_("{what}. To follow or stop it: pati app; or, to stop it, create the file {stop}", what=what, stop=stop)
-
-
-def _display(host: str) -> str:
-    if host in guard.ANYWHERE:
-        return "localhost"
-    return f"[{host}]" if ":" in host else host
-
-
-def _listening(host: str, ports: Sequence[int]) -> tuple[list[socket.socket], int]:
-    """Sockets that listen at all addresses of `host`, on the first port that is free. Raises `PatiError`."""
-    for port in ports:
-        try:
-            return _bound(host, port), port
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise PatiError(
-                    N_("can't listen on {host}: {reason}", host=host, reason=os_reason(error)),
-                    N_("expected a name or an address of this machine, such as localhost"),
-                ) from None
-    raise PatiError(
-        N_("port {port} on {host} is in use", port=ports[0], host=host), N_("choose another one with --port")
-    )
-
-
-def _bound(host: str, port: int) -> list[socket.socket]:
-    with contextlib.ExitStack() as opened:
-        sockets, missing = [], OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            try:
-                one = opened.enter_context(socket.socket(family))
-                if os.name != "nt":  # where it would allow two servers on one port
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
-                one.bind(address)
-            except OSError as error:
-                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    raise
-                missing = error  # localhost may have an address of IPv6 where the machine has none
-            else:
-                one.listen(128)
-                sockets.append(one)
-        if not sockets:
-            raise missing
-        opened.pop_all()
-        return sockets

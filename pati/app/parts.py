@@ -24,6 +24,7 @@ from pati.app.settings import Settings
 from pati.data import decode
 from pati.data.decode import Unreadable
 from pati.errors import PatiError, from_os_error
+from pati.included import class_named
 from pati.inference.load import load
 from pati.inference.predictor import Explanation, Prediction, Predictor
 from pati.locale import formats
@@ -44,8 +45,6 @@ TABS = {
     "results": NC_("tab", "Results"),
     "clean": NC_("tab", "Clean"),
 }
-# Classes of the included model; those of others are shown as they are.
-CLASSES = {"Cat": NC_("class", "Cat"), "Dog": NC_("class", "Dog")}
 # Why a photo can't be used; a visitor has no options to set.
 REASONS = decode.REASONS | {
     "too-large": N_("the file is larger than this page accepts"),
@@ -85,11 +84,6 @@ def plain(text: str) -> str:
     """Text that Streamlit would take for its markup, as it is: a file may be called *x*, [y](z) or www.z.com.jpg."""
     text = re.sub(r"(?i)(www(?=\.)|@|:(?=//))", "\\1\u2060", text)  # it makes links of what no backslash can stop
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|~<>:$&" else letter for letter in text)
-
-
-def class_named(name: str) -> Message:
-    """A class's name, which is translated for the classes of the included model."""
-    return CLASSES.get(name, as_is(name))
 
 
 def reason(code: str) -> Message:

@@ -12,7 +12,7 @@ from pati.app.gallery import Tested, tested
 from pati.app.parts import number, percent, plain, settings, t
 from pati.errors import PatiError
 from pati.evaluation.metrics import other_metrics
-from pati.inference.onnx_classifier import OnnxClassifier
+from pati.inference import export as exports
 from pati.locale import formats
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_, Message, as_is
@@ -24,6 +24,19 @@ from pati.workflows import compare, export
 
 MOST_CELLS = 8  # classes whose confusion matrix is shown as a whole; of more, the most frequent confusions
 MOST_PAIRS = 12
+# By format: the button that writes the file, what the file is for, and the button that downloads it.
+EXPORTS = {
+    "onnx": (
+        N_("Export to ONNX"),
+        N_("A file that answers in other programs, without torch."),
+        N_("Download the ONNX model"),
+    ),
+    "web": (
+        N_("Export as a web page"),
+        N_("One HTML file that classifies photos in any browser, without a network."),
+        N_("Download the web page"),
+    ),
+}
 TRUE, PREDICTED = N_("True class"), N_("Predicted class")
 HEAD = (
     N_("Run"), N_("Accuracy"), N_("95 % CI"), N_("Macro F1"), N_("Photos"), N_("Scored by"), N_("Minutes"),
@@ -191,36 +204,35 @@ def _one(run: Run) -> None:
             t(N_("Download the report")), run.report.read_bytes, file_name=f"{run.folder.name}.html", mime="text/html",
             on_click="ignore",
         )  # fmt: skip
-        _export(run)
+        for to in EXPORTS:
+            _export(run, to)
     if st.toggle(t(N_("Show the full report")), key="report_show"):
         parts.report(run)
 
 
-def _export(run: Run) -> None:
-    """The model as a file that answers without torch: a button that makes it, then one that downloads it."""
-    exported = run.model.with_suffix(".onnx")
-    pressed = st.button(
-        t(N_("Export to ONNX")), key="export", help=t(N_("A file that answers in other programs, without torch."))
-    )
-    if pressed:
+def _export(run: Run, to: str) -> None:
+    """The model as a file for other programs: a button that writes it, then one that downloads it."""
+    exported = run.model.with_suffix(exports.formats[to].suffix)
+    write, about, download = EXPORTS[to]
+    if st.button(t(write), key=f"export-{to}", help=t(about)):
         with st.spinner(t(N_("Exporting, and checking that its answers are the same …"))):
             try:
-                export.export(run.folder)
+                export.export(run.folder, to=to)
             except PatiError as error:
                 parts.show_error(error)
                 return
-    if exported.exists() and _is_export_of(str(exported), exported.stat().st_mtime_ns, str(run.model)):
+    if exported.exists() and _is_export_of(to, str(exported), exported.stat().st_mtime_ns, str(run.model)):
         st.download_button(
-            t(N_("Download the ONNX model")), exported.read_bytes, file_name=f"{run.folder.name}.onnx",
-            on_click="ignore",
+            t(download), exported.read_bytes, file_name=f"{run.folder.name}{exported.suffix}", on_click="ignore",
+            key=f"download-{to}",
         )  # fmt: skip
 
 
 @st.cache_data(max_entries=100, show_spinner=False)
-def _is_export_of(exported: str, changed: int, model: str) -> bool:
+def _is_export_of(to: str, exported: str, changed: int, model: str) -> bool:
     try:
-        return OnnxClassifier.load(exported).document["source"] == sha256_file(Path(model))
-    except PatiError:
+        return exports.formats[to].read(Path(exported).read_bytes()).document["source"] == sha256_file(Path(model))
+    except (PatiError, OSError):
         return False
 
 

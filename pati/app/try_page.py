@@ -12,17 +12,19 @@ import streamlit as st
 
 from pati import included
 from pati.app import parts
-from pati.app.parts import class_named, classifier, plain, reason, settings, t
+from pati.app.parts import classifier, plain, reason, settings, t
 from pati.app.photos import photo_of, readable_root
 from pati.data.manifest import Entry, Manifest
 from pati.errors import PatiError
+from pati.explain.palette import OPACITY
+from pati.included import class_named
 from pati.inference.documents import ModelScores
+from pati.inference.lineage import origin
 from pati.inference.load import SUFFIX, included_model, with_torch
 from pati.inference.predictor import Explanation, Prediction, Predictor, UnreadablePhoto
 from pati.locale.formats import printable
 from pati.locale.messages import N_, NP_, Message, as_is
 from pati.report import pictures
-from pati.report.lineage import origin
 from pati.runs.run import Run
 from pati.terminal import predictions
 
@@ -213,9 +215,7 @@ def _one(model: Path, clf: Predictor, photo: Given) -> None:
         _ask(clf)
         _download_answers([(photo, answer)], clf, key="csv-one")
         return
-    picture = (
-        None if explanation is None else parts.overlaid(explanation, st.session_state.get("opacity", pictures.OPACITY))
-    )
+    picture = None if explanation is None else parts.overlaid(explanation, st.session_state.get("opacity", OPACITY))
     left, right = st.columns([3, 2], gap="large")
     with left:
         if explanation is None or picture is None:
@@ -266,7 +266,7 @@ def _ask(clf: Predictor) -> None:
     """What to explain and how, as far as this model leaves a choice: class, method, stage, and the map's opacity."""
     stages = range(clf.stages, 0, -1)
     with st.expander(t(N_("Explanation options"))):
-        st.slider(t(N_("Opacity of the map")), 0.0, 1.0, pictures.OPACITY, 0.05, key="opacity")
+        st.slider(t(N_("Opacity of the map")), 0.0, 1.0, OPACITY, 0.05, key="opacity")
         if not clf.any_class:
             st.caption(t(N_("An exported model explains the predicted class only, by Grad-CAM of its last stage.")))
             return

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pati.locale.messages import NC_, Message, as_is
+
 NAME = "cats-vs-dogs"
 FOLDER = Path(__file__).parent
+_CLASSES = {"Cat": NC_("class", "Cat"), "Dog": NC_("class", "Dog")}
 
 
 def model() -> Path:
@@ -24,3 +27,8 @@ def exported() -> Path:
 def card() -> Path:
     """Its model card: training data, training procedure and results."""
     return FOLDER / f"{NAME}.md"
+
+
+def class_named(name: str) -> Message:
+    """A class's name for display: translated if it is one of the included models', else as it is."""
+    return _CLASSES.get(name, as_is(name))

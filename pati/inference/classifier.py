@@ -27,7 +27,7 @@ from pati.inference import model_file
 from pati.inference.documents import Architecture, Facts, ModelScores
 from pati.inference.forward import BATCH, SecondView, batch_logits, batch_logits_and_moments, batch_moments
 from pati.inference.model_file import ModelFile
-from pati.inference.predictor import Explanation, Predictor, explanation, name_of
+from pati.inference.predictor import Explanation, Predictor, explanation
 from pati.locale.messages import N_
 from pati.models import Net, channels_last, folded, models
 from pati.recipe import SettledRecipe
@@ -95,8 +95,11 @@ class Classifier(Predictor):
 
     def answer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See `Predictor`."""
-        logits, moments = self.answers(torch.tensor(pixels))
-        return self.calibrated(logits).numpy(), self.p_values(logits, moments).numpy()
+        # One photo is computed as two: alone, it would go through other kernels, with other rounding.
+        batch = torch.tensor(pixels if len(pixels) > 1 else pixels.repeat(2, 0))
+        logits, moments = self.answers(batch)
+        count = len(pixels)
+        return self.calibrated(logits).numpy()[:count], self.p_values(logits, moments).numpy()[:count]
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Preprocessed pixels `uint8 (N, size, size, 3)` -> calibrated probabilities `float64 (N, K)`."""
@@ -156,15 +159,21 @@ class Classifier(Predictor):
         """See `Predictor`."""
         return len(self.net.stages)
 
-    def explain(
-        self, photo: Photo, *, label: str | None = None, method: str = "grad-cam", stage: int | None = None
+    def explain_pixels(
+        self,
+        shown: NDArray[np.uint8],
+        fitted: NDArray[np.uint8],
+        *,
+        name: str = "",
+        label: str | None = None,
+        method: str = "grad-cam",
+        stage: int | None = None,
     ) -> Explanation:
         """See `Predictor`."""
         net = self.cut(stage)
         explain = explainer(method)
         number = None if label is None else self.class_number(label)
-        shown, fitted = self.shown(photo)
-        (answer,) = self.predictions([name_of(photo)], fitted[None], self.threshold())
+        (answer,) = self.predictions([name], fitted[None], [self.threshold()])
         target = answer.label if label is None else label
         images = self.preprocess.normalise(torch.tensor(fitted[None]).to(self._device))
         asked = self.classes.index(target) if number is None else number

@@ -70,8 +70,8 @@ class ExportDocument(Facts):
     """The document in an exported model.
 
     `source`: SHA-256 of the model file; `at_once`: photos that fit into memory at once; `opset`: of ONNX; `detector`,
-    `map`: whether the model has an out-of-distribution detector, and a saliency map of the predicted class;
-    `checksum`: SHA-256 of the whole file, with zeros in its place.
+    `map`: whether the model has an out-of-distribution detector, and a saliency map of the predicted class; `card`: its
+    model card, in Markdown; `checksum`: SHA-256 of the whole file, with zeros in its place.
     """
 
     kind: str
@@ -85,4 +85,5 @@ class ExportDocument(Facts):
     map: bool
     opset: NotRequired[int]
     parity: NotRequired[ParityDocument]
+    card: NotRequired[str]
     checksum: NotRequired[str]

@@ -61,12 +61,17 @@ def load(path: str | Path | None = None) -> Predictor:
             N_("expected a model.safetensors written by `pati train`, or a model.onnx by `pati export`"),
         )
     read_header(model)  # raises for what is no model, which torch would not make one
-    exported = model.with_suffix(SUFFIX)
-    if exported.is_file():
-        loaded = OnnxClassifier.load(exported)
-        if loaded.document["source"] == files.sha256_file(model):
-            return loaded
+    exported = exported_beside(model)
+    if exported is not None:
+        return exported
     raise PatiError(
         N_("{path} needs torch, which is not installed", path=path),
         N_("where torch is installed, write a model that does not: pati export {path} --to onnx", path=path),
     )
+
+
+def exported_beside(model: Path) -> OnnxClassifier | None:
+    """The exported model of a model file, in the same folder; None if there is none, or one of other weights."""
+    file = model.with_suffix(SUFFIX)
+    exported = OnnxClassifier.load(file) if file.is_file() else None
+    return exported if exported and exported.document["source"] == files.sha256_file(model) else None

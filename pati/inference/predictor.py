@@ -50,6 +50,11 @@ class Prediction:
     out_of_distribution: bool = False
     ood_p_value: float = math.nan
 
+    @classmethod
+    def unreadable(cls, path: str, error: decode.Unreadable) -> Prediction:
+        """The row of a photo that can't be decoded."""
+        return cls(path, "", math.nan, {}, error.message, error.reason)
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -89,6 +94,10 @@ class UnreadablePhoto(PatiError):
         super().__init__(N_("can't read {path}: {error}", path=name_of(photo), error=error), decode.REASONS.get(reason))
 
 
+class Unsupported(PatiError):
+    """What this kind of model can't do, but another one can."""
+
+
 class Predictor(abc.ABC):
     """Classifies photos and explains its predictions.
 
@@ -124,14 +133,32 @@ class Predictor(abc.ABC):
         """
 
     @abc.abstractmethod
+    def explain_pixels(
+        self,
+        shown: NDArray[np.uint8],
+        fitted: NDArray[np.uint8],
+        *,
+        name: str = "",
+        label: str | None = None,
+        method: str = "grad-cam",
+        stage: int | None = None,
+    ) -> Explanation:
+        """Like `explain`, for a photo that has been read: its pixels `uint8 (H, W, 3)`, and the preprocessed ones.
+
+        `name`: the path in its prediction.
+        """
+
     def explain(
         self, photo: Photo, *, label: str | None = None, method: str = "grad-cam", stage: int | None = None
     ) -> Explanation:
         """Saliency map of the evidence for `label` (default: the predicted class).
 
-        `stage`: number of the stage, from 1, whose features are used (default: the last). Raises `PatiError` for what
-        this kind of model can't explain.
+        `stage`: number of the stage, from 1, whose features are used (default: the last). Raises `Unsupported` for what
+        this kind of model can't explain, and `PatiError` for unknown names.
         """
+        if label is not None:
+            self.class_number(label)
+        return self.explain_pixels(*self.shown(photo), name=name_of(photo), label=label, method=method, stage=stage)
 
     @overload
     def predict(self, photos: Photo, *, risk: float | None = None) -> Prediction: ...
@@ -194,22 +221,29 @@ class Predictor(abc.ABC):
     ) -> Iterator[Prediction]:
         readable = [(name, pixels) for name, pixels in results if not isinstance(pixels, decode.Unreadable)]
         names, photos = [name for name, _ in readable], [pixels for _, pixels in readable]
-        predictions = iter(self.predictions(names, np.stack(photos), threshold) if photos else [])
+        thresholds = [threshold] * len(names)
+        predictions = iter(self.predictions(names, np.stack(photos), thresholds) if photos else [])
         for name, pixels in results:
             if isinstance(pixels, decode.Unreadable):
-                yield Prediction(name, "", math.nan, {}, pixels.message, pixels.reason)
+                yield Prediction.unreadable(name, pixels)
             else:
                 yield next(predictions)
 
-    def predictions(self, names: Sequence[str], pixels: NDArray[np.uint8], threshold: float) -> Iterator[Prediction]:
-        """The predictions for preprocessed pixels `uint8 (N, size, size, 3)`; `names`: the path of each photo."""
+    def predictions(
+        self, names: Sequence[str], pixels: NDArray[np.uint8], thresholds: Sequence[float]
+    ) -> Iterator[Prediction]:
+        """The predictions for preprocessed pixels `uint8 (N, size, size, 3)`.
+
+        For each photo, its path, and the confidence below which its prediction is unsure. Raises `PatiError`.
+        """
         probabilities, p_values = self.answer(pixels)
         if not np.isfinite(probabilities).all():
             raise PatiError(
                 N_("the probabilities of this model are not numbers"),
                 N_("the file is damaged, or its training failed: train it again"),
             )
-        for name, row, p in zip(names, probabilities.tolist(), p_values.tolist(), strict=True):
+        rows = zip(names, probabilities.tolist(), p_values.tolist(), thresholds, strict=True)
+        for name, row, p, threshold in rows:
             best = max(range(len(row)), key=row.__getitem__)
             strange = p <= LEVEL
             unsure = strange or row[best] < threshold

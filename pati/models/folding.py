@@ -16,19 +16,24 @@ from torch import nn
 from pati.models.blocks import Net, channels_last
 
 
-def folded(net: Net, dtype: torch.dtype, *, pooling: bool = True) -> Net:
+def folded(net: Net, dtype: torch.dtype, *, exported: bool = False) -> Net:
     """A copy of `net` in evaluation mode without batch norms, with the same logits up to rounding in `dtype`.
 
     Norms that don't follow a convolution in the same `nn.Sequential` are kept. Takes images `float32 (N, 3, H, W)`,
-    returns logits `float32 (N, K)`; the stages compute in `dtype`. `pooling`: replace 2×2 max pooling by one that is
-    faster in torch.
+    returns logits `float32 (N, K)`; the stages compute in `dtype`. Unless it is to be `exported`, 2×2 max pooling is
+    replaced by one that is faster in torch, and the linear layers of the head by ones whose results do not depend on
+    the number of photos.
     """
     copied = copy.deepcopy(net).eval().requires_grad_(False)
     for module in list(copied.modules()):
         if isinstance(module, nn.Sequential):
             _fold(module)
-            if pooling:
+            if not exported:
                 _replace_pooling(module)
+    if not exported:
+        for module in copied.head.modules():
+            if type(module) is nn.Linear:
+                module.__class__ = _Linear
     copied.stages.to(dtype)
     for module in copied.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -84,6 +89,16 @@ class _Pool(nn.Module):
         lines = images.permute(0, 2, 3, 1).view(count, height // 2, 2, width * channels)  # NCHW -> NHWC, a view
         lines = torch.maximum(lines[:, :, 0], lines[:, :, 1]).view(count, height // 2, width // 2, 2, channels)
         return torch.maximum(lines[:, :, :, 0], lines[:, :, :, 1]).permute(0, 3, 1, 2)
+
+
+class _Linear(nn.Linear):
+    """A linear layer that computes 16 rows or more: for fewer, libraries choose kernels with other rounding.
+
+    So the prediction for a photo is the same to the last bit, whichever photos are computed with it.
+    """
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return super().forward(F.pad(rows, (0, 0, 0, max(0, 16 - len(rows)))))[: len(rows)]
 
 
 @torch.no_grad()

@@ -19,11 +19,12 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from pati.evaluation.documents import CalibrationResult, ClassCurve, LearningCurveDocument, Robustness, RunRow
+from pati.explain.palette import palette
 from pati.inference.predictor import Explanation
 from pati.locale import formats
 from pati.locale.messages import N_, NP_, Message, as_is
 from pati.report.labels import CORRUPTIONS, SCORES
-from pati.report.pictures import BLUE, palette, shortened, small, triptych, within
+from pati.report.pictures import BLUE, shortened, small, triptych, within
 from pati.runs.history import Epoch
 
 Tile = NDArray[np.uint8] | None  # (H, W, 3)

@@ -38,6 +38,7 @@ from pati.evaluation.documents import (
 )
 from pati.evaluation.metrics import absent, other_metrics, weakest
 from pati.evaluation.shortcuts import telling_properties
+from pati.inference.lineage import ancestors, unknown_photos
 from pati.inference.predictor import Explanation
 from pati.locale import formats
 from pati.locale.catalogues import SOURCE, languages
@@ -45,7 +46,6 @@ from pati.locale.formats import printable
 from pati.locale.messages import N_, NC_, NP_, Message
 from pati.recipe import Recipe
 from pati.report import figures, labels, markup, pictures
-from pati.report.lineage import ancestors, unknown_photos
 from pati.runs.attempts import Attempt, required
 from pati.runs.history import Epoch
 from pati.runs.learning_curves import found

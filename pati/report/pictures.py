@@ -3,7 +3,6 @@ answered."""
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pati.explain.palette import OPACITY, palette
 from pati.inference.predictor import Explanation
 from pati.locale import formats
 from pati.locale.formats import printable
 from pati.locale.messages import N_
 
 BLUE = "#0072b2"  # Okabe and Ito's colour-blind-safe one
-OPACITY = 0.7  # of an overlay where the map is highest
 
 _FONT = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"  # Pillow's own one lacks the letters of most languages
 _INK = "#222222"
@@ -53,18 +52,6 @@ def _between(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.f
     share = (at - below)[:, None].astype(np.float32)
     above = np.minimum(below + 1, len(rows) - 1)
     return np.asarray(rows[below] * (1 - share) + rows[above] * share)
-
-
-@functools.cache
-def _viridis() -> NDArray[np.uint8]:
-    """The 256 colours of matplotlib's viridis (van der Walt and Smith, 2015, CC0), `uint8 (256, 3)`."""
-    with Image.open(Path(__file__).parent / "viridis.png") as image:
-        return np.asarray(image).reshape(256, 3).copy()
-
-
-def palette(values: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Values in 0..1, as in maps, in the colours of a perceptually uniform palette, `uint8 (..., 3)`."""
-    return np.asarray(_viridis()[np.clip(values * 256, 0, 255).astype(int)])
 
 
 def blended(explanation: Explanation, opacity: float = OPACITY) -> NDArray[np.uint8]:

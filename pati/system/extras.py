@@ -26,11 +26,16 @@ EXTRAS = {
         N_("training, evaluation, reports, export"),
     ),
     "app": Extra(("streamlit", "uvicorn"), N_("the web app")),
+    "serve": Extra(("fastapi", "uvicorn", "h11", "multipart", "prometheus_client", "onnx"), N_("the HTTP server")),
     "tune": Extra(("optuna", "sqlalchemy"), N_("hyperparameter search")),
     "timm": Extra(("timm",), N_("models of timm")),
     "fetch": Extra(("kagglehub",), N_("datasets from Kaggle")),
 }
-_DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where it has another name than the package
+_DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "multipart": "python-multipart",
+    "prometheus_client": "prometheus-client",
+}  # where it has another name than the package
 
 
 def installed(package: str) -> bool:

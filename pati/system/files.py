@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -169,6 +170,12 @@ def finite(document: object) -> object:
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises `OSError` or `ValueError`."""
     return json.loads(patiently(lambda: path.read_text(encoding="utf-8")))
+
+
+def contents(path: Path, most: int) -> bytes | None:
+    """The bytes of a regular file; None for anything else, such as a pipe, and for more than `most` bytes."""
+    facts = path.stat()
+    return path.read_bytes() if stat.S_ISREG(facts.st_mode) and facts.st_size <= most else None
 
 
 def sha256_file(path: Path) -> str:

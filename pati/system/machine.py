@@ -48,6 +48,14 @@ def keep_small_blocks() -> None:
     _tune((_MMAP_THRESHOLD, 4 << 20), (_TRIM_THRESHOLD, 64 << 20))
 
 
+def return_large_blocks() -> None:
+    """After `keep_blocks`: return the memory of blocks of 8 MB and more at once, and give threads memory of their own.
+
+    For servers: photos of all sizes, in several threads, would fragment memory that is never returned.
+    """
+    _tune((_MMAP_MAX, 65536), (_MMAP_THRESHOLD, 8 << 20), (_ARENA_MAX, 0))
+
+
 def _tune(*settings: tuple[int, int]) -> None:
     if not sys.platform.startswith("linux"):
         return

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
 from pati.data import decode
+from pati.inference.json_array import json_array
 from pati.inference.predictor import Prediction
 from pati.locale.formats import printable
 from pati.locale.messages import N_, Message
 from pati.report.labels import REASONS
 from pati.system.csv_text import guarded
-from pati.system.files import finite
 from pati.terminal.console import percent
 
 Writer = Callable[[Iterable[Prediction], Sequence[str]], None]
@@ -45,23 +44,10 @@ def _why(row: Prediction) -> Message | None:
     return N_("{reason} ({detail}): {meaning}", reason=reason, detail=detail, meaning=meaning)
 
 
-def json_array(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
+def json_objects(predictions: Iterable[Prediction], classes: Sequence[str]) -> None:
     """One JSON array, an object a line, the same in every language."""
-    before = "["
-    for row in predictions:
-        document = {
-            "path": row.path,
-            "prediction": row.label or None,
-            "unsure": None if row.error else row.unsure,
-            "out_of_distribution": None if row.error else row.out_of_distribution,
-            "confidence": row.confidence,
-            "ood_p_value": row.ood_p_value,
-            "probabilities": row.probabilities or None,
-            "error": row.error.shown("en") if row.error else None,
-        }
-        print(before + json.dumps(finite(document), allow_nan=False), end="")
-        before = ",\n "
-    print("[]" if before == "[" else "]")
+    for part in json_array(predictions):
+        print(part, end="")
 
 
 def comma_separated(predictions: Iterable[Prediction], classes: Sequence[str], to: TextIO | None = None) -> None:
@@ -87,4 +73,4 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6f}"
 
 
-writers: dict[str, Writer] = {"table": table, "json": json_array, "csv": comma_separated}
+writers: dict[str, Writer] = {"table": table, "json": json_objects, "csv": comma_separated}

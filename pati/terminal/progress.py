@@ -37,9 +37,9 @@ from pati.events import (
     Warned,
     Work,
 )
+from pati.inference.lineage import origin
 from pati.locale.messages import N_, NC_, NP_, Message, as_is
 from pati.report.labels import REASONS, TRIALS
-from pati.report.lineage import origin
 from pati.system import signals
 from pati.terminal.console import console, duration, note, number, plain, say, scored, warning
 from pati.terminal.labels import SCORES

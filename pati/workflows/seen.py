@@ -15,9 +15,9 @@ from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.evaluation.documents import Ancestor
 from pati.events import Listen, Noted, Warned
+from pati.inference.lineage import unknown_photos
 from pati.locale.messages import N_, NP_
 from pati.recipe import Recipe
-from pati.report.lineage import unknown_photos
 from pati.runs.run import Run
 from pati.runs.start import Start
 from pati.workflows.overlap import known_copies

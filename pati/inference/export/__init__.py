@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pati.data.preprocess import Photo
 from pati.errors import PatiError
 from pati.inference.documents import ExportDocument, ParityDocument
-from pati.inference.onnx_classifier import FORMAT, KIND
-from pati.inference.predictor import Predictor
+from pati.inference.onnx_classifier import FORMAT, KIND, OnnxClassifier
 from pati.locale.messages import N_
 from pati.registry import Registry
 from pati.system import files
@@ -24,10 +26,32 @@ if TYPE_CHECKING:
     from pati.inference.classifier import Classifier
 
 
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest differences to the source in float32 that are accepted.
+
+    `probability`: of a probability, and `spread` of its standard deviation over the photos, down to `rounding`, where
+    photos hardly differ; `distance`: relative, of the out-of-distribution detector's distances; `p_value_ranks`: a
+    photo may lie on the border between ranks; `correlation`: the smallest of a saliency map with Grad-CAM.
+    """
+
+    probability: float = 1e-4
+    spread: float = 0.01
+    rounding: float = 2e-6
+    distance: float = 1e-4
+    p_value_ranks: int = 3
+    correlation: float = 0.999
+
+    def limit(self, probabilities: NDArray[np.float64]) -> float:
+        """The largest accepted difference of a probability, given those of some photos, `(N, K)`."""
+        return min(self.probability, max(self.rounding, self.spread * float(np.std(probabilities, 0).max())))
+
+
 class Format(ABC):
     """A file format of exported models."""
 
     suffix: str
+    tolerance = Tolerance()
 
     @staticmethod
     @abstractmethod
@@ -41,8 +65,8 @@ class Format(ABC):
 
     @staticmethod
     @abstractmethod
-    def read(data: bytes) -> Predictor:
-        """The model in the contents of a file."""
+    def read(data: bytes) -> OnnxClassifier:
+        """The model in the contents of a file. Raises `PatiError` for any other file."""
 
 
 formats: Registry[type[Format]] = Registry(N_("export format"), __name__)
@@ -59,13 +83,14 @@ class Export:
 
 
 def export(
-    classifier: Classifier, path: Path, *, to: str = "onnx", source: str | None = None, photos: Sequence[Photo] = ()
-) -> Export:
+    classifier: Classifier, path: Path, *, to: str = "onnx", source: str | None = None, card: str = "",
+    photos: Sequence[Photo] = (),
+) -> Export:  # fmt: skip
     """Write the classifier to `path` in the format `to`, if it answers as the classifier does in float32.
 
-    `source`: the SHA-256 of its model file; `photos`: of its own data, to compare on, in addition to pictures that are
-    made for this. Raises `PatiError`, and writes nothing, if the answers differ, or for a name without the format's
-    suffix, by which `load` knows it.
+    `source`: the SHA-256 of its model file; `card`: its model card; `photos`: of its own data, to compare on, in
+    addition to pictures that are made for this. Raises `PatiError`, and writes nothing, if the answers differ, or for a
+    name without the format's suffix, by which `load` knows it.
     """
     from pati.inference.export import parity
 
@@ -90,8 +115,10 @@ def export(
             "map": False,
         },
     )
+    if card:
+        document["card"] = card
     data = chosen.written(classifier, document)
-    found = parity.checked(classifier, chosen.read(data), photos)
+    found = parity.checked(classifier, chosen.read(data), photos, chosen.tolerance)
     document["parity"] = found
     data = chosen.stated(data, document)
     files.write_bytes(path, data)

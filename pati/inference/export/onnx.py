@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -19,22 +18,18 @@ from pati.inference.documents import ExportDocument
 from pati.inference.export import Format, formats
 from pati.inference.forward import features_and_moments
 from pati.inference.onnx_classifier import (
-    DOCUMENT,
     MAP,
     P_VALUES,
     PIXELS,
     PROBABILITIES,
     OnnxClassifier,
-    sealed,
-    unsealed,
+    with_document,
 )
 from pati.locale.messages import N_, Message, as_is
 from pati.models import Net, folded
 from pati.system import extras
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
     from pati.inference.classifier import Classifier
 
 OPSET = 20
@@ -81,14 +76,12 @@ class Onnx(Format):
         model = program.model_proto
         if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
             raise _not_exportable(N_("it computes with the number of photos as a constant"))
-        return _with_document(model, document)
+        return with_document(model.SerializeToString(), document)
 
     @staticmethod
     def stated(data: bytes, document: ExportDocument) -> bytes:
         """See `Format`."""
-        import onnx
-
-        return _with_document(onnx.load_model_from_string(data), document)
+        return with_document(data, document)
 
     @staticmethod
     def read(data: bytes) -> OnnxClassifier:
@@ -117,13 +110,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         at = at.__cause__
 
 
-def _with_document(model: ModelProto, document: ExportDocument) -> bytes:
-    import onnx
-
-    onnx.helper.set_model_props(model, {DOCUMENT: json.dumps(unsealed(document))})
-    return sealed(bytes(model.SerializeToString()))
-
-
 class Graph(nn.Module):
     """A classifier as one module, from pixels to what it answers, in float32.
 
@@ -136,7 +122,7 @@ class Graph(nn.Module):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        self.net = folded(classifier.net, torch.float32, pooling=False).cpu()
+        self.net = folded(classifier.net, torch.float32, exported=True).cpu()
         self.second_view = classifier.second_view
         self.temperature = 1.0 if classifier.calibration is None else classifier.calibration.temperature
         scale, shift = classifier.preprocess.normalisation()
