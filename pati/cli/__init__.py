@@ -28,6 +28,7 @@ from pati.cli import (
     predict,
     report,
     runs,
+    serve,
     show_augment,
     train,
     tune,
