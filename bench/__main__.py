@@ -62,6 +62,10 @@
                 30 draws of 2,000 photos: their accuracy, predicted by `pati learning-curve` from a quarter of them
     copies      near-duplicates planted in photos: found, and kept in one split
     page        the web app: time to a prediction, memory over 500 uploads, 20 visitors for 5 minutes
+    web         the page of `pati export --to web` in Chromium: its answers, and their speed
+    serving     `pati serve` with 64 clients: photos per second, latency, memory, requests lost at the end, and what
+                schemathesis finds (if it is installed)
+    ways        the same photos on the command line, in Python, in the web app, by the server, in ONNX, in the HTML file
     startup     duration of `pati --help`
 
 `python -m bench.figure` draws docs/accuracy.png from them.
@@ -101,6 +105,7 @@ from bench import (
     many_kills,
     page,
     runs,
+    serving,
     shipped,
     small,
     start,
@@ -108,6 +113,8 @@ from bench import (
     study,
     suites,
     together,
+    ways,
+    web,
 )
 from bench.command import commit, machine
 
@@ -165,6 +172,9 @@ MEASUREMENTS = {
     "learning_curve": learning_curve.learning_curves,
     "copies": copies.copies,
     "page": page.page,
+    "web": web.web,
+    "ways": ways.ways,
+    "serving": serving.serving,
     "startup": runs.startup,
 }
 

@@ -21,7 +21,6 @@ def include(folder: Path, command: str) -> None:
     made = Classifier.load(folder)
     made.facts["versions"]["pati"] = __version__  # where it was trained pati was run from its checkout
     made.save(included.model())
-    export(included.model(), out=included.exported())
     card = run.card.read_text(encoding="utf-8")
     begin, end = card.index("`pati predict"), card.index("The file holds")
     use = '`pati predict PHOTO…`, or `pati.load().predict("photo.jpg")` in Python, where no other model is named. '
@@ -29,6 +28,7 @@ def include(folder: Path, command: str) -> None:
     card = f"# {included.NAME}\n" + card[card.index("\n") + 1 :]
     card = card.replace("\n\n## Figures", f" {command}\n\n## Figures").replace(" All choices: `recipe.json`.", "")
     files.write_text(included.card(), card + "\n")
+    export(included.model(), out=included.exported())  # with the card
 
 
 if __name__ == "__main__":

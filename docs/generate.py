@@ -15,6 +15,7 @@ import inspect
 import io
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -785,8 +786,118 @@ def _machine(document: dict[str, Any], name: str) -> str:
     return words.partition(": ")[2].removesuffix(".")
 
 
+WAYS = {
+    "export.md": {
+        "head": "| | same class as in Python | largest difference | same class as in float32 | largest difference |",
+        "foot": "{photos} test photos of cats-vs-dogs and the included model, in Python in {precision}, the faster "
+        "format on this machine. {machine}; commit {commit}. Made by `python -m bench ways`.",
+        "names": {},
+    },
+    "tr/export.md": {
+        "head": "| | Python ile aynı sınıf | en büyük fark | float32 ile aynı sınıf | en büyük fark |",
+        "foot": "cats-vs-dogs'un {photos} test fotoğrafı ve birlikte gelen model; Python'da, bu makinede daha hızlı "
+        "olan {precision} ile. {machine}; commit {commit}. `python -m bench ways` ile ölçüldü.",
+        "names": {
+            "command line": "komut satırı", "web app": "web uygulaması", "server": "sunucu",
+            "ONNX, server": "ONNX, sunucu", "HTML file": "HTML dosyası",
+        },
+    },
+}  # fmt: skip
+WEB = {
+    "export.md": (
+        "In Chromium, from the file and without a network, the page answers {same} of {photos} test photos with the "
+        "same class as the included model in float32. The median over the photos of the largest difference of a "
+        "probability is {median}, the maximum {largest}. The file has {size} MB, and is ready after {load} s; a photo "
+        "takes {each} ms, and the camera gets {live} predictions per second. {machine}; commit {commit}. Made by "
+        "`python -m bench web`."
+    ),
+    "tr/export.md": (
+        "Chromium'da, dosyadan ve ağ olmadan, sayfa {photos} test fotoğrafının {same} tanesine birlikte gelen modelin "
+        "float32'deki sınıfını verir. Bir olasılıktaki en büyük farkın fotoğraflar üzerindeki medyanı {median}, en "
+        "büyüğü {largest}. Dosya {size} MB'tır ve {load} saniyede hazırdır; bir fotoğraf {each} ms sürer, kamera "
+        "saniyede {live} tahmin alır. {machine}; commit {commit}. `python -m bench web` ile ölçüldü."
+    ),
+}
+
+
+def export(name: str) -> str:
+    """docs/export.md, or its translation, with its measurements."""
+    text = _between((HERE / name).read_text(encoding="utf-8"), "ways", _ways(name))
+    return _between(text, "web", _web(name))
+
+
+def _ways(name: str) -> str:
+    """The predictions of each way to one against those in Python, as it computes and in float32."""
+    document, words = _document("ways"), WAYS[name]
+    result = document["result"]
+    rows = [words["head"], "|---|---|---|---|---|"]
+    for way, row in result["ways"].items():
+        cells = [words["names"].get(way, way)]
+        for other in ("python", "float32"):
+            cells += [str(row[f"same_class_as_{other}"]), _difference(row[f"largest_difference_to_{other}"], name)]
+        rows.append(f"| {' | '.join(cells)} |")
+    foot = words["foot"].format(
+        photos=result["photos"], precision=result["precision"], machine=_machine(document, name),
+        commit=document["commit"],
+    )  # fmt: skip
+    return "\n".join([*rows, "", foot])
+
+
+def _web(name: str) -> str:
+    document = _document("web")
+    result = document["result"]
+    return WEB[name].format(
+        same=result["same_class"], photos=result["photos"],
+        median=_difference(result["median_difference"], name), largest=_difference(result["largest_difference"], name),
+        size=_localised(f"{result['bytes'] / 1e6:.1f}", name),
+        load=_localised(f"{result['seconds_to_load']:.1f}", name),
+        each=f"{result['milliseconds_a_photo']:.0f}", live=f"{result['live_answers_a_second']:.0f}",
+        machine=_machine(document, name), commit=document["commit"],
+    )  # fmt: skip
+
+
+SERVING = (
+    "{clients} clients, each with a connection of its own, send originals of cats-vs-dogs one at a time to the "
+    "included model, from the same machine; `predict_stream` reads the same photos in turns with them. Medians of "
+    "{turns} turns. Requests lost when the server was ended under load, {ends} times: {lost}. {machine}; commit "
+    "{commit}. Made by `python -m bench serving`."
+)
+
+
+def serving(name: str) -> str:
+    """docs/serving.md with its measurements."""
+    document = _document("serving")
+    result = document["result"]
+    rows = [
+        "| | photos per second | `predict_stream` | latency: median, 99 % below | MB after 1,000, 10,000 requests |",
+        "|---|---|---|---|---|",
+    ]
+    runtimes = {"torch": result["torch"], "ONNX Runtime": result["onnxruntime"]}
+    for runtime, row in runtimes.items():
+        served, predicted = (statistics.median(row[f"{how}_photos_per_second"]) for how in ("serve", "predict"))
+        memory = row["memory_mb"]
+        rows.append(
+            f"| {runtime} | {served:.0f} | {predicted:.0f} | {row['p50_seconds']:.2f} s, {row['p99_seconds']:.2f} s "
+            f"| {memory['1000']:.0f}, {memory['10000']:.0f} |"
+        )
+    foot = SERVING.format(
+        clients=result["clients"], turns=len(result["torch"]["serve_photos_per_second"]),
+        lost=sum(row["lost_requests"] for row in runtimes.values()),
+        ends=sum(row["ends"] for row in runtimes.values()), machine=_machine(document, name),
+        commit=document["commit"],
+    )  # fmt: skip
+    return _between((HERE / name).read_text(encoding="utf-8"), "serving", "\n".join([*rows, "", foot]))
+
+
+def _difference(value: float, name: str) -> str:
+    """A difference of probabilities, with two digits, and at least a millionth."""
+    return "0" if value == 0 else _localised(f"{max(value, 1e-6):.6f}" if value < 1e-5 else f"{value:.2g}", name)
+
+
 PAGES = {
     "page.md": page,
+    "serving.md": functools.partial(serving, "serving.md"),
+    **{name: functools.partial(export, name) for name in WAYS},
     **{name: functools.partial(how_many, name) for name in CURVES},
     "trust.md": trust,
     "cli.md": cli,
