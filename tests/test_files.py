@@ -197,7 +197,7 @@ def test_predictions_hold_no_formulas_and_no_nan(capsys: pytest.CaptureFixture[s
     assert head[5:7] == ["'@cat", "'-dog"]
     assert [line[0] for line in lines] == ["'=1+1.jpg", r"a\x1b.jpg"]
     assert lines[0][1:7] == ["'@cat", "no", "no", "", "", "0.500000"]
-    predictions.json_array(rows, ["@cat", "-dog"])
+    predictions.json_objects(rows, ["@cat", "-dog"])
     first, _ = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert (first["confidence"], first["probabilities"]) == (None, {"@cat": None, "-dog": 0.5})
     assert files.finite([1.0, math.inf, {"b": -math.inf}, "NaN"]) == [1.0, None, {"b": None}, "NaN"]

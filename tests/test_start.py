@@ -20,8 +20,8 @@ from pati.data.manifest import Entry, Manifest, with_split
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.documents import Ancestor
 from pati.events import Event, Noted, RunOpened, StepDone, Warned, silent
+from pati.inference import lineage
 from pati.recipe import Recipe
-from pati.report import lineage
 from pati.runs.run import Run
 from pati.runs.start import Start
 from pati.training import transfer
