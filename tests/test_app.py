@@ -41,7 +41,7 @@ from pati.system import locks
 from pati.workflows import clean
 from pati.workflows.train import train
 from tests.support import phone
-from tests.support.browser import CHROMIUM, QUIET, needs_chromium
+from tests.support.browser import CHROMIUM, QUIET, needs_axe, needs_chromium, violations
 from tests.support.commands import pati as command
 from tests.support.photos import draw, jpeg, write_shapes
 
@@ -305,6 +305,18 @@ def test_a_bad_file_is_told_in_words(visit: Visit, tmp_path: Path, name: str, da
     assert f"{name} cannot be read" in visit.page.get_by_test_id("stAlert").inner_text()
     visit.choose("Türkçe")
     visit.see("okunamıyor")
+
+
+@needs_chromium
+@needs_axe
+@pytest.mark.parametrize("language", ["English", "Türkçe"])
+def test_axe_finds_no_barrier_to_trying(visit: Visit, chelsea: Path, language: str) -> None:
+    visit.go()
+    visit.choose(language)
+    visit.upload(chelsea)
+    visit.page.locator(".pati-bars").wait_for()
+    visit.page.locator('[data-testid="stImage"] img').first.wait_for()
+    assert violations(visit.page) == []
 
 
 @needs_chromium

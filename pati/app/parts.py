@@ -153,7 +153,7 @@ def bars(answer: Prediction, most: int = 8) -> None:
     """A bar for the probability of each class, the most likely first."""
     ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:most]
     rows = "".join(
-        f'<div class="pati-bar"><span>{html.escape(t(class_named(name)))}</span>'
+        f'<div class="pati-bar" role="listitem"><span>{html.escape(t(class_named(name)))}</span>'
         f'<span class="pati-track"><i style="width:{100 * share:.2f}%"></i></span>'
         f"<b>{percent(share)}</b></div>"
         for name, share in ranked

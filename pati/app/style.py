@@ -25,6 +25,7 @@ header[data-testid="stHeader"] { background: none; }
 .stMainBlockContainer h1 { font-size: 2rem; padding: 0; }
 .st-key-menu { border-bottom: 1px solid rgba(128, 128, 128, .3); padding-bottom: .6rem; gap: .4rem; }
 .st-key-menu > :last-child { margin-left: auto; }
+[data-testid="stCaptionContainer"] { color: var(--st-text-color, inherit); opacity: .8; }
 .pati-bars { display: grid; gap: .35rem; }
 .pati-bar { display: grid; grid-template-columns: minmax(4rem, 30%) 1fr 4.5rem; gap: .7rem; align-items: center; }
 .pati-bar span:first-child { overflow-wrap: anywhere; }

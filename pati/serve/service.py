@@ -1,6 +1,6 @@
 """Models behind the server: the photos of all requests, computed in batches by one thread.
 
-A pool of threads decodes, and one thread computes what is decoded by then, up to `BATCH` photos at once: a busy server
+A pool of threads decodes, and one thread computes what is decoded by then, in batches of `BATCHES`: a busy server
 has large batches, and an idle one answers at once. The number of photos that wait is bounded. Knows nothing of HTTP.
 """
 
@@ -22,7 +22,9 @@ from pati.inference.predictor import Explanation, Prediction, Predictor, Unreada
 from pati.report import pictures
 from pati.system.machine import cores
 
-BATCH = 16  # photos computed at once: 32 are hardly faster and take more memory
+# Photos computed at once: 32 are hardly faster and take more memory. Few sizes, because each has its own kernels, and
+# blocks of memory of its own.
+BATCHES = (16, 8, 4, 2, 1)
 SIDE = 1600  # px, the longer side of an explained photo
 
 
@@ -128,10 +130,11 @@ class Service:
     """Answers requests with one model."""
 
     def __init__(self, predictor: Predictor, workers: Workers) -> None:
-        """Computes a batch: the first request is fast, and memory grows no further. Raises `PatiError`."""
+        """Computes a batch of each size, so that no request waits for the first one of its size. Raises `PatiError`."""
         self.predictor, self._workers = predictor, workers
         side = predictor.preprocess.size
-        workers.inference.submit(predictor.answer, np.zeros((BATCH, side, side, 3), np.uint8)).result()
+        for size in BATCHES:
+            workers.inference.submit(predictor.answer, np.zeros((size, side, side, 3), np.uint8)).result()
         self._decoded: deque[_Decoded] = deque()
 
     async def predict(self, photos: Sequence[Sent], threshold: float) -> list[Prediction]:
@@ -179,7 +182,8 @@ class Service:
 
     def _compute(self) -> None:
         """Answer what is decoded by now. Called once for each photo: most were answered in the batch of another one."""
-        batch = [self._decoded.popleft() for _ in range(min(BATCH, len(self._decoded)))]
+        size = next((size for size in BATCHES if size <= len(self._decoded)), 0)
+        batch = [self._decoded.popleft() for _ in range(size)]
         batch = [one for one in batch if not one.request.done.done()]
         try:
             self._answer(batch)

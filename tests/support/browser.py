@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import socket
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+needs_axe = pytest.mark.skipif(importlib.util.find_spec("axe_playwright_python") is None, reason="axe is not installed")
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -39,3 +47,12 @@ def wait_for(port: int) -> None:
             if one.connect_ex(("localhost", port)) == 0:
                 return
         time.sleep(0.1)
+
+
+def violations(page: Page) -> list[Any]:
+    """What axe finds on a page against WCAG 2.2, levels A and AA: the rule, and the elements."""
+    import axe_playwright_python
+
+    page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text())
+    found = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})")
+    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
