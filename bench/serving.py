@@ -68,8 +68,7 @@ def _measured(model: Path) -> dict[str, Any]:
         with serving_(folder, model) as server:
             memory = {}
             for done_ in range(0, REQUESTS, 1000):
-                asyncio.run(_load(server.port, (contents * 3)[:1000]))
-                memory[done_ + 1000] = megabytes(server.process.pid)
+                memory[done_ + 1000] = asyncio.run(_memory(server, (contents * 3)[:1000]))
         lost = sum(_ended(folder, model, contents, wait=1 + number / 10) for number in range(ENDS))
     ranked = sorted(latencies)
     return {
@@ -101,6 +100,16 @@ async def _load(port: int, contents: list[bytes], clients: int = CLIENTS) -> lis
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return seconds
+
+
+async def _memory(server: Server, contents: list[bytes]) -> dict[str, float]:
+    """MB of the server while it answers, four times a second: the mean, and the most."""
+    load, found = asyncio.create_task(_load(server.port, contents)), []
+    while not load.done():
+        found.append(megabytes(server.process.pid))
+        await asyncio.sleep(0.25)
+    await load
+    return {"mean": round(statistics.mean(found), 1), "most": max(found)}
 
 
 async def _asked(

@@ -869,7 +869,7 @@ def serving(name: str) -> str:
     document = _document("serving")
     result = document["result"]
     rows = [
-        "| | photos per second | `predict_stream` | latency: median, 99 % below | MB after 1,000, 10,000 requests |",
+        "| | photos per second | `predict_stream` | latency: median, 99 % | MB: first, last 1,000 of 10,000 |",
         "|---|---|---|---|---|",
     ]
     runtimes = {"torch": result["torch"], "ONNX Runtime": result["onnxruntime"]}
@@ -878,7 +878,7 @@ def serving(name: str) -> str:
         memory = row["memory_mb"]
         rows.append(
             f"| {runtime} | {served:.0f} | {predicted:.0f} | {row['p50_seconds']:.2f} s, {row['p99_seconds']:.2f} s "
-            f"| {memory['1000']:.0f}, {memory['10000']:.0f} |"
+            f"| {memory['1000']['mean']:.0f}, {memory['10000']['mean']:.0f} |"
         )
     foot = SERVING.format(
         clients=result["clients"], turns=len(result["torch"]["serve_photos_per_second"]),

@@ -30,6 +30,7 @@ GRACE = 3.0  # seconds for the next request of an open connection at the end, af
 KEEP_ALIVE = 30  # seconds for it otherwise
 END = 60  # seconds after which requests that are not answered yet are given up
 TICK = 0.05  # seconds
+TRIM = 50  # ticks of uvicorn, until free memory is returned: it is fragmented, and would grow for hours
 
 
 def serve(
@@ -81,6 +82,12 @@ class _Server(uvicorn.Server):
             if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
                 after.callback(signal.signal, hangup, signal.signal(hangup, self.handle_exit))
             yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """See uvicorn: called ten times a second."""
+        if counter % TRIM == 0:
+            await asyncio.to_thread(machine.return_free_memory)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what was accepted, then end."""

@@ -56,6 +56,13 @@ def return_large_blocks() -> None:
     _tune((_MMAP_MAX, 65536), (_MMAP_THRESHOLD, 8 << 20), (_ARENA_MAX, 0))
 
 
+def return_free_memory() -> None:
+    """Return all memory that is free at the moment; no-op without glibc."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def _tune(*settings: tuple[int, int]) -> None:
     if not sys.platform.startswith("linux"):
         return
