@@ -51,6 +51,7 @@
     bit_flips   1,000 single bits flipped in model files and checkpoints
     fuzz        a million damaged photos, 200,000 model files, guided by coverage (needs the extra [fuzz])
     field       2,000 random datasets as people have them, read by this commit and by another one ($BASE)
+    shards      the index of a tar of a million members, and 1,000 photos as folder, zip, CSV, tars and Parquet
     suites      the tests behind the guarantees of docs/robustness.md
     heads       maps of the included model against boxes around pets' heads (docs/trust.md); on a GPU
     checks      the tests of every explainer's maps, on 100 validation photos; on a GPU
@@ -66,6 +67,9 @@
     serving     `pati serve` with 64 clients: photos per second, latency, memory, requests lost at the end, and what
                 schemathesis finds (if it is installed)
     ways        the same photos on the command line, in Python, in the web app, by the server, in ONNX, in the HTML file
+    ranks       training in two processes: 30 kills at random moments, accuracy and seconds against one process
+    scale       20,000 to 1,000,000 small photos, in folders and in tars: seconds and memory to check and to train
+                (hours, and about 20 GB of disk); a number after it is the only number of photos
     startup     duration of `pati --help`
 
 `python -m bench.figure` draws docs/accuracy.png from them.
@@ -104,8 +108,11 @@ from bench import (
     learning_curve,
     many_kills,
     page,
+    ranks,
     runs,
+    scale,
     serving,
+    shards,
     shipped,
     small,
     start,
@@ -162,6 +169,7 @@ MEASUREMENTS = {
     "bit_flips": fuzzing.bit_flips,
     "fuzz": fuzzing.fuzz,
     "field": field.field,
+    "shards": shards.shards,
     "suites": suites.suites,
     "heads": explanations.heads,
     "checks": explanations.checks,
@@ -175,6 +183,8 @@ MEASUREMENTS = {
     "web": web.web,
     "ways": ways.ways,
     "serving": serving.serving,
+    "ranks": ranks.ranks,
+    "scale": scale.scale,
     "startup": runs.startup,
 }
 

@@ -9,7 +9,8 @@ import unicodedata
 
 
 def listed(path: str) -> dict[str, object]:
-    from pati.data.manifest import Entry, Manifest, class_order, require_trainable
+    from pati.data.entries import Entry
+    from pati.data.manifest import Manifest, class_order, require_trainable
     from pati.errors import PatiError
 
     try:

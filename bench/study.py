@@ -30,7 +30,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from bench.command import commit, measured
 from bench.runs import KEPT, facts, trained
-from pati.data.manifest import Entry
+from pati.data.entries import Entry
 from pati.recipe import Recipe
 from pati.runs.predictions import Predictions
 from pati.runs.run import Run

@@ -24,6 +24,7 @@ def train(
     out: str | Path | None = None,
     start: str | Path | None = None,
     weights: str | Path | None = None,
+    processes: int = 1,
     progress: bool = False,
 ) -> Classifier:
     """Train a classifier on a folder, archive, CSV file or built-in dataset: from scratch, if nothing else is given.
@@ -31,18 +32,25 @@ def train(
     `out` is the run folder (default: the next free one in runs/). It will contain the report; the scores are also in
     the classifier's `facts`. `start`: an earlier model to start from: a run folder, a model file, or "cats-vs-dogs" for
     the included model. `weights`, with a timm network: a safetensors file of pretrained weights, or "pretrained" for
-    those that timm downloads. `progress` shows progress on stderr, as on the command line. Raises `PatiError`.
+    those that timm downloads. `processes`: that train together on this machine, started anew: they do not see what this
+    process has changed. `progress` shows progress on stderr, as on the command line. Raises `PatiError`.
     """
     from pati.events import silent
     from pati.recipe import Recipe
+
+    recipe = recipe or Recipe()
+    if processes > 1:
+        from pati.workflows import launch
+
+        given = {"--out": out, "--from": start, "--weights": weights}
+        words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+        return launch.train(str(data), recipe, words, processes, progress=progress)
     from pati.terminal.progress import Watch
     from pati.workflows import train as workflow
 
     with contextlib.closing(Watch()) as watch:
         listen = watch if progress else silent
-        run = workflow.train(
-            data, recipe or Recipe(), out=Path(out) if out else None, start=start, weights=weights, listen=listen
-        )
+        run = workflow.train(data, recipe, out=Path(out) if out else None, start=start, weights=weights, listen=listen)
     return run.classifier
 
 

@@ -165,6 +165,11 @@ class Recipe:
         high=0.5,
         search=(0.0, 0.03, 0.1, 0.2),
     )
+    sync_batch_norm: bool = _choice(
+        True,
+        "in training by several processes, batch norm with the statistics of the whole batch instead of each process's "
+        "part",
+    )
     patience: int = _choice(
         0,
         "early stopping: epochs without a better validation loss (macro F1 if balanced); 0: never",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, average_precision_score, log_loss, roc_auc_score
 
-from pati.data.manifest import Entry
+from pati.data.entries import Entry
 from pati.evaluation import analysis
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.corruptions import CORRUPTIONS, corrupted

@@ -21,7 +21,7 @@ from pati import cli
 from pati.data import decisions
 from pati.data.loader import Samples
 from pati.data.manifest import Manifest, units
-from pati.data.split import Unit, assign_folds
+from pati.data.split import Unit, Units, assign_folds
 from pati.errors import Interrupted, PatiError
 from pati.events import Event, FoldBegan, TrainingBegan
 from pati.recipe import Recipe
@@ -79,15 +79,19 @@ def ready(dirty: Path) -> Prepared:
     return prepare(dirty / "shapes", Recipe.read(dirty / "run" / "recipe.json"))
 
 
+def folds_of(units: list[Unit], *, seed: int) -> dict[str, int]:
+    return {unit.identity: fold for unit, fold in zip(units, assign_folds(Units.of(units), 3, seed=seed), strict=True)}
+
+
 def test_deals_evenly_and_for_ever() -> None:
     made = [Unit(f"{label}{number}", ((label, 1 + number % 3),)) for label in "abc" for number in range(10)]
-    dealt = assign_folds(made, 3, seed=0)
+    dealt = folds_of(made, seed=0)
     assert Counter(dealt.values()) == {0: 10, 1: 10, 2: 10}
     for label in "abc":
         counts = Counter(fold for name, fold in dealt.items() if name.startswith(label))
         assert sorted(counts.values()) == [3, 3, 4]
-    assert assign_folds(made[::-1], 3, seed=0) == dealt
-    assert assign_folds(made, 3, seed=1) != dealt
+    assert folds_of(made[::-1], seed=0) == dealt
+    assert folds_of(made, seed=1) != dealt
 
 
 def test_judges_have_not_trained_on_what_they_judge(
@@ -115,9 +119,9 @@ def test_judges_have_not_trained_on_what_they_judge(
         labels = ready.manifest.targets(mine)
         assert answers.facts["agreement"] == pytest.approx((answers.logits.argmax(1).numpy() == labels).mean())
         held += answers.numbers.tolist()
-        for _, members in units(entries):  # copies are together
-            inside = {entry.path for entry in members} & {entry.path for entry in mine}
-            assert len(inside) in (0, len(members))
+        unit = units(entries)[1]
+        inside = np.isin([entry.path for entry in entries], [entry.path for entry in mine])
+        assert not set(unit[inside]) & set(unit[~inside])  # copies are together
     assert sorted(held) == list(range(len(entries)))
 
 
@@ -294,7 +298,7 @@ def test_nothing_is_written_among_photos_or_over_the_run(dirty: Path, copied: Pa
 
 def test_more_folds_than_groups_are_told(ready: Prepared, tmp_path: Path) -> None:
     few = dataclasses.replace(ready.manifest, entries=tuple(ready.manifest.of_split("train")[:7]))
-    groups = len(units(few.kept))
+    groups = len(units(few.kept)[0])
     with pytest.raises(PatiError, match=f"{groups} groups that must stay together"):
         dealt(dataclasses.replace(ready, manifest=few), groups + 1)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pati.data.manifest import Entry
+from pati.data.entries import Entry
 from pati.evaluation import analysis, calibration, curves, metrics, slices
 from pati.evaluation.analysis import clusters_of
 from pati.evaluation.clusters import Clusters

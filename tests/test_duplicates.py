@@ -16,7 +16,9 @@ from PIL import Image
 from pati.data.audit import crowds, duplicates
 from pati.data.audit.judge import build_manifest
 from pati.data.audit.pool import read_all
-from pati.data.manifest import Entry, components, require_trainable
+from pati.data.entries import Entry
+from pati.data.manifest import components, require_trainable
+from pati.data.mapped import Mapped
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Source
 from pati.recipe import Recipe
@@ -62,6 +64,10 @@ def scene(number: int) -> Image.Image:
     return Image.fromarray(np.mean(layers, 0).astype(np.uint8))
 
 
+def all_pairs(thumbs: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return np.concatenate([task() for task in duplicates._all_pairs(duplicates._Pictures(Mapped([thumbs]), None))])
+
+
 def test_close_hashes_equal_a_double_loop() -> None:
     rng = np.random.default_rng(0)
     thumbs = rng.integers(0, 256, (60, 32, 32, 3), np.uint8)
@@ -75,7 +81,7 @@ def test_close_hashes_equal_a_double_loop() -> None:
         for j in range(i + 1, 60)
         if min((bits[i] != bits[j]).sum(), (mirrored[i] != bits[j]).sum()) <= duplicates._HASH_LIMIT
     }
-    assert {(int(i), int(j)) for i, j in duplicates._close_hashes(duplicates.hashes(thumbs))} == expected
+    assert {(int(i), int(j)) for i, j in all_pairs(thumbs)} == expected
     assert {(i, i + 30) for i in range(10)} | {(i, i + 40) for i in range(10)} <= expected
 
 
@@ -120,13 +126,13 @@ def test_a_scene_of_many_photos_is_one_group_by_few_comparisons(monkeypatch: pyt
     monkeypatch.setattr(duplicates, "_AT_ONCE", 64)
     aligned, fine = [], duplicates._fine
 
-    def counted(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64], flip: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def counted(thumbs: duplicates._Pictures, pairs: NDArray[np.int64], flip: NDArray[np.bool_]) -> NDArray[np.float32]:
         aligned.append(len(pairs))
         return fine(thumbs, pairs, flip)
 
     monkeypatch.setattr(duplicates, "_fine", counted)
     thumbs = np.concatenate([fixed_camera(600), np.stack([thumb(scene(number)) for number in range(10, 16)])])
-    assert len(duplicates._close_hashes(duplicates.hashes(thumbs))) <= 16 * len(thumbs)
+    assert len(all_pairs(thumbs)) <= 16 * len(thumbs)
     found, skipped = duplicates.near_duplicates(thumbs)
     groups = components(found)
     assert [sorted(group) for group in groups] == [list(range(600))]

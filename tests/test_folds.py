@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from pati.app import parts, results_page
-from pati.data.manifest import Entry, Manifest, folds_for, with_folds, with_split
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest, folds_for, with_folds, with_split
 from pati.errors import PatiError
 from pati.evaluation import calibration
 from pati.evaluation.calibration import Calibration, CrossCalibration

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import pati
 from pati.data import decode
-from pati.data.manifest import Entry, Manifest, class_order, join, with_split
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest, class_order, join, with_split
 from pati.errors import PatiError
 from pati.locale import catalogues
 from pati.locale.messages import N_, NP_, Message, as_is

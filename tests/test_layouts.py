@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pati.data import decode
-from pati.data.manifest import Entry, Manifest, class_order, require_trainable
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest, class_order, require_trainable
 from pati.data.sources import allowed, storage
 from pati.data.sources.find import find_source
 from pati.data.sources.source import Columns, Source, split_role

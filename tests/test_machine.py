@@ -279,15 +279,15 @@ def test_packs_beyond_the_last_ones_are_removed_unless_in_use(shapes: Path) -> N
 
 def test_a_pack_that_another_process_put_there_first_is_used(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, preprocess = find_source(shapes), Preprocess(size=16)
-    read_all = pack.read_all
+    read = pack.read
 
     def read_twice(*arguments: Any, **options: Any) -> Any:
         with monkeypatch.context() as patched:
-            patched.setattr(pack, "read_all", read_all)
+            patched.setattr(pack, "read", read)
             pack.open_or_build(source, preprocess)  # as another process would meanwhile
-        return read_all(*arguments, **options)
+        return read(*arguments, **options)
 
-    monkeypatch.setattr(pack, "read_all", read_twice)
+    monkeypatch.setattr(pack, "read", read_twice)
     _, packed, _ = pack.open_or_build(source, preprocess)
     sound(packed, source, preprocess)
     assert len(list((files.cache_folder() / "packs").iterdir())) == 1

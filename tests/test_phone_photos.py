@@ -112,7 +112,7 @@ def test_models_from_before_take_colours_as_they_are_stored(tmp_path: Path, trai
     folder = write_shapes(tmp_path / "d", per_class=1)
     (folder / "circle" / "p3.jpg").write_bytes(data)
     source = find_source(folder)
-    rows = [pack.open_or_build(source, which)[1].pixels for which in (old, Preprocess(size=32))]
+    rows = [pack.open_or_build(source, which)[1].pixels[:] for which in (old, Preprocess(size=32))]
     assert (rows[0] != rows[1]).any()
     assert Classifier.load(trained).preprocess.colour == pati.load().preprocess.colour == "srgb"
 

@@ -73,7 +73,7 @@ def test_stored_predictions_are_the_models(trained: Path) -> None:
     with np.load(run.predictions) as stored:
         logits = stored["test_logits"]
         assert stored["test_sha256"].tolist() == [entry.sha256 for entry in found.of_split("test")]
-        assert stored["test_labels"].tolist() == found.targets(found.of_split("test"))
+        assert stored["test_labels"].tolist() == found.targets(found.of_split("test")).tolist()
     assert classifier.calibration is not None
     logits = logits / classifier.calibration.temperature
     expected = np.exp(logits - logits.max(1, keepdims=True))

@@ -33,11 +33,14 @@ def zipped(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def test_folder_zip_and_tar_give_one_manifest(shapes: Path, zipped: Path, tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "shapes.tar", "w") as archive:
-        archive.add(shapes, shapes.name)
-    ways = (shapes, zipped, tmp_path / "shapes.tar")
+    for mode, name in (("w", "shapes.tar"), ("w:gz", "shapes.tar.gz")):
+        with tarfile.open(tmp_path / name, mode) as archive:
+            archive.add(shapes, shapes.name)
+    ways = (shapes, zipped, tmp_path / "shapes.tar", tmp_path / "shapes.tar.gz")
     assert len({check(way, Recipe()).hash() for way in ways}) == 1
-    assert [path.name.split("-")[0] for path in (cache_folder() / "unpacked").iterdir()] == ["shapes"]  # the tar alone
+    assert [path.name.split("-")[0] for path in (cache_folder() / "unpacked").iterdir()] == [
+        "shapes"
+    ]  # the compressed one alone
 
 
 def test_every_command_reads_a_zip_in_place(zipped: Path, tmp_path: Path) -> None:

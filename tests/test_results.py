@@ -17,8 +17,10 @@ from rich.console import Console
 import pati
 from pati import cli
 from pati.data.decode import FLAGS, REASONS
-from pati.data.manifest import Entry, Manifest
-from pati.data.pack import Pack
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest
+from pati.data.mapped import Mapped
+from pati.data.pack import Pack, Rows
 from pati.errors import PatiError
 from pati.evaluation import analysis
 from pati.evaluation.calibration import Calibration
@@ -82,7 +84,8 @@ def noise(trained: Path, count: int) -> tuple[Classifier, Manifest, Pack]:
     )
     side = made.preprocess.size
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
-    return made, Manifest("noise", "", made.classes, entries, {}), Pack(pixels, {str(n): n for n in range(count)})
+    packed = Pack(Mapped([pixels]), Rows(np.arange(count).astype("S64"), np.arange(count)))
+    return made, Manifest("noise", "", made.classes, entries, {}), packed
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +152,8 @@ def test_explanations_are_checked_for_the_classes_answered(
     found = measure.probed(*many)["explanations"]
     assert found["method"] == "grad-cam"
     assert set(found["measures"]) == {"insertion", "deletion", "road"}
-    images, classes = made.explainer_inputs(torch.from_numpy(packed.pixels))
-    assert torch.equal(classes, made.logits(torch.from_numpy(packed.pixels)).argmax(1))
+    images, classes = made.explainer_inputs(torch.from_numpy(packed.pixels[:]))
+    assert torch.equal(classes, made.logits(torch.from_numpy(packed.pixels[:])).argmax(1))
     assert images.shape == (22, 3, made.preprocess.size, made.preprocess.size)
 
 

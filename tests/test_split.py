@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pati.data.manifest import Entry, join, with_split
-from pati.data.split import SPLITS, Unit, assign
+from pati.data.entries import Entries, Entry
+from pati.data.manifest import join, with_split
+from pati.data.split import SPLITS, Unit, Units
+from pati.data.split import assign as assign_units
 
 
 @st.composite
@@ -27,7 +29,7 @@ def entry_lists(draw: st.DrawFn) -> list[Entry]:
     ]
 
 
-def spread(entries: list[Entry]) -> list[Entry]:
+def spread(entries: list[Entry]) -> Entries:
     return with_split(join(entries, []), seed=3, validation=0.2, test=0.2, given=False)
 
 
@@ -50,6 +52,11 @@ def test_order_does_not_matter(entries: list[Entry], random: object) -> None:
     shuffled = list(entries)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert {entry.path: entry.split for entry in spread(shuffled)} == expected
+
+
+def assign(units: list[Unit], *, seed: int, validation: float, test: float) -> dict[str, str]:
+    placed = assign_units(Units.of(units), seed=seed, validation=validation, test=test)
+    return {unit.identity: SPLITS[number] for unit, number in zip(units, placed, strict=True)}
 
 
 def units(count: int, classes: int, start: int = 0) -> list[Unit]:

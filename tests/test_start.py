@@ -16,7 +16,8 @@ from PIL import Image
 
 import pati
 from pati import included, models
-from pati.data.manifest import Entry, Manifest, with_split
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest, with_split
 from pati.errors import Interrupted, PatiError
 from pati.evaluation.documents import Ancestor
 from pati.events import Event, Noted, RunOpened, StepDone, Warned, silent

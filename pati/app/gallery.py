@@ -13,7 +13,8 @@ import torch
 from pati.app import parts
 from pati.app.parts import classifier, percent, plain, t
 from pati.app.photos import GONE, photo_of, readable_root
-from pati.data.manifest import Entry, Manifest
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest
 from pati.explain.palette import OPACITY
 from pati.inference.classifier import Classifier
 from pati.locale.formats import printable

@@ -19,8 +19,8 @@ from pati.app.try_page import INCLUDED
 from pati.data.decode import is_photo_name
 from pati.data.manifest import Manifest, require_trainable
 from pati.data.sources import allowed
-from pati.data.sources.archives import is_archive
 from pati.data.sources.builtin_datasets import datasets, downloads, locate
+from pati.data.sources.paths import holds_photos_by_name
 from pati.data.split import SPLITS
 from pati.errors import PatiError
 from pati.evaluation import learning_curves
@@ -145,7 +145,7 @@ def _choose_data() -> str | None:
         return st.selectbox(t(N_("Dataset")), known, key="data_set")
     root = settings().root
     typed = st.selectbox(
-        t(N_("Folder with one folder per class, an archive of it, or a CSV")),
+        t(N_("Folder with one folder per class, an archive of it, a CSV, or Parquet files")),
         _offered(root),
         index=None,
         key="data_where",
@@ -182,7 +182,7 @@ def _offered(root: Path) -> list[str]:
         inner[:] = sorted(name for name in inner if not name.startswith(".")) if depth < DEEPEST else []
         if sum(_holds_photos(here / name) for name in inner[:50]) > 1:
             options.append(str(here.relative_to(root)))
-        options += [str((here / name).relative_to(root)) for name in sorted(names) if is_archive(here / name)]
+        options += [str((here / name).relative_to(root)) for name in sorted(names) if holds_photos_by_name(here / name)]
         if len(options) > MOST_OFFERED:
             break
     return options[:MOST_OFFERED]

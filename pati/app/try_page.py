@@ -14,7 +14,8 @@ from pati import included
 from pati.app import parts
 from pati.app.parts import classifier, plain, reason, settings, t
 from pati.app.photos import photo_of, readable_root
-from pati.data.manifest import Entry, Manifest
+from pati.data.entries import Entries
+from pati.data.manifest import Manifest
 from pati.errors import PatiError
 from pati.explain.palette import OPACITY
 from pati.included import class_named
@@ -190,7 +191,7 @@ def _samples(model: Path) -> Iterator[Given]:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _tested(path: str, changed: int) -> tuple[list[Entry], Path | None]:
+def _tested(path: str, changed: int) -> tuple[Entries, Path | None]:
     """Some scored photos in a manifest, and where they lie."""
     manifest = Manifest.read(Path(path))
     entries = manifest.scored()

@@ -27,7 +27,8 @@ def check(
     Parameters
     ----------
     data
-        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a built-in dataset.
+        A folder with one folder per class, a folder of splits, an archive, a folder of tars or Parquet files, a CSV, or
+        the name of a built-in dataset.
     out
         Where to write the manifest, one line per file.
     group_by

@@ -77,7 +77,7 @@ def explain(
         raise PatiError(N_("--json is for --check and --boxes"), N_("omit it: pictures are saved as PNG files"))
     from pati.cli.inputs import expand
     from pati.inference.load import load
-    from pati.inference.predictor import Refused, UnreadablePhoto
+    from pati.inference.predictor import Named, Refused, UnreadablePhoto
     from pati.report import pictures
     from pati.system import files, outputs
     from pati.terminal.console import fail, note, percent, say
@@ -90,9 +90,10 @@ def explain(
         if isinstance(item, Refused):
             fail(UnreadablePhoto(item.path, item.error.reason, item.error.message))
             continue
-        photo = Path(item)
+        photo = Path(item.path if isinstance(item, Named) else item)
         try:
-            explanation = classifier.explain(photo, label=label, method=method or "grad-cam", stage=stage)
+            given = item.data if isinstance(item, Named) else photo
+            explanation = classifier.explain(given, label=label, method=method or "grad-cam", stage=stage)
         except UnreadablePhoto as error:
             fail(error)
             continue
@@ -142,6 +143,7 @@ def _test_explanations(
     from pati.cli.inputs import expand
     from pati.explain.cams import explainers
     from pati.inference.classifier import Classifier
+    from pati.inference.predictor import Named
     from pati.system import machine
     from pati.terminal.console import bar, console
     from pati.terminal.explanations import show_checked, show_located
@@ -168,6 +170,10 @@ def _test_explanations(
         print_json(located) if json else show_located(located, console(stderr=False))
         return
     named = list(expand(words, []))
+    if stored := next((item for item in named if isinstance(item, Named)), None):
+        raise PatiError(
+            N_("--check reads files, not {photo}", photo=stored.path), N_("unpack the photos into a folder")
+        )
     paths = [Path(item) for item in named if isinstance(item, str)]
     if not paths:
         raise PatiError(

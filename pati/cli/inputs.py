@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pati.data.decode import Unreadable, is_photo_name, is_system_file
+from pati.data.sources import storage
+from pati.data.sources.interface import reading_order
+from pati.data.sources.paths import holds_photos, open_without_classes
 from pati.data.sources.source import natural
 from pati.errors import PatiError, os_reason
 from pati.inference.load import is_run
-from pati.inference.predictor import Refused
+from pati.inference.predictor import Named, Refused
 from pati.locale.messages import N_
 
 # Files that hold models: of pati, and of other programs, which must not be taken for photos either.
@@ -62,8 +65,9 @@ def _is_model(path: str) -> bool:
     return Path(path).suffix.lower() in MODELS or (os.path.isdir(path) and is_run(Path(path)))
 
 
-def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str | Refused]:
-    """Every input's photos: a file as it is, a folder's files, a pattern's matches, `-` lines of stdin.
+def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str | Named | Refused]:
+    """Every input's photos: a file as it is, those in an archive, Parquet file or shards, a folder's files, a pattern's
+    matches, `-` lines of stdin.
 
     A path that is nothing of these is passed on: its row will say what is wrong. Lines may end with NUL, as those of
     `find -print0` do.
@@ -73,12 +77,31 @@ def expand(paths: Sequence[str], stdin: Iterable[str]) -> Iterator[str | Refused
             for name in (name for line in stdin for name in line.rstrip("\r\n").split("\0")):
                 if name:
                     yield from expand([os.path.join(".", "-") if name.strip() == "-" else name], [])
+        elif holds_photos(Path(path)):
+            yield from _stored(path)
         elif os.path.isdir(path):
             yield from _files(path)
         elif not os.path.lexists(path) and glob.has_magic(path):
             yield from _matches(path) or [path]
         else:
             yield path
+
+
+def _stored(path: str) -> Iterator[Named | Refused]:
+    """The photos in an archive, a Parquet file or shards; they are read here, one after the other, which is fastest."""
+    try:
+        source = open_without_classes(Path(path))
+        store = storage.at(source.root)
+    except PatiError as error:
+        yield Refused(path, Unreadable("unreadable", error.message))
+        return
+    paths = [item.path for item in source.items]
+    for number in reading_order(store, paths):
+        name = str(source.root / paths[number])
+        try:
+            yield Named(name, store.read(paths[number]))
+        except Unreadable as error:
+            yield Refused(name, error)
 
 
 def _matches(pattern: str) -> list[str]:

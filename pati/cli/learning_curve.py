@@ -30,8 +30,8 @@ def learning_curve(
     Parameters
     ----------
     data
-        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a built-in
-        dataset.
+        A folder with one folder per class, a folder of splits, an archive, a folder of tars or Parquet files, a CSV, or
+        the name of a built-in dataset.
     budget
         Time for the whole command, such as 10m. Default: one that suits the number of photos.
     epochs

@@ -28,7 +28,8 @@ def lr_find(
     Parameters
     ----------
     data
-        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a built-in dataset.
+        A folder with one folder per class, a folder of splits, an archive, a folder of tars or Parquet files, a CSV, or
+        the name of a built-in dataset.
     out
         Where to save the plot, a PNG file.
     steps

@@ -46,9 +46,9 @@ class TableOptions:
     table
         The CSV with the classes, if there are several, or if it lies elsewhere: a path, or one within DATA.
     path_column
-        CSV column with the paths of the photos, if it is not found by its name.
+        CSV column with the paths of the photos, if it is not found by its name; of Parquet, the column with the photos.
     label_column
-        CSV column with the classes.
+        Column with the classes, or field of the .json of samples in tars.
     split_column
         CSV column with train, validation or test.
     classes_level

@@ -36,8 +36,8 @@ def tune(
     Parameters
     ----------
     data
-        A folder with one folder per class, a folder of splits, an archive, a CSV, or the name of a built-in
-        dataset. Not needed to resume the search in --out.
+        A folder with one folder per class, a folder of splits, an archive, a folder of tars or Parquet files, a CSV, or
+        the name of a built-in dataset. Not needed to resume the search in --out.
     trials
         Number of trials to finish, counted over all processes and restarts.
     budget

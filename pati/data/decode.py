@@ -68,6 +68,7 @@ REASONS = {
     "truncated": N_("the file is truncated; copy it again from the original"),
     "damaged": N_("the file cannot be decoded; copy it again from the original"),
     "not-judged": N_("the process that decoded it was killed twice, as by a full memory; run the command again"),
+    "changed": N_("the file that holds it changed while its photos were read; run the command again"),
     "dropped": N_("excluded by your decision (--decisions)"),
     "set-aside": N_(
         "a test photo of the model that the training starts from, which belongs to one of its training photos "

@@ -10,7 +10,8 @@ SUFFIXES = (
 _BESIDE = (
     ".txt", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".html", ".md", ".rst", ".tex", ".pdf", ".doc", ".docx", ".xls",
     ".xlsx", ".pptx", ".py", ".ipynb", ".js", ".css", ".sh", ".bat", ".c", ".cpp", ".h", ".java", ".m", ".r", ".yaml",
-    ".yml", ".toml", ".ini", ".cfg", ".log", ".zip", ".mp4", ".mov", ".avi", ".mp3", ".wav", ".npy", ".npz", ".mat",
+    ".yml", ".toml", ".ini", ".cfg", ".cls", ".log", ".zip", ".tar", ".parquet", ".mp4", ".mov", ".avi", ".mp3",
+    ".wav", ".npy", ".npz", ".mat",
     ".pt", ".pth", ".h5", ".keras", ".onnx", ".pkl", ".pickle", ".safetensors",
 )  # fmt: skip
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from pati.data.manifest import Entry, Manifest
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest
+from pati.data.mapped import Mapped
 from pati.data.pack import Pack
 
 RGB = tuple[float, float, float]
@@ -21,7 +22,7 @@ RGB = tuple[float, float, float]
 class Samples:
     """The photos of one split: rows `rows` of `pixels`, with `targets` `(N, K)`, probabilities."""
 
-    pixels: torch.Tensor
+    pixels: torch.Tensor | Mapped
     rows: torch.Tensor
     targets: torch.Tensor
 
@@ -30,13 +31,18 @@ class Samples:
 
     def on(self, device: torch.device) -> Samples:
         """A copy with pixels and targets in the memory of `device`, which avoids a transfer per batch."""
-        pixels = self.pixels[self.rows].to(device)
+        pixels = self._pixels(self.rows).to(device)
         return Samples(pixels, torch.arange(len(self), device=device), self.targets.to(device))
 
     def at(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pixels `uint8 (B, H, H, 3)` and targets `(B, K)` of the samples `numbers` `(B,)`."""
         numbers = numbers.to(self.rows.device)
-        return self.pixels[self.rows[numbers]], self.targets[numbers]
+        return self._pixels(self.rows[numbers]), self.targets[numbers]
+
+    def _pixels(self, rows: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.pixels, Mapped):
+            return torch.from_numpy(self.pixels.take(rows.numpy()))
+        return self.pixels[rows]
 
     def some(self, count: int) -> Samples:
         """A fixed random subset of `count` samples; all of them if there are no more than that."""
@@ -57,9 +63,9 @@ class Samples:
 
 def samples(pack: Pack, manifest: Manifest, entries: Sequence[Entry]) -> Samples:
     """The samples of the given manifest entries."""
-    labels = torch.tensor(manifest.targets(entries), dtype=torch.int64)
+    labels = torch.from_numpy(manifest.targets(entries))
     targets = torch.nn.functional.one_hot(labels, len(manifest.classes)).float()
-    return Samples(torch.from_numpy(np.asarray(pack.pixels)), torch.from_numpy(pack.of(entries)), targets)
+    return Samples(pack.pixels, torch.from_numpy(pack.of(entries)), targets)
 
 
 def order(seed: int, epoch: int, count: int, sampling_weights: torch.Tensor | None = None) -> torch.Tensor:

@@ -6,56 +6,31 @@ Never deletes or moves a user's file. Knows nothing of pixels.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pati.data import split
+from pati.data.columns import Codes, Numbers, Texts
+from pati.data.entries import QUARANTINED, Entries, Entry
 from pati.data.formats import is_no_photo_name
-from pati.data.properties import UNKNOWN, Properties
+from pati.data.properties import Properties
 from pati.data.sources.source import natural
+from pati.data.split import Units
 from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_, Message
 from pati.system import files
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One file. `status` is kept, flagged (kept, but unusual) or quarantined (not used, see `reason`).
-
-    `duplicate`: the group of exact and near duplicates that it must stay with; `alike`: a group of photos that look
-    alike, but need not stay together (see `SplitSettings.near_duplicates`). `fold`: the fold of a cross-validation in
-    which it is held out, from 0.
-    """
-
-    path: str
-    label: str
-    status: str
-    sha256: str = ""
-    bytes: int = 0
-    width: int = 0
-    height: int = 0
-    reason: str = ""
-    detail: Message | None = None
-    flags: tuple[str, ...] = ()
-    group: str | None = None
-    duplicate: str | None = None
-    alike: str | None = None
-    split: str | None = None
-    fold: int | None = None
-    properties: Properties = UNKNOWN
-
-    @property
-    def kept(self) -> bool:
-        """Whether the photo is used."""
-        return self.status != "quarantined"
 
 
 @dataclass(frozen=True)
@@ -92,7 +67,7 @@ class SplitSettings(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Manifest:
-    """All files of a source in order of path, the class order, and the split settings.
+    """All files of a source in order of path, the class order, and the split settings; see `rows` for the columns.
 
     `shortcuts`: the properties of the files that tell the classes; None if that was not tested.
     """
@@ -100,53 +75,67 @@ class Manifest:
     source: str
     root: str
     classes: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     split: SplitSettings
     notes: tuple[Message, ...] = ()
     shortcuts: tuple[Shortcut, ...] | None = None
 
-    @property
-    def kept(self) -> list[Entry]:
-        """Entries that are used, in order."""
-        return [entry for entry in self.entries if entry.kept]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "entries", Entries.of(self.entries))
 
-    def of_split(self, name: str) -> list[Entry]:
+    @property
+    def rows(self) -> Entries:
+        """The entries by column."""
+        return Entries.of(self.entries)
+
+    @property
+    def kept(self) -> Entries:
+        """Entries that are used, in order."""
+        return self.rows.kept
+
+    def of_split(self, name: str) -> Entries:
         """Kept entries of one split, in order."""
-        return [entry for entry in self.entries if entry.kept and entry.split == name]
+        return self.rows.take(self.rows.is_kept & self.rows.split.equal(name))
 
     @property
     def folds(self) -> int:
         """Number of cross-validation folds; 0 if there is a test split."""
         return self.split.get("folds", 0)
 
-    def scored(self) -> list[Entry]:
+    def scored(self) -> Entries:
         """Kept entries whose predictions give the scores: the test split, or all that are held out in a fold."""
-        return [entry for entry in self.kept if entry.fold is not None] if self.folds else self.of_split("test")
+        return self.kept.take(~self.kept.fold.equal(None)) if self.folds else self.of_split("test")
 
-    def of_fold(self, fold: int) -> list[Entry]:
+    def of_fold(self, fold: int) -> Entries:
         """Kept entries that are held out in a fold, numbered from 0."""
-        return [entry for entry in self.kept if entry.fold == fold]
+        return self.kept.take(self.kept.fold.equal(fold))
 
-    def calibrating(self) -> list[Entry]:
+    def calibrating(self) -> Entries:
         """Kept entries whose predictions calibrate the model: the validation split, or those held out in a fold."""
         return self.scored() if self.folds else self.of_split("validation")
 
-    def probing(self) -> list[Entry]:
+    def probing(self) -> Entries:
         """Kept entries for measurements on photos not trained on: the validation split, or the first fold's."""
         return self.of_split("validation") or self.of_fold(0)
 
-    def targets(self, entries: Sequence[Entry]) -> list[int]:
-        """Class index of each entry."""
-        index = {label: number for number, label in enumerate(self.classes)}
-        return [index[entry.label] for entry in entries]
+    def targets(self, entries: Sequence[Entry]) -> NDArray[np.int64]:
+        """Class index of each entry, `(N,)`."""
+        labels, index = Entries.of(entries).label, {label: number for number, label in enumerate(self.classes)}
+        present = set(labels.codes.tolist())
+        numbers = [index[label] if code in present else -1 for code, label in enumerate(labels.values)]
+        return np.array(numbers, np.int64)[labels.codes]
 
     def shares(self) -> dict[str, float]:
         """Actual fraction of the kept photos in each split."""
-        counts = Counter(entry.split for entry in self.kept)
-        return {name: counts[name] / max(1, len(self.kept)) for name in split.SPLITS}
+        counts = self.kept.split.counts()
+        return {name: counts.get(name, 0) / max(1, len(self.kept)) for name in split.SPLITS}
 
     def hash(self) -> str:
         """Hex digest of what determines training: content, classes and splits, but not the location of the files."""
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> str:
         digest = hashlib.sha256(json.dumps([FORMAT, self.classes]).encode())
         for entry in self.entries:
             row = (entry.path, entry.sha256, entry.label, entry.status, entry.reason, entry.split)
@@ -158,8 +147,8 @@ class Manifest:
 
         Possible only where the user provided the split.
         """
-        together = [*self.duplicate_groups(), *_grouped(self.kept, lambda entry: entry.group)]
-        return [group for group in together if len({entry.split for entry in group}) > 1]
+        kept, splits = self.kept, self.kept.split.codes
+        return [*_grouped(kept, kept.duplicate, across=splits), *_grouped(kept, kept.group, across=splits)]
 
     def leaked(self, *names: str) -> int:
         """Number of photos in these splits that share a duplicate or user group with a training photo."""
@@ -172,11 +161,11 @@ class Manifest:
 
     def duplicate_groups(self) -> list[list[Entry]]:
         """Groups of exact and near duplicates, in order of their first photo."""
-        return _grouped(self.kept, lambda entry: entry.duplicate)
+        return _grouped(self.kept, self.kept.duplicate)
 
     def alike(self) -> list[list[Entry]]:
         """Groups of photos that look alike but need not stay together, in order of their first photo."""
-        return _grouped(self.kept, lambda entry: entry.alike)
+        return _grouped(self.kept, self.kept.alike)
 
     def write(self, path: Path) -> None:
         """Write one JSON object per line: a header, then one line per entry."""
@@ -192,18 +181,20 @@ class Manifest:
             "shortcuts": None if self.shortcuts is None else [dataclasses.asdict(found) for found in self.shortcuts],
         }
         # Escaped ASCII: file names need not be valid UTF-8.
-        lines = [json.dumps(header), *(_to_line(entry) for entry in self.entries)]
-        files.write_text(path, "\n".join(lines) + "\n")
+        with files.atomic(path) as file:
+            file.write(json.dumps(header).encode() + b"\n")
+            for entry in self.entries:
+                file.write(_to_line(entry).encode() + b"\n")
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
         """Inverse of `write`; raises `PatiError` if the file is damaged or was edited."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            header = json.loads(lines[0])
-            if header.get("kind") != "pati-manifest" or header.get("format") != FORMAT:
-                raise PatiError(N_("{path} is not a manifest of format {format}", path=path, format=FORMAT))
-            entries = tuple(_from_line(line) for line in lines[1:])
+            with path.open(encoding="utf-8") as lines:
+                header = json.loads(lines.readline())
+                if header.get("kind") != "pati-manifest" or header.get("format") != FORMAT:
+                    raise PatiError(N_("{path} is not a manifest of format {format}", path=path, format=FORMAT))
+                entries = Entries.of(map(_from_line, lines))
             shortcuts = header.get("shortcuts")
             manifest = cls(
                 header["source"],
@@ -232,12 +223,21 @@ class Manifest:
         return manifest
 
 
-def _grouped(entries: Iterable[Entry], name: Callable[[Entry], str | None]) -> list[list[Entry]]:
-    """The entries with the same name, in order of the first one; those without a name are left out."""
-    groups: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if (group := name(entry)) is not None:
-            groups[group].append(entry)
+def _grouped(
+    entries: Entries, names: Codes[str | None], *, across: NDArray[np.int32] | None = None
+) -> list[list[Entry]]:
+    """The entries with the same name, in order of the first one; those without a name are left out.
+
+    `across` `(N,)`: only groups with several of these numbers.
+    """
+    named = np.flatnonzero(~names.equal(None))
+    if across is not None:
+        pairs = np.unique(np.stack([names.codes[named], across[named]]), axis=1)
+        several, counts = np.unique(pairs[0], return_counts=True)
+        named = named[np.isin(names.codes[named], several[counts > 1])]
+    groups: dict[int, list[Entry]] = defaultdict(list)
+    for code, entry in zip(names.codes[named].tolist(), entries.take(named), strict=True):
+        groups[code].append(entry)
     return list(groups.values())
 
 
@@ -287,27 +287,33 @@ def components(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     return [group for group in members.values() if len(group) > 1]
 
 
-def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entry]:
+def join(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> Entries:
     """Entries with `duplicate` set: exact copies (equal sha256) and the `near` pairs of indices.
 
     A group is named after its smallest sha256, so that the name doesn't depend on paths.
     """
-    first: dict[str, int] = {}
-    same = ((index, first.setdefault(entry.sha256, index)) for index, entry in enumerate(entries) if entry.kept)
-    exact = [(index, other) for index, other in same if index != other]
-    result = list(entries)
-    for connected in components([*exact, *near]):
-        group = [index for index in connected if entries[index].kept]
+    rows = Entries.of(entries)
+    changed: dict[int, Entry] = {}
+    for connected in components([*_exact(rows), *near]):
+        group = {index: entry for index in connected if (entry := rows[index]).kept}
         if len(group) > 1:
-            name = min(entries[index].sha256 for index in group)[:16]
-            labels = {entries[index].label for index in group}
-            for index in group:
-                flags = ["duplicate"] + ["in-two-classes"] * (len(labels) > 1)
-                entry = entries[index]
-                result[index] = dataclasses.replace(
+            name = min(entry.sha256 for entry in group.values())[:16]
+            labels = {entry.label for entry in group.values()}
+            flags = ["duplicate"] + ["in-two-classes"] * (len(labels) > 1)
+            for index, entry in group.items():
+                changed[index] = dataclasses.replace(
                     entry, duplicate=name, status="flagged", flags=(*entry.flags, *flags)
                 )
-    return result
+    return rows.with_rows(np.array(list(changed), np.int64), changed.values())
+
+
+def _exact(rows: Entries) -> list[tuple[int, int]]:
+    """Pairs of kept entries with the same content, which connect all of them."""
+    kept = np.flatnonzero(rows.is_kept)
+    digests = rows.digest[kept]
+    order = np.argsort(digests, kind="stable")
+    same = np.flatnonzero(digests[order[1:]] == digests[order[:-1]])
+    return list(zip(kept[order[same + 1]].tolist(), kept[order[same]].tolist(), strict=True))
 
 
 def with_split(
@@ -318,7 +324,7 @@ def with_split(
     test: float,
     given: bool,
     known: Mapping[str, str] = MappingProxyType({}),
-) -> list[Entry]:
+) -> Entries:
     """Entries with `split` set.
 
     With `given`, the user's splits are kept, and missing ones are drawn from the user's training set. A share of 0: no
@@ -328,57 +334,63 @@ def with_split(
     must stay together with them. A test photo that must stay together with a training photo is set aside: it can
     neither be learnt nor scored.
     """
-    entries = _set_aside(entries, known, given=given)
-    present = {entry.split for entry in entries if entry.kept} if given else set()
-    grouped = units(_open(entries, given=given))
+    rows = _set_aside(Entries.of(entries), known, given=given)
+    present = set(rows.kept.split.counts()) if given else set()
+    open_ = _open(rows, given=given)
+    grouped, number = units(rows.take(open_))
     wanted = {"validation": validation, "test": test}
     shares = {name: 0.0 if name in present else share for name, share in wanted.items()}
     if all(share == 0 for share in shares.values()):
-        return [dataclasses.replace(entry, split=entry.split or "train") for entry in entries]
-    seen = {
-        unit.identity: {known[entry.sha256] for entry in members if entry.sha256 in known} for unit, members in grouped
-    }
-    fixed = {name: next(where for where in STRONGEST if where in splits) for name, splits in seen.items() if splits}
-    drawn = split.assign([unit for unit, _ in grouped], seed=seed, fixed=fixed, **shares)
+        without = np.flatnonzero(rows.split.equal(None, ""))
+        return rows.with_splits(without, Codes.all("train", len(without)))
+    fixed: dict[int, str] = {}
+    for unit, digest in zip(number.tolist(), rows.digest[open_].tolist(), strict=True) if known else ():
+        if (before := known.get(digest.decode())) is not None:
+            fixed[unit] = min(before, fixed.get(unit, before), key=STRONGEST.index)
+    drawn = split.assign(grouped, seed=seed, fixed=fixed, **shares)
     # The rule that every class appears in every split may have moved units into the user's splits, or into one with a
     # share of 0: undo that.
-    drawn = {name: where if shares.get(where, 1) > 0 else "train" for name, where in drawn.items()}
-    place = {entry.path: drawn[unit.identity] for unit, members in grouped for entry in members}
-    return [dataclasses.replace(entry, split=place.get(entry.path, entry.split)) for entry in entries]
+    for name, share in shares.items():
+        if share == 0:
+            drawn[drawn == split.SPLITS.index(name)] = split.SPLITS.index("train")
+    return rows.with_splits(open_, Codes(split.SPLITS, drawn[number].astype(np.int32)))
 
 
 STRONGEST = ("train", "test", "validation")  # which split photos of several that must stay together go to
 
 
-def _open(entries: Sequence[Entry], *, given: bool) -> list[Entry]:
-    """The entries whose split is drawn."""
-    return [entry for entry in entries if entry.kept and (not given or entry.split in (None, "train"))]
+def _open(rows: Entries, *, given: bool) -> Numbers:
+    """The rows whose split is drawn."""
+    return np.flatnonzero(rows.is_kept & (rows.split.equal(None, "train") if given else True))
 
 
-def _set_aside(entries: Sequence[Entry], known: Mapping[str, str], *, given: bool) -> list[Entry]:
+def _set_aside(rows: Entries, known: Mapping[str, str], *, given: bool) -> Entries:
     """Entries without the known test photos that must stay together with known training photos."""
-    aside = set()
-    for _, members in units(_open(entries, given=given)) if known else ():
-        splits = [known.get(entry.sha256) for entry in members]
-        if "train" in splits:
-            aside |= {entry.path for entry, name in zip(members, splits, strict=True) if name == "test"}
-    return [
-        dataclasses.replace(entry, status="quarantined", reason="set-aside") if entry.path in aside else entry
-        for entry in entries
-    ]
+    if not known:
+        return rows
+    open_ = _open(rows, given=given)
+    _, number = units(rows.take(open_))
+    before = Codes.of(known.get(digest.decode()) for digest in rows.digest[open_].tolist())
+    aside = open_[np.isin(number, number[before.equal("train")]) & before.equal("test")]
+    left_out = (dataclasses.replace(entry, status=QUARANTINED, reason="set-aside") for entry in rows.take(aside))
+    return rows.with_rows(aside, left_out)
 
 
-def with_folds(entries: Sequence[Entry], folds: int, *, seed: int) -> list[Entry]:
+def with_folds(entries: Sequence[Entry], folds: int, *, seed: int) -> Entries:
     """Entries with `fold` set on those of the training split; units stay together, and classes are spread evenly.
 
     A unit that has all training photos of a class is in no fold, as no network could learn that class without it.
     """
-    grouped = units([entry for entry in entries if entry.kept and entry.split == "train"])
-    having = Counter(label for unit, _ in grouped for label, _ in unit.labels)
-    usual = [unit for unit, _ in grouped if all(having[label] > 1 for label, _ in unit.labels)]
-    dealt = split.assign_folds(usual, folds, seed=seed)
-    place = {entry.path: dealt.get(unit.identity) for unit, members in grouped for entry in members}
-    return [dataclasses.replace(entry, fold=place.get(entry.path)) for entry in entries]
+    rows = Entries.of(entries)
+    training = np.flatnonzero(rows.is_kept & rows.split.equal("train"))
+    grouped, number = units(rows.take(training))
+    usual = np.ones(len(grouped), bool)
+    usual[grouped.unit[grouped.holding[grouped.label] < 2]] = False
+    dealt = np.full(len(grouped), folds)
+    dealt[usual] = split.assign_folds(grouped.take(usual), folds, seed=seed)
+    values: Codes[int | None] = Codes((*range(folds), None), dealt[number].astype(np.int32))
+    cleared = rows.with_folds(np.arange(len(rows)), Codes.all(None, len(rows)))
+    return cleared.with_folds(training, values)
 
 
 def folds_for(entries: Sequence[Entry], *, test: float, given: bool, most: int | None) -> int:
@@ -386,74 +398,93 @@ def folds_for(entries: Sequence[Entry], *, test: float, given: bool, most: int |
 
     `test`: share of the test split; `most`: see `split.folds_for`.
     """
-    if given and any(entry.kept and entry.split == "test" for entry in entries):
+    rows = Entries.of(entries)
+    if given and "test" in rows.kept.split.counts():
         return 0
-    return split.folds_for(len(units(_open(entries, given=given))), test=test, most=most)
+    grouped, _ = units(rows.take(_open(rows, given=given)))
+    return split.folds_for(len(grouped), test=test, most=most)
 
 
-def units(entries: Sequence[Entry]) -> list[tuple[split.Unit, list[Entry]]]:
-    """The units of photos that must stay together, each with its entries: duplicate groups merged with user groups."""
-    parent: dict[str, str] = {}
+def units(entries: Sequence[Entry]) -> tuple[Units, Numbers]:
+    """The units of photos that must stay together, and the number of each entry's unit, `(N,)`.
 
-    def root(key: str) -> str:
-        parent.setdefault(key, key)
-        while parent[key] != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
+    Duplicate groups merged with user groups; in order of their first photo.
+    """
+    rows = Entries.of(entries)
+    duplicate, group = rows.duplicate, rows.group
+    copied, grouped = ~duplicate.equal(None, ""), ~group.equal(None)
+    # Nodes: groups of duplicates, then the other photos by content, then the user's groups.
+    contents, content = np.unique(rows.digest[~copied], return_inverse=True)
+    node = duplicate.codes.astype(np.int64)
+    node[~copied] = len(duplicate.values) + content
+    groups = len(duplicate.values) + len(contents) + group.codes[grouped].astype(np.int64)
+    top = _connected(len(duplicate.values) + len(contents) + len(group.values), node[grouped], groups)[node]
+    _, first, number = np.unique(top, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    renamed = np.empty_like(order)
+    renamed[order] = np.arange(len(order))
+    number = renamed[number]
 
-    def key(entry: Entry) -> str:
-        return f"copy:{entry.duplicate}" if entry.duplicate else f"photo:{entry.sha256}"
+    # A unit is named after its groups of duplicates, else its user groups, else its only content.
+    names: dict[int, str] = {}
+    for kind, chosen, column in (("copy:", copied & ~grouped, duplicate), ("group:", grouped, group)):
+        least: dict[int, str] = {}
+        for code, of in np.unique(np.stack([column.codes[chosen], number[chosen]]), axis=1).T.tolist():
+            name = f"{kind}{column.values[code]}"
+            least[of] = min(name, least.get(of, name))
+        names = least | names
+    digests = rows.digest[first[order]]
+    identity = Texts.of(names.get(of) or f"photo:{digests[of].decode()}" for of in range(len(order)))
 
-    for entry in entries:
-        mine = root(key(entry))
-        if entry.group is not None:
-            parent[mine] = root(f"group:{entry.group}")
-    members: dict[str, list[Entry]] = defaultdict(list)
-    names: dict[str, set[str]] = defaultdict(set)
-    for entry in entries:
-        top = root(key(entry))
-        members[top].append(entry)
-        names[top].add(f"group:{entry.group}" if entry.group is not None else key(entry))
-    leaks = []
-    for top, group in members.items():
-        counts = Counter(entry.label for entry in group)
-        leaks.append((split.Unit(min(names[top]), tuple(sorted(counts.items()))), group))
-    return leaks
+    label = rows.label
+    pairs, count = np.unique(number * len(label.values) + label.codes, return_counts=True)
+    unit, classes = np.divmod(pairs, max(1, len(label.values)))
+    return Units(identity, label.values, unit, classes, count.astype(np.int64)), number
 
 
-def dependent(entries: Iterable[Entry]) -> dict[str, int]:
+def _connected(count: int, first: Numbers, second: Numbers) -> Numbers:
+    """The smallest number that each of `count` numbers is connected with, by the pairs of `first` and `second`."""
+    root = np.arange(count)
+    while len(first):
+        one, other = root[first], root[second]
+        if (one == other).all():
+            break
+        least = np.minimum(one, other)
+        np.minimum.at(root, one, least)
+        np.minimum.at(root, other, least)
+        while (root[root] != root).any():
+            root = root[root]
+    return root
+
+
+def dependent(entries: Sequence[Entry]) -> dict[str, int]:
     """Why photos are not independent, as counts.
 
     `groups`: number of user groups, if some have several photos. `copies`: number of photos that duplicate another one.
     Zero counts are left out.
     """
-    sizes, twins = Counter[str](), Counter[str]()
-    for entry in entries:
-        sizes.update([entry.group] if entry.group is not None else [])
-        twins.update([entry.duplicate] if entry.duplicate else [])
-    counts = {
-        "groups": len(sizes) if sizes.total() > len(sizes) else 0,
-        "copies": twins.total() - len(twins),
-    }
+    rows = Entries.of(entries)
+    grouped, copied = rows.group.codes[~rows.group.equal(None)], rows.duplicate.codes[~rows.duplicate.equal(None, "")]
+    sizes, twins = len(np.unique(grouped)), len(np.unique(copied))
+    counts = {"groups": sizes if len(grouped) > sizes else 0, "copies": len(copied) - twins}
     return {name: count for name, count in counts.items() if count}
 
 
-def class_order(entries: Iterable[Entry]) -> tuple[str, ...]:
+def class_order(entries: Sequence[Entry]) -> tuple[str, ...]:
     """Class names of the kept entries in natural order."""
-    return tuple(sorted({entry.label for entry in entries if entry.kept}, key=natural))
+    return tuple(sorted(Entries.of(entries).kept.label.counts(), key=natural))
 
 
 def require_trainable(manifest: Manifest) -> None:
     """Raise `PatiError` if a classifier can't be trained, or can't be tested reliably."""
-    counts = Counter(entry.label for entry in manifest.kept)
+    counts = manifest.kept.label.counts()
     if not manifest.entries:
         raise PatiError(
             N_("no photos found in {root}", root=manifest.root),
             N_("expected one folder of photos per class, or a CSV"),
         )
     if not counts:
-        most = Counter(entry.reason for entry in manifest.entries).most_common(3)
+        most = Counter(manifest.rows.reason.counts()).most_common(3)
         seen = ", ".join(f"{count} {reason}" for reason, count in most)
         raise PatiError(
             N_(
@@ -480,16 +511,17 @@ def require_trainable(manifest: Manifest) -> None:
             N_("expected at least two folders, one per class"),
         )
     small = [label for label, count in counts.items() if count < 3]
-    named = {entry.label for entry in manifest.entries if not is_no_photo_name(entry.path)}  # not by notes or code
-    emptied = sorted(named - set(counts))
+    # Classes of notes or code only are none.
+    unused = manifest.rows.quarantined
+    emptied = sorted({entry.label for entry in unused if not is_no_photo_name(entry.path)} - set(counts))
     if small or emptied:
-        too_few = ", ".join(f"{label!r} ({counts[label]})" for label in [*small, *emptied][:5])
+        too_few = ", ".join(f"{label!r} ({counts.get(label, 0)})" for label in [*small, *emptied][:5])
         raise PatiError(
             N_("every class needs at least 3 usable photos; too few in: {classes}", classes=too_few),
             N_("add photos, or remove the class"),
         )
     for name in ("train",) if manifest.folds else split.SPLITS:
-        have = {entry.label for entry in manifest.of_split(name)}
+        have = set(manifest.of_split(name).label.counts())
         if not have:
             raise PatiError(
                 N_(
@@ -508,7 +540,7 @@ def require_trainable(manifest: Manifest) -> None:
                 N_("no training photos of {classes}", classes=missing[:5]),
                 N_("every class must appear in the train split"),
             )
-    if manifest.folds and len({entry.fold for entry in manifest.scored()}) < 2:
+    if manifest.folds and len(manifest.scored().fold.counts()) < 2:
         raise PatiError(
             N_(
                 "cross-validation is impossible: there are too few groups of photos (duplicates, and photos with the "

@@ -15,13 +15,17 @@ Knows nothing of files or pixels.
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pati.data.columns import Codes, Numbers, Texts
+
 SPLITS = ("train", "validation", "test")
+_TRAIN, _VALIDATION, _TEST = range(3)
 LARGE = 0.2  # of a split's expected number of photos
 FEWEST_TESTED = 150  # units in a test split: with fewer, the score comes from cross-validation
 FEW_UNITS = 100  # units in all: with fewer, in `MOST_FOLDS`, as each fold then takes few photos from the training,
@@ -35,44 +39,87 @@ class Unit:
     identity: str
     labels: tuple[tuple[str, int], ...]
 
+
+@dataclass(frozen=True)
+class Units:
+    """U units by column. `identity`: see `Unit`. `classes`: all class names.
+
+    `unit`, `label`, `count` `(L,)`: so many photos of a unit are of a class, by its number; in order of unit.
+    """
+
+    identity: Texts
+    classes: tuple[str, ...]
+    unit: Numbers
+    label: Numbers
+    count: Numbers
+
+    @classmethod
+    def of(cls, units: Sequence[Unit]) -> Units:
+        """These units."""
+        rows = [(number, label, count) for number, unit in enumerate(units) for label, count in unit.labels]
+        labels = Codes.of(label for _, label, _ in rows)
+        unit, count = (np.array([row[at] for row in rows], np.int64) for at in (0, 2))
+        return cls(Texts.of(unit.identity for unit in units), labels.values, unit, labels.codes.astype(np.int64), count)
+
+    def __len__(self) -> int:
+        return len(self.identity)
+
     @property
-    def size(self) -> int:
-        """Number of photos."""
-        return sum(count for _, count in self.labels)
+    def sizes(self) -> Numbers:
+        """Number of photos of each, `(U,)`."""
+        return np.bincount(self.unit, self.count, len(self)).astype(np.int64)
+
+    @property
+    def holding(self) -> Numbers:
+        """Number of units that have photos of each class, `(K,)`."""
+        return np.bincount(self.label, minlength=len(self.classes))
+
+    def take(self, chosen: NDArray[np.bool_]) -> Units:
+        """The units that are `chosen` `(U,)`."""
+        rows = chosen[self.unit]
+        number = np.cumsum(chosen) - 1
+        return Units(
+            self.identity.take(np.flatnonzero(chosen)), self.classes, number[self.unit[rows]], self.label[rows],
+            self.count[rows],
+        )  # fmt: skip
+
+    def positions(self, seed: int) -> NDArray[np.float64]:
+        """A number in 0..1 for each, which depends on the seed and its identity, `(U,)`."""
+        return np.fromiter((_position(seed, identity) for identity in self.identity), np.float64, len(self))
 
 
 def assign(
-    units: Sequence[Unit],
+    units: Units,
     *,
     seed: int,
     validation: float,
     test: float,
-    fixed: Mapping[str, str] = MappingProxyType({}),
-) -> dict[str, str]:
-    """Unit identity -> split. `validation` and `test` are fractions in 0..1; `fixed`: splits that are decided."""
-    shares = {"validation": validation, "test": test}
-    most = {name: _largest(units, share) for name, share in shares.items()}
-    position = {unit.identity: _position(seed, unit.identity) for unit in units}
-    result = {}
-    for unit in units:
-        at = position[unit.identity]
-        drawn = "test" if at < test else "validation" if at < test + validation else "train"
-        result[unit.identity] = drawn if unit.size <= most.get(drawn, unit.size) else "train"
-    result |= fixed
-    _cover_classes(units, result, position, fixed)
-    return result
+    fixed: Mapping[int, str] = MappingProxyType({}),
+) -> Numbers:
+    """The split of each unit, as its number in `SPLITS`, `(U,)`.
+
+    `validation` and `test` are fractions in 0..1; `fixed`: splits that are decided, by the number of the unit.
+    """
+    sizes, position = units.sizes, units.positions(seed)
+    drawn = np.where(position < test, _TEST, np.where(position < test + validation, _VALIDATION, _TRAIN))
+    for number, share in ((_VALIDATION, validation), (_TEST, test)):
+        drawn[(drawn == number) & (sizes > _largest(sizes, share))] = _TRAIN
+    for unit, name in fixed.items():
+        drawn[unit] = SPLITS.index(name)
+    _cover_classes(units, drawn, position, fixed)
+    return drawn
 
 
-def _largest(units: Sequence[Unit], share: float) -> float:
+def _largest(sizes: Numbers, share: float) -> float:
     """The most photos that a unit may have in a split with this share of all.
 
     `LARGE` of the split's expected number; more, up to all of it, where most photos that fit come in larger units.
     """
-    expected = share * sum(unit.size for unit in units)
-    fitting = sorted(unit.size for unit in units if unit.size <= expected)
-    half = sum(fitting) / 2
-    usual = next((size for size, below in zip(fitting, itertools.accumulate(fitting), strict=True) if below >= half), 1)
-    return max(1.0, LARGE * expected, usual)
+    expected = share * int(sizes.sum())
+    fitting = np.sort(sizes[sizes <= expected])
+    below = np.cumsum(fitting)
+    usual = fitting[np.searchsorted(below, below[-1] / 2)] if len(fitting) else 1
+    return max(1.0, LARGE * expected, float(usual))
 
 
 def folds_for(units: int, *, test: float, most: int | None) -> int:
@@ -88,22 +135,20 @@ def folds_for(units: int, *, test: float, most: int | None) -> int:
     return most if most >= FEWEST_FOLDS else 0
 
 
-def assign_folds(units: Sequence[Unit], folds: int, *, seed: int) -> dict[str, int]:
-    """Unit identity -> fold in 0..folds-1, stratified by class.
+def assign_folds(units: Units, folds: int, *, seed: int) -> Numbers:
+    """The fold of each unit, 0..folds-1, stratified by class, `(U,)`.
 
     A unit's class is the label of most of its photos. The units of each class are dealt to the folds in turn, in an
     order determined by hashes.
     """
-    mostly: dict[str, list[str]] = defaultdict(list)
-    for unit in units:
-        label, _ = max(unit.labels, key=lambda pair: (pair[1], pair[0]))
-        mostly[label].append(unit.identity)
-    ordered = [
-        identity
-        for label in sorted(mostly)
-        for identity in sorted(mostly[label], key=lambda name: _position(seed, name))
-    ]
-    return {identity: number % folds for number, identity in enumerate(ordered)}
+    rank = np.argsort(np.argsort(np.array(units.classes))) if units.classes else np.empty(0, np.int64)
+    # Each unit's row with most photos, and of equal ones, that of the last class, comes last of its rows.
+    rows = np.lexsort((rank[units.label], units.count, units.unit))
+    last = rows[np.flatnonzero(np.diff(units.unit[rows], append=len(units)))]
+    order = np.lexsort((units.positions(seed), rank[units.label[last]]))
+    result = np.empty(len(units), np.int64)
+    result[order] = np.arange(len(units)) % folds
+    return result
 
 
 def _position(seed: int, identity: str) -> float:
@@ -111,39 +156,37 @@ def _position(seed: int, identity: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _cover_classes(
-    units: Sequence[Unit], result: dict[str, str], position: dict[str, float], fixed: Mapping[str, str]
-) -> None:
-    holding: dict[str, list[Unit]] = defaultdict(list)
-    for unit in units:
-        for label, _ in unit.labels:
-            holding[label].append(unit)
-    present: Counter[tuple[str, str]] = Counter()
-    for unit in units:
-        for label, _ in unit.labels:
-            present[label, result[unit.identity]] += 1
-    # Classes with the fewest units first: they have the least choice.
-    for label in sorted(holding, key=lambda name: (len(holding[name]), name)):
-        if len(holding[label]) < len(SPLITS):
+def _cover_classes(units: Units, result: Numbers, position: NDArray[np.float64], fixed: Mapping[int, str]) -> None:
+    holding = units.holding
+    present = np.zeros((len(units.classes), len(SPLITS)), np.int64)
+    np.add.at(present, (units.label, result[units.unit]), 1)
+    lacking = np.flatnonzero((holding >= len(SPLITS)) & (present == 0).any(1))
+    if not len(lacking):
+        return
+    first = np.searchsorted(units.unit, np.arange(len(units) + 1))  # where each unit's rows begin
+    sizes = units.sizes
+
+    def labels_of(unit: int) -> Numbers:
+        return units.label[first[unit] : first[unit + 1]]
+
+    def movable(unit: int) -> bool:
+        labels, split = labels_of(unit), result[unit]
+        # a class too small for all splits may be removed from one, but not from train
+        small = (holding[labels] < len(SPLITS)) & (split != _TRAIN)
+        return unit not in fixed and bool(((present[labels, split] > 1) | small).all())
+
+    # Classes with the fewest units first: they have the least choice. Moves can take the last unit of other classes,
+    # so all of them are looked at.
+    for label in sorted(range(len(units.classes)), key=lambda one: (holding[one], units.classes[one])):
+        if holding[label] < len(SPLITS):
             continue
-        for split in SPLITS:
+        for split in range(len(SPLITS)):
             if present[label, split]:
                 continue
-            movable = [
-                unit
-                for unit in holding[label]
-                if unit.identity not in fixed
-                and all(
-                    present[other, result[unit.identity]] > 1
-                    # a class too small for all splits may be removed from one, but not from train
-                    or (len(holding[other]) < len(SPLITS) and result[unit.identity] != "train")
-                    for other, _ in unit.labels
-                )
-            ]
-            if not movable:
+            candidates = [unit for unit in units.unit[units.label == label].tolist() if movable(unit)]
+            if not candidates:
                 continue
-            chosen = min(movable, key=lambda u: (u.size, position[u.identity], u.identity))
-            for other, _ in chosen.labels:
-                present[other, result[chosen.identity]] -= 1
-                present[other, split] += 1
-            result[chosen.identity] = split
+            chosen = min(candidates, key=lambda unit: (sizes[unit], position[unit], units.identity[unit]))
+            present[labels_of(chosen), result[chosen]] -= 1
+            present[labels_of(chosen), split] += 1
+            result[chosen] = split

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati.data.manifest import Entry, units
+from pati.data.entries import Entry
+from pati.data.manifest import units
 from pati.evaluation import calibration, curves, label_errors, metrics, slices
 from pati.evaluation.calibration import RISK, Calibration, CrossCalibration
 from pati.evaluation.clusters import Clusters
@@ -41,8 +42,7 @@ MOST_SLICED = 5000  # photos, as their pixels are read again
 
 def clusters_of(entries: Sequence[Entry]) -> Clusters | None:
     """The clusters of photos that are not independent: duplicates and the user's groups; None if there are none."""
-    name = {entry.path: number for number, (_, members) in enumerate(units(entries)) for entry in members}
-    return Clusters.named([name[entry.path] for entry in entries])
+    return Clusters.named(units(entries)[1].tolist())
 
 
 def of_answers(

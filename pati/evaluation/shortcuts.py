@@ -8,12 +8,14 @@ cross-validation.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pati.data.manifest import Entry, Shortcut
+from pati.data.columns import Numbers
+from pati.data.entries import Entries, Entry
+from pati.data.manifest import Shortcut
 from pati.evaluation.intervals import wilson
 from pati.locale.messages import N_, NC_, Message
 
@@ -29,6 +31,7 @@ PROPERTIES = {
 }
 
 FOLDS = 5
+MOST_SAMPLED = 100_000  # photos that the following are chosen among
 PHOTOS, CLASSES = 3000, 50  # at most so many are used: the largest classes, and an equal number of photos of each
 _BINS = 16  # of a property that is a number
 _KINDS = 32  # of a property that is a name; rarer ones are taken together
@@ -36,11 +39,18 @@ _ALIKE = 6  # levels, of 255, by which the pixels of a border or a grey photo di
 _SIGNIFICANT = 2.69  # standard errors above chance: 2.5 % of false alarms over seven properties (Bonferroni)
 
 
-def find_shortcuts(entries: Sequence[Entry], thumbs: Sequence[NDArray[np.uint8]]) -> tuple[Shortcut, ...]:
+def find_shortcuts(entries: Sequence[Entry], thumbs: Callable[[Numbers], NDArray[np.uint8]]) -> tuple[Shortcut, ...]:
     """The properties that tell the classes apart better than chance, the most telling first.
 
-    `thumbs`: `uint8 (32, 32, 3)` of each entry. Photos of one group, and duplicates, are in one fold.
+    `thumbs`: gives the thumbnails `uint8 (B, 32, 32, 3)` of entries by their index `(B,)`. Photos of one group, and
+    duplicates, are in one fold.
     """
+    rows = Entries.of(entries)
+    if len(rows) > MOST_SAMPLED:  # by content, so in random order
+        some = np.sort(np.argsort(rows.digest, kind="stable")[:MOST_SAMPLED])
+        rows, of_all = rows.take(some), thumbs
+        thumbs = lambda numbers: of_all(some[numbers])  # noqa: E731
+    entries = list(rows)
     chosen, folds, groups = _sample(entries)
     names = sorted({entries[index].label for index in chosen})
     if len(names) < 2:
@@ -48,7 +58,7 @@ def find_shortcuts(entries: Sequence[Entry], thumbs: Sequence[NDArray[np.uint8]]
     labels = np.array([names.index(entries[index].label) for index in chosen])
     picked = [entries[index] for index in chosen]
     found = []
-    for name, columns in _features(picked, np.stack([thumbs[index] for index in chosen])).items():
+    for name, columns in _features(picked, thumbs(chosen)).items():
         right = _cross_validated(columns, labels, folds, len(names))
         accuracy, error, trials = _balanced(right, labels, groups, len(names))
         low, high = wilson(accuracy * trials, trials)

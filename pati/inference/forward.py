@@ -10,9 +10,7 @@ import torch.nn.functional as F
 
 from pati.data.loader import Samples
 from pati.data.preprocess import Preprocess, downscaled
-from pati.errors import Interrupted
 from pati.evaluation.out_of_distribution import moments
-from pati.locale.messages import N_
 from pati.models import Net
 
 BATCH = 128
@@ -60,19 +58,19 @@ def logits_of(
     size: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> torch.Tensor:
-    """Logits `float32 (N, K)` of all samples in order, on the CPU.
+    """Logits `float32 (N, K)` of all samples in order, on the CPU; of fewer, once `stopped()` returns true.
 
-    `size` below the pack's shrinks the photos first. Raises `Interrupted` when `stopped()` returns true.
+    `size` below the pack's shrinks the photos first.
     """
     net.eval()
-    logits = []
+    logits = [torch.zeros(0, data.targets.shape[1])]
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         for pixels, _ in data.in_order(BATCH):
             if size is not None:
                 pixels = downscaled(pixels, size)
             logits.append(batch_logits(net, preprocess.normalise(pixels.to(device))).cpu())
             if stopped():
-                raise Interrupted(N_("stopped while scoring"))
+                break
     return torch.cat(logits)
 
 

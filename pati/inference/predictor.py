@@ -86,6 +86,14 @@ class Refused:
     error: decode.Unreadable
 
 
+@dataclass(frozen=True)
+class Named:
+    """The bytes of a photo that is no file of its own, and its path."""
+
+    path: str
+    data: bytes
+
+
 class UnreadablePhoto(PatiError):
     """A photo that can't be decoded; `reason`: a key of `decode.REASONS`."""
 
@@ -180,7 +188,9 @@ class Predictor(abc.ABC):
             raise UnreadablePhoto(photos, prediction.reason, prediction.error)
         return prediction
 
-    def predict_stream(self, photos: Iterable[Photo | Refused], *, risk: float | None = None) -> Iterator[Prediction]:
+    def predict_stream(
+        self, photos: Iterable[Photo | Named | Refused], *, risk: float | None = None
+    ) -> Iterator[Prediction]:
         """Predict while the photos are read, in their order and in bounded memory. `risk`: see `predict`."""
         threshold = self.threshold(risk)
         source = iter(photos)
@@ -208,13 +218,14 @@ class Predictor(abc.ABC):
             return 0.0
         return self.calibration.threshold(RISK if risk is None else risk)
 
-    def _pixels(self, photo: Photo | Refused) -> tuple[str, NDArray[np.uint8] | decode.Unreadable]:
+    def _pixels(self, photo: Photo | Named | Refused) -> tuple[str, NDArray[np.uint8] | decode.Unreadable]:
         if isinstance(photo, Refused):
             return photo.path, photo.error
+        name = photo.path if isinstance(photo, Named) else name_of(photo)
         try:
-            return name_of(photo), self.preprocess(photo)
+            return name, self.preprocess(photo.data if isinstance(photo, Named) else photo)
         except decode.Unreadable as error:
-            return name_of(photo), error
+            return name, error
 
     def _rows(
         self, results: list[tuple[str, NDArray[np.uint8] | decode.Unreadable]], threshold: float

@@ -47,7 +47,8 @@ class Message:
     context: str | None = None
 
     def __hash__(self) -> int:
-        return hash((self.text, self.plural, self.context, *sorted(self.arguments)))  # their values may be lists
+        values = (pair for pair in sorted(self.arguments.items()) if not isinstance(pair[1], (list, tuple)))
+        return hash((self.text, self.plural, self.context, *values))
 
     def shown(self, language: str) -> str:
         """The message in `language`."""

@@ -31,6 +31,7 @@ REASONS = {
     "truncated": NC_("reason", "truncated"),
     "damaged": NC_("reason", "damaged"),
     "not-judged": NC_("reason", "could not be judged"),
+    "changed": NC_("reason", "changed"),
     "dropped": NC_("reason", "excluded"),
     "set-aside": NC_("reason", "set aside"),
 }

@@ -78,10 +78,9 @@ class RunFacts(TypedDict, total=False):
     """The fields of run.json except the stage.
 
     `speed`: of the machine at the start, see `pati.training.speed`; `most_folds`: see `workflows.prepare.Settled`;
-    `threads`: of torch at the start; `start`: the SHA-256 of what it started from, see `pati.runs.start`;
-    `test_scored`: how often test photos were scored; `folds_until`: seconds of the command after which the training of
-    the folds ends;
-    `language`: the one that the report shows first.
+    `threads`: of torch at the start; `processes`: that trained together then; `start`: the SHA-256 of what it started
+    from, see `pati.runs.start`; `test_scored`: how often test photos were scored; `folds_until`: seconds of the command
+    after which the training of the folds ends; `language`: the one that the report shows first.
     """
 
     format: int
@@ -92,6 +91,7 @@ class RunFacts(TypedDict, total=False):
     speed: float
     most_folds: int | None
     threads: int
+    processes: int
     start: str
     plugins: dict[str, PluginState]
     plan: PlanDocument

@@ -29,6 +29,7 @@ EXTRAS = {
     "serve": Extra(("fastapi", "uvicorn", "h11", "multipart", "prometheus_client", "onnx"), N_("the HTTP server")),
     "tune": Extra(("optuna", "sqlalchemy"), N_("hyperparameter search")),
     "timm": Extra(("timm",), N_("models of timm")),
+    "parquet": Extra(("pyarrow",), N_("photos in Parquet files")),
     "fetch": Extra(("kagglehub",), N_("datasets from Kaggle")),
 }
 _DISTRIBUTIONS = {

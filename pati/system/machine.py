@@ -74,6 +74,18 @@ def _tune(*settings: tuple[int, int]) -> None:
         mallopt(parameter, value)
 
 
+def bound_memory(more: int) -> None:
+    """Limit this process to `more` bytes above its current use, so that decoders fail, not the machine (Linux only)."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[5])  # data and stack
+    except (ImportError, OSError):
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + more, hard))
+
+
 @contextlib.contextmanager
 def enough_memory(batch: int) -> Iterator[None]:
     """Turn torch's out-of-memory errors, on CPU or GPU, into `PatiError`; `batch`: photos per step."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 # Windows has groups of a console in place of sessions: of another group, Ctrl-C does not reach a process.
@@ -27,6 +28,12 @@ def start(
         words, stdin=stdin, stdout=stdout, stderr=stderr, env=env, start_new_session=True,
         creationflags=_GROUP if stderr is None else _GROUP | _NO_CONSOLE,
     )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """The variables for a process of ours, which finds this package wherever it is."""
+    here = str(Path(__file__).parents[2])
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
 
 
 def end(process: int) -> None:

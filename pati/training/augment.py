@@ -10,6 +10,7 @@ of files, networks or the meaning of labels.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
@@ -40,6 +41,19 @@ class Draws:
         self._key = _mixed(_mixed(torch.tensor(seed) * 1_000_003 + epoch) + samples.to("cpu", torch.int64))
         self._calls = 0
         self.strength = torch.as_tensor(strength, dtype=torch.float64, device="cpu")
+
+    def of(self, rows: torch.Tensor) -> Draws:
+        """The same numbers for some of the photos: what is drawn from the one is not drawn from the other."""
+        part = copy.copy(self)
+        part._key = self._key[rows]
+        part.strength = self.strength[rows] if self.strength.ndim else self.strength
+        return part
+
+    def after(self, part: Draws) -> Draws:
+        """These draws from where those of a part have come to."""
+        rest = copy.copy(self)
+        rest._calls = part._calls
+        return rest
 
     def uniform(self, low: float | torch.Tensor = 0.0, high: float | torch.Tensor = 1.0) -> torch.Tensor:
         """`float32 (N,)`, uniform in low..high, which are numbers or `(N,)`; every call returns new values."""

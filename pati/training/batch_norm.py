@@ -20,14 +20,23 @@ from pati.data.preprocess import Preprocess
 from pati.inference.forward import BATCH, SecondView
 from pati.models import Net
 from pati.recipe import SettledRecipe
+from pati.system.ranks import ALONE, Ranks
 from pati.training.plan import statistics_photos
 
 
 @torch.no_grad()
-def recompute(net: Net, training: Samples, preprocess: Preprocess, recipe: SettledRecipe, device: torch.device) -> None:
+def recompute(
+    net: Net,
+    training: Samples,
+    preprocess: Preprocess,
+    recipe: SettledRecipe,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> None:
     """Set the running statistics of all batch norms in `net` to those of training photos, in the views of predictions.
 
-    They are averages over batches of a fixed random subset of the photos. Leaves the network in evaluation mode.
+    They are averages over batches of a fixed random subset of the photos, which several ranks share. Leaves the network
+    in evaluation mode.
     """
     net.eval()
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
@@ -41,11 +50,27 @@ def recompute(net: Net, training: Samples, preprocess: Preprocess, recipe: Settl
     second = SecondView(recipe.mirror, recipe.center_crop)
     numbers = loader.order(0, 0, len(training))[: statistics_photos(*training.targets.shape)]
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        for batch in numbers.tensor_split(math.ceil(len(numbers) / BATCH)):  # of equal size, as they count equally
+        batches = numbers.tensor_split(math.ceil(len(numbers) / BATCH))  # of equal size, as they count equally
+        for batch in batches[ranks.part(len(batches))]:
             images = preprocess.normalise(training.at(batch)[0].to(device))
             net(images)
             if second:
                 net(second.of(images))
+    if ranks.size > 1:
+        for norm in norms:
+            _average(norm, ranks)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     net.eval()
+
+
+def _average(norm: _BatchNorm, ranks: Ranks) -> None:
+    """Set the running statistics to their averages over the batches of all ranks."""
+    counted = norm.num_batches_tracked
+    assert counted is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    share = float(counted) / ranks.total(float(counted))[0]
+    for values in (norm.running_mean, norm.running_var):
+        ranks.sum(values.mul_(share))
+    counted.copy_(torch.tensor(round(ranks.total(float(counted))[0])))

@@ -30,12 +30,14 @@ from pati.runs import checkpoint
 from pati.runs.checkpoint import Newest
 from pati.runs.history import Epoch
 from pati.system import clock
+from pati.system.ranks import ALONE, Ranks
 from pati.system.threads import Threads
 from pati.training import balance, batch_norm, losses, speed
 from pati.training.augment import Draws, augment
 from pati.training.balance import Balance
 from pati.training.budget import Pace, after_other_work, after_pass, after_python_timing
-from pati.training.mixing import mix
+from pati.training.distributed import synchronised
+from pati.training.mixing import blended, drawn_mix
 from pati.training.optim import Optimizers
 from pati.training.plan import Plan
 
@@ -113,6 +115,7 @@ def train(
     stopped: Callable[[], bool] = lambda: False,
     log: Log = silent,
     kept: Newest | None = None,
+    ranks: Ranks = ALONE,
 ) -> State:
     """Train `net` in place to the end of the plan, resuming from the newest checkpoint of `owner` if there is one.
 
@@ -121,14 +124,16 @@ def train(
     `validation` may be empty; the epochs then have no validation values, and there is no early stopping. `threads`:
     adapts the number of threads to the machine; None for runs by epochs, whose result must not depend on
     other programs. `spent`: seconds of the budget already used; None: only training counts. `log` receives the start,
-    each step and each epoch. `kept`: the newest checkpoint, if the caller has already read it. Raises `Interrupted`
-    after saving a checkpoint when `stopped()` returns true, and `Diverged` when the loss is not finite.
+    each step and each epoch. `kept`: the newest checkpoint, if the caller has already read it. `ranks`: the processes
+    that train the network together; the first one decides, and keeps checkpoints and log. Raises `Interrupted` after
+    saving a checkpoint when `stopped()` returns true, and `Diverged` when the loss is not finite.
     """
     net.to(device)
+    ranks.copy_first(net.state_dict().values())
     balanced = balance.of(recipe, training.targets, device)
-    optimizers = Optimizers(net, recipe)
+    optimizers = Optimizers(net, recipe, ranks)
     average = {name: value.clone() for name, value in net.state_dict().items()} if recipe.averaging else {}
-    kept = kept or checkpoint.newest(checkpoints, owner=owner)
+    kept = ranks.shared(kept or checkpoint.newest(checkpoints, owner=owner) if ranks.first else None)
     state, tensors = State.of(kept), kept.tensors
     if tensors:
         net.load_state_dict(_part(tensors, "net"))
@@ -139,6 +144,8 @@ def train(
     log(TrainingBegan(state.step, state.epoch, tuple(kept.skipped)))
 
     def save() -> None:
+        if not ranks.first:
+            return
         tensors = {
             **{f"net/{name}": value for name, value in net.state_dict().items()},
             **{f"optimizer/{name}": value for name, value in optimizers.state().items()},
@@ -148,6 +155,7 @@ def train(
 
     steps_per_epoch = len(training) // plan.batch
     watched = validation.some(plan.validated)
+    own = watched.take(torch.arange(len(watched))[ranks.part(len(watched))])
     saved = last = looked = clock.now()
     interval, saving = min(FIRST_CHECKPOINT_SECONDS, CHECKPOINT_SECONDS), 0.0
     while state.seen or (state.progress < 1 and not state.out_of_patience(recipe)):
@@ -158,13 +166,16 @@ def train(
             state.size = plan.size_at(state.progress)
             loss, logits, targets = forward(
                 net, training, keys, balanced, preprocess, recipe,
-                epoch=state.epoch, step=state.step, size=state.size, device=device,
+                epoch=state.epoch, step=state.step, size=state.size, device=device, ranks=ranks,
             )  # fmt: skip
             loss.backward()  # type: ignore[no-untyped-call]
+            ranks.sum_gradients(net.parameters())
             if recipe.clip:
                 torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-            value = loss.item()
-            if not torch.isfinite(loss):
+            # A mixed photo counts as the class with the largest target: by its original label, even a perfect network
+            # would be right only half of the time.
+            value, hits = ranks.total(loss.item(), (logits.argmax(1) == targets.argmax(1)).sum().item())
+            if not math.isfinite(value):
                 raise Diverged(
                     N_(
                         "the loss became {value} at step {step} (epoch {epoch})",
@@ -183,9 +194,7 @@ def train(
             state.step += 1
             state.position += 1
             state.loss_sum += value * len(keys)
-            # A mixed photo counts as the class with the largest target: by its original label, even a perfect network
-            # would be right only half of the time.
-            state.hits += (logits.argmax(1) == targets.argmax(1)).sum().item()
+            state.hits += hits
             state.seen += len(keys)
             now = clock.now()
             taken, last = now - last, now
@@ -200,6 +209,7 @@ def train(
                 threads.follow(state.pace.steps[-1], taken)
             if plan.budget is not None and now - looked >= PYTHON_TIMING_SECONDS:
                 state.pace, looked = after_python_timing(state.pace, speed.of_python()), now
+            state.progress, _ = ranks.decided(state.progress)
             if average:
                 _move_average(average, net, (state.progress - before) / min(recipe.averaging, state.progress))
             log(
@@ -211,7 +221,8 @@ def train(
                     left=plan.left(state.progress, state.seconds, state.pace),
                 )
             )  # fmt: skip
-            if stopped():
+            _, stop = ranks.decided(0, stopped())
+            if stop:
                 save()
                 raise Interrupted(N_("the state of the run is saved"))
             if now - saved + taken + saving >= interval:  # the next step would exceed the interval
@@ -222,20 +233,22 @@ def train(
                 state.pace = after_other_work(state.pace, saving)
                 interval = max(min(2 * interval, CHECKPOINT_SECONDS), saving / CHECKPOINT_SHARE)
 
-        if not plan.validates(state.pace, state.progress):
+        validates, _ = ranks.decided(plan.validates(state.pace, state.progress))
+        if not validates:
             state.epoch, state.position = state.epoch + 1, 0
             continue
         validation_loss = validation_accuracy = validation_f1 = math.nan
         if len(watched):
-            try:
-                with _averaged(net, average):
-                    outputs = logits_of(
-                        net, watched, preprocess,
-                        device=device, precision=recipe.precision, size=state.size, stopped=stopped,
-                    )  # fmt: skip
-            except Interrupted:
+            with _averaged(net, average):
+                outputs = logits_of(
+                    net, own, preprocess,
+                    device=device, precision=recipe.precision, size=state.size, stopped=stopped,
+                )  # fmt: skip
+            _, stop = ranks.decided(0, stopped())
+            if stop:
                 save()
-                raise
+                raise Interrupted(N_("stopped while scoring"))
+            outputs = ranks.gathered(outputs)
             now = clock.now()
             taken, last = now - last, now
             state.seconds += taken
@@ -277,7 +290,7 @@ def train(
         net.load_state_dict(average)
     if not state.recomputed:
         last = clock.now()
-        batch_norm.recompute(net, training, preprocess, recipe, device)
+        batch_norm.recompute(net, training, preprocess, recipe, device, ranks)
         state.recomputed, average = True, {}
         taken = clock.now() - last
         state.seconds += taken
@@ -298,25 +311,39 @@ def forward(
     step: int,
     size: int,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Forward pass of a training step, from photos to the loss: loss, logits and targets, both `(B, K)`.
 
-    `keys` `(B,)`: see `loader.order`. `size`: training size in px; `epoch` and `step` determine the random numbers.
+    `keys` `(B,)`: see `loader.order`. `size`: training size in px; `epoch` and `step` determine the random numbers. Of
+    several ranks, each computes a part of the batch; the losses of all add up to that of the batch.
     """
     numbers = keys % len(training)
-    pixels, targets = training.at(numbers)
-    pixels, targets = pixels.to(device), targets.to(device)
-    draws = Draws(recipe.seed, epoch, keys, balanced.strength[numbers])
-    images = augment(pixels, draws, recipe, preprocess, size)
-    images, targets = mix(images, targets, draws, recipe, balanced.partners(targets))
+    whole = Draws(recipe.seed, epoch, keys, balanced.strength[numbers])
+    part = ranks.part(len(keys))
+
+    def augmented(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Draws]:
+        """These photos of the batch and their targets, and what has been drawn for them."""
+        pixels, targets = training.at(numbers[rows])
+        draws = whole.of(rows)
+        return augment(pixels.to(device), draws, recipe, preprocess, size), targets.to(device), draws
+
+    images, targets, draws = augmented(torch.arange(len(keys))[part])
+    weights = balanced.partners(training.targets[numbers.to(training.targets.device)])
+    mixed = drawn_mix(whole.after(draws), recipe, (images.shape[2], images.shape[3]), weights)
+    if mixed is not None:  # the partners may be in the parts of other ranks
+        others = (images[mixed.partner], targets[mixed.partner]) if ranks.size == 1 else augmented(mixed.partner[part])
+        images = blended(images, others[0], mixed.share[part])
+        targets = blended(targets, others[1], mixed.whole[part])
 
     with (
+        synchronised(net, ranks if recipe.sync_batch_norm else ALONE),
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"),
     ):
-        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout's masks
+        torch.manual_seed(recipe.seed * 1_000_003 + step + ranks.rank * 1_000_000_007)  # dropout's masks
         logits = net(images)
-    logits = logits.float()
+    logits = logits.float() if logits.dtype != torch.float64 else logits
     loss = losses.loss(
         logits,
         targets,
@@ -325,6 +352,8 @@ def forward(
         gamma=balanced.gamma,
         adjustment=balanced.adjustment,
     )
+    if ranks.size > 1:
+        loss = loss * (len(images) / len(keys))
     return loss, logits, targets
 
 

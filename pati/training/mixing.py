@@ -9,6 +9,7 @@ position). Knows nothing of files or networks.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -23,27 +24,49 @@ def mix(
     recipe: SettledRecipe,
     weights: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix normalised `images` `(N, 3, H, W)` and `targets` `(N, K)` with partners, as the recipe says.
+    """Mix normalised `images` `(N, 3, H, W)` and `targets` `(N, K)` with partners, see `drawn_mix`."""
+    mixed = drawn_mix(draws, recipe, (images.shape[2], images.shape[3]), weights)
+    if mixed is None:
+        return images, targets
+    partner = mixed.partner.to(images.device)
+    return blended(images, images[partner], mixed.share), blended(targets, targets[partner], mixed.whole)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How N photos are mixed: each one's `partner` `(N,)`, and the fraction of the partner.
+
+    `share`: in each pixel, `(N, 1, 1)` or `(N, H, W)`; `whole`: in the photo as a whole, `(N,)`.
+    """
+
+    partner: torch.Tensor
+    share: torch.Tensor
+    whole: torch.Tensor
+
+
+def drawn_mix(
+    draws: Draws, recipe: SettledRecipe, size: tuple[int, int], weights: torch.Tensor | None = None
+) -> Mix | None:
+    """Draw how the photos of a batch are mixed, as the recipe says; None if they are not. `size`: height and width.
 
     `mixup` blends two whole photos, `cutmix` pastes a rectangle of one into the other; if both are set, each photo gets
     one of them with equal probability. `weights` `(N,)`, 0 or more and not all 0: sampling weights of the photos as
     partners; without them, each photo is the partner of exactly one other.
     """
     if not recipe.mixup and not recipe.cutmix:
-        return images, targets
+        return None
     partner = cyclic_partners(draws) if weights is None else drawn(draws, weights)
-    share = torch.zeros(len(images), 1, 1)  # fraction of the partner in each pixel,
-    whole = torch.zeros(len(images))  # and in the photo as a whole
+    share = torch.zeros(len(partner), 1, 1)
+    whole = torch.zeros(len(partner))
     if recipe.mixup:
         whole = beta(draws, recipe.mixup)
         share = whole[:, None, None]
     if recipe.cutmix:
-        inside = rectangles(draws, beta(draws, recipe.cutmix), images.shape[2], images.shape[3])
+        inside = rectangles(draws, beta(draws, recipe.cutmix), *size)
         pasted = draws.uniform() < (0.5 if recipe.mixup else 1)
         share = torch.where(pasted[:, None, None], inside, share)
         whole = torch.where(pasted, inside.mean((1, 2)), whole)
-    partner = partner.to(images.device)
-    return blended(images, images[partner], share), blended(targets, targets[partner], whole)
+    return Mix(partner, share, whole)
 
 
 def blended(values: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ Knows parameters and a recipe, nothing of data or epochs: the loop passes the pr
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from inspect import unwrap
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from pati.recipe import SettledRecipe
+from pati.system.ranks import ALONE, Ranks
 
 
 class _WithoutCompiler(torch.optim.Optimizer):
@@ -50,30 +52,40 @@ class Muon(_WithoutCompiler):
     preserved.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], *, momentum: float) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], *, momentum: float, ranks: Ranks = ALONE) -> None:
         super().__init__(parameters, {"lr": 0.0, "momentum": momentum})
+        self._ranks = ranks
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every kernel that has a gradient."""
+        """Update every kernel that has a gradient. Several ranks share out the work, and exchange the results."""
         for group in self.param_groups:
-            for kernel in group["params"]:
-                if kernel.grad is None:
-                    continue
+            kernels = [kernel for kernel in group["params"] if kernel.grad is not None]
+            for kernel in kernels:
                 state = self.state[kernel]
-                usual = len(kernel) ** 0.5
                 if not state:
                     state["momentum_buffer"] = torch.zeros_like(kernel)
                     norm = kernel.norm()
-                    state["norm"] = torch.where(norm > 0, norm, usual)  # a kernel of zeros would never change
-                buffer = state["momentum_buffer"]
-                buffer.mul_(group["momentum"]).add_(kernel.grad)
-                ahead = kernel.grad.add(buffer, alpha=group["momentum"])  # Nesterov
-                kernel.mul_(state["norm"] / kernel.norm().clamp_min(1e-7))
-                # The order of the matrix's columns does not matter; that of the memory saves two copies.
-                rows = ahead.permute(0, 2, 3, 1)
-                update = orthogonalised(rows.reshape(len(rows), -1)).view(rows.shape).permute(0, 3, 1, 2)
-                kernel.sub_(update * (state["norm"] * (group["lr"] / usual)))
+                    # a kernel of zeros would never change
+                    state["norm"] = torch.where(norm > 0, norm, len(kernel) ** 0.5)
+                state["momentum_buffer"].mul_(group["momentum"]).add_(kernel.grad)
+            updates = self._ranks.each(
+                [functools.partial(self._update, kernel, group["momentum"]) for kernel in kernels],
+                costs=[min(len(kernel), kernel[0].numel()) * kernel.numel() for kernel in kernels],
+                like=kernels,
+            )
+            for kernel, update in zip(kernels, updates, strict=True):
+                norm = self.state[kernel]["norm"]
+                kernel.mul_(norm / kernel.norm().clamp_min(1e-7))
+                kernel.sub_(update * (norm * (group["lr"] / len(kernel) ** 0.5)))
+
+    def _update(self, kernel: nn.Parameter, momentum: float) -> torch.Tensor:
+        """The orthogonalised update of a kernel, in its shape."""
+        assert kernel.grad is not None
+        ahead = kernel.grad.add(self.state[kernel]["momentum_buffer"], alpha=momentum)  # Nesterov
+        # The order of the matrix's columns does not matter; that of the memory saves two copies.
+        rows = ahead.permute(0, 2, 3, 1)
+        return orthogonalised(rows.reshape(len(rows), -1)).view(rows.shape).permute(0, 3, 1, 2)
 
 
 def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:
@@ -110,7 +122,7 @@ class Optimizers:
     matrices.
     """
 
-    def __init__(self, net: nn.Module, recipe: SettledRecipe) -> None:
+    def __init__(self, net: nn.Module, recipe: SettledRecipe, ranks: Ranks = ALONE) -> None:
         kernels = [p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1]
         # A depthwise kernel (shape[1] = 1) is not a matrix for Muon: each channel has its own filter.
         matrices = [p for p in net.parameters() if p.ndim in (2, 3) or (p.ndim == 4 and p.shape[1] == 1)]
@@ -126,7 +138,7 @@ class Optimizers:
         else:
             self._parts = [SGD(groups, lr=0.0, momentum=momentum, nesterov=momentum > 0)]
         if self._muon and kernels:
-            self._parts.append(Muon(kernels, momentum=momentum))
+            self._parts.append(Muon(kernels, momentum=momentum, ranks=ranks))
 
     def rate(self, progress: float) -> float:
         """The learning rate at `progress` (0 to 1)."""

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from pati import plugins
 from pati.data import decisions, manifest
 from pati.data.decisions import Decision
-from pati.data.manifest import Entry, Manifest
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest
 from pati.data.sources.source import Columns
 from pati.errors import Interrupted, PatiError
 from pati.evaluation import label_errors
@@ -295,11 +296,11 @@ def _of_run(run: Run, classifier: Classifier, entries: Sequence[Entry], logits: 
     start, before = Start.of(run), Manifest.read(run.manifest)
     trained, folded = {entry.sha256 for entry in before.of_split("train")}, before.folds > 0
     trained |= start.training_photos() if start is not None else set()
-    number = {entry.path: index for index, entry in enumerate(entries)}
-    for _, members in manifest.units(entries):
-        if any(entry.sha256 in trained for entry in members):
-            known = [entry for entry in members if not (folded and entry.sha256 in given)]
-            probabilities[[number[entry.path] for entry in known]] = math.nan
+    _, unit = manifest.units(entries)
+    learnt = {number for number, entry in zip(unit.tolist(), entries, strict=True) if entry.sha256 in trained}
+    for row, (number, entry) in enumerate(zip(unit.tolist(), entries, strict=True)):
+        if number in learnt and not (folded and entry.sha256 in given):
+            probabilities[row] = math.nan
     return probabilities
 
 

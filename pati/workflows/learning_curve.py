@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from pati import plugins
 from pati.data import manifest as manifests
-from pati.data.manifest import Entry, Manifest
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest
 from pati.data.sources.source import Columns, Source
 from pati.errors import Interrupted, PatiError
 from pati.evaluation import learning_curves
@@ -299,7 +300,9 @@ def folds_of(manifest: Manifest, folds: int, *, seed: int) -> list[Fold]:
     """
     entries = manifests.with_folds(manifest.of_split("train"), folds, seed=seed)
     number = {entry.path: index for index, entry in enumerate(entries)}
-    units = [members for _, members in manifests.units(entries)]
+    units: list[list[Entry]] = [[] for _ in range(len(manifests.units(entries)[0]))]
+    for one, entry in zip(manifests.units(entries)[1].tolist(), entries, strict=True):
+        units[one].append(entry)
     dealt = []
     for fold in range(folds):
         inside = [members for members in units if members[0].fold == fold]
@@ -451,8 +454,7 @@ def _document(
         fold_of[fold.held.numpy()] = number
     scored = np.flatnonzero(fold_of >= 0)
     entries = manifest.of_split("train")
-    unit = {entry.path: name for name, (_, members) in enumerate(manifests.units(entries)) for entry in members}
-    clusters = Clusters.named([unit[entries[index].path] for index in scored])
+    clusters = Clusters.named(manifests.units(entries)[1][scored].tolist())
     points = [Point(float(np.mean(one.photos)), size.length, one.right[scored]) for size, one in trained.items()]
     curve = learning_curves.fit(
         points, fold_of[scored], classes=len(manifest.classes), epochs=float(np.mean(trained[ALL].epochs)),
@@ -476,7 +478,7 @@ def _document(
         "more_photos": [_predicted(curve, times * photos, photos) for times in MORE],
         "more_time": _predicted(curve, photos, photos, length=2.0),
         "curve": [_predicted(curve, round(count), photos) for count in along],
-        "dependent": manifests.dependent(entries[index] for index in scored),
+        "dependent": manifests.dependent(entries.take(scored)),
         "effective_clusters": None if clusters is None else clusters.effective(),
         "report": str(folder / REPORT),
         "seed": recipe.seed,

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pati.data.manifest import Entry, Manifest
+from pati.data.entries import Entry
+from pati.data.manifest import Manifest
 from pati.data.pack import Pack
 from pati.data.preprocess import Photo
 from pati.evaluation import analysis, metrics

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
+from pati.data.audit.inspections import Inspections
 from pati.data.audit.judge import build_manifest
 from pati.data.audit.pool import Progress
 from pati.data.audit.worker import Inspection
@@ -69,8 +72,10 @@ def manifest_of(
     `known`: splits of photos by content, see `manifest.with_split`; `most_folds`: see `build_manifest`.
     """
     manifest = build_manifest(source, inspections, recipe, known, most_folds=most_folds)
-    thumbs = [found.thumb for entry, found in zip(manifest.entries, inspections, strict=True) if entry.kept]
-    return dataclasses.replace(manifest, shortcuts=find_shortcuts(manifest.kept, thumbs))
+    found = Inspections.of(inspections)
+    thumb = found.thumb[manifest.rows.is_kept].astype(np.int64)
+    shortcuts = find_shortcuts(manifest.kept, lambda rows: found.thumbs.take(thumb[rows]))
+    return dataclasses.replace(manifest, shortcuts=shortcuts)
 
 
 def audit_progress(listen: Listen) -> Progress:

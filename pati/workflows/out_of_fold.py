@@ -102,7 +102,7 @@ def dealt(ready: Prepared, folds: int) -> torch.Tensor:
     Duplicates and groups are kept together.
     """
     entries = ready.manifest.of_split("train")
-    units = manifest.units(entries)
+    units, number = manifest.units(entries)
     if folds > len(units):
         raise PatiError(
             N_(
@@ -112,9 +112,7 @@ def dealt(ready: Prepared, folds: int) -> torch.Tensor:
             ),
             N_("expected at most {n}", n=len(units)),
         )
-    fold_of = split.assign_folds([unit for unit, _ in units], folds, seed=ready.recipe.split_seed)
-    fold = {entry.path: fold_of[unit.identity] for unit, members in units for entry in members}
-    return torch.tensor([fold[entry.path] for entry in entries])
+    return torch.from_numpy(split.assign_folds(units, folds, seed=ready.recipe.split_seed)[number])
 
 
 class CrossFit:

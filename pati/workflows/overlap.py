@@ -12,10 +12,12 @@ from pathlib import Path
 
 from pati.data import pack
 from pati.data.audit import crowds
+from pati.data.audit.inspections import Inspections
 from pati.data.audit.judge import near_pairs
 from pati.data.audit.pool import read_all
 from pati.data.audit.worker import Inspection
-from pati.data.manifest import STRONGEST, Entry, Manifest, components, join
+from pati.data.entries import Entries, Entry
+from pati.data.manifest import STRONGEST, Manifest, components, join
 from pati.data.preprocess import Preprocess
 from pati.data.sources.source import Source
 from pati.errors import PatiError
@@ -37,7 +39,7 @@ class Overlap:
     `entries` have their duplicates among each other.
     """
 
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     known: dict[str, list[PhotoCopy]]
 
 
@@ -65,7 +67,7 @@ def overlap(run: Run, manifest: Manifest, source: Source, listen: Listen) -> Ove
     inspections = read_all(source, progress=audit_progress(listen))
     ours = _entries(source, inspections)
     theirs, their_inspections = _of_run(run, manifest, SPLITS, listen)
-    pairs, notes = near_pairs([*inspections, *their_inspections])
+    pairs, notes = near_pairs(Inspections.joined([Inspections.of(inspections), Inspections.of(their_inspections)]))
     for note in notes:
         listen(Noted(note))
     near = _groups([*ours, *theirs], pairs)
@@ -81,7 +83,7 @@ def overlap(run: Run, manifest: Manifest, source: Source, listen: Listen) -> Ove
                 for index in group
                 if paths and index < len(ours) and ours[index].path not in same
             ]
-    return Overlap(tuple(entry for entry in join(ours, among) if entry.kept), known)
+    return Overlap(join(ours, among).kept, known)
 
 
 def known_copies(run: Run, source: Source, inspections: Sequence[Inspection], listen: Listen) -> dict[str, str]:
@@ -94,7 +96,7 @@ def known_copies(run: Run, source: Source, inspections: Sequence[Inspection], li
     if not gone:
         return {}
     theirs, their_inspections = _of_run(run, manifest, STRONGEST, listen, among=gone)
-    pairs, _ = near_pairs([*inspections, *their_inspections])
+    pairs, _ = near_pairs(Inspections.joined([Inspections.of(inspections), Inspections.of(their_inspections)]))
     known: dict[str, str] = {}
     for group in _groups([*ours, *theirs], pairs):
         splits = {theirs[index - len(ours)].split for index in group if index >= len(ours)}
@@ -104,11 +106,11 @@ def known_copies(run: Run, source: Source, inspections: Sequence[Inspection], li
     return known
 
 
-def _entries(source: Source, inspections: Sequence[Inspection]) -> list[Entry]:
-    return [
+def _entries(source: Source, inspections: Sequence[Inspection]) -> Entries:
+    return Entries.of(
         Entry(item.path, item.label, "quarantined" if found.reason else "kept", sha256=found.sha256, group=item.group)
         for item, found in zip(source.items, inspections, strict=True)
-    ]
+    )
 
 
 def _of_run(

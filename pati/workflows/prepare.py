@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pati.data.manifest import Manifest, require_trainable
 from pati.data.pack import Pack
 from pati.data.preprocess import Preprocess
 from pati.data.sources import storage
+from pati.data.sources.interface import reading_order
 from pati.data.sources.source import Columns, Source
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.out_of_distribution import OutOfDistributionDetector
@@ -123,15 +125,15 @@ class Settled:
     most_folds: int | None
 
 
-def settled(source: Source, recipe: Recipe, opened: Opened | None = None) -> Settled:
+def settled(source: Source, recipe: Recipe, opened: Opened | None = None, *, processes: int = 1) -> Settled:
     """Settle the recipe for the data, as far as it is known before reading it, and this machine.
 
-    `opened`: what the training starts from.
+    `opened`: what the training starts from; `processes`: that train together, each as fast as this one.
     """
     machine.keep_blocks()
     samples = _peek(source)
     precision = recipe.precision or machine.faster_precision(machine.device().type)
-    speed = of_training(recipe.model, precision, machine.device())
+    speed = processes * of_training(recipe.model, precision, machine.device())
     photos, minimum_size = len(source.items), models.smallest_size(recipe.model or plan.DEFAULT_MODEL)
     reading = of_reading(samples)
     settle = functools.partial(
@@ -168,7 +170,7 @@ def _expected_folds(source: Source, recipe: Recipe, most: int | None) -> int:
     """Number of folds if every file is a photo that is independent of the others; `most`: see `split.folds_for`."""
     if recipe.folds is not None:
         return recipe.folds
-    if source.presplit and any(item.split == "test" for item in source.items):
+    if source.presplit and "test" in source.columns.splits.values:
         return 0
     return split.folds_for(len(source.items), test=recipe.test, most=most)
 
@@ -235,9 +237,15 @@ def prepared(
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std, colour=_colour(run))
     recipe = balance.settled(recipe, balance.counted(training.targets))
     device = machine.device()
-    if device.type == "cuda" and _bytes(training) < torch.cuda.mem_get_info(device)[0] / 2:
-        training = training.on(device)
+    training = near_device(training, device)
     return Prepared(recipe, manifest, packed, preprocess, training, validation, device, speed)
+
+
+def near_device(training: Samples, device: torch.device) -> Samples:
+    """The training photos, in the memory of a GPU if they fit."""
+    if device.type == "cuda" and _bytes(training) < torch.cuda.mem_get_info(device)[0] / 2:
+        return training.on(device)
+    return training
 
 
 def _colour(run: Run | None) -> str:
@@ -247,14 +255,15 @@ def _colour(run: Run | None) -> str:
 
 def _peek(source: Source) -> list[bytes]:
     step, store = max(1, len(source.items) // _PEEK), storage.at(source.root)
+    paths = [item.path for item in source.items[::step]]
     samples: list[bytes] = []
-    for item in source.items[::step]:
+    for number in reading_order(store, paths):
         with contextlib.suppress(decode.Unreadable):
-            samples.append(store.read(item.path))
+            samples.append(store.read(paths[number]))
         if sum(map(len, samples)) > _PEEK_BYTES:
             break
     return samples
 
 
 def _bytes(data: Samples) -> int:
-    return len(data) * data.pixels[0].numel()
+    return len(data) * math.prod(data.pixels.shape[1:])

@@ -58,10 +58,11 @@ def _different(manifest: Manifest, source: Source) -> list[str]:
     """Paths of the run's files that are missing or changed, and of new ones."""
     found, store = {item.path for item in source.items}, storage.at(source.root)
     known = {entry.path for entry in manifest.entries}
+    hashes = pack.hashes_now(store, [entry.path for entry in manifest.entries])
     changed = [
         entry.path
-        for entry in manifest.entries
-        if entry.path not in found or pack.hash_now(store, entry.path) != entry.sha256
+        for entry, digest in zip(manifest.entries, hashes, strict=True)
+        if entry.path not in found or digest != entry.sha256
     ]
     return changed + sorted(found - known)
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 
 from pati.data import decode, pack
-from pati.data.manifest import Entry, Manifest, dependent
+from pati.data.entries import Entries, Entry
+from pati.data.manifest import Manifest, dependent
 from pati.data.sources import storage
 from pati.data.sources.find import find_photos
+from pati.data.sources.interface import Storage, reading_order
 from pati.data.sources.source import Columns, Source
 from pati.data.sources.spelling import spelled_as
-from pati.data.sources.storage import Storage
 from pati.errors import PatiError
 from pati.evaluation import analysis
 from pati.evaluation.analysis import clusters_of
@@ -89,9 +90,11 @@ def score(
         rows = [(entry.path, entry.label, entry.sha256) for entry in manifest.of_split(split)]
         counts = Counter(entry.label for entry in manifest.of_split("train"))
         entries = manifest.of_split(split)
-        found = Overlap(tuple(entries), same_files(entries, manifest, Start.of(run)))
+        found = Overlap(entries, same_files(entries, manifest, Start.of(run)))
     listen(StageBegan(Stage.SCORE, len(rows)))
-    changed = [str(store.root / path) for path, _, digest in rows if digest and pack.hash_now(store, path) != digest]
+    stored = {path: digest for path, _, digest in rows if digest}
+    hashes = zip(stored, pack.hashes_now(store, [*stored]), strict=True)
+    changed = [str(store.root / path) for path, digest in hashes if stored[path] != digest]
     if changed:
         raise PatiError(
             NP_(
@@ -102,19 +105,21 @@ def score(
             ),
             N_("restore them, or name the new place of all photos with --data"),
         )
-    answers, labels, paths = [], [], []
-    for done, ((path, label, _), answer) in enumerate(
-        zip(rows, classifier.predict_stream(photos_of(store, rows)), strict=True), start=1
-    ):
+    order = reading_order(store, [path for path, _, _ in rows])
+    stream = classifier.predict_stream(photos_of(store, [rows[number] for number in order]))
+    predicted = {}
+    for done, (number, answer) in enumerate(zip(order, stream, strict=True), start=1):
         listen(Advanced(done, len(rows)))
         if not answer.error:
-            answers.append(answer)
-            labels.append(classifier.classes.index(label))
-            paths.append(path)
+            predicted[number] = answer
+    read = sorted(predicted)
+    answers = [predicted[number] for number in read]
+    labels = [classifier.classes.index(rows[number][1]) for number in read]
+    paths = [rows[number][0] for number in read]
     if not labels:
         raise PatiError(NP_("the photo could not be read", "none of the {n} photos could be read", n=len(rows)))
     scored = {entry.path: entry for entry in found.entries}
-    entries = [scored.get(path) or Entry(path, "", "kept", sha256=path) for path in paths]
+    entries = Entries.of(scored.get(path) or Entry(path, "", "kept", sha256=path) for path in paths)
     known = {name: [row for row in copies if row["path"] in {*paths}] for name, copies in found.known.items()}
     about: EvaluationContext = {
         "data": name,

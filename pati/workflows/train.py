@@ -53,6 +53,7 @@ from pati.runs.predictions import Predictions, Split
 from pati.runs.run import Run, RunFacts, RunStage, versions
 from pati.runs.start import Start
 from pati.system import clock, files, machine, threads
+from pati.system.ranks import ALONE, Ranks
 from pati.system.threads import Threads
 from pati.training import balance, plan
 from pati.training import budget as budgets
@@ -63,6 +64,7 @@ from pati.training.plan import Plan
 from pati.workflows import measure, seen
 from pati.workflows import start as starts
 from pati.workflows.fit import following_threads
+from pati.workflows.follow import Assignment
 from pati.workflows.opening import open_data, source_of, where_is
 from pati.workflows.out_of_fold import Answers, CrossFit, OutOfFold
 from pati.workflows.prepare import Prepared, audited, prepared, settled
@@ -94,18 +96,20 @@ def train(
     weights: str | Path | None = None,
     started: float | None = None,
     listen: Listen = silent,
+    ranks: Ranks = ALONE,
 ) -> Result:
     """Train from scratch, or from an earlier model, and score the test split once.
 
     `started` (`clock.now`): start of the budget; `decisions`: a CSV with decisions about individual photos (see
     `pati.data.decisions`); `start`: a run, a model file or the included model's name; `weights`: a file of pretrained
-    weights of a timm network, or "pretrained" for those that timm downloads. Raises `PatiError`, `Interrupted`.
+    weights of a timm network, or "pretrained" for those that timm downloads; `ranks`: that train; this is the first of
+    them, see `follow`. Raises `PatiError`, `Interrupted`.
     """
     started = clock.now() if started is None else started
     opened = starts.opened(start, weights, recipe)
     recipe = recipe if opened is None else opened.applied(recipe).changed({"folds": 0})
     source = open_data(data, recipe, columns, decisions)
-    chosen = settled(source, recipe, opened)
+    chosen = settled(source, recipe, opened, processes=ranks.size)
     if opened is not None:
         starts.require_fitting(opened, chosen.recipe)
     run = Run.claim(out, stem(source.name))
@@ -116,6 +120,7 @@ def train(
         facts: RunFacts = {
             "data": where_is(data), "columns": columns.document(), "speed": round(chosen.speed, 1),
             "most_folds": chosen.most_folds, "threads": torch.get_num_threads(), "plugins": plugins.state(),
+            "processes": ranks.size,
         }  # fmt: skip
         if opened is not None:
             facts["start"] = opened.start.parent["sha256"]
@@ -127,14 +132,22 @@ def train(
             )
         )  # fmt: skip
         with run.discarded_if_refused() if out is None else contextlib.nullcontext():
-            return _go(run, source, chosen.recipe, started, listen)
+            return _go(run, source, chosen.recipe, started, listen, ranks)
 
 
 @clock.watched()
 def resume(
-    folder: str | Path, *, data: str | Path | None = None, started: float | None = None, listen: Listen = silent
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    started: float | None = None,
+    listen: Listen = silent,
+    ranks: Ranks = ALONE,
 ) -> Result:
-    """Resume a run after any interruption; a finished run is only read. `data`: where its data is now, if it moved."""
+    """Resume a run after any interruption; a finished run is only read. `data`: where its data is now, if it moved.
+
+    `ranks`: see `train`.
+    """
     started = clock.now() if started is None else started
     run = Run.open(folder)
     with resumable(run), run.alone(), threads.restored():
@@ -146,11 +159,11 @@ def resume(
             relocate(run, data)
         recipe = SettledRecipe.read(run.recipe)
         _warn_of_versions(run, recipe, listen)
-        _warn_of_threads(run, recipe, listen)
+        _warn_of_threads(run, recipe, listen, ranks)
         plugins.require_same(run.read_state().get("plugins", {}))
         start = Start.of(run)
         listen(RunOpened(run.folder, recipe, lineage=() if start is None else start.lineage))
-        return _go(run, source_of(run, recipe), recipe, started, listen)
+        return _go(run, source_of(run, recipe), recipe, started, listen, ranks)
 
 
 def _warn_of_versions(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
@@ -168,7 +181,20 @@ def _warn_of_versions(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
         )
 
 
-def _warn_of_threads(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
+def _warn_of_threads(run: Run, recipe: SettledRecipe, listen: Listen, ranks: Ranks) -> None:
+    processes = run.read_state().get("processes", 1)
+    if processes != ranks.size:
+        listen(
+            Warned(
+                N_(
+                    "the run was started with {before} processes and is resumed with {now}, so results may differ in "
+                    "the last bits",
+                    before=processes,
+                    now=ranks.size,
+                )
+            )
+        )
+        return
     before, now = run.read_state().get("threads"), torch.get_num_threads()
     if recipe.epochs is not None and before not in (None, now):
         listen(
@@ -183,11 +209,11 @@ def _warn_of_threads(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
         )
 
 
-def _go(run: Run, source: Source, recipe: SettledRecipe, started: float, listen: Listen) -> Result:
+def _go(run: Run, source: Source, recipe: SettledRecipe, started: float, listen: Listen, ranks: Ranks) -> Result:
     """All steps of a run; work that an earlier session finished is reused."""
     elapsed = Elapsed(run, started)
     with elapsed.kept():
-        going = TrainingRun(run, elapsed, listen)
+        going = TrainingRun(run, elapsed, listen, ranks)
         ready = going.audit(source, recipe)
         held = going.cross_validate(ready)
         paced = going.plan(ready)
@@ -231,8 +257,8 @@ class Measured:
 class TrainingRun:
     """The steps of a run, in the order in which they are called."""
 
-    def __init__(self, run: Run, elapsed: Elapsed, listen: Listen) -> None:
-        self._run, self._elapsed, self._listen = run, elapsed, listen
+    def __init__(self, run: Run, elapsed: Elapsed, listen: Listen, ranks: Ranks) -> None:
+        self._run, self._elapsed, self._listen, self._ranks = run, elapsed, listen, ranks
         self._start = Start.of(run)
         self._suspended = clock.suspended()
         self._attempt = Attempts(run, listen)
@@ -321,7 +347,10 @@ class TrainingRun:
 
     def fit(self, ready: Prepared, paced: Plan) -> Fitted:
         """Train to the end of the plan, resuming from the newest checkpoint. Raises `Interrupted`, `Diverged`."""
-        run, recipe, net, following = self._run, ready.recipe, ready.net(), following_threads(ready, paced)
+        run, recipe, net, ranks = self._run, ready.recipe, ready.net(), self._ranks
+        following = following_threads(ready, paced) if ranks.size == 1 else None
+        ranks.shared(Assignment(ready.manifest, recipe, ready.preprocess, paced))
+        ranks.wait()  # until they have their photos
         owner = _identity(ready, self._start)
         kept = checkpoint.newest(run.checkpoints, owner=owner)
         begun = State.of(kept)
@@ -332,7 +361,7 @@ class TrainingRun:
             state = train_net(
                 net, ready.training, ready.validation, ready.preprocess, recipe, paced, run.checkpoints, owner=owner,
                 device=ready.device, threads=following, spent=self._elapsed.seconds(), stopped=stopped, log=self._log,
-                kept=kept,
+                kept=kept, ranks=ranks,
             )  # fmt: skip
         if state.progress < 1 and state.least is not None:
             best = state.epoch - state.no_better
@@ -359,7 +388,7 @@ class TrainingRun:
         self._listen(StageBegan(Stage.SCORE))
         run, manifest, pace, limits = self._run, ready.manifest, fitted.state.pace, paced.budget
         cost = 0.0 if limits is None else limits.answer_cost * budgets.forward(limits, pace)
-        answering = SplitPredictor(ready.classifier(fitted.net), fitted.threads, cost)
+        answering = SplitPredictor(ready.classifier(fitted.net), fitted.threads, cost, self._ranks)
         testing = loader.samples(ready.packed, manifest, manifest.of_split("test"))
         until = math.inf
         # A run interrupted after training has used up its time: the rest is done in full, without a limit.
@@ -388,6 +417,7 @@ class TrainingRun:
 
         weights = classifier.weights()
         stored = self._stored(weights, watched)
+        self._ranks.decided(stored is not None)
         if stored is not None:  # already scored before the interruption: not a second time
             tested, moments = stored.test, answering.moments(testing)
         else:
@@ -541,6 +571,8 @@ def _identity(ready: Prepared, start: Start | None) -> str:
         del recipe["folds"]
     if recipe["center_crop"] == 1:
         del recipe["center_crop"]
+    if recipe["sync_batch_norm"]:
+        del recipe["sync_batch_norm"]
     started = [] if start is None else [start.parent["sha256"]]
     return hashlib.sha256(json.dumps([recipe, ready.manifest.hash(), *started]).encode()).hexdigest()
 

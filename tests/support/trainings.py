@@ -14,6 +14,7 @@ from pati.data.preprocess import Preprocess
 from pati.events import EpochDone, StepDone, TrainingEvent
 from pati.recipe import Recipe
 from pati.runs.history import Epoch
+from pati.system.ranks import ALONE, Ranks
 from pati.system.threads import Threads
 from pati.training import loop, plan
 from pati.training.budget import Budget
@@ -38,7 +39,8 @@ TRAINING, VALIDATION = samples(0, 20), samples(100, 5)
 
 
 def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None, seconds: float | None = None,
-        threads: Threads | None = None, preprocess: Preprocess = Preprocess(size=32)) -> Any:  # fmt: skip
+        threads: Threads | None = None, preprocess: Preprocess = Preprocess(size=32), ranks: Ranks = ALONE,
+        batch: int = 16) -> Any:  # fmt: skip
     options = models.Options(width=recipe.width, dropout=recipe.dropout, drop_path=recipe.drop_path, size=32)
     net = models.build(recipe.model, 3, options, seed=recipe.seed)
     steps = 0
@@ -50,12 +52,12 @@ def run(folder: Path, recipe: Recipe = RECIPE, *, stop_after: int | None = None,
         told.append(event)
 
     paced = plan.Plan(
-        batch=16, sizes=(max(16, net.minimum_size), 32), costs=(0.25, 1.0), validated=15, epochs=recipe.epochs,
+        batch=batch, sizes=(max(16, net.minimum_size), 32), costs=(0.25, 1.0), validated=15, epochs=recipe.epochs,
         budget=None if seconds is None else Budget(seconds, validated=15),
     )  # fmt: skip
     loop.train(
         net, TRAINING, VALIDATION, preprocess, recipe, paced, folder,
-        owner="test", device=CPU, threads=threads, log=log,
+        owner="test", device=CPU, threads=threads, log=log, ranks=ranks,
         stopped=lambda: stop_after is not None and steps >= stop_after,
     )  # fmt: skip
     return net.state_dict(), told

@@ -6,11 +6,14 @@ In one split, a crowd would leave too little of its classes for the others. Know
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pati.data.manifest import Entry, components
+import numpy as np
+
+from pati.data.entries import Entries, Entry
+from pati.data.manifest import components
 from pati.locale.messages import N_, Message
 
 FEWEST = 10  # different photos: copies of one photo are rarely as many, and rarely more in several classes
@@ -47,11 +50,12 @@ def found(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Cro
     large = [group for group in components(near) if len(group) >= FEWEST]
     if not large:
         return []
-    totals = _different(entries, range(len(entries)))
+    rows = Entries.of(entries)
+    totals = _different(rows.kept)
     crowds = []
     for group in large:
-        members = [index for index in group if entries[index].kept]
-        counts = _different(entries, members)
+        members = [index for index in group if rows[index].kept]
+        counts = _different(rows.take(np.array(members, np.int64)))
         much = any(count > MOST_SHARE * totals[label] for label, count in counts.items())
         several = sum(count >= FEWEST for count in counts.values()) > 1
         if counts.total() >= FEWEST and (much or several):
@@ -60,22 +64,21 @@ def found(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Cro
     return crowds
 
 
-def marked(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> list[Entry]:
+def marked(entries: Sequence[Entry], near: Iterable[tuple[int, int]]) -> Entries:
     """Entries with `alike` set for the groups that `near` pairs form, which need not stay together."""
-    result = list(entries)
+    rows = Entries.of(entries)
+    changed: dict[int, Entry] = {}
     for group in components(near):
-        members = [index for index in group if entries[index].kept]
-        name = min((entries[index].sha256 for index in members), default="")[:16]
-        for index in members if len({entries[index].sha256 for index in members}) > 1 else ():
-            flags = (*entries[index].flags, "look-alike")
-            result[index] = dataclasses.replace(entries[index], alike=name, status="flagged", flags=flags)
-    return result
+        members = {index: entry for index in group if (entry := rows[index]).kept}
+        digests = {entry.sha256 for entry in members.values()}
+        for index, entry in members.items() if len(digests) > 1 else ():
+            flags = (*entry.flags, "look-alike")
+            changed[index] = dataclasses.replace(entry, alike=min(digests)[:16], status="flagged", flags=flags)
+    return rows.with_rows(np.array(list(changed), np.int64), changed.values())
 
 
-def _different(entries: Sequence[Entry], members: Iterable[int]) -> Counter[str]:
+def _different(rows: Entries) -> Counter[str]:
     """Number of different photos by class: copies of one file count once."""
-    contents = defaultdict(set)
-    for index in members:
-        if entries[index].kept:
-            contents[entries[index].label].add(entries[index].sha256)
-    return Counter({label: len(digests) for label, digests in contents.items()})
+    labels = rows.label
+    _, first = np.unique(np.char.add(labels.codes.astype("S12"), rows.digest), return_index=True)
+    return Counter(labels.take(first).counts())

@@ -9,10 +9,12 @@ from types import MappingProxyType
 import numpy as np
 
 from pati.data.audit import crowds, duplicates
+from pati.data.audit.inspections import Inspections
 from pati.data.audit.worker import Inspection
+from pati.data.columns import Codes
 from pati.data.decisions import Decision, unmet
+from pati.data.entries import QUARANTINED, Columns, Entries, Entry
 from pati.data.manifest import (
-    Entry,
     Manifest,
     SplitSettings,
     class_order,
@@ -22,7 +24,7 @@ from pati.data.manifest import (
     with_folds,
     with_split,
 )
-from pati.data.sources.source import Item, Source
+from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message
 from pati.recipe import Recipe
@@ -44,12 +46,15 @@ def build_manifest(
     recipe leaves their number open; None: any number. Raises `PatiError` if folds are wanted for data that comes with a
     test split.
     """
-    entries = [
-        _entry(item, inspection, source.decisions.get(item.path))
-        for item, inspection in zip(source.items, inspections, strict=True)
-    ]
-    notes = source.notes + unmet(source.decisions, {entry.path: entry.sha256 for entry in entries})
-    together, apart, told = _near(entries, inspections, recipe)
+    found = Inspections.of(inspections)
+    entries = _entries(source, found)
+    decided = {path: row for row, path in enumerate(source.columns.paths) if path in source.decisions}
+    notes = source.notes + unmet(source.decisions, {path: entries[row].sha256 for path, row in decided.items()})
+    entries = entries.with_rows(
+        np.array(list(decided.values()), np.int64),
+        [_decided(entries[row], source.decisions[path]) for path, row in decided.items()],
+    )
+    together, apart, told = _near(entries, found, recipe)
     entries = crowds.marked(join(entries, together), apart)
     folds = _folds(entries, recipe, most_folds, given=source.presplit)
     entries = with_split(
@@ -64,7 +69,9 @@ def build_manifest(
     if folds:
         entries = with_folds(entries, folds, seed=recipe.split_seed)
     notes += told
-    changed = sum((entry.split == "test" or bool(folds)) and "relabelled" in entry.flags for entry in entries)
+    changed = sum(
+        (entries[row].split == "test" or bool(folds)) and "relabelled" in entries[row].flags for row in decided.values()
+    )
     if changed:
         notes += (
             NP_(
@@ -73,7 +80,7 @@ def build_manifest(
                 n=changed,
             ),
         )
-    dropped = sum(entry.reason == "dropped" for entry in entries)
+    dropped = entries.reason.counts().get("dropped", 0)
     if dropped:
         notes += (
             NP_(
@@ -91,14 +98,14 @@ def build_manifest(
         "folds": folds,
         "given": source.presplit,
     }
-    return Manifest(source.name, str(source.root), class_order(entries), tuple(entries), settings, notes)
+    return Manifest(source.name, str(source.root), class_order(entries), entries, settings, notes)
 
 
 def _folds(entries: Sequence[Entry], recipe: Recipe, most: int | None, *, given: bool) -> int:
     """Number of cross-validation folds: the recipe's, or the default for these photos."""
     if recipe.folds is None:
         return folds_for(entries, test=recipe.test, given=given, most=most)
-    tested = sum(entry.kept and entry.split == "test" for entry in entries) if given else 0
+    tested = Entries.of(entries).kept.split.counts().get("test", 0) if given else 0
     if recipe.folds and tested:
         raise PatiError(
             NP_(
@@ -153,35 +160,50 @@ def _near(
 
 def near_pairs(inspections: Sequence[Inspection]) -> tuple[Pairs, tuple[Message, ...]]:
     """Pairs of near duplicates by their index, and a note if not all candidates were compared."""
-    comparable = [
-        index
-        for index, inspection in enumerate(inspections)
-        if not inspection.reason and min(inspection.width, inspection.height) >= _SMALLEST_FOR_NEAR
-    ]
+    results = Inspections.of(inspections)
+    comparable = np.flatnonzero(
+        results.reason.equal("") & (np.minimum(results.width, results.height) >= _SMALLEST_FOR_NEAR)
+    )
     # Exact copies share a thumbnail, so compare each content only once.
-    unique = list({inspections[index].sha256: index for index in reversed(comparable)}.values())[::-1]
-    if not unique:
+    _, last, content = np.unique(results.digest[comparable][::-1], return_index=True, return_inverse=True)
+    first = np.full(len(last), len(comparable))
+    np.minimum.at(first, content[::-1], np.arange(len(comparable)))
+    unique = comparable[first[np.argsort(-last, kind="stable")]]
+    if not len(unique):
         return [], ()
-    found, skipped = duplicates.near_duplicates(np.stack([inspections[index].thumb for index in unique]))
+    found, skipped = duplicates.near_duplicates(results.thumbs, results.thumb[unique].astype(np.int64))
     note = NP_(
         "many photos look alike: {n} pair was not checked for near duplicates",
         "many photos look alike: {n} pairs were not checked for near duplicates",
         n=skipped,
     )
-    return [(unique[i], unique[j]) for i, j in found], (note,) if skipped else ()
+    return [(int(unique[i]), int(unique[j])) for i, j in found], (note,) if skipped else ()
 
 
-_FACTS = {field.name for field in dataclasses.fields(Inspection)} - {"thumb", "row", "lasting"}
+_STATUS = ("kept", "flagged", QUARANTINED)
 
 
-def _entry(item: Item, inspection: Inspection, decision: Decision | None) -> Entry:
-    status = "quarantined" if inspection.reason else "flagged" if inspection.flags else "kept"
-    facts = {name: getattr(inspection, name) for name in _FACTS}
-    entry = Entry(item.path, item.label, status, group=item.group, split=item.split, **facts)
-    if decision is None or decision.sha256 != entry.sha256 or not entry.kept:
+def _entries(source: Source, found: Inspections) -> Entries:
+    """The entries of all files, as their inspection left them."""
+    items, count = source.columns, len(found)
+    flagged, out = ~found.flags.equal(()), ~found.reason.equal("")
+    none: Codes[str | None] = Codes.all(None, count)
+    return Entries(
+        Columns(
+            path=items.paths, label=items.labels, status=Codes(_STATUS, np.where(out, 2, flagged).astype(np.int32)),
+            digest=found.digest, bytes=found.bytes, width=found.width, height=found.height, reason=found.reason,
+            detail=found.detail, flags=found.flags, group=items.groups, duplicate=none, alike=none, split=items.splits,
+            fold=Codes.all(None, count), properties=found.properties,
+        )
+    )  # fmt: skip
+
+
+def _decided(entry: Entry, decision: Decision) -> Entry:
+    """The entry as a person has decided on it."""
+    if decision.sha256 != entry.sha256 or not entry.kept:
         return entry
     if decision.action == "drop":
-        return dataclasses.replace(entry, status="quarantined", reason="dropped")
+        return dataclasses.replace(entry, status=QUARANTINED, reason="dropped")
     if decision.action == "relabel" and decision.label != entry.label:
         detail = N_("was {label}", label=entry.label)
         flags = (*entry.flags, "relabelled")

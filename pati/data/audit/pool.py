@@ -8,34 +8,42 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
+import itertools
 import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pati.data import decode
+from pati.data.audit.inspections import Inspections
 from pati.data.audit.rows import RowFile
-from pati.data.audit.worker import Inspection, Setup, quarantined, receive, send, unpack_inspections
+from pati.data.audit.worker import Inspection, Setup, quarantined, unpack_inspections
 from pati.data.preprocess import Preprocess
 from pati.data.sources import storage
+from pati.data.sources.interface import Storage
 from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message
 from pati.system import clock, machine, processes
+from pati.system.pipes import receive, send
 
 CHUNK = 64
+PART = 65_536  # files that are read before their results are put into columns
 _DYING = 5  # seconds
 _FROM_OUTSIDE = {-signal.SIGTERM, -getattr(signal, "SIGKILL", 9)}  # a decoder that crashes ends by other signals
 
 _HEED = 0.5  # seconds
 
 Progress = Callable[[int, int], None]
-Result = tuple[list[tuple[int, str]], list[Inspection]] | BaseException
+Task = tuple[int, str]
+"""The number of a photo, and its address."""
+
+Result = tuple[list[Task], list[Inspection]] | BaseException
 
 
 @dataclass(frozen=True)
@@ -47,51 +55,92 @@ class Target:
 
 
 @clock.watched()
-def read_all(source: Source, target: Target | None = None, progress: Progress | None = None) -> list[Inspection]:
-    """Inspection results in the source's order; the pixels of each photo are written to a row of `target`.
+def read_all(source: Source, progress: Progress | None = None) -> Inspections:
+    """Inspection results in the source's order."""
+    paths, parts = source.columns.paths, []
+    with tempfile.TemporaryFile() as thumbs:
+        for start in range(0, len(paths), PART):
+            some = [paths[row] for row in range(start, min(start + PART, len(paths)))]
+            parts.append(Inspections.of(read(source.root, some, progress=shifted(progress, start, len(paths)))))
+            if len(paths) > PART:
+                parts[-1] = parts[-1].stored(thumbs)
+    return Inspections.joined(parts)
+
+
+def shifted(progress: Progress | None, start: int, total: int) -> Progress | None:
+    """The progress of one part, as that of all."""
+    return progress and (lambda done, _: progress(start + done, total))
+
+
+def read(
+    root: Path, paths: Sequence[str], target: Target | None = None, progress: Progress | None = None
+) -> list[Inspection]:
+    """Inspection results of some files, in their order; the pixels of each photo are written to a row of `target`.
 
     A file whose process was killed from outside, as by a machine that runs out of memory, is tried again alone, with
     nothing beside it, when all others are done.
     """
     decode.limits_now()  # raises here, once, if they are invalid, and not in every worker
-    total = len(source.items)
-    tasks = [(index, item.path) for index, item in enumerate(source.items)]
+    total, store = len(paths), storage.at(root)
+    tasks = [(index, store.address(path)) for index, path in enumerate(paths)]
     results: dict[int, Inspection] = {}
 
-    def keep(chunk: list[tuple[int, str]], inspections: list[Inspection]) -> None:
+    def keep(chunk: list[Task], inspections: list[Inspection]) -> None:
         for (index, _), inspection in zip(chunk, inspections, strict=True):
             results[index] = inspection
+            if inspection.reason == "changed":
+                raise PatiError(inspection.detail or decode.REASONS["changed"], N_("run the command again"))
         if progress:
             progress(len(results), total)
 
     # Fewer processes than cores, if all of them together could need more memory than there is.
     most = max(1, min(machine.cores(), machine.memory() // decode.limits_now().memory))
-    _in_processes(source.root, target, [tasks[at : at + CHUNK] for at in range(0, total, CHUNK)], keep, most)
+    _in_processes(root, target, _portions(store, tasks, most), keep, most)
     again = [task for task in tasks if results[task[0]].reason == "not-judged"]
-    _in_processes(source.root, target, [[task] for task in again], keep, 1)
+    _in_processes(root, target, [[[task]] for task in again], keep, 1)
     return [results[index] for index in range(total)]
+
+
+def _portions(store: Storage, tasks: list[Task], most: int) -> list[list[list[Task]]]:
+    """The tasks in chunks, and the chunks in portions for one process each; `most`: the number of processes.
+
+    Photos that are read together, see `Storage.block`, are in one portion, in order of address, unless they are so many
+    that other processes would have nothing to do.
+    """
+    if not tasks or not store.block(tasks[0][1]):
+        return [[tasks[at : at + CHUNK]] for at in range(0, len(tasks), CHUNK)]
+    largest = CHUNK * max(1, len(tasks) // (4 * most * CHUNK))
+    portions = []
+    ordered = sorted(tasks, key=lambda task: task[1])
+    for _, together in itertools.groupby(ordered, key=lambda task: store.block(task[1])):
+        block = list(together)
+        for start in range(0, len(block), largest):
+            part = block[start : start + largest]
+            portions.append([part[at : at + CHUNK] for at in range(0, len(part), CHUNK)])
+    return portions
 
 
 def _in_processes(
     root: Path,
     target: Target | None,
-    chunks: list[list[tuple[int, str]]],
-    keep: Callable[[list[tuple[int, str]], list[Inspection]], None],
+    portions: list[list[list[Task]]],
+    keep: Callable[[list[Task], list[Inspection]], None],
     most: int,
 ) -> None:
     """Run up to `most` processes, each fed by a thread of this one; `keep` is called in the calling thread."""
-    todo: queue.SimpleQueue[list[tuple[int, str]]] = queue.SimpleQueue()
+    todo: queue.SimpleQueue[list[list[Task]]] = queue.SimpleQueue()
     done: queue.SimpleQueue[Result] = queue.SimpleQueue()
-    for chunk in chunks:
-        todo.put(chunk)
+    for portion in portions:
+        todo.put(portion)
     stop = threading.Event()
     processes: list[_Process] = []
 
     def feed(process: _Process) -> None:
         try:
             while not stop.is_set():
-                chunk = todo.get_nowait()
-                done.put((chunk, process.inspect(chunk)))
+                for chunk in todo.get_nowait():
+                    if not stop.is_set():
+                        done.put((chunk, process.inspect(chunk)))
         except queue.Empty:
             pass
         except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
@@ -99,11 +148,11 @@ def _in_processes(
 
     threads = []
     try:
-        for _ in range(min(most, len(chunks))):
+        for _ in range(min(most, len(portions))):
             processes.append(_Process(root, target))
             threads.append(threading.Thread(target=feed, args=(processes[-1],), daemon=True))
             threads[-1].start()
-        for _ in chunks:
+        for _ in itertools.chain.from_iterable(portions):
             result = _next(done)
             if isinstance(result, BaseException):
                 raise result
@@ -138,15 +187,13 @@ class _Process:
         self._start()
 
     def _start(self) -> None:
-        here = str(Path(__file__).parents[3])  # the folder that contains this package
-        path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
         try:
             self._process = processes.start(
                 # -P: a random.py in the user's folder must not shadow the standard library's.
                 [sys.executable, "-P", "-m", "pati.data.audit.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": path},
+                env=processes.environment(),
             )
         except OSError as error:
             raise PatiError(
@@ -172,7 +219,7 @@ class _Process:
         with contextlib.suppress(OSError):  # the process has died: the missing reply shows it
             send(self._process.stdin, document)
 
-    def inspect(self, chunk: list[tuple[int, str]]) -> list[Inspection]:
+    def inspect(self, chunk: list[Task]) -> list[Inspection]:
         if self._rows is None:
             return self._inspect(chunk, [])
         rows = self._rows.take(len(chunk))
@@ -180,11 +227,11 @@ class _Process:
         self._rows.give_back(sorted({*rows} - {result.row for result in results}))
         return results
 
-    def _inspect(self, chunk: list[tuple[int, str]], rows: list[int]) -> list[Inspection]:
+    def _inspect(self, chunk: list[Task], rows: list[int]) -> list[Inspection]:
         assert self._process.stdout
         seconds = decode.limits_now().seconds
         with self._patience(seconds if len(chunk) == 1 else seconds + len(chunk)) as late:
-            self._ask((rows, [path for _, path in chunk]))
+            self._ask((rows, [address for _, address in chunk]))
             answer = receive(self._process.stdout)
         if answer is not None:
             if late():  # killed just after it had replied
@@ -229,10 +276,10 @@ class _Process:
             answered.set()
             thread.join()
 
-    def _failed(self, relative: str, reason: str, detail: Message | None) -> Inspection:
+    def _failed(self, address: str, reason: str, detail: Message | None) -> Inspection:
         """The result for a file whose worker died; includes its hash, by which the pack is recognised."""
         try:
-            data = storage.at(Path(self._setup["root"])).read(relative)
+            data = storage.at(Path(self._setup["root"])).read_at(address)
         except decode.Unreadable as error:
             return quarantined(error.reason, error.detail)
         result = quarantined(reason, detail, hashlib.sha256(data).hexdigest(), len(data))

@@ -6,15 +6,14 @@ no `if __name__ == "__main__"` in the user's script, and isolate crashes of the 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
-import json
-import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from pati.data.properties import UNKNOWN, Properties, read_properties
 from pati.data.sources import storage
 from pati.locale.messages import Message, MessageDocument
 from pati.system import machine
+from pati.system.pipes import receive, send
 
 THUMB = 32
 
@@ -73,26 +73,26 @@ class Setup(TypedDict):
 
 
 class Inspector:
-    """Inspects files of the storage at `root`, and keeps the pack's file open."""
+    """Inspects files of the storage at `root` by their addresses, and keeps the pack's file open."""
 
     def __init__(self, root: Path, target: Target | None) -> None:
-        self._store = storage.at(root)
+        self._reader = storage.reader(root)
         self._target = target
         self._file = open(target.path, "r+b") if target else None  # noqa: SIM115
 
-    def inspect_all(self, rows: Sequence[int], paths: Sequence[str]) -> list[Inspection]:
+    def inspect_all(self, rows: Sequence[int], addresses: Sequence[str]) -> list[Inspection]:
         """The inspection results of some files; the photos' pixels are written to the first of the target's `rows`."""
         results: list[Inspection] = []
-        for path in paths:
+        for address in addresses:
             written = sum(not result.reason for result in results)
-            results.append(self.inspect(path, rows[written] if rows else -1))
+            results.append(self.inspect(address, rows[written] if rows else -1))
         return results
 
-    def inspect(self, relative: str, row: int = -1) -> Inspection:
+    def inspect(self, address: str, row: int = -1) -> Inspection:
         """The inspection result of one file; its pixels are written to a row of the target."""
         digest, size = "", 0
         try:
-            data = self._store.read(relative)
+            data = self._reader.read_at(address)
             digest, size = hashlib.sha256(data).hexdigest(), len(data)
             decoded = self._target.preprocess.decoded(data) if self._target else decode.decode(data)
             properties = read_properties(data)
@@ -113,32 +113,12 @@ class Inspector:
         return Inspection(digest, size, width, height, "", None, decoded.flags, properties, np.asarray(small), row)
 
 
-_NO_THUMB = np.zeros((THUMB, THUMB, 3), np.uint8)
+NO_THUMB = np.zeros((THUMB, THUMB, 3), np.uint8)
 
 
 def quarantined(reason: str, detail: Message | None = None, digest: str = "", size: int = 0) -> Inspection:
     """The inspection result of a file that can't be used."""
-    return Inspection(digest, size, 0, 0, reason, detail, (), UNKNOWN, _NO_THUMB)
-
-
-# Messages: the two lengths, a JSON document, and in replies the bytes of the thumbnails.
-
-
-def send(stream: IO[bytes], document: object, tail: bytes = b"") -> None:
-    """Write one message."""
-    text = json.dumps(document).encode()
-    stream.write(struct.pack("<II", len(text), len(tail)) + text + tail)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> tuple[Any, bytes] | None:
-    """Read one message; None at the end of the stream."""
-    head = stream.read(8)
-    if len(head) < 8:
-        return None
-    length, tail = struct.unpack("<II", head)
-    text, behind = stream.read(length), stream.read(tail)
-    return (json.loads(text), behind) if len(behind) == tail and len(text) == length else None
+    return Inspection(digest, size, 0, 0, reason, detail, (), UNKNOWN, NO_THUMB)
 
 
 def pack_inspections(inspections: list[Inspection]) -> tuple[list[Row], bytes]:
@@ -157,30 +137,26 @@ def unpack_inspections(rows: list[Row], tail: bytes) -> list[Inspection]:
     """Inverse of `pack_inspections`."""
     thumbs = iter(np.frombuffer(tail, np.uint8).reshape(-1, THUMB, THUMB, 3))
     return [
-        Inspection(
+        result if result.reason else dataclasses.replace(result, thumb=next(thumbs)) for result in without_thumbs(rows)
+    ]
+
+
+REASON = 4  # its place in a `Row`
+
+
+def without_thumbs(rows: list[Row]) -> Iterator[Inspection]:
+    """The same without the thumbnails, which are all zeros."""
+    for digest, size, width, height, reason, detail, flags, properties, row in rows:
+        yield Inspection(
             digest, size, width, height, reason, Message.from_json(detail) if detail else None, tuple(flags),
-            _properties(*properties), _NO_THUMB if reason else next(thumbs), row,
-        )
-        for digest, size, width, height, reason, detail, flags, properties, row in rows
-    ]  # fmt: skip
+            _properties(*properties), NO_THUMB, row,
+        )  # fmt: skip
 
 
 @functools.lru_cache(10_000)
 def _properties(format: str, mode: str, quality: int, camera: str) -> Properties:
     """One object for equal properties: most photos of a set share theirs."""
     return Properties(format, mode, quality, camera)
-
-
-def _bound_memory(more: int) -> None:
-    """Limit this process to `more` bytes above its current use, so that decoders fail, not the machine (Linux only)."""
-    try:
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text().split()[5])  # data and stack
-    except (ImportError, OSError):
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + more, hard))
 
 
 def main() -> None:
@@ -195,7 +171,7 @@ def main() -> None:
         target = Target(setup["target"], setup["start"], Preprocess.from_json(setup["preprocess"]))
     machine.keep_small_blocks()
     inspector = Inspector(Path(setup["root"]), target)
-    _bound_memory(decode.limits_now().memory)
+    machine.bound_memory(decode.limits_now().memory)
     send(out, "ready")
     while (message := receive(source)) is not None:
         send(out, *pack_inspections(inspector.inspect_all(*message[0])))

@@ -29,6 +29,8 @@ from pati.system import names
 from pati.system.files import cache_folder, publish_folder, read_json, scratch_folder, sha256_file, write_json
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+COMPRESSED_TARS = SUFFIXES[2:]
+_USTAR = b"ustar"  # in the first header of a tar, of all formats since 1988
 _LARGEST_HEADER = 1 << 24  # bytes; tarfile reads a header in full
 _BLOCK = 1 << 20
 _DEEPEST = 200  # folders: photos that lie so deep are not read, and deeper trees are hard to remove
@@ -76,9 +78,11 @@ def kind_of(path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         start = file.read(512)
+    if start[257:262] == _USTAR:  # before zip, which is recognised by its end: that of a tar may be a zip in it
+        return "tar"
     if zipfile.is_zipfile(path):
         return "zip"
-    if start[257:262] == b"ustar" or start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")):
+    if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")):
         return "tar"
     if re.search(r"\.(z\d\d|(zip|7z|rar)\.\d{3}|part\d+\.rar)$", path.name, re.IGNORECASE):
         raise PatiError(
@@ -103,6 +107,17 @@ def kind_of(path: Path) -> str | None:
     return None
 
 
+def is_plain_tar(path: Path) -> bool:
+    """Whether a file is a tar without compression, by its content."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(512)[257:262] == _USTAR
+    except OSError:
+        return False
+
+
 def is_archive(path: Path) -> bool:
     """Whether the name has the suffix of a supported archive."""
     return path.name.lower().endswith(SUFFIXES)
@@ -110,7 +125,7 @@ def is_archive(path: Path) -> bool:
 
 def stem(name: str) -> str:
     """A dataset's name without the suffix of an archive or table: my.photos for my.photos.tar.gz."""
-    ends = sorted((*SUFFIXES, ".csv", ".tsv"), key=len, reverse=True)
+    ends = sorted((*SUFFIXES, ".csv", ".tsv", ".parquet"), key=len, reverse=True)
     end = next((end for end in ends if name.lower().endswith(end)), "")
     return name[: len(name) - len(end)].strip(".") or "data"
 
@@ -140,9 +155,9 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
     left_out: Counter[str] = Counter()
     taken: set[str] = set()
     created: set[Path] = set()
-    quota = _Quota(archive, limits)
+    quota = Quota(archive, limits)
     try:
-        for name, open_member in _tar_members(archive, _Quota(archive, limits)):
+        for name, open_member in _tar_members(archive, Quota(archive, limits)):
             relative = safe_name(name)
             if open_member is None or relative is None:
                 left_out[LINK if open_member is None else UNSAFE] += 1
@@ -172,7 +187,7 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
     return dict(left_out)
 
 
-class _Quota:
+class Quota:
     """The number of bytes that an archive may still unpack to."""
 
     def __init__(self, archive: Path, limits: ArchiveLimits) -> None:
@@ -186,13 +201,13 @@ class _Quota:
             self._limits.check(self._archive, 0, self._taken)
 
 
-def _tar_members(archive: Path, quota: _Quota) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
+def _tar_members(archive: Path, quota: Quota) -> Iterator[tuple[str, Callable[[], IO[bytes]] | None]]:
     """Name and opener of every member except folders; the opener is None for anything but a regular file.
 
     The tar may be compressed; `quota` limits its whole stream, including skipped members.
     """
     with _decompressed(archive) as stream:
-        bounded = cast(IO[bytes], _TarStream(stream, quota))  # implements only the methods that tarfile uses
+        bounded = cast(IO[bytes], TarStream(stream, quota))  # implements only the methods that tarfile uses
         with tarfile.open(fileobj=bounded, mode="r:") as tarred:
             while (member := tarred.next()) is not None:
                 tarred.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
@@ -200,25 +215,28 @@ def _tar_members(archive: Path, quota: _Quota) -> Iterator[tuple[str, Callable[[
                     yield member.name, partial(_content, tarred, member) if member.isreg() else None
 
 
-class _TarStream:
+class TarStream:
     """A tar's decompressed bytes for `tarfile`: checked against the limit before decompression; headers are bounded."""
 
-    def __init__(self, stream: IO[bytes], quota: _Quota) -> None:
+    def __init__(self, stream: IO[bytes], quota: Quota) -> None:
         self._stream = stream
         self._room = quota
         self._claimed = 0
 
     def read(self, count: int) -> bytes:
+        """As of a file."""
         if not 0 <= count <= _LARGEST_HEADER:
             raise tarfile.ReadError(f"a header claims {count:,} bytes")
         self._claim(self._stream.tell() + count)
         return self._stream.read(count)
 
     def seek(self, position: int) -> int:
+        """As of a file."""
         self._claim(position)
         return self._stream.seek(position)
 
     def tell(self) -> int:
+        """As of a file."""
         return self._stream.tell()
 
     def _claim(self, position: int) -> None:

@@ -16,9 +16,10 @@ from pati.data.decode import is_photo_name
 from pati.data.sources import allowed
 from pati.data.sources.archives import ArchiveLimits, stem
 from pati.data.sources.folders import child_store
+from pati.data.sources.interface import Files
 from pati.data.sources.matching import Disk, Photos, match
 from pati.data.sources.source import Columns, Item, Source, plain, split_role
-from pati.data.sources.storage import Folder, Storage
+from pati.data.sources.storage import Folder
 from pati.data.sources.table_rows import Reading, read_rows
 from pati.data.sources.tables import LISTS, SUFFIXES, is_other_table, is_table, read_table
 from pati.data.sources.tree import Tree, read_tree
@@ -40,15 +41,20 @@ class Place:
     """
 
     path: Path
-    top: Storage
+    top: Files
     whole: Tree
     tree: Tree
     archived: bool
 
     @property
-    def store(self) -> Storage:
+    def store(self) -> Files:
         """The storage of `tree`."""
         return child_store(self.top, self.tree.path)
+
+    @property
+    def beside(self) -> Folder | None:
+        """The folder of shards, which may hold tables of what is in them."""
+        return Folder(self.path) if self.archived and self.path.is_dir() else None
 
     def below(self, path: str) -> str:
         """A path in `whole`, relative to `tree` if it is in it."""
@@ -105,7 +111,7 @@ def read_tables(place: Place, columns: Columns) -> Tables:
     return Tables(_of_several(place, readings, refused), refused, more)
 
 
-def _lists_photos(store: Storage, name: str) -> bool:
+def _lists_photos(store: Files, name: str) -> bool:
     """Whether a text file is meant as a table: its first line names a photo."""
     try:
         with store.open(name) as file:
@@ -239,7 +245,7 @@ class _AllPhotos:
         return self._of[folder]
 
 
-def _read(store: Storage, name: str, folder: str, place: Place, photos: _AllPhotos, columns: Columns) -> Reading:
+def _read(store: Files, name: str, folder: str, place: Place, photos: _AllPhotos, columns: Columns) -> Reading:
     """A table's items. Raises `Unusable` if it does not describe photos of the place, `PatiError` if it does badly."""
     table = read_table(
         store, name, columns, photos.below("").known, folder, ArchiveLimits.files if place.archived else None
@@ -264,12 +270,12 @@ def _no_labels(header: Sequence[str]) -> Unusable:
     )
 
 
-def _named(table: str, place: Place, columns: Columns) -> tuple[Storage, str]:
+def _named(table: str, place: Place, columns: Columns) -> tuple[Files, str]:
     """The table that the user named: a file, or one below the data. Raises `PatiError`."""
     path = Path(table)
     if path.is_absolute() and os.path.isfile(path) and allowed.may_read(path):
         return Folder(path.parent.resolve()), path.name
-    for store in (place.store, place.top):
+    for store in (place.store, place.top, *filter(None, [place.beside])):
         if not path.is_absolute() and ".." not in path.parts and store.holds(table):
             return child_store(store, path.parent.as_posix()), path.name
     raise PatiError(
@@ -278,9 +284,9 @@ def _named(table: str, place: Place, columns: Columns) -> tuple[Storage, str]:
     )
 
 
-def _candidates(place: Place, columns: Columns, notes: list[Message]) -> list[tuple[Storage, str, str]]:
+def _candidates(place: Place, columns: Columns, notes: list[Message]) -> list[tuple[Files, str, str]]:
     """The tables in a place, and those beside it that are named like it: their storage, folder and name."""
-    found: list[tuple[Storage, str, str]] = []
+    found: list[tuple[Files, str, str]] = []
     level = [(place.top, place.whole)]
     for depth in range(len(Path(place.tree.path).parts) + DEEPEST + 1):
         here = [
@@ -293,6 +299,9 @@ def _candidates(place: Place, columns: Columns, notes: list[Message]) -> list[tu
             notes.append(N_("{root} contains more than {n} tables; not all of them are read", root=place.name, n=MOST))
             break
         level = [(store.child(name), folder) for store, tree in level for name, folder in tree.folders.items()]
+    if place.beside:
+        entries = [entry.name for entry in place.beside.names() if not entry.folder]
+        found += [(place.beside, "", name) for name in entries if is_table(name) and place.beside.holds(name)]
     lists = [name for name in place.tree.files if name.lower().endswith(LISTS)]
     found = found[:MOST] + [(place.store, "", name) for name in lists[:_MOST_LISTS]]
     beside = place.path.name if place.path.is_dir() else stem(place.path.name)

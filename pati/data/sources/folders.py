@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pati.data.formats import is_no_photo_name, is_photo_name
-from pati.data.sources.source import DRAWINGS, Item, Source, is_general, plain, split_role
-from pati.data.sources.storage import Storage
+from pati.data.sources.interface import Files
+from pati.data.sources.source import DRAWINGS, Item, Items, Source, is_general, plain, split_role
 from pati.data.sources.tree import Tree
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message
@@ -48,14 +48,14 @@ def unwrapped(tree: Tree, *, tables: bool = True) -> Tree:
         tree = inner
 
 
-def child_store(store: Storage, path: str) -> Storage:
+def child_store(store: Files, path: str) -> Files:
     """The storage of a folder below `store`."""
     for name in PurePosixPath(path).parts:
         store = store.child(name)
     return store
 
 
-def from_folder(name: str, store: Storage, tree: Tree, *, level: int | None = None) -> Source:
+def from_folder(name: str, store: Files, tree: Tree, *, level: int | None = None) -> Source:
     """The labelled files of a folder; `tree`: its contents, `store`: where they are.
 
     One class per subfolder; or, if the top folders are named like splits, one class per subfolder of each split; or, in
@@ -64,18 +64,19 @@ def from_folder(name: str, store: Storage, tree: Tree, *, level: int | None = No
     """
     notes: list[Message] = []
     tree = _without_copy(tree, notes)
-    items = list(_items(tree, level, notes))
-    presplit = any(item.split is not None for item in items)
-    return Source(name, store.root, _ordered(items), presplit=presplit, notes=tuple(notes))
+    items = Items.of(_items(tree, level, notes)).in_order()
+    presplit = set(items.splits.values) - {None} != set()
+    return Source(name, store.root, items, presplit=presplit, notes=tuple(notes))
 
 
-def without_classes(name: str, store: Storage, tree: Tree) -> Source:
+def without_classes(name: str, store: Files, tree: Tree) -> Source:
     """All photos of a folder, as if they were of one class; `tree`: its contents, `store`: where they are."""
     notes: list[Message] = []
     part = _pictures(_without_copy(tree, notes), notes)
     below = part.path[len(tree.path) :].lstrip("/")
     paths = [f"{below}/{path}" if below else path for path in part.walk() if not is_no_photo_name(path)]
-    return Source(name, store.root, _ordered(Item(path, name) for path in paths), notes=tuple(notes))
+    items = Items.of(Item(path, name) for path in paths).in_order()
+    return Source(name, store.root, items, notes=tuple(notes))
 
 
 def _items(tree: Tree, level: int | None, notes: list[Message]) -> Iterator[Item]:
@@ -84,10 +85,6 @@ def _items(tree: Tree, level: int | None, notes: list[Message]) -> Iterator[Item
         return
     for split, part in _splits(tree, notes) or [(None, tree)]:
         yield from _classes(part, tree, split, notes)
-
-
-def _ordered(items: Iterable[Item]) -> tuple[Item, ...]:
-    return tuple(sorted(items, key=lambda item: item.path.split("/")))
 
 
 def _without_copy(tree: Tree, notes: list[Message]) -> Tree:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import eq
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import TypedDict, cast, overload
 
+import numpy as np
+
+from pati.data.columns import Codes, CodesWriter, Slice, Texts, TextsWriter
 from pati.data.decisions import Decision
 from pati.locale.messages import Message
 
@@ -64,6 +68,55 @@ class Item:
     group: str | None = None
 
 
+class Items(Sequence[Item]):
+    """Labelled files, by column: a set may have millions of them. An `Item` is made of a row when it is asked for."""
+
+    __slots__ = ("groups", "labels", "paths", "splits")
+
+    def __init__(self, paths: Texts, labels: Codes[str], splits: Codes[str | None], groups: Codes[str | None]) -> None:
+        self.paths, self.labels, self.splits, self.groups = paths, labels, splits, groups
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Items:
+        """These items, in their order."""
+        if isinstance(items, Items):
+            return items
+        paths, labels = TextsWriter(), CodesWriter[str]()
+        splits, groups = CodesWriter[str | None](), CodesWriter[str | None]()
+        for item in items:
+            paths.add(item.path)
+            labels.add(item.label)
+            splits.add(item.split)
+            groups.add(item.group)
+        return cls(paths.column(), labels.column(), splits.column(), groups.column())
+
+    def in_order(self) -> Items:
+        """In order of path, folder by folder."""
+        keys = [path.replace("/", "\0") for path in self.paths]  # a folder's own files before those of cat-2
+        rows = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+        return Items(self.paths.take(rows), self.labels.take(rows), self.splits.take(rows), self.groups.take(rows))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, row: int) -> Item: ...
+    @overload
+    def __getitem__(self, row: Slice) -> tuple[Item, ...]: ...
+    def __getitem__(self, row: int | Slice) -> Item | tuple[Item, ...]:
+        if isinstance(row, slice):
+            return tuple(self[one] for one in range(len(self))[row])
+        return Item(self.paths[row], self.labels[row], self.splits[row], self.groups[row])
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(Item, self.paths, self.labels, self.splits, self.groups)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Source:
     """A named list of labelled files below `root`, in order of path; `storage.at(root)` reads them.
@@ -75,17 +128,25 @@ class Source:
 
     name: str
     root: Path
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     flip_invariant: bool = True
     rotation_invariant: bool = True
     presplit: bool = False
     notes: tuple[Message, ...] = ()
     decisions: Mapping[str, Decision] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", Items.of(self.items))
+
+    @property
+    def columns(self) -> Items:
+        """The items by column."""
+        return Items.of(self.items)
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in natural order: 0, 1, 2, 10."""
-        return tuple(sorted({item.label for item in self.items}, key=natural))
+        return tuple(sorted(self.columns.labels.counts(), key=natural))
 
 
 class ColumnsDocument(TypedDict, total=False):

@@ -1,4 +1,4 @@
-"""Storage of a source's files: a folder, or a zip that is read in place. Both have the same interface.
+"""Storage of a source's files: a folder, or an archive or Parquet files that are read in place; see `interface`.
 
 Names are relative to the root, with forward slashes. Nothing is ever written: whatever the members of a zip are named
 or claim to be, no file outside changes.
@@ -18,65 +18,60 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from pati.data import decode
-from pati.data.sources import allowed
-from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, safe_name
+from pati.data.sources import allowed, parquet, shards, tars
+from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, kind_of, safe_name
+from pati.data.sources.interface import START, Name, Reader, Storage, add_file
+from pati.data.sources.shards import Shards
+from pati.data.sources.tars import Index, TarReader, Tars
 from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_
 from pati.system import names
 
-_START = 16  # bytes that tell a file's format
 NOT_ALLOWED = N_("outside the folders that may be read")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile decompresses the others in steps of unbounded size
 
 
-@dataclass(frozen=True)
-class Name:
-    """An entry of a folder; a link to a folder is both `folder` and `link`, and `link` any other link too."""
-
-    name: str
-    folder: bool
-    link: bool = False
-
-
-class Storage(Protocol):
-    """A folder of files."""
-
-    @property
-    def root(self) -> Path:
-        """Its path, for display and for `at`; inside a zip, a path that continues into the zip: photos.zip/train."""
-
-    def names(self) -> list[Name]:
-        """Its direct entries, sorted by name."""
-
-    def child(self, name: str) -> Storage:
-        """The subfolder `name`."""
-
-    def holds(self, relative: str) -> bool:
-        """Whether a file or folder of that name exists."""
-
-    def open(self, relative: str) -> IO[bytes]:
-        """Open a file for sequential reading; raises `OSError`."""
-
-    def start(self, relative: str) -> bytes:
-        """The first 16 bytes of a file; fewer if it is shorter or can't be read."""
-
-    def read(self, relative: str) -> bytes:
-        """A photo's bytes, within the limits of `decode`; raises `decode.Unreadable`."""
-
-
 def at(root: Path) -> Storage:
-    """The storage at `root`: a folder, a zip, or a folder inside a zip. Raises `PatiError` for a broken zip."""
+    """The storage at `root`: a folder, an archive, Parquet, or what lies inside of them; see `shards` for the names.
+
+    Raises `PatiError` if it is damaged.
+    """
     if root.is_dir():
         return Folder(root)
-    for path in (root, *root.parents):
-        if path.is_file():
-            facts = path.stat()
-            prefix = "".join(f"{part}/" for part in root.relative_to(path).parts)
-            return Zip(path, _index(path, facts.st_mtime_ns, facts.st_size), prefix)
-    return Folder(root)  # doesn't exist: reading it will raise
+    found = shards.of_root(root)
+    if found is None:
+        return Folder(root)  # doesn't exist: reading it will raise
+    files, inside = found
+    prefix = f"{inside}/" if inside != "." else ""
+    match _kind(files):
+        case "parquet":
+            return parquet.at(files, inside)
+        case "tar":
+            return Tars(_tar_index(files), prefix)
+        case _:
+            (file,) = files.all
+            return Zip(file.path, _index(file.path, file.stamp), prefix)
+
+
+def reader(root: Path) -> Reader:
+    """The same for a process that gets the addresses from another one, and needs no index of them."""
+    found = None if root.is_dir() else shards.of_root(root)
+    kind = _kind(found[0]) if found else None
+    if found and kind == "parquet":
+        return parquet.reader(*found)
+    return TarReader(found[0]) if found and kind == "tar" else at(root)
+
+
+def _kind(files: Shards) -> str | None:
+    """The kind of shards: parquet, tar or zip."""
+    if not files.all or files.all[0].path != files.root:
+        return "parquet" if files.root.name.endswith(shards.PARQUET) else "tar"
+    if parquet.is_parquet(files.root):
+        return "parquet"
+    return "tar" if kind_of(files.root) == "tar" else "zip"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -124,7 +119,7 @@ class Folder:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
                 return b""
             with path.open("rb") as file:
-                return file.read(_START)
+                return file.read(START)
         except (OSError, ValueError):
             return b""
 
@@ -134,6 +129,18 @@ class Folder:
             return decode.read(self._place(relative))
         except PermissionError:
             raise decode.Unreadable("unreadable", NOT_ALLOWED) from None
+
+    def address(self, relative: str) -> str:
+        """See `Storage`."""
+        return relative
+
+    def block(self, address: str) -> str:
+        """See `Storage`."""
+        return ""
+
+    def read_at(self, address: str) -> bytes:
+        """See `Storage`."""
+        return self.read(address)
 
     def _place(self, relative: str) -> Path:
         """Where a file lies; raises `PermissionError` if that may not be read, see `allowed`."""
@@ -210,7 +217,7 @@ class Zip:
             if member is None:
                 return b""
             with self._index.archive.open(member) as file:
-                return file.read(_START)
+                return file.read(START)
         except _BROKEN:
             return b""
 
@@ -231,15 +238,33 @@ class Zip:
         except _BROKEN as error:
             raise decode.Unreadable("damaged", N_("inside the archive: {error}", error=error)) from None
 
+    def address(self, relative: str) -> str:
+        """See `Storage`."""
+        return relative
+
+    def block(self, address: str) -> str:
+        """See `Storage`."""
+        return ""
+
+    def read_at(self, address: str) -> bytes:
+        """See `Storage`."""
+        return self.read(address)
+
 
 # What zipfile and its decompressors raise for a corrupt member.
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
 
 
 @functools.lru_cache(maxsize=4)
-def _index(path: Path, changed: int, size: int) -> _Index:
+def _index(path: Path, stamp: str) -> _Index:
     """The zip's index, read once per path, modification time and size."""
     return read_index(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _tar_index(files: Shards) -> Index:
+    """The tars' index, likewise."""
+    return tars.read_index(files)
 
 
 def read_index(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> _Index:
@@ -287,7 +312,7 @@ def read_index(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> _Index:
         taken.add(name.casefold())
         members[name] = member
         claimed += member.file_size
-        _enter(folders, name)
+        add_file(folders, name)
     limits.check(path, len(members), claimed)
     return _Index(archive, members, folders, dict(left_out), encoding)
 
@@ -334,14 +359,3 @@ def _named(member: zipfile.ZipInfo, encoding: str | None) -> str:
         at += 4 + size
     raw = _raw(member)
     return raw.decode(encoding, "replace") if raw and encoding else member.filename
-
-
-def _enter(folders: dict[str, dict[str, bool]], name: str) -> None:
-    """Add a file, and its parent folders, to `folders`."""
-    above, _, last = name.rpartition("/")
-    folder, is_folder = f"{above}/" if above else "", False
-    while folder not in folders:
-        folders[folder] = {last: is_folder}
-        above, _, last = above.rpartition("/")
-        folder, is_folder = f"{above}/" if above else "", True
-    folders[folder].setdefault(last, is_folder)

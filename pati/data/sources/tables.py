@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from pati.data.decode import is_photo_name
+from pati.data.sources.interface import Files
 from pati.data.sources.matching import tidy
 from pati.data.sources.source import Columns, plain, split_role
-from pati.data.sources.storage import Storage
 from pati.errors import os_reason
 from pati.locale.messages import N_, Message
 from pati.system.csv_text import SAMPLE, Dialect, Unusable, cells, dialect_of
@@ -52,7 +52,7 @@ class Table:
     in which the column `split` is true. `most`: the number of rows that are read.
     """
 
-    store: Storage
+    store: Files
     name: str
     folder: str
     dialect: Dialect
@@ -135,7 +135,7 @@ def squeezed(title: str) -> str:
 
 
 def read_table(
-    store: Storage,
+    store: Files,
     name: str,
     columns: Columns,
     known: Callable[[str], bool],

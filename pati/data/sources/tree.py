@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from pati.data.formats import is_no_photo_name, is_photo_name, starts_like_photo
 from pati.data.sources import allowed
 from pati.data.sources.archives import SUFFIXES
-from pati.data.sources.storage import Name, Storage
+from pati.data.sources.interface import Listed, Name
 from pati.data.sources.tables import is_table
 from pati.locale.messages import N_, NP_, Message
 from pati.system.files import CACHE_TAG
@@ -54,7 +54,7 @@ class Tree:
             waiting += reversed(folder.folders.values())
 
 
-def read_tree(top: Storage, name: str) -> tuple[Tree, list[Message]]:
+def read_tree(top: Listed, name: str) -> tuple[Tree, list[Message]]:
     """List everything below `top`, and say what was left out. Raises `PatiError` if a folder cannot be read.
 
     Hidden folders, and pati's own runs and caches, are left out, and so are links to anything that may not be read, see
@@ -68,7 +68,7 @@ def read_tree(top: Storage, name: str) -> tuple[Tree, list[Message]]:
     order, waiting = [root], [(top, root, top.names())]
     while waiting:
         store, folder, entries = waiting.pop()
-        inner: list[tuple[Storage, Tree, list[Name]]] = []
+        inner: list[tuple[Listed, Tree, list[Name]]] = []
         for entry in entries:
             path = f"{folder.path}/{entry.name}" if folder.path else entry.name
             if entry.link and not links.follow(store.root / entry.name, folder=entry.folder):
@@ -173,7 +173,7 @@ def _below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def _listed(store: Storage, path: str, notes: list[Message]) -> list[Name] | None:
+def _listed(store: Listed, path: str, notes: list[Message]) -> list[Name] | None:
     """The entries of a subfolder, or None if it is left out, with a note."""
     name = path.rpartition("/")[2]
     if name.startswith((".", "__MACOSX")):
