@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from pati.data.columns import Numbers, Slice
 
-_RELEASE = 256_000_000  # bytes read, after which their memory is returned
+_RELEASE = 256_000_000  # bytes mapped, after which their memory is returned
+_AROUND = 1_000_000  # bytes that Linux may map around the one that is asked for, if they are in its cache
 
 
 class Mapped:
     """The rows of several arrays `uint8 (n, …)` as one, `(N, …)`; of files, only rows that are asked for are read.
 
     What was read from a file stays in memory until the system needs it, and counts as memory of this process. It is
-    returned every `_RELEASE` bytes; if it is needed again soon, it is still in the system's cache.
+    returned after every `_RELEASE` bytes; if it is needed again soon, it is still in the system's cache.
     """
 
     def __init__(self, parts: Sequence[NDArray[np.uint8]]) -> None:
@@ -49,18 +50,23 @@ class Mapped:
 
     def take(self, rows: Numbers) -> NDArray[np.uint8]:
         """A copy of these rows `(B,)`, in their order: `(B, …)`."""
+        result = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        step = max(1, _RELEASE // max(_AROUND, result[:1].nbytes))
+        for start in range(0, len(rows), step):
+            self._copy(rows[start : start + step], result[start : start + step])
+            self._read += min(step, len(rows) - start)
+            if self._read >= step:
+                self._release()
+        return result
+
+    def _copy(self, rows: Numbers, result: NDArray[np.uint8]) -> None:
         if len(self.parts) == 1:
-            result = self.parts[0][rows]
-        else:
-            result = np.empty((len(rows), *self.shape[1:]), np.uint8)
-            part = np.searchsorted(self._starts, rows, side="right") - 1
-            for number in np.unique(part).tolist():
-                inside = part == number
-                result[inside] = self.parts[number][rows[inside] - self._starts[number]]
-        self._read += result.nbytes
-        if self._read >= _RELEASE:
-            self._release()
-        return np.asarray(result)
+            result[:] = self.parts[0][rows]
+            return
+        part = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(part).tolist():
+            inside = part == number
+            result[inside] = self.parts[number][rows[inside] - self._starts[number]]
 
     def _release(self) -> None:
         self._read = 0
