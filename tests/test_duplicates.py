@@ -97,6 +97,24 @@ def test_planted_copies_of_drawings_are_found_and_nothing_else() -> None:
         assert not found - planted, name
 
 
+def test_copies_are_found_in_cells_as_among_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each picture is compared with a part of the others only, and no planted copy is lost."""
+    rng = random.Random(0)
+    originals = [scene(number) for number in range(400)]
+    copies = [change(image, rng) for image in originals[:20] for change in CHANGES.values()]
+    thumbs = np.stack([thumb(image) for image in originals + copies])
+    expected = components(duplicates.near_duplicates(thumbs)[0])
+    monkeypatch.setattr(duplicates, "MOST_EXACT", 100)
+    monkeypatch.setattr(duplicates, "_CELL", 20)
+    pictures = duplicates._Pictures(Mapped([thumbs]), None)
+    compared = sum(len(task()) for task in duplicates._in_cells(pictures))
+    assert pictures.many
+    assert compared < 2 * len(all_pairs(thumbs))
+    found = components(duplicates.near_duplicates(thumbs)[0])
+    assert sorted(map(sorted, found)) == sorted(map(sorted, expected))
+    assert sum(map(len, found)) == 20 * (1 + len(CHANGES))
+
+
 def test_flat_pictures_are_no_duplicates() -> None:
     flat = np.full((20, 32, 32, 3), 200, np.uint8)
     assert duplicates.near_duplicates(flat) == ([], 0)

@@ -90,8 +90,8 @@ def test_every_photo_is_scored_once(count: int, alone: dict[str, Tensors], toget
 SHAPES = ["--epochs", "8", "--folds", "0", "--size", "16", "--set", "batch=8", "--near-duplicates", "off"]
 
 
-def start(shapes: Path, *words: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-P", "-m", "pati", "train", *map(str, words), "--processes", "2"]
+def start(*words: str | Path, processes: int = 2) -> subprocess.Popen[str]:
+    command = [sys.executable, "-P", "-m", "pati", "train", *map(str, words), "--processes", str(processes)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -140,7 +140,7 @@ def ended(processes: list[int], seconds: float = 15) -> bool:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch.Tensor]]:
     """Shapes, and the model that two processes train on them without an interruption."""
     shapes = write_shapes(tmp_path_factory.mktemp("ranks") / "shapes", per_class=20)
-    process = start(shapes, shapes, "--out", shapes.parent / "whole", *SHAPES)
+    process = start(shapes, "--out", shapes.parent / "whole", *SHAPES)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("accuracy") == 1
@@ -152,7 +152,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, t
 @pytest.mark.parametrize("victim", ["first", "second", "launcher"])
 def test_no_rank_outlives_another(victim: str, weights: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path) -> None:
     shapes, whole = weights
-    process = start(shapes, shapes, "--out", tmp_path / "run", *SHAPES)
+    process = start(shapes, "--out", tmp_path / "run", *SHAPES)
     first, second = training(process, tmp_path / "run")
     os.kill({"first": first, "second": second, "launcher": process.pid}[victim], signal.SIGKILL)
     assert ended([first, second, process.pid])
@@ -161,7 +161,9 @@ def test_no_rank_outlives_another(victim: str, weights: tuple[Path, dict[str, to
         assert process.returncode == 1
         assert "Traceback" not in err
         assert err.count("error:") <= 2
-    process = start(shapes, "--resume", tmp_path / "run")
+    if victim == "second":  # whoever it was, the run is the same
+        return
+    process = start("--resume", tmp_path / "run")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     again = load_file(tmp_path / "run" / "model.safetensors")
@@ -175,7 +177,7 @@ def test_a_stop_is_as_for_one_process(
     number: signal.Signals, weights: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
 ) -> None:
     shapes, _ = weights
-    process = start(shapes, shapes, "--out", tmp_path / "run", *SHAPES)
+    process = start(shapes, "--out", tmp_path / "run", *SHAPES)
     both = training(process, tmp_path / "run")
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -189,6 +191,25 @@ def test_a_stop_is_as_for_one_process(
         command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=120
     )
     assert "the run was started with 2 processes and is resumed with 1" in " ".join(done.stderr.split())
+
+
+@pytest.mark.slow
+def test_a_finished_run_and_a_mistake_end_as_for_one_process(
+    weights: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    shapes, _ = weights
+    for words, code, told in (
+        (["--resume", shapes.parent / "whole"], 0, "this run is already finished"),
+        (
+            [shapes, "--out", tmp_path / "run", "--epochs", "1", "--set", "batch=2"],
+            1,
+            "cannot be shared by 3 processes",
+        ),
+    ):
+        process = start(*words, processes=3)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert " ".join(err.split()).count(told) == 1, err
 
 
 @pytest.mark.slow

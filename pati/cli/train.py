@@ -89,8 +89,9 @@ def train(
             N_("pati train requires DATA: a folder, an archive, a CSV or a built-in dataset"),
             N_("for example: pati train photos/"),
         )
-    if not several.started() and (processes or launch.default_processes()) > 1:
-        launch.launch(sys.argv[1:], processes or launch.default_processes(), STARTED)
+    count = processes or launch.default_processes()
+    if count > 1 and not several.started():
+        launch.launch(sys.argv[1:], count, STARTED)
         return
     started = float(os.environ.get(launch.STARTED, STARTED))
     with several.joined() as ranks:

@@ -5,19 +5,58 @@ Knows nothing of photos.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from operator import eq
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 Value = TypeVar("Value", bound=Hashable)
+Row = TypeVar("Row")
 Numbers = NDArray[np.int64]
 if TYPE_CHECKING:
     Slice = slice[int | None, int | None, int | None]
 else:
     Slice = slice
+
+
+_BLOCK = 4096  # rows that are made into objects at once
+
+
+class Table(Sequence[Row]):
+    """N rows by column: an object is made of a row when it is asked for."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def made(self, rows: Numbers) -> Iterator[Row]:
+        """The objects of these rows, in their order."""
+
+    @abstractmethod
+    def take(self, rows: Numbers | NDArray[np.bool_]) -> Self:
+        """A table of these rows, in their order."""
+
+    @overload
+    def __getitem__(self, row: int) -> Row: ...
+    @overload
+    def __getitem__(self, row: Slice) -> Self: ...
+    def __getitem__(self, row: int | Slice) -> Row | Self:
+        if isinstance(row, slice):
+            return self.take(np.arange(len(self))[row])
+        (found,) = self.made(np.arange(len(self))[[row]])
+        return found
+
+    def __iter__(self) -> Iterator[Row]:
+        for at in range(0, len(self), _BLOCK):
+            yield from self.made(np.arange(at, min(at + _BLOCK, len(self))))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class TextsWriter:
@@ -62,14 +101,26 @@ class Texts(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         start, block = 0, self._block
-        for at in range(0, len(self), 4096):
-            for end in self._ends[at : at + 4096].tolist():
+        for at in range(0, len(self), _BLOCK):
+            for end in self._ends[at : at + _BLOCK].tolist():
                 yield block[start:end].decode("utf-8", "surrogatepass")
                 start = end
 
     def take(self, rows: Numbers) -> Texts:
         """The strings of these rows, in their order."""
         return Texts.of(self[row] for row in rows.tolist())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Texts]) -> Texts:
+        """The rows of all parts, one after the other."""
+        starts = np.cumsum([0, *(len(part._block) for part in parts)])
+        ends = [part._ends + start for part, start in zip(parts, starts, strict=False)]
+        return cls(b"".join(part._block for part in parts), np.concatenate(ends or [np.empty(0, np.int64)]))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return len(self._block) + self._ends.nbytes
 
 
 class CodesWriter(Generic[Value]):
@@ -89,7 +140,10 @@ class CodesWriter(Generic[Value]):
 
 
 class Codes(Generic[Value]):
-    """Values that many rows share, such as classes: each row holds a number, `codes` `int32 (N,)`, into `values`."""
+    """Values that many rows share, such as classes: each row holds a number, `codes` `int32 (N,)`, into `values`.
+
+    The values are different from each other; see `numbered` for those that may not be.
+    """
 
     __slots__ = ("codes", "values")
 
@@ -105,6 +159,13 @@ class Codes(Generic[Value]):
         return writer.column()
 
     @classmethod
+    def numbered(cls, values: Iterable[Value], codes: NDArray[np.int32]) -> Codes[Value]:
+        """The column of these numbers of values, of which several may be equal."""
+        number: dict[Value, int] = {}
+        first = np.array([number.setdefault(value, len(number)) for value in values], np.int32)
+        return cls(tuple(number), first[codes] if len(codes) else codes)
+
+    @classmethod
     def all(cls, value: Value, count: int) -> Codes[Value]:
         """A column of equal values."""
         return cls((value,), np.zeros(count, np.int32))
@@ -116,8 +177,8 @@ class Codes(Generic[Value]):
         return self.values[int(self.codes[row])]
 
     def __iter__(self) -> Iterator[Value]:
-        for at in range(0, len(self), 4096):
-            yield from (self.values[code] for code in self.codes[at : at + 4096].tolist())
+        for at in range(0, len(self), _BLOCK):
+            yield from (self.values[code] for code in self.codes[at : at + _BLOCK].tolist())
 
     def take(self, rows: Numbers) -> Codes[Value]:
         """The values of these rows, in their order."""

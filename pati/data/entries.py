@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from operator import eq
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pati.data.columns import Codes, CodesWriter, Numbers, Slice, Texts, TextsWriter
+from pati.data.columns import Codes, CodesWriter, Numbers, Table, Texts, TextsWriter
 from pati.data.properties import UNKNOWN, Properties
 from pati.locale.messages import Message
 
 QUARANTINED = "quarantined"
-_BLOCK = 4096  # rows that are made into entries at once
 
 
 @dataclass(frozen=True)
@@ -74,17 +71,17 @@ class Columns:
     properties: Codes[Properties]
 
 
-class Entries(Sequence[Entry]):
+class Entries(Table[Entry]):
     """Entries by column, about 150 bytes each and their paths: a set may have millions of them.
 
-    An `Entry` is made of a row when it is asked for. A selection shares the columns: `rows` are its rows in them.
+    A selection shares the columns: `rows` are its rows in them.
     """
 
-    __slots__ = ("_columns", "rows")
+    __slots__ = ("_columns", "_rows")
 
     def __init__(self, columns: Columns, rows: Numbers | None = None) -> None:
         self._columns = columns
-        self.rows: Numbers = np.arange(len(columns.path)) if rows is None else rows
+        self._rows: Numbers = np.arange(len(columns.path)) if rows is None else rows
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Entries:
@@ -120,27 +117,14 @@ class Entries(Sequence[Entry]):
         )  # fmt: skip
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._rows)
 
-    @overload
-    def __getitem__(self, row: int) -> Entry: ...
-    @overload
-    def __getitem__(self, row: Slice) -> Entries: ...
-    def __getitem__(self, row: int | Slice) -> Entry | Entries:
-        if isinstance(row, slice):
-            return Entries(self._columns, self.rows[row])
-        (entry,) = self._made(self.rows[[row]])
-        return entry
-
-    def __iter__(self) -> Iterator[Entry]:
-        for at in range(0, len(self), _BLOCK):
-            yield from self._made(self.rows[at : at + _BLOCK])
-
-    def _made(self, rows: Numbers) -> Iterator[Entry]:
-        table, numbers = self._columns, rows.tolist()
+    def made(self, rows: Numbers) -> Iterator[Entry]:
+        """See `Table`."""
+        table, rows = self._columns, self._rows[rows]
         return map(
             Entry,
-            (table.path[row] for row in numbers),
+            (table.path[row] for row in rows.tolist()),
             table.label.take(rows),
             table.status.take(rows),
             (digest.decode() for digest in table.digest[rows].tolist()),
@@ -158,64 +142,59 @@ class Entries(Sequence[Entry]):
             table.properties.take(rows),
         )
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
-
     def take(self, rows: Numbers | NDArray[np.bool_]) -> Entries:
-        """The entries of these rows, in their order."""
-        return Entries(self._columns, self.rows[rows])
+        """See `Table`."""
+        return Entries(self._columns, self._rows[rows])
 
     @property
     def path(self) -> Texts:
         """The path of each."""
-        return self._columns.path.take(self.rows)
+        return self._columns.path.take(self._rows)
 
     @property
     def label(self) -> Codes[str]:
         """The class of each entry."""
-        return self._columns.label.take(self.rows)
+        return self._columns.label.take(self._rows)
 
     @property
     def digest(self) -> NDArray[np.bytes_]:
         """The SHA-256 of each, `S64 (N,)`."""
-        return self._columns.digest[self.rows]
+        return self._columns.digest[self._rows]
 
     @property
     def reason(self) -> Codes[str]:
         """Why each is quarantined."""
-        return self._columns.reason.take(self.rows)
+        return self._columns.reason.take(self._rows)
 
     @property
     def group(self) -> Codes[str | None]:
         """The user's group of each."""
-        return self._columns.group.take(self.rows)
+        return self._columns.group.take(self._rows)
 
     @property
     def duplicate(self) -> Codes[str | None]:
         """The group of duplicates of each."""
-        return self._columns.duplicate.take(self.rows)
+        return self._columns.duplicate.take(self._rows)
 
     @property
     def alike(self) -> Codes[str | None]:
         """The group of photos that look like each."""
-        return self._columns.alike.take(self.rows)
+        return self._columns.alike.take(self._rows)
 
     @property
     def split(self) -> Codes[str | None]:
         """The split of each."""
-        return self._columns.split.take(self.rows)
+        return self._columns.split.take(self._rows)
 
     @property
     def fold(self) -> Codes[int | None]:
         """The fold of each."""
-        return self._columns.fold.take(self.rows)
+        return self._columns.fold.take(self._rows)
 
     @property
     def is_kept(self) -> NDArray[np.bool_]:
         """Whether each is used, `bool (N,)`."""
-        return ~self._columns.status.equal(QUARANTINED)[self.rows]
+        return ~self._columns.status.equal(QUARANTINED)[self._rows]
 
     @property
     def kept(self) -> Entries:
@@ -229,15 +208,15 @@ class Entries(Sequence[Entry]):
 
     def with_splits(self, rows: Numbers | NDArray[np.bool_], splits: Codes[str | None]) -> Entries:
         """The same with the split of some rows set: one for each of `rows`."""
-        return self._with(split=self._columns.split.changed(self.rows[rows], splits))
+        return self._with(split=self._columns.split.changed(self._rows[rows], splits))
 
     def with_folds(self, rows: Numbers | NDArray[np.bool_], folds: Codes[int | None]) -> Entries:
         """The same with the fold of some rows set."""
-        return self._with(fold=self._columns.fold.changed(self.rows[rows], folds))
+        return self._with(fold=self._columns.fold.changed(self._rows[rows], folds))
 
     def with_rows(self, rows: Numbers, entries: Iterable[Entry]) -> Entries:
         """The same with other entries in some rows, of the same files; for few rows."""
-        new, at, table = Entries.of(entries)._columns, self.rows[rows], self._columns
+        new, at, table = Entries.of(entries)._columns, self._rows[rows], self._columns
         return self._with(
             label=table.label.changed(at, new.label),
             status=table.status.changed(at, new.status),
@@ -249,4 +228,4 @@ class Entries(Sequence[Entry]):
         )
 
     def _with(self, **columns: object) -> Entries:
-        return Entries(dataclasses.replace(self._columns, **columns), self.rows)  # type: ignore[arg-type]
+        return Entries(dataclasses.replace(self._columns, **columns), self._rows)  # type: ignore[arg-type]

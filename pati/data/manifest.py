@@ -67,7 +67,7 @@ class SplitSettings(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Manifest:
-    """All files of a source in order of path, the class order, and the split settings; see `rows` for the columns.
+    """All files of a source in order of path, the class order, and the split settings.
 
     `shortcuts`: the properties of the files that tell the classes; None if that was not tested.
     """
@@ -75,27 +75,22 @@ class Manifest:
     source: str
     root: str
     classes: tuple[str, ...]
-    entries: Sequence[Entry]
+    entries: Entries
     split: SplitSettings
     notes: tuple[Message, ...] = ()
     shortcuts: tuple[Shortcut, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "entries", Entries.of(self.entries))
-
-    @property
-    def rows(self) -> Entries:
-        """The entries by column."""
-        return Entries.of(self.entries)
+        object.__setattr__(self, "entries", Entries.of(self.entries))  # of a list of them, too
 
     @property
     def kept(self) -> Entries:
         """Entries that are used, in order."""
-        return self.rows.kept
+        return self.entries.kept
 
     def of_split(self, name: str) -> Entries:
         """Kept entries of one split, in order."""
-        return self.rows.take(self.rows.is_kept & self.rows.split.equal(name))
+        return self.entries.take(self.entries.is_kept & self.entries.split.equal(name))
 
     @property
     def folds(self) -> int:
@@ -484,7 +479,7 @@ def require_trainable(manifest: Manifest) -> None:
             N_("expected one folder of photos per class, or a CSV"),
         )
     if not counts:
-        most = Counter(manifest.rows.reason.counts()).most_common(3)
+        most = Counter(manifest.entries.reason.counts()).most_common(3)
         seen = ", ".join(f"{count} {reason}" for reason, count in most)
         raise PatiError(
             N_(
@@ -512,7 +507,7 @@ def require_trainable(manifest: Manifest) -> None:
         )
     small = [label for label, count in counts.items() if count < 3]
     # Classes of notes or code only are none.
-    unused = manifest.rows.quarantined
+    unused = manifest.entries.quarantined
     emptied = sorted({entry.label for entry in unused if not is_no_photo_name(entry.path)} - set(counts))
     if small or emptied:
         too_few = ", ".join(f"{label!r} ({counts.get(label, 0)})" for label in [*small, *emptied][:5])

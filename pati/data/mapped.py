@@ -40,8 +40,6 @@ class Mapped:
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
         numbers = np.asarray(rows, np.int64)
-        if numbers.size and not (-len(self) <= numbers.min() and numbers.max() < len(self)):
-            raise IndexError(f"rows of 0..{len(self) - 1}")
         result = self.take(np.where(numbers < 0, numbers + len(self), numbers).reshape(-1))
         return result if numbers.ndim else result[0]
 
@@ -49,7 +47,9 @@ class Mapped:
         return map(self.__getitem__, range(len(self)))
 
     def take(self, rows: Numbers) -> NDArray[np.uint8]:
-        """A copy of these rows `(B,)`, in their order: `(B, …)`."""
+        """A copy of these rows `(B,)`, in their order: `(B, …)`; raises `IndexError`."""
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"expected rows from 0 to {len(self) - 1}")
         result = np.empty((len(rows), *self.shape[1:]), np.uint8)
         step = max(1, _RELEASE // max(_AROUND, result[:1].nbytes))
         for start in range(0, len(rows), step):
@@ -61,7 +61,7 @@ class Mapped:
 
     def _copy(self, rows: Numbers, result: NDArray[np.uint8]) -> None:
         if len(self.parts) == 1:
-            result[:] = self.parts[0][rows]
+            np.take(self.parts[0], rows, axis=0, out=result, mode="clip")  # "raise" would copy once more
             return
         part = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(part).tolist():

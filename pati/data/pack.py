@@ -150,7 +150,7 @@ def of_manifest(manifest: Manifest, preprocess: Preprocess) -> Pack:
 
     Raises `PatiError` if the photos are not those of the manifest.
     """
-    packs, root, rows = files.cache_folder() / "packs", Path(manifest.root), manifest.rows
+    packs, root, rows = files.cache_folder() / "packs", Path(manifest.root), manifest.entries
     where, paths, hashes = _where(root, preprocess), rows.path, [digest.decode() for digest in rows.digest.tolist()]
     size, parts = _part_size(preprocess), list[_Part]()
     for start in range(0, len(paths), size):

@@ -46,11 +46,8 @@ def find_shortcuts(entries: Sequence[Entry], thumbs: Callable[[Numbers], NDArray
     duplicates, are in one fold.
     """
     rows = Entries.of(entries)
-    if len(rows) > MOST_SAMPLED:  # by content, so in random order
-        some = np.sort(np.argsort(rows.digest, kind="stable")[:MOST_SAMPLED])
-        rows, of_all = rows.take(some), thumbs
-        thumbs = lambda numbers: of_all(some[numbers])  # noqa: E731
-    entries = list(rows)
+    some = np.sort(np.argsort(rows.digest, kind="stable")[:MOST_SAMPLED])  # by content, so in random order
+    entries = list(rows.take(some))
     chosen, folds, groups = _sample(entries)
     names = sorted({entries[index].label for index in chosen})
     if len(names) < 2:
@@ -58,7 +55,7 @@ def find_shortcuts(entries: Sequence[Entry], thumbs: Callable[[Numbers], NDArray
     labels = np.array([names.index(entries[index].label) for index in chosen])
     picked = [entries[index] for index in chosen]
     found = []
-    for name, columns in _features(picked, thumbs(chosen)).items():
+    for name, columns in _features(picked, thumbs(some[chosen])).items():
         right = _cross_validated(columns, labels, folds, len(names))
         accuracy, error, trials = _balanced(right, labels, groups, len(names))
         low, high = wilson(accuracy * trials, trials)

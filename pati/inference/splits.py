@@ -52,8 +52,7 @@ class SplitPredictor:
         """A batch for each rank at a time; at the time `until`, it stops after at least `least` samples."""
         step = forward.BATCH * self._ranks.size
         for start in range(0, len(order), step):
-            late, _ = self._ranks.decided(clock.now() > until and start >= least)
-            if late:
+            if self._ranks.decided(clock.now() > until and start >= least):
                 return
             yield order[start : start + step]
 

@@ -40,7 +40,7 @@ def _noticed(work: Callable[P, T]) -> Callable[P, T]:
         try:
             return work(*arguments, **options)
         except RuntimeError as error:
-            # Backends raise bare RuntimeErrors. Errors of the network itself are not raised in here.
+            # Backends raise bare RuntimeErrors; nothing else that may fail is computed in here.
             raise LostRank(
                 N_("another process of this training has ended"), N_("its own message, if it had one, is above")
             ) from error
@@ -90,10 +90,15 @@ class Ranks:
             return values
         return tuple(self.sum(torch.tensor(values, dtype=torch.float64)).tolist())
 
-    def decided(self, value: float, request: bool = False) -> tuple[float, bool]:
-        """The first rank's `value`, and whether any rank has a `request`."""
-        chosen, requests = self.total(value if self.first else 0.0, float(request))
-        return chosen, requests > 0
+    def decided(self, value: float) -> float:
+        """The first rank's value."""
+        (chosen,) = self.total(value if self.first else 0.0)
+        return chosen
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true on any rank."""
+        (count,) = self.total(float(value))
+        return count > 0
 
     @_noticed
     def copy_first(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -112,18 +117,22 @@ class Ranks:
         return cast(T, value)
 
     @_noticed
+    def stacked(self, values: torch.Tensor) -> torch.Tensor:
+        """The tensors of all ranks, of one shape, in order of rank: `(size, …)`."""
+        if self.size == 1:
+            return values[None]
+        parts = [torch.empty_like(values) for _ in range(self.size)]
+        torch.distributed.all_gather(parts, values)
+        return torch.stack(parts)
+
     def gathered(self, rows: torch.Tensor) -> torch.Tensor:
         """The rows `(n, …)` of all ranks, in order of rank; their numbers may differ."""
         if self.size == 1:
             return rows
-        counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        torch.distributed.all_gather(counts, torch.tensor([len(rows)]))
-        longest = max(int(count) for count in counts)
-        padded = rows.new_zeros(longest, *rows.shape[1:])
+        counts: list[int] = self.stacked(torch.tensor(len(rows))).tolist()
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in range(self.size)]
-        torch.distributed.all_gather(parts, padded)
-        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+        return torch.cat([part[:count] for part, count in zip(self.stacked(padded), counts, strict=True)])
 
     def each(
         self, work: Sequence[Callable[[], torch.Tensor]], *, costs: Sequence[float], like: Sequence[torch.Tensor]
@@ -160,19 +169,17 @@ def started() -> bool:
 def joined() -> Iterator[Ranks]:
     """Context manager that joins the ranks that torchrun has started, with this rank's share of the cores, or its GPU.
 
-    A process that was started alone stays `ALONE`.
-
-    Raises `PatiError` if they cannot be reached.
+    A process that was started alone stays `ALONE`. Raises `PatiError` if the others cannot be reached.
     """
     if not started():
         yield ALONE
         return
-    rank, size, local, beside = (
+    rank, size, local, local_size = (
         int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     )
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
-    torch.set_num_threads(max(1, machine.cores() // max(1, beside)))
+    torch.set_num_threads(max(1, machine.cores() // max(1, local_size)))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with ending_with_parent():
         try:

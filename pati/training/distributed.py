@@ -71,7 +71,7 @@ class _GlobalNorm(torch.autograd.Function):
         count = values.numel() // values.shape[1]
         variance, mean = torch.var_mean(wide, others, correction=0)
         own = torch.cat([mean.new_tensor([count]), mean, variance * count])
-        every = ranks.gathered(own[None])
+        every = ranks.stacked(own)
         counts, means, squares = every[:, :1], every[:, 1 : len(mean) + 1], every[:, len(mean) + 1 :]
         total = counts.sum()
         mean = (counts * means).sum(0) / total

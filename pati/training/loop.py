@@ -209,7 +209,7 @@ def train(
                 threads.follow(state.pace.steps[-1], taken)
             if plan.budget is not None and now - looked >= PYTHON_TIMING_SECONDS:
                 state.pace, looked = after_python_timing(state.pace, speed.of_python()), now
-            state.progress, _ = ranks.decided(state.progress)
+            state.progress = ranks.decided(state.progress)
             if average:
                 _move_average(average, net, (state.progress - before) / min(recipe.averaging, state.progress))
             log(
@@ -221,8 +221,7 @@ def train(
                     left=plan.left(state.progress, state.seconds, state.pace),
                 )
             )  # fmt: skip
-            _, stop = ranks.decided(0, stopped())
-            if stop:
+            if ranks.any(stopped()):
                 save()
                 raise Interrupted(N_("the state of the run is saved"))
             if now - saved + taken + saving >= interval:  # the next step would exceed the interval
@@ -233,8 +232,7 @@ def train(
                 state.pace = after_other_work(state.pace, saving)
                 interval = max(min(2 * interval, CHECKPOINT_SECONDS), saving / CHECKPOINT_SHARE)
 
-        validates, _ = ranks.decided(plan.validates(state.pace, state.progress))
-        if not validates:
+        if not ranks.decided(plan.validates(state.pace, state.progress)):
             state.epoch, state.position = state.epoch + 1, 0
             continue
         validation_loss = validation_accuracy = validation_f1 = math.nan
@@ -244,8 +242,7 @@ def train(
                     net, own, preprocess,
                     device=device, precision=recipe.precision, size=state.size, stopped=stopped,
                 )  # fmt: skip
-            _, stop = ranks.decided(0, stopped())
-            if stop:
+            if ranks.any(stopped()):
                 save()
                 raise Interrupted(N_("stopped while scoring"))
             outputs = ranks.gathered(outputs)
@@ -329,9 +326,10 @@ def forward(
         return augment(pixels.to(device), draws, recipe, preprocess, size), targets.to(device), draws
 
     images, targets, draws = augmented(torch.arange(len(keys))[part])
-    weights = balanced.partners(training.targets[numbers.to(training.targets.device)])
-    mixed = drawn_mix(whole.after(draws), recipe, (images.shape[2], images.shape[3]), weights)
-    if mixed is not None:  # the partners may be in the parts of other ranks
+    if recipe.mixup or recipe.cutmix:
+        weights = balanced.partners(training.targets[numbers.to(training.targets.device)])
+        mixed = drawn_mix(whole.after(draws), recipe, (images.shape[2], images.shape[3]), weights)
+        # The partners may be in the parts of other ranks.
         others = (images[mixed.partner], targets[mixed.partner]) if ranks.size == 1 else augmented(mixed.partner[part])
         images = blended(images, others[0], mixed.share[part])
         targets = blended(targets, others[1], mixed.whole[part])

@@ -25,9 +25,9 @@ def mix(
     weights: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix normalised `images` `(N, 3, H, W)` and `targets` `(N, K)` with partners, see `drawn_mix`."""
-    mixed = drawn_mix(draws, recipe, (images.shape[2], images.shape[3]), weights)
-    if mixed is None:
+    if not recipe.mixup and not recipe.cutmix:
         return images, targets
+    mixed = drawn_mix(draws, recipe, (images.shape[2], images.shape[3]), weights)
     partner = mixed.partner.to(images.device)
     return blended(images, images[partner], mixed.share), blended(targets, targets[partner], mixed.whole)
 
@@ -44,17 +44,13 @@ class Mix:
     whole: torch.Tensor
 
 
-def drawn_mix(
-    draws: Draws, recipe: SettledRecipe, size: tuple[int, int], weights: torch.Tensor | None = None
-) -> Mix | None:
-    """Draw how the photos of a batch are mixed, as the recipe says; None if they are not. `size`: height and width.
+def drawn_mix(draws: Draws, recipe: SettledRecipe, size: tuple[int, int], weights: torch.Tensor | None = None) -> Mix:
+    """Draw how the photos of a batch are mixed by mixup, cutmix or both, as the recipe says. `size`: height and width.
 
     `mixup` blends two whole photos, `cutmix` pastes a rectangle of one into the other; if both are set, each photo gets
     one of them with equal probability. `weights` `(N,)`, 0 or more and not all 0: sampling weights of the photos as
     partners; without them, each photo is the partner of exactly one other.
     """
-    if not recipe.mixup and not recipe.cutmix:
-        return None
     partner = cyclic_partners(draws) if weights is None else drawn(draws, weights)
     share = torch.zeros(len(partner), 1, 1)
     whole = torch.zeros(len(partner))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +11,12 @@ from pati.data.preprocess import Preprocess
 from pati.errors import Diverged, Interrupted
 from pati.inference.splits import SplitPredictor
 from pati.recipe import SettledRecipe
-from pati.runs.checkpoint import Newest
 from pati.system import machine, threads
 from pati.system.ranks import LostRank, Ranks
 from pati.training.loop import train as train_net
 from pati.training.plan import Plan
 from pati.workflows.prepare import Prepared, near_device
 from pati.workflows.stopping import stoppable
-
-_PATIENCE = 5.0  # seconds in which the first rank can tell what has happened
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,7 @@ def follow(ranks: Ranks) -> None:
     except (Interrupted, Diverged):
         pass  # on all ranks
     except LostRank:
-        time.sleep(_PATIENCE)
-        raise SystemExit(1) from None
+        pass  # the first rank had nothing to train, has failed and told why, or was killed, which the launcher tells
 
 
 def _follow(ranks: Ranks) -> None:
@@ -51,7 +46,7 @@ def _follow(ranks: Ranks) -> None:
     with stoppable() as stopped, machine.enough_memory(plan.batch):
         train_net(
             net, ready.training, ready.validation, ready.preprocess, ready.recipe, plan, Path(), owner="",
-            device=ready.device, stopped=stopped, kept=Newest({}, None, []), ranks=ranks,
+            device=ready.device, stopped=stopped, ranks=ranks,
         )  # fmt: skip
     answering = SplitPredictor(ready.classifier(net), None, 0.0, ranks)
     if ready.manifest.folds:
@@ -60,8 +55,7 @@ def _follow(ranks: Ranks) -> None:
     answering.answers(ready.validation)
     answering.moments(answering.some(ready.training))
     testing = loader.samples(ready.packed, ready.manifest, ready.manifest.of_split("test"))
-    scored, _ = ranks.decided(0)
-    if scored:
+    if ranks.decided(0):  # whether the first rank has the predictions already
         answering.moments(testing)
     else:
         answering.answers(testing)

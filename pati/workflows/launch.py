@@ -19,7 +19,7 @@ from pati.inference.classifier import Classifier
 from pati.locale.messages import N_, as_is
 from pati.recipe import Recipe
 from pati.runs.run import Run
-from pati.system import files
+from pati.system import files, processes
 
 STARTED = "PATI_STARTED"  # environment variable: when the command began, by `time.perf_counter`
 _INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM
@@ -33,20 +33,20 @@ def default_processes() -> int:
     return max(1, torch.cuda.device_count())
 
 
-def launch(words: Sequence[str], processes: int, started: float) -> None:
-    """Run the command `pati WORDS` in several processes that train together; returns when all have ended.
+def launch(words: Sequence[str], count: int, started: float) -> None:
+    """Run the command `pati WORDS` in `count` processes that train together; returns when all have ended.
 
     `started`: when the command began, from which a budget counts. Raises `PatiError` if one was ended from outside;
     where a process has told its error or interruption itself, its exit code as `SystemExit`.
     """
     with tempfile.TemporaryDirectory(prefix="pati-") as folder:
-        codes = _run(words, processes, started, folder)
+        codes = _run(words, count, started, folder)
     if codes:
         raise _killed(codes) or SystemExit(_code(codes))
 
 
-def train(data: str, recipe: Recipe, words: Sequence[str], processes: int, *, progress: bool) -> Classifier:
-    """The classifier that `pati train` trains in several processes; `words`: its other options.
+def train(data: str, recipe: Recipe, words: Sequence[str], count: int, *, progress: bool) -> Classifier:
+    """The classifier that `pati train` trains in `count` processes; `words`: its other options.
 
     Raises `PatiError`, `Interrupted`.
     """
@@ -57,7 +57,7 @@ def train(data: str, recipe: Recipe, words: Sequence[str], processes: int, *, pr
         files.write_json(stored, recipe.to_json())
         words = [*plugins.options(), "train", data, "--recipe", str(stored), "--json", *words]
         try:
-            codes = _run(words, processes, time.perf_counter(), folder, redirected=Std.ALL, shown=progress)
+            codes = _run(words, count, time.perf_counter(), folder, redirected=Std.ALL, shown=progress)
         except SystemExit:
             raise Interrupted(N_("everything done so far is saved")) from None
         (first,) = Path(folder).glob("*/attempt_0/0")
@@ -71,7 +71,7 @@ def train(data: str, recipe: Recipe, words: Sequence[str], processes: int, *, pr
 
 
 def _run(
-    words: Sequence[str], processes: int, started: float, folder: str, *, redirected: int = 0, shown: bool = True
+    words: Sequence[str], count: int, started: float, folder: str, *, redirected: int = 0, shown: bool = True
 ) -> dict[int, int]:
     """Run it; returns the exit codes of the ranks that failed first, none if all did well.
 
@@ -87,11 +87,10 @@ def _run(
         folder, redirects=Std(redirected), tee=Std.ERR if redirected and shown else Std.NONE, local_ranks_filter={0}
     )
     config = LaunchConfig(
-        1, 1, processes, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+        1, 1, count, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
         local_addr="localhost", max_restarts=0, logs_specs=logs, log_line_prefix_template="", shutdown_timeout=_ENDED,
     )  # fmt: skip
-    above = str(Path(__file__).parents[2])  # the folder that contains this package
-    path = os.pathsep.join(filter(None, [above, os.environ.get("PYTHONPATH")]))
+    path = processes.environment()["PYTHONPATH"]
     # The number of threads is for each process to choose.
     wanted = {STARTED: repr(started), "PYTHONPATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     before = {name: os.environ.get(name) for name in wanted}

@@ -73,7 +73,7 @@ def manifest_of(
     """
     manifest = build_manifest(source, inspections, recipe, known, most_folds=most_folds)
     found = Inspections.of(inspections)
-    thumb = found.thumb[manifest.rows.is_kept].astype(np.int64)
+    thumb = found.thumb[manifest.entries.is_kept].astype(np.int64)
     shortcuts = find_shortcuts(manifest.kept, lambda rows: found.thumbs.take(thumb[rows]))
     return dataclasses.replace(manifest, shortcuts=shortcuts)
 

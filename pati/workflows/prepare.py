@@ -170,7 +170,7 @@ def _expected_folds(source: Source, recipe: Recipe, most: int | None) -> int:
     """Number of folds if every file is a photo that is independent of the others; `most`: see `split.folds_for`."""
     if recipe.folds is not None:
         return recipe.folds
-    if source.presplit and "test" in source.columns.splits.values:
+    if source.presplit and "test" in source.columns.splits.counts():
         return 0
     return split.folds_for(len(source.items), test=recipe.test, most=most)
 

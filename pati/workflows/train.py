@@ -17,6 +17,7 @@ from pati.data.loader import Samples
 from pati.data.manifest import Manifest, folds_for
 from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
+from pati.errors import PatiError
 from pati.evaluation import metrics
 from pati.evaluation.calibration import Calibration
 from pati.evaluation.documents import Analysis, Ancestor, FoldFacts, Measurements, RunDocument, Scores
@@ -112,6 +113,7 @@ def train(
     chosen = settled(source, recipe, opened, processes=ranks.size)
     if opened is not None:
         starts.require_fitting(opened, chosen.recipe)
+    _require_shareable(chosen.recipe, ranks)
     run = Run.claim(out, stem(source.name))
     with resumable(run), run.alone(), threads.restored():
         given = {} if opened is None else opened.kept(run)
@@ -158,12 +160,22 @@ def resume(
         if data is not None:
             relocate(run, data)
         recipe = SettledRecipe.read(run.recipe)
+        _require_shareable(recipe, ranks)
         _warn_of_versions(run, recipe, listen)
         _warn_of_threads(run, recipe, listen, ranks)
         plugins.require_same(run.read_state().get("plugins", {}))
         start = Start.of(run)
         listen(RunOpened(run.folder, recipe, lineage=() if start is None else start.lineage))
         return _go(run, source_of(run, recipe), recipe, started, listen, ranks)
+
+
+def _require_shareable(recipe: SettledRecipe, ranks: Ranks) -> None:
+    """Raise `PatiError` if a batch has fewer photos than there are processes."""
+    if recipe.batch < ranks.size:
+        raise PatiError(
+            N_("a batch of {batch} photos cannot be shared by {n} processes", batch=recipe.batch, n=ranks.size),
+            N_("use fewer processes, or a larger batch: --set batch=N"),
+        )
 
 
 def _warn_of_versions(run: Run, recipe: SettledRecipe, listen: Listen) -> None:
@@ -417,7 +429,7 @@ class TrainingRun:
 
         weights = classifier.weights()
         stored = self._stored(weights, watched)
-        self._ranks.decided(stored is not None)
+        self._ranks.decided(stored is not None)  # the others compute what is needed here
         if stored is not None:  # already scored before the interruption: not a second time
             tested, moments = stored.test, answering.moments(testing)
         else:

@@ -7,22 +7,22 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import IO, overload
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pati.data.audit.worker import NO_THUMB, THUMB, Inspection
-from pati.data.columns import Codes, CodesWriter, Numbers, Slice
+from pati.data.columns import Codes, CodesWriter, Numbers, Table
 from pati.data.mapped import Mapped
 from pati.data.properties import Properties
 from pati.locale.messages import Message
 
-_BLOCK = 4096  # results that are made from their columns at once
+_BLOCK = 4096  # thumbnails that are written at once
 
 
-@dataclass(frozen=True)
-class Inspections(Sequence[Inspection]):
+@dataclass(frozen=True, eq=False)
+class Inspections(Table[Inspection]):
     """The fields of N inspection results, see `Inspection`: about 70 bytes each, and the thumbnails.
 
     `digest` `S64 (N,)`: SHA-256 in hexadecimal. `thumbs` `uint8 (T, 32, 32, 3)`: of the files that are photos;
@@ -95,8 +95,9 @@ class Inspections(Sequence[Inspection]):
             Mapped([one for part in parts for one in part.thumbs.parts]),
         )
 
-    def take(self, rows: Numbers) -> Inspections:
-        """The results of these rows, in their order."""
+    def take(self, rows: Numbers | NDArray[np.bool_]) -> Inspections:
+        """See `Table`."""
+        rows = np.arange(len(self))[rows]
         return Inspections(
             self.digest[rows], self.bytes[rows], self.width[rows], self.height[rows], self.reason.take(rows),
             self.detail.take(rows), self.flags.take(rows), self.properties.take(rows), self.row[rows],
@@ -115,21 +116,8 @@ class Inspections(Sequence[Inspection]):
     def __len__(self) -> int:
         return len(self.digest)
 
-    @overload
-    def __getitem__(self, row: int) -> Inspection: ...
-    @overload
-    def __getitem__(self, row: Slice) -> Inspections: ...
-    def __getitem__(self, row: int | Slice) -> Inspection | Inspections:
-        if isinstance(row, slice):
-            return self.take(np.arange(len(self))[row])
-        (result,) = self._made(np.arange(len(self))[[row]])
-        return result
-
-    def __iter__(self) -> Iterator[Inspection]:
-        for at in range(0, len(self), _BLOCK):
-            yield from self._made(np.arange(at, min(at + _BLOCK, len(self))))
-
-    def _made(self, rows: Numbers) -> Iterator[Inspection]:
+    def made(self, rows: Numbers) -> Iterator[Inspection]:
+        """See `Table`."""
         return map(
             Inspection,
             (digest.decode() for digest in self.digest[rows].tolist()),

@@ -178,13 +178,19 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = ArchiveLimits())
                     quota.take(len(block))
                     file.write(block)
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno is not None:  # often that of writing
             raise PatiError(N_("can't unpack {archive}: {reason}", archive=archive, reason=os_reason(error))) from error
-        raise PatiError(
-            N_("the archive {archive} is damaged: {error}", archive=archive, error=error),
-            N_("download or copy it again"),
-        ) from error
+        raise unreadable(archive, error) from error
     return dict(left_out)
+
+
+def unreadable(path: Path, error: Exception) -> PatiError:
+    """That an archive can't be read, or is damaged."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return PatiError(N_("can't read {path}: {reason}", path=path, reason=os_reason(error)))
+    return PatiError(
+        N_("the archive {path} is damaged: {error}", path=path, error=error), N_("download or copy it again")
+    )
 
 
 class Quota:

@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pati.data import decode
+from pati.data.columns import Codes, Texts
 from pati.data.sources import shards
 from pati.data.sources.archives import safe_name
 from pati.data.sources.interface import Reader, nowhere, require_place
 from pati.data.sources.lookup import Lookup
 from pati.data.sources.shards import Shards
-from pati.data.sources.source import Columns, Item, Source, split_role
+from pati.data.sources.source import Columns, Item, Items, Source, split_role
 from pati.data.sources.tables import MULTI_LABEL
 from pati.errors import PatiError
 from pati.locale.messages import N_, NP_, Message, MessageDocument
@@ -243,8 +244,7 @@ def _rows(files: Shards, column: str) -> Rows:
     """The rows of files, with the photos' own paths if all have one, and these are safe and different."""
     counts: list[int] = []
     groups, group_counts = list[int](), list[int]()
-    names, ends = bytearray(), []
-    named = True
+    names, named = list[Texts](), True
     for file in files.all:
         document, tail = process().ask("rows", str(file.path), column)
         sizes, length = cast(tuple[list[int], int], document)
@@ -254,10 +254,9 @@ def _rows(files: Shards, column: str) -> Rows:
         counts.append(sum(sizes))
         named = named and length == 8 * counts[-1]
         if named:
-            ends.append(np.frombuffer(tail[:length], np.int64) + len(names))
-            names += tail[length:]
+            names.append(Texts(tail[length:], np.frombuffer(tail[:length], np.int64)))
     digits = max(_DIGITS, len(str(max(counts, default=0))))
-    lookup = Lookup.of(bytes(names), np.concatenate(ends)) if named and ends else None
+    lookup = Lookup.of(Texts.joined(names)) if named and names else None
     if lookup is not None and not _usable(lookup):
         lookup = None
     return Rows(
@@ -269,17 +268,6 @@ def _rows(files: Shards, column: str) -> Rows:
 def _usable(names: Lookup) -> bool:
     """Whether paths are different, also on systems that ignore case, and lead nowhere outside."""
     return not names.repeats() and all(str(safe_name(name)) == name for name in names)
-
-
-@dataclass(frozen=True)
-class _Column:
-    """The values of a column: the different ones, and which of them each row has; -1: none."""
-
-    values: tuple[str | None, ...]
-    codes: NDArray[np.int32]
-
-    def __getitem__(self, number: int) -> str | None:
-        return self.values[int(self.codes[number])]
 
 
 def from_parquet(name: str, files: Shards, columns: Columns) -> Source:
@@ -307,32 +295,18 @@ def from_parquet(name: str, files: Shards, columns: Columns) -> Source:
     labels = _one_label(labels, files)
     groups = _column(files, [meaning["group"] for meaning in meanings], [None] * len(meanings), store.rows)
     splits = _splits(files, meanings, store.rows, columns, notes)
-    items, unlabelled = [], Counter[str]()
-    for number in range(len(store.rows)):
-        label = labels[number]
-        if label is None:
-            unlabelled[files.all[int(np.searchsorted(store.rows.ends, number, "right"))].name] += 1
-            continue
-        items.append(Item(store.rows.path(number), label, splits[number], groups[number]))
-    if not items:
+    labelled = ~labels.equal(None)
+    file_of = np.searchsorted(store.rows.ends, np.flatnonzero(~labelled), "right")
+    notes += shards.ignored(Counter(files.all[int(number)].name for number in file_of))
+    chosen = np.flatnonzero(labelled)
+    if not len(chosen):
         raise PatiError(NP_("{n:,} row has no label", "none of its {n:,} rows has a label", n=len(store.rows)))
-    for file, count in list(unlabelled.items())[:5]:
-        notes.append(
-            NP_(
-                "{n} photo in {folder} has no label and is ignored",
-                "{n} photos in {folder} have no labels and are ignored",
-                n=count,
-                folder=file,
-            )
-        )
-    if len(unlabelled) > 5:
-        notes.append(
-            NP_(
-                "{n} photo has no label and is ignored",
-                "{n} photos have no label and are ignored",
-                n=unlabelled.total(),
-            )
-        )
+    items = Items(
+        Texts.of(map(store.rows.path, chosen.tolist())),
+        Codes.numbered(map(str, labels.values), labels.codes).take(chosen),
+        splits.take(chosen),
+        groups.take(chosen),
+    )
     return shards.labelled(name, store.root, items, notes)
 
 
@@ -340,7 +314,8 @@ def all_rows(name: str, files: Shards) -> Source:
     """All photos in Parquet files, row by row, as if they were of one class. Raises `PatiError`."""
     _require_pyarrow(files)
     store = at(files, _meanings(files, Columns())[0]["image"])
-    return Source(name, store.root, tuple(Item(store.rows.path(number), name) for number in range(len(store.rows))))
+    items = Items.of(Item(store.rows.path(number), name) for number in range(len(store.rows)))
+    return Source(name, store.root, items)
 
 
 def _meanings(files: Shards, columns: Columns) -> list[Meaning]:
@@ -376,7 +351,7 @@ def _column(
     columns: Sequence[str | None],
     names: Sequence[list[str] | None],
     rows: Rows,
-) -> _Column:
+) -> Codes[str | None]:
     """The values of a column that may be missing in some files."""
     known: dict[str | None, int] = {}
     parts = []
@@ -396,7 +371,7 @@ def _column(
         texts = [_text(value, names[number], column, file.name) for value in found]
         place = np.array([known.setdefault(text, len(known)) for text in texts] or [0], np.int32)
         parts.append(place[codes] if count else codes)
-    return _Column(tuple(known), np.concatenate(parts))
+    return Codes(tuple(known), np.concatenate(parts))
 
 
 def _text(value: str | int | None, names: list[str] | None, column: str | None, file: str) -> str | None:
@@ -417,7 +392,7 @@ def _text(value: str | int | None, names: list[str] | None, column: str | None, 
     return names[value] if value >= 0 else None
 
 
-def _one_label(labels: _Column, files: Shards) -> _Column:
+def _one_label(labels: Codes[str | None], files: Shards) -> Codes[str | None]:
     """Refuse lists of several labels in a text."""
     for value in labels.values:
         if value is not None and value.startswith("[") and value.endswith("]") and "," in value:
@@ -432,7 +407,9 @@ def _one_label(labels: _Column, files: Shards) -> _Column:
     return labels
 
 
-def _splits(files: Shards, meanings: Sequence[Meaning], rows: Rows, columns: Columns, notes: list[Message]) -> _Column:
+def _splits(
+    files: Shards, meanings: Sequence[Meaning], rows: Rows, columns: Columns, notes: list[Message]
+) -> Codes[str | None]:
     """The split of each row: by a column, or else by the name of its file."""
     named = [meaning["split"] for meaning in meanings]
     if any(named):
@@ -444,7 +421,7 @@ def _splits(files: Shards, meanings: Sequence[Meaning], rows: Rows, columns: Col
                 N_("splits are read from column {column!r} of {table}", column=next(filter(None, named)),
                    table=files.root.name)
             )  # fmt: skip
-            return _Column(roles, column.codes)
+            return Codes.numbered(roles, column.codes)
         if columns.split is not None:
             raise PatiError(
                 N_("{path}: unknown split {split!r}", path=files.root, split=unknown[0]),
@@ -454,4 +431,4 @@ def _splits(files: Shards, meanings: Sequence[Meaning], rows: Rows, columns: Col
     if any(by_name):
         notes.append(shards.told(by_name, files))
     counts = np.diff([0, *rows.ends.tolist()])
-    return _Column(tuple(by_name), np.repeat(np.arange(len(by_name), dtype=np.int32), counts))
+    return Codes.numbered(by_name, np.repeat(np.arange(len(by_name), dtype=np.int32), counts))

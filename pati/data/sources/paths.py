@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pati.data.columns import Codes
 from pati.data.decode import is_photo_name
 from pati.data.sources import allowed, shards, storage
 from pati.data.sources.archives import COMPRESSED_TARS, LEFT_OUT, is_archive, is_plain_tar, kind_of, unpacked
@@ -24,7 +25,7 @@ from pati.data.sources.interface import Files
 from pati.data.sources.parquet import all_rows, from_parquet, is_parquet
 from pati.data.sources.samples import from_samples, samples_of
 from pati.data.sources.shards import Shards
-from pati.data.sources.source import Columns, Item, Source
+from pati.data.sources.source import Columns, Item, Items, Source
 from pati.data.sources.spelling import one_spelling
 from pati.data.sources.storage import Folder, Zip
 from pati.data.sources.table_rows import Reading
@@ -116,10 +117,13 @@ def _split_by_shard(source: Source, store: Tars) -> Source:
     if not any(roles):
         return source
     inside = source.root.relative_to(store.root).as_posix()
-    items = []
-    for item in source.items:
-        number = store.index.paths.find(item.path if inside == "." else f"{inside}/{item.path}")
-        items.append(item if number is None else replace(item, split=roles[store.index.shard[number]]))
+    items = source.columns
+    numbers = (store.index.paths.find(path if inside == "." else f"{inside}/{path}") for path in items.paths)
+    splits = Codes.of(
+        split if number is None else roles[store.index.shard[number]]
+        for number, split in zip(numbers, items.splits, strict=True)
+    )
+    items = Items(items.paths, items.labels, splits, items.groups)
     notes = (*source.notes, shards.told(roles, store.index.shards))
     return shards.labelled(source.name, source.root, items, notes)
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from pati.data import decode
 from pati.data.formats import is_photo_name
 from pati.data.sources import allowed, shards
-from pati.data.sources.source import Columns, Item, Source, split_role
+from pati.data.sources.source import Columns, Item, Items, Source, split_role
 from pati.data.sources.tables import COLUMNS, MULTI_LABEL, squeezed
 from pati.data.sources.tars import Tars
 from pati.errors import PatiError
@@ -33,7 +33,7 @@ Value: TypeAlias = "str | int | float | bool | list[Value] | dict[str, Value] | 
 
 
 @dataclass(frozen=True)
-class Samples:
+class Members:
     """The numbers of the photos in an index, and for each that of its `.cls` and of its `.json`; -1: none."""
 
     photos: array[int]
@@ -41,7 +41,7 @@ class Samples:
     documents: array[int]
 
 
-def samples_of(store: Tars) -> Samples | None:
+def samples_of(store: Tars) -> Members | None:
     """The samples of tars; None if no photo has a `.cls`, and most have no `.json` with a class."""
     index = store.index
     photos, classes, documents = array("q"), array("q"), array("q")
@@ -75,7 +75,7 @@ def samples_of(store: Tars) -> Samples | None:
             cls, document = beside.get(key, (-1, -1))
             beside[key] = (number, document) if kind.lower() == "cls" else (cls, number)
     finish()
-    some = Samples(photos, classes, documents)
+    some = Members(photos, classes, documents)
     if any(number >= 0 for number in classes) or (_share(documents) >= _HALF and _say_classes(store, documents)):
         return some
     return None
@@ -91,7 +91,7 @@ def _say_classes(store: Tars, documents: array[int]) -> bool:
     return any(_usual(_document(store, number), "label") is not None for number in first)
 
 
-def from_samples(name: str, store: Tars, samples: Samples, columns: Columns) -> Source:
+def from_samples(name: str, store: Tars, samples: Members, columns: Columns) -> Source:
     """The photos of samples with their classes. Raises `PatiError`."""
     _require_fitting(columns)
     index = store.index
@@ -129,28 +129,12 @@ def from_samples(name: str, store: Tars, samples: Samples, columns: Columns) -> 
     used = ".cls" if by_cls else f".json: {fields.most_common(1)[0][0]}"
     notes = [N_("labels are read from the samples' {field}", field=used)]
     names = _names(store, {label for _, label, _, _ in values}, notes)
-    for shard, count in list(unlabelled.items())[:5]:
-        notes.append(
-            NP_(
-                "{n} photo in {folder} has no label and is ignored",
-                "{n} photos in {folder} have no labels and are ignored",
-                n=count,
-                folder=shard,
-            )
-        )
-    if len(unlabelled) > 5:
-        notes.append(
-            NP_(
-                "{n} photo has no label and is ignored",
-                "{n} photos have no label and are ignored",
-                n=unlabelled.total(),
-            )
-        )
+    notes += shards.ignored(unlabelled)
     if any(roles) and columns.split is None:
         notes.append(shards.told(roles, index.shards))
-    items = [
+    items = Items.of(
         Item(index.paths.name(number), names.get(label, label), split, group) for number, label, split, group in values
-    ]
+    )
     return shards.labelled(name, store.root, items, notes)
 
 

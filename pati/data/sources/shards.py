@@ -9,19 +9,21 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from pati.data import decode
+from pati.data.columns import Codes
 from pati.data.formats import is_photo_name
 from pati.data.sources import allowed
-from pati.data.sources.source import Item, Source, plain, split_role
+from pati.data.sources.source import Items, Source, plain, split_role
 from pati.errors import PatiError, os_reason
-from pati.locale.messages import N_, Message
+from pati.locale.messages import N_, NP_, Message
 
 TAR, PARQUET = ".tar", ".parquet"
 _DEEPEST = 20  # levels of folders
+_TOLD = 5  # shards whose photos without a label are counted one by one
 
 
 @dataclass(frozen=True)
@@ -203,14 +205,35 @@ def told(found: Sequence[str | None], shards: Shards) -> Message:
     return N_("the splits are read from the names of the files, such as {files}", files=read)
 
 
-def labelled(name: str, root: Path, items: Sequence[Item], notes: Iterable[Message]) -> Source:
+def labelled(name: str, root: Path, items: Items, notes: Iterable[Message]) -> Source:
     """A source of items in any order; splits are dropped if all are the same one, so that pati makes the others."""
-    splits = {item.split for item in items}
+    splits = set(items.splits.counts())
     presplit = len(splits) > 1
     if splits - {None} and not presplit:
-        items = [replace(item, split=None) for item in items]
-    ordered = tuple(sorted(items, key=lambda item: item.path.split("/")))
-    return Source(name, root, ordered, presplit=presplit, notes=tuple(notes))
+        items = Items(items.paths, items.labels, Codes.all(None, len(items)), items.groups)
+    return Source(name, root, items.in_order(), presplit=presplit, notes=tuple(notes))
+
+
+def ignored(unlabelled: Counter[str]) -> list[Message]:
+    """Notes on the number of photos without a label in each shard."""
+    notes = [
+        NP_(
+            "{n} photo in {folder} has no label and is ignored",
+            "{n} photos in {folder} have no labels and are ignored",
+            n=count,
+            folder=shard,
+        )
+        for shard, count in list(unlabelled.items())[:_TOLD]
+    ]
+    if len(unlabelled) > _TOLD:
+        notes.append(
+            NP_(
+                "{n} photo has no label and is ignored",
+                "{n} photos have no label and are ignored",
+                n=unlabelled.total(),
+            )
+        )
+    return notes
 
 
 def require_different(file: object, names: Sequence[str]) -> None:

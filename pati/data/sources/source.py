@@ -6,13 +6,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from operator import eq
 from pathlib import Path
-from typing import TypedDict, cast, overload
+from typing import TypedDict, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pati.data.columns import Codes, CodesWriter, Slice, Texts, TextsWriter
+from pati.data.columns import Codes, CodesWriter, Numbers, Table, Texts, TextsWriter
 from pati.data.decisions import Decision
 from pati.locale.messages import Message
 
@@ -68,8 +68,8 @@ class Item:
     group: str | None = None
 
 
-class Items(Sequence[Item]):
-    """Labelled files, by column: a set may have millions of them. An `Item` is made of a row when it is asked for."""
+class Items(Table[Item]):
+    """Labelled files by column: a set may have millions of them."""
 
     __slots__ = ("groups", "labels", "paths", "splits")
 
@@ -93,28 +93,27 @@ class Items(Sequence[Item]):
     def in_order(self) -> Items:
         """In order of path, folder by folder."""
         keys = [path.replace("/", "\0") for path in self.paths]  # a folder's own files before those of cat-2
-        rows = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
-        return Items(self.paths.take(rows), self.labels.take(rows), self.splits.take(rows), self.groups.take(rows))
+        return self.take(np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64))
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, row: int) -> Item: ...
-    @overload
-    def __getitem__(self, row: Slice) -> tuple[Item, ...]: ...
-    def __getitem__(self, row: int | Slice) -> Item | tuple[Item, ...]:
-        if isinstance(row, slice):
-            return tuple(self[one] for one in range(len(self))[row])
-        return Item(self.paths[row], self.labels[row], self.splits[row], self.groups[row])
+    def made(self, rows: Numbers) -> Iterator[Item]:
+        """See `Table`."""
+        return map(
+            Item,
+            (self.paths[row] for row in rows.tolist()),
+            self.labels.take(rows),
+            self.splits.take(rows),
+            self.groups.take(rows),
+        )
 
-    def __iter__(self) -> Iterator[Item]:
-        return map(Item, self.paths, self.labels, self.splits, self.groups)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
+    def take(self, rows: Numbers | NDArray[np.bool_]) -> Items:
+        """See `Table`."""
+        numbers = np.arange(len(self))[rows]
+        return Items(
+            self.paths.take(numbers), self.labels.take(numbers), self.splits.take(numbers), self.groups.take(numbers)
+        )
 
 
 @dataclass(frozen=True)

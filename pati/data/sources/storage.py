@@ -15,6 +15,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import IO
 
 from pati.data import decode
 from pati.data.sources import allowed, parquet, shards, tars
-from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, kind_of, safe_name
+from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, kind_of, safe_name, unreadable
 from pati.data.sources.interface import START, Name, Reader, Storage, add_file
 from pati.data.sources.shards import Shards
 from pati.data.sources.tars import Index, TarReader, Tars
@@ -81,7 +82,27 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-class Folder:
+class _ByPath(ABC):
+    """A storage in which the address of a photo is its path."""
+
+    @abstractmethod
+    def read(self, relative: str) -> bytes:
+        """See `Storage`."""
+
+    def address(self, relative: str) -> str:
+        """See `Storage`."""
+        return relative
+
+    def block(self, address: str) -> str:
+        """See `Storage`."""
+        return ""
+
+    def read_at(self, address: str) -> bytes:
+        """See `Storage`."""
+        return self.read(address)
+
+
+class Folder(_ByPath):
     """A folder in the file system."""
 
     def __init__(self, root: Path) -> None:
@@ -130,18 +151,6 @@ class Folder:
         except PermissionError:
             raise decode.Unreadable("unreadable", NOT_ALLOWED) from None
 
-    def address(self, relative: str) -> str:
-        """See `Storage`."""
-        return relative
-
-    def block(self, address: str) -> str:
-        """See `Storage`."""
-        return ""
-
-    def read_at(self, address: str) -> bytes:
-        """See `Storage`."""
-        return self.read(address)
-
     def _place(self, relative: str) -> Path:
         """Where a file lies; raises `PermissionError` if that may not be read, see `allowed`."""
         path = self.root / relative
@@ -164,7 +173,7 @@ class _Index:
     encoding: str | None
 
 
-class Zip:
+class Zip(_ByPath):
     """A zip, or a folder in it (`prefix`, which ends with a slash)."""
 
     def __init__(self, path: Path, index: _Index, prefix: str = "") -> None:
@@ -238,18 +247,6 @@ class Zip:
         except _BROKEN as error:
             raise decode.Unreadable("damaged", N_("inside the archive: {error}", error=error)) from None
 
-    def address(self, relative: str) -> str:
-        """See `Storage`."""
-        return relative
-
-    def block(self, address: str) -> str:
-        """See `Storage`."""
-        return ""
-
-    def read_at(self, address: str) -> bytes:
-        """See `Storage`."""
-        return self.read(address)
-
 
 # What zipfile and its decompressors raise for a corrupt member.
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
@@ -277,11 +274,7 @@ def read_index(path: Path, limits: ArchiveLimits = ArchiveLimits()) -> _Index:
             N_("unpack it yourself"),
         ) from error
     except _BROKEN as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise PatiError(N_("can't read {path}: {reason}", path=path, reason=os_reason(error))) from error
-        raise PatiError(
-            N_("the archive {path} is damaged: {error}", path=path, error=error), N_("download or copy it again")
-        ) from error
+        raise unreadable(path, error) from error
     members: dict[str, zipfile.ZipInfo] = {}
     folders: dict[str, dict[str, bool]] = {"": {}}
     left_out: Counter[str] = Counter()

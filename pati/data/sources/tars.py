@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pati.data import decode
+from pati.data.columns import Texts, TextsWriter
 from pati.data.formats import is_photo_name
-from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, Quota, TarStream, safe_name
+from pati.data.sources.archives import LINK, TWICE, UNSAFE, ArchiveLimits, Quota, TarStream, safe_name, unreadable
 from pati.data.sources.interface import START, Name, add_file, nowhere, require_place
-from pati.data.sources.lookup import Lookup, hash_of, raw, text
+from pati.data.sources.lookup import Lookup, hash_of
 from pati.data.sources.shards import Opened, Shard, Shards
 from pati.data.sources.tables import is_table
 from pati.errors import PatiError, os_reason
@@ -89,8 +90,8 @@ class _Columns:
     """The members of one tar while they are listed."""
 
     def __init__(self) -> None:
-        self.offset, self.size, self.ends = array("q"), array("q"), array("q")
-        self.names, self.folded = bytearray(), array("Q")
+        self.offset, self.size = array("q"), array("q")
+        self.names, self.folded = TextsWriter(), array("Q")
         self.left_out: Counter[str] = Counter()
 
     def add(self, name: str, offset: int, size: int) -> None:
@@ -103,15 +104,14 @@ class _Columns:
             name = str(safe)
         self.offset.append(offset)
         self.size.append(size)
-        self.names += raw(name)
-        self.ends.append(len(self.names))
+        self.names.add(name)
         # On many systems, names that differ only in case are the same file.
-        self.folded.append(hash_of(raw(name.casefold())))
+        self.folded.append(hash_of(name.casefold()))
 
 
 def read_index(shards: Shards, limits: ArchiveLimits = ArchiveLimits()) -> Index:
     """Index tars. Raises `PatiError` if one is damaged or beyond `limits`."""
-    offsets, sizes, ends, folded, numbers, names = [], [], [], [], [], bytearray()
+    offsets, sizes, folded, numbers, names = [], [], [], [], list[Texts]()
     left_out: Counter[str] = Counter()
     cut: list[str] = []
     for number, shard in enumerate(shards.all):
@@ -119,38 +119,22 @@ def read_index(shards: Shards, limits: ArchiveLimits = ArchiveLimits()) -> Index
         if not _list_members(shard.path, columns, limits):
             cut.append(shard.name)
         limits.check(shard.path, len(columns.offset), sum(columns.size))
-        keep = _first(np.array(columns.folded, np.uint64))
-        columns.left_out[TWICE] += len(columns.offset) - len(keep)
+        hashes, column = np.array(columns.folded, np.uint64), columns.names.column()
+        keep = _first(hashes)
+        columns.left_out[TWICE] += len(column) - len(keep)
         left_out += columns.left_out
-        if len(keep) < len(columns.offset):
-            columns = _only(columns, keep)
-        offsets.append(np.array(columns.offset, np.int64))
-        sizes.append(np.array(columns.size, np.int64))
-        ends.append(np.array(columns.ends, np.int64) + len(names))
-        folded.append(np.array(columns.folded, np.uint64))
+        offsets.append(np.array(columns.offset, np.int64)[keep])
+        sizes.append(np.array(columns.size, np.int64)[keep])
+        names.append(column if len(keep) == len(column) else column.take(keep))
+        folded.append(hashes[keep])
         numbers.append(np.full(len(keep), number, np.int32))
-        names += columns.names
     if not shards.all:
         raise PatiError(N_("{root}: there are no such files", root=shards.root), N_("check where the data is"))
-    flat = Lookup.of(bytes(names), np.concatenate(ends))
     index = Index(
-        shards, np.concatenate(numbers), np.concatenate(offsets), np.concatenate(sizes), flat, prefixed=False,
-        left_out=dict(left_out), notes=_cut_short(cut),
+        shards, np.concatenate(numbers), np.concatenate(offsets), np.concatenate(sizes), Lookup.of(Texts.joined(names)),
+        prefixed=False, left_out=dict(left_out), notes=_cut_short(cut),
     )  # fmt: skip
     return _prefixed(index) if _ambiguous(index, np.concatenate(folded)) else index
-
-
-def _only(columns: _Columns, keep: NDArray[np.int64]) -> _Columns:
-    """Some of the members."""
-    some = _Columns()
-    starts = [0, *columns.ends]
-    for number in keep.tolist():
-        some.offset.append(columns.offset[number])
-        some.size.append(columns.size[number])
-        some.names += columns.names[starts[number] : columns.ends[number]]
-        some.ends.append(len(some.names))
-        some.folded.append(columns.folded[number])
-    return some
 
 
 def _first(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -167,11 +151,8 @@ def _ambiguous(index: Index, folded: NDArray[np.uint64]) -> bool:
 
 def _prefixed(index: Index) -> Index:
     """The index with paths that begin with the shard."""
-    names, ends = bytearray(), array("q")
-    for number, name in enumerate(index.paths):
-        names += raw(f"{index.shard_of(number).stem}/{name}")
-        ends.append(len(names))
-    return replace(index, paths=Lookup.of(bytes(names), np.array(ends, np.int64)), prefixed=True)
+    names = Texts.of(f"{index.shard_of(number).stem}/{name}" for number, name in enumerate(index.paths))
+    return replace(index, paths=Lookup.of(names), prefixed=True)
 
 
 def _cut_short(shards: Sequence[str]) -> tuple[Message, ...]:
@@ -193,11 +174,7 @@ def _list_members(path: Path, columns: _Columns, limits: ArchiveLimits) -> bool:
         with open(path, "rb", buffering=0) as file:
             return _Headers(path, cast(IO[bytes], file), columns, limits).read()
     except _DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise PatiError(N_("can't read {path}: {reason}", path=path, reason=os_reason(error))) from error
-        raise PatiError(
-            N_("the archive {path} is damaged: {error}", path=path, error=error), N_("download or copy it again")
-        ) from error
+        raise unreadable(path, error) from error
 
 
 class _Headers:
@@ -286,7 +263,12 @@ class _Headers:
 def _named(header: bytes) -> str:
     """The name in a header."""
     name, prefix = header[:100].split(b"\0", 1)[0], header[345:500].split(b"\0", 1)[0]
-    return text(prefix + b"/" + name if prefix else name)
+    return _text(prefix + b"/" + name if prefix else name)
+
+
+def _text(name: bytes) -> str:
+    """The bytes of a name, which need not be valid UTF-8, as tarfile decodes them."""
+    return name.decode("utf-8", "surrogateescape")
 
 
 def _path_in(records: bytes) -> str | None:
@@ -302,7 +284,7 @@ def _path_in(records: bytes) -> str | None:
         if not equals or at + int(length) > len(records):
             return None
         if key == b"path":
-            path = text(value)
+            path = _text(value)
         at += int(length)
     return path
 
