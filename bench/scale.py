@@ -54,24 +54,32 @@ def write(folder: Path, count: int, layout: str) -> Path:
 
 
 def measured(cache: Path, *words: object) -> dict[str, float]:
-    """Seconds of a command, and the most memory of its own and of any of its processes, in MB."""
-    started, own, others = time.monotonic(), 0, 0
+    """Seconds of a command, and the most memory of its own and of any of its processes, in MB.
+
+    `mb_with_files`: its own, with the parts of mapped files that the system keeps in memory for it.
+    """
+    started, own, with_files, others = time.monotonic(), 0, 0, 0
     command = [sys.executable, "-P", "-m", "pati", *map(str, words)]
     with subprocess.Popen(command, env=environment(cache), stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            own = max(own, _peak(process.pid))
-            others = max([others, *map(_peak, _below(process.pid))])
+            own, with_files = max(own, _memory(process.pid, "RssAnon")), max(with_files, _memory(process.pid, "VmHWM"))
+            others = max([others, *(_memory(child, "RssAnon") for child in _below(process.pid))])
             time.sleep(0.2)
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return {"seconds": round(time.monotonic() - started, 1), "mb": own // 1024, "mb_of_a_worker": others // 1024}
+    return {
+        "seconds": round(time.monotonic() - started, 1),
+        "mb": own // 1024,
+        "mb_with_files": with_files // 1024,
+        "mb_of_a_worker": others // 1024,
+    }
 
 
-def _peak(process: int) -> int:
-    """The most memory that a process has had, in kB, without the files that it has mapped."""
+def _memory(process: int, kind: str) -> int:
+    """Memory of a process in kB. `kind`: `RssAnon`, without mapped files, or `VmHWM`, the most it had, with them."""
     try:
         lines = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
-        return int(lines["RssAnon"].split()[0])
+        return int(lines[kind].split()[0])
     except (OSError, KeyError, ValueError):
         return 0
 
