@@ -24,6 +24,7 @@ def tune(
     epochs: int | None = None,
     trial_budget: str | None = None,
     out: Path | None = None,
+    storage: str | None = None,
     search: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     json: Json = False,
     options: RecipeOptions = RecipeOptions(),
@@ -48,6 +49,9 @@ def tune(
         Time for each trial, such as 60s, instead of --epochs. Default, without --epochs: one that suits the data.
     out
         The folder of the search; a search that is already in it is resumed. Default: tune/NAME.
+    storage
+        Database server that holds the trials, for a search on several machines, as in
+        postgresql://user@host/database; the study has the name of the folder. Default: a file in --out.
     search
         Recipe fields to search, any number of them. Default: the usual ones.
     """
@@ -67,7 +71,9 @@ def tune(
                 N_("a search resumes with its own data and recipe"), N_("omit the other options, or give DATA")
             )
         with watching() as listen:
-            document = search_for.resume(out, trials=trials, budget=limit, started=STARTED, listen=listen)
+            document = search_for.resume(
+                out, trials=trials, budget=limit, storage=storage, started=STARTED, listen=listen
+            )
     else:
         chosen = options.chosen(epochs=epochs, budget=seconds(trial_budget, "--trial-budget"))
         with watching() as listen:
@@ -78,6 +84,7 @@ def tune(
                 budget=limit,
                 fields=search or (),
                 out=out,
+                storage=storage,
                 columns=table.columns(),
                 started=STARTED,
                 listen=listen,

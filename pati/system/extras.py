@@ -28,6 +28,7 @@ EXTRAS = {
     "app": Extra(("streamlit", "uvicorn"), N_("the web app")),
     "serve": Extra(("fastapi", "uvicorn", "h11", "multipart", "prometheus_client", "onnx"), N_("the HTTP server")),
     "tune": Extra(("optuna", "sqlalchemy"), N_("hyperparameter search")),
+    "postgresql": Extra(("psycopg",), N_("hyperparameter search on several machines")),
     "timm": Extra(("timm",), N_("models of timm")),
     "parquet": Extra(("pyarrow",), N_("photos in Parquet files")),
     "fetch": Extra(("kagglehub",), N_("datasets from Kaggle")),

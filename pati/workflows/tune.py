@@ -2,8 +2,10 @@
 
 A search is a folder that several processes can share and that survives interruptions (see `tune_study`): `tune.json`
 holds the settings and is written first, `study.db` the trials, `best.json` the best recipe so far, `report.html` the
-report. Every trial is trained on the training split and scored on the validation split; the test split is not used. The
-score is accuracy, or macro F1 if the classes are imbalanced (see `balance`); ties are broken by the log loss.
+report. With `storage`, a database server holds the trials instead, for several machines (see `tune_storage`).
+
+Every trial is trained on the training split and scored on the validation split; the test split is not used. The score
+is accuracy, or macro F1 if the classes are imbalanced (see `balance`); ties are broken by the log loss.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import dataclasses
 import json
 import math
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +31,7 @@ from pati.evaluation.documents import SearchDocument, TrialRow
 from pati.events import (
     EpochDone,
     Listen,
+    Noted,
     SearchBegan,
     Stage,
     StageBegan,
@@ -35,6 +39,8 @@ from pati.events import (
     TrainingEvent,
     TrialAdvanced,
     TrialDone,
+    Warned,
+    silent,
 )
 from pati.inference.splits import all_logits
 from pati.locale import catalogues
@@ -48,12 +54,24 @@ from pati.workflows.fit import fit
 from pati.workflows.opening import where_is
 from pati.workflows.prepare import Prepared, prepare
 from pati.workflows.stopping import stoppable
-from pati.workflows.tune_study import STORAGE_ERRORS, Settings, Study, Trial, TrialFacts, alone, chosen_fields, space
+from pati.workflows.tune_storage import STORAGE_ERRORS, Server, Storage, alone
+from pati.workflows.tune_study import (
+    Settings,
+    Study,
+    Trial,
+    TrialFacts,
+    chosen_fields,
+    reason,
+    space,
+    storage_of,
+    study_name,
+)
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
+POLLED = 2.0  # seconds between two looks at the trials of other processes
 MOST_FAILURES = 3  # failed trials in a row: with more, the cause is not the sampled values
 
 
@@ -66,14 +84,15 @@ def tune(
     budget: float | None = None,
     fields: Sequence[str] = (),
     out: Path | None = None,
+    storage: str | None = None,
     columns: Columns = Columns(),
     started: float | None = None,
     listen: Listen,
 ) -> SearchDocument:
     """Search until `trials` trials have finished, over all processes and starts, or for `budget` seconds.
 
-    Starts a search in `out`, or resumes the one that is there. Returns the result (see `_document`). Raises
-    `PatiError`; `Interrupted` after a stop.
+    Starts a search in `out`, or resumes the one that is there. `storage`: the address of a database server that holds
+    the trials. Returns the result (see `_document`). Raises `PatiError`; `Interrupted` after a stop.
     """
     started = clock.now() if started is None else started
     _require_goal(trials, budget)
@@ -87,8 +106,12 @@ def tune(
         requested, rotation_invariant=source.rotation_invariant, uneven=False
     )  # raises for an invalid name before the data is read
     _require_time(recipe.budget, len(source.items))
-    with _resumable(folder):
+    server = None if storage is None else Server(storage, study_name(folder))
+    with _resumable(folder, server):
         ready = None
+        if server is not None:
+            with contextlib.closing(server):
+                server.connect()  # before the photos are read, which may take long
         if not (folder / "tune.json").exists():
             _require_free(folder)
             ready = prepare(data, recipe, columns=columns, listen=listen)
@@ -106,6 +129,7 @@ def tune(
                 trials=trials,
                 budget=budget,
                 plugins=plugins.state(),
+                storage=None if server is None else server.name,
             )
             folder.mkdir(parents=True, exist_ok=True)
             with alone(folder):
@@ -116,15 +140,14 @@ def tune(
             (N_("other data"), (where, columns), (settings.data, settings.columns)),
             (N_("another recipe"), recipe, settings.given),
             (N_("other fields"), requested, settings.fields),
+            (N_("another --storage"), None if server is None else server.name, settings.storage),
         ):
             if mine != kept:
                 raise PatiError(
                     N_("{folder} contains a search with {what}", folder=folder, what=what),
                     N_("resume it with: {command}; or choose another folder with --out", command=_again(folder)),
                 )
-        if ready is not None and ready.recipe != settings.recipe:
-            ready = None  # the other process measured a different speed
-        return _run(folder, settings, ready, trials, budget, started, listen)
+        return _run(folder, settings, storage, ready, trials, budget, started, listen)
 
 
 @clock.watched()
@@ -133,17 +156,27 @@ def resume(
     *,
     trials: int | None = None,
     budget: float | None = None,
+    storage: str | None = None,
     started: float | None = None,
     listen: Listen,
 ) -> SearchDocument:
-    """Resume the search in a folder, up to its original limit unless `trials` or `budget` is given."""
+    """Resume the search in a folder, up to its original limit unless `trials` or `budget` is given.
+
+    `storage`: the address of its server, if that needs a password that is not in the environment.
+    """
     started = clock.now() if started is None else started
     settings = Settings.read(folder)
     if trials is None and budget is None:
         trials, budget = settings.trials, settings.budget
     _require_goal(trials, budget)
-    with _resumable(folder):
-        return _run(folder, settings, None, trials, budget, started, listen)
+    server = storage_of(settings, folder, storage)
+    if isinstance(server, Server) and server.name != settings.storage:
+        raise PatiError(
+            N_("{folder} contains a search with {what}", folder=folder, what=N_("another --storage")),
+            N_("resume it with: {command}; or choose another folder with --out", command=_again(folder)),
+        )
+    with _resumable(folder, server):
+        return _run(folder, settings, storage, None, trials, budget, started, listen)
 
 
 def _require_goal(trials: int | None, budget: float | None) -> None:
@@ -173,8 +206,11 @@ def _again(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    """Context manager that turns an interruption into `Interrupted` with a hint on how to resume."""
+def _resumable(folder: Path, storage: Storage | None) -> Iterator[None]:
+    """Context manager that turns an interruption into `Interrupted` with a hint on how to resume.
+
+    Errors of the storage become `PatiError`.
+    """
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
@@ -182,11 +218,15 @@ def _resumable(folder: Path) -> Iterator[None]:
         hint = N_("resume it with: {again}", again=_again(folder)) if begun else N_("start it again")
         raise Interrupted(N_("all finished trials are saved"), hint) from None
     except STORAGE_ERRORS as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise PatiError(
-            N_("can't use {path}: {reason}", path=folder / "study.db", reason=reason),
-            N_("fix this, or choose another folder with --out"),
-        ) from error
+        hint = N_("fix this, or choose another folder with --out")
+        if isinstance(storage, Server):
+            hint = N_(
+                "check the address; a password is read from --storage, PGPASSWORD or ~/.pgpass. Then continue with: "
+                "{command}",
+                command=_again(folder),
+            )
+        name = folder / "study.db" if storage is None else storage.name
+        raise PatiError(N_("can't use {path}: {reason}", path=name, reason=reason(error)), hint) from error
 
 
 def _score_for(ready: Prepared) -> str:
@@ -197,6 +237,7 @@ def _score_for(ready: Prepared) -> str:
 def _run(
     folder: Path,
     settings: Settings,
+    storage: str | None,
     ready: Prepared | None,
     trials: int | None,
     budget: float | None,
@@ -211,22 +252,32 @@ def _run(
             N_("the data has changed since this search was started"),
             N_("restore the photos, or choose another folder with --out"),
         )
-    study = Study(folder, settings)
     deadline = math.inf if budget is None else started + budget - plan.REPORT
-    listen(
-        SearchBegan(
-            folder, tuple(settings.space), settings.score, trials, budget, settings.recipe,
-            done=len(study.finished()), validation=len(ready.validation),
-        )
-    )  # fmt: skip
+    with contextlib.ExitStack() as held:
+        stop_requested = held.enter_context(stoppable())
+        study = Study(
+            folder, settings, storage_of(settings, folder, storage),
+            warn=lambda text: listen(Warned(text)), stopped=stop_requested,
+        )  # fmt: skip
+        held.enter_context(contextlib.closing(study))
+        settings = study.settings
+        plugins.require_same(settings.plugins)  # on a server, other machines may have begun it
+        if ready.recipe != settings.recipe:  # another process has measured another speed
+            ready = prepare(settings.data, settings.recipe, columns=settings.columns, listen=silent)
+        listen(
+            SearchBegan(
+                folder, tuple(settings.space), settings.score, trials, budget, settings.recipe,
+                done=len(study.finished()), validation=len(ready.validation),
+            )
+        )  # fmt: skip
 
-    def wanted() -> bool:
-        if trials is not None:
-            return len(study.finished()) + study.running() < trials
-        first = not study.finished() and not study.running()
-        return first or clock.now() + _median_seconds(study) < deadline
+        def wanted() -> bool:
+            if trials is not None:
+                return len(study.finished()) + study.running() < trials
+            first = not study.finished() and not study.running()
+            return first or clock.now() + _median_seconds(study) < deadline
 
-    with stoppable() as stop_requested:
+        waiting = False
         while not stop_requested():
             some = bool(study.finished())  # the first trial is trained to the end, even beyond the deadline
 
@@ -235,11 +286,19 @@ def _run(
 
             try:
                 with study.trial(wanted) as trial:
-                    if trial is None:
-                        break
-                    _work(ready, study, trial, stopped, listen)
+                    if trial is not None:
+                        _work(ready, study, trial, stopped, listen)
             except Interrupted:
                 break
+            if trial is None:
+                if trials is None or not study.running():
+                    break
+                if not waiting:  # for what becomes of the others: a trial whose process dies is tried again here
+                    waiting = True
+                    listen(Noted(N_("waiting for the trials of other processes")))
+                time.sleep(POLLED)
+                continue
+            waiting = False
             done = len(study.finished())
             left = deadline - clock.now() if trials is None else (trials - done) * _median_seconds(study)
             finished, best = study.as_trial(study.trials()[trial.number]), study.best()
@@ -277,6 +336,10 @@ class _Pruned(Exception):
     """The trial is pruned."""
 
 
+class _Taken(Exception):
+    """Another process has taken the trial over, since this one was suspended or cut off for long."""
+
+
 def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[[], bool], listen: Listen) -> None:
     """Train one trial, score it on the validation split, and store the result."""
     recipe, score = study.recipe(trial), study.settings.score
@@ -285,6 +348,8 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
 
     def log(event: TrainingEvent) -> None:
         nonlocal seconds, reported
+        if study.is_taken(trial):
+            raise _Taken
         if isinstance(event, StepDone):
             seconds = event.seconds
             listen(TrialAdvanced(trial.number, event.progress, event.left))
@@ -295,8 +360,8 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
         tenth = int(10 * epoch.progress + 1e-9)
         if tenth > reported:
             reported = tenth
-            trial.report(epoch.validation_macro_f1 if score == "macro_f1" else epoch.validation_accuracy, tenth)
-            if tenth < 10 and trial.should_prune():
+            value = epoch.validation_macro_f1 if score == "macro_f1" else epoch.validation_accuracy
+            if study.report(trial, value, tenth):
                 raise _Pruned
 
     try:
@@ -310,6 +375,8 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
         loss = metrics.log_loss(logits, labels)
         if not math.isfinite(loss):
             raise Diverged(N_("the validation log loss is {loss}", loss=loss))
+    except _Taken:
+        return
     except _Pruned:
         study.finish(trial, None, {"seconds": round(seconds, 2)})
     except Diverged as error:

@@ -1,4 +1,4 @@
-"""The folder of a hyperparameter search, shared by any number of processes: `tune.json`, `study.db`, `best.json`.
+"""A hyperparameter search, shared by any number of processes: its settings, its trials, and the best recipe.
 
 The baseline, the recipe's own values, is the first trial, so the result is never worse on validation. Every other trial
 changes a few fields of the best trial so far: a good recipe lies far from the centre of most ranges, and a trial that
@@ -16,10 +16,12 @@ import itertools
 import json
 import random
 import shutil
-import sqlite3
+import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, TypeVar, cast
 
@@ -32,14 +34,14 @@ from optuna.distributions import (
     json_to_distribution,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from pati.data.sources.source import Columns
-from pati.errors import PatiError
+from pati.errors import Interrupted, PatiError
 from pati.locale.messages import N_, Message, MessageDocument
 from pati.plugins import PluginState
 from pati.recipe import Recipe, SettledRecipe, Value, does_anything
-from pati.system import files, locks
+from pati.system import clock, files
+from pati.workflows.tune_storage import STORAGE_ERRORS, Folder, Server, Storage
 
 T = TypeVar("T")
 
@@ -55,8 +57,9 @@ UNPRUNED_TENTHS = 5  # and tenths of a trial before pruning: earlier, at high le
 KEPT_PERCENT = 75
 FEWEST_FOR_IMPORTANCE = 5
 MOST_KILLS = 3  # a trial that repeatedly kills its process is not retried
+PATIENCE = 900.0  # seconds for which a server may be away
+ASKED_AGAIN = 2.0  # seconds between two attempts to reach it
 
-STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 _STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -99,11 +102,12 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of a search, stored in tune.json and shared by all processes.
+    """The settings of a search, stored in tune.json and, with a server, there too; shared by all processes.
 
     `given`: the user's recipe; `recipe`: the same, settled, which is the first trial. `fields`: the fields that the
     user asked to search; empty for the default ones. `score`: a name in `metrics`. `trials` and `budget` (seconds): the
-    limit of the first start. `plugins`: see `plugins.state`.
+    limit of the first start. `plugins`: see `plugins.state`. `storage`: the address of the database server, without a
+    password; None for a file in the folder.
     """
 
     data: str
@@ -117,10 +121,11 @@ class Settings:
     trials: int | None
     budget: float | None
     plugins: dict[str, PluginState]
+    storage: str | None = None
 
-    def write(self, folder: Path) -> None:
-        """Write tune.json."""
-        document = {
+    def to_json(self) -> dict[str, object]:
+        """As plain values."""
+        return {
             "format": FORMAT,
             "data": self.data,
             "columns": asdict(self.columns),
@@ -133,21 +138,38 @@ class Settings:
             "trials": self.trials,
             "budget": self.budget,
             "plugins": self.plugins,
+            "storage": self.storage,
         }
-        files.write_json(folder / "tune.json", document)
+
+    def write(self, folder: Path) -> None:
+        """Write tune.json."""
+        files.write_json(folder / "tune.json", self.to_json())
 
     @classmethod
     def read(cls, folder: Path) -> Settings:
         """The settings in a search folder; raises `PatiError`."""
         path = folder / "tune.json"
         try:
-            document = files.read_json(path)
-            version = document.pop("format")
+            return cls.from_text(files.patiently(lambda: path.read_text(encoding="utf-8")), str(path))
+        except FileNotFoundError:
+            raise PatiError(
+                N_("{folder} is not the folder of a search", folder=folder),
+                N_("expected a folder written by `pati tune`"),
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unreadable(str(path), error) from None
+
+    @classmethod
+    def from_text(cls, text: str, where: str) -> Settings:
+        """The settings in the JSON of `to_json`, which is stored in `where`; raises `PatiError`."""
+        try:
+            document = json.loads(text)
+            version = document["format"]
             if version != FORMAT:
                 raise PatiError(
                     N_(
                         "{path} has format {version}, this pati reads {format}",
-                        path=path,
+                        path=where,
                         version=repr(version),
                         format=FORMAT,
                     ),
@@ -165,16 +187,14 @@ class Settings:
                 trials=document["trials"],
                 budget=document["budget"],
                 plugins=document["plugins"],
+                storage=document.get("storage"),
             )
-        except FileNotFoundError:
-            raise PatiError(
-                N_("{folder} is not the folder of a search", folder=folder),
-                N_("expected a folder written by `pati tune`"),
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PatiError(
-                N_("can't read {path}: {error}", path=path, error=error), N_("choose another folder with --out")
-            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(where, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> PatiError:
+    return PatiError(N_("can't read {path}: {error}", path=path, error=error), N_("choose another folder with --out"))
 
 
 # The space --------------------------------------------------------------------------
@@ -233,52 +253,130 @@ def _nearest(where: BaseDistribution, value: Value) -> Value:
 
 
 class Study:
-    """The trials in a folder. Each read-and-write is exclusive between processes, under the folder's lock."""
+    """The trials of a search. Each read that is followed by a write excludes all other processes.
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    If a server that was reached before is away, its return is awaited for `PATIENCE` seconds, which `warn` is told,
+    unless `stopped`; then what was interrupted is done again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        storage: Storage | None = None,
+        *,
+        warn: Callable[[Message], None] = lambda text: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.folder, self.settings = folder, settings
-        with self._alone():
+        self._storage = storage or storage_of(settings, folder)
+        self._warn, self._stopped = warn, stopped
+        self._alone = False
+        try:
+            self._opened = self._storage.open()
+        except BaseException:
+            self._storage.close()
+            raise
+
+        def begin() -> None:
             self._study = optuna.create_study(
-                storage=self._storage(),
-                study_name="pati",
+                storage=self._opened,
+                study_name=self._storage.study,
                 direction="maximize",
                 load_if_exists=True,
                 pruner=optuna.pruners.PercentilePruner(
                     KEPT_PERCENT, n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=UNPRUNED_TENTHS
                 ),
             )
+            self.settings = self._joined()
             if not self.trials():
-                self._study.enqueue_trial(self._own(), {"default": True})
+                self._enqueue(self._own(), {"default": True})
             self._write_best()  # an earlier process may have been killed before this
+
+        try:
+            self._exclusively(begin)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the connections."""
+        self._opened.engine.dispose()
+        self._storage.close()
+
+    def _joined(self) -> Settings:
+        """The settings of the search that is stored already, which must be the same search, or this process's own."""
+        own = self.settings
+        shared = json.dumps(dataclasses.replace(own, data="", columns=Columns(), storage=None).to_json())
+        text = self._storage.settings(self._study, shared)
+        if text == shared:
+            return own
+        stored = Settings.from_text(text, f"{self._storage.name} ({self._storage.study})")
+        for what, mine, theirs in (
+            (N_("other data"), own.manifest, stored.manifest),
+            (N_("another recipe"), own.given, stored.given),
+            (N_("other fields"), own.fields, stored.fields),
+        ):
+            if mine != theirs:
+                raise PatiError(
+                    N_("the study {study} in {storage} is a search with {what}", study=self._storage.study,
+                       storage=self._storage.name, what=what),
+                    N_("the study has the name of the folder --out: choose another one, or another database"),
+                )  # fmt: skip
+        return dataclasses.replace(
+            stored, data=own.data, columns=own.columns, storage=own.storage, trials=own.trials, budget=own.budget
+        )
+
+    def _exclusively(self, work: Callable[[], T]) -> T:
+        """The result of `work`, which may be done again, with all other processes excluded."""
+
+        def alone() -> T:
+            with self._storage.alone():
+                self._alone = True
+                try:
+                    return work()
+                finally:
+                    self._alone = False
+
+        return self._persistently(alone)
+
+    def _persistently(self, work: Callable[[], T]) -> T:
+        """The result of `work`, which is done again where the storage was away."""
+        since: float | None = None
+        while True:
+            try:
+                return work()
+            except STORAGE_ERRORS as error:
+                self._storage.disconnected()
+                if not self._storage.reached or (since is not None and clock.now() - since > PATIENCE):
+                    raise
+                if since is None:
+                    since = clock.now()
+                    self._warn(
+                        N_(
+                            "{storage} can't be reached ({reason}); trying again for {patience:duration}",
+                            storage=self._storage.name,
+                            reason=reason(error),
+                            patience=PATIENCE,
+                        )
+                    )
+            if self._stopped():
+                raise Interrupted(N_("{storage} can't be reached", storage=self._storage.name))
+            time.sleep(ASKED_AGAIN)
 
     def _own(self) -> dict[str, Value]:
         """The recipe's own values, or the closest ones in the ranges."""
         settings = self.settings
         return {name: _nearest(where, getattr(settings.recipe, name)) for name, where in settings.space.items()}
 
-    def _storage(self) -> optuna.storages.RDBStorage:
-        try:
-            return optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": self._connect})
-        except RuntimeError as error:  # the database was written by another version of optuna
-            raise PatiError(
-                N_(
-                    "{path} was written by another version of optuna than {version}",
-                    path=self.folder / "study.db",
-                    version=optuna.__version__,
-                ),
-                N_("install that version (the report names it), or choose another folder with --out"),
-            ) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        # Not by URL: a folder's name may contain characters with a special meaning there.
-        return sqlite3.connect(self.folder / "study.db", timeout=60, check_same_thread=False)
-
-    def _alone(self) -> contextlib.AbstractContextManager[None]:
-        return alone(self.folder)
+    def _enqueue(self, values: dict[str, Value], facts: dict[str, object]) -> None:
+        """Let a later trial have these values. `facts`: its attributes."""
+        self._study.enqueue_trial(values, {**facts, "order": uuid.uuid4().hex})
 
     def trials(self) -> list[FrozenTrial]:
         """All trials by number."""
-        return self._study.get_trials(deepcopy=False)
+        read = partial(self._study.get_trials, deepcopy=False)
+        return read() if self._alone else self._persistently(read)
 
     def finished(self) -> list[FrozenTrial]:
         """Trials that were trained to the end or pruned."""
@@ -338,9 +436,6 @@ class Study:
         """Folder for a trial's checkpoints; a retried trial uses that of the first attempt."""
         return self.folder / "trials" / str(trial.user_attrs.get("first", trial.number))
 
-    def _lock(self, number: int) -> Path:
-        return self.folder / "trials" / f"{number}.lock"
-
     @contextlib.contextmanager
     def trial(self, wanted: Callable[[], bool]) -> Iterator[optuna.Trial | None]:
         """A new trial, owned by this process inside the block; None if no more are `wanted`.
@@ -348,28 +443,59 @@ class Study:
         If an error leaves the block before the trial is finished, the trial is put back, to be resumed later.
         """
         with contextlib.ExitStack() as held:
-            with self._alone():
+
+            def ask() -> optuna.Trial | None:
+                held.close()  # of an earlier attempt
                 self._put_back_dead()
-                trial = None
-                if wanted():
-                    # A new sampler for each trial, so that its values depend only on the seed and the earlier trials.
-                    seed = self.settings.recipe.seed + len(self.trials())
-                    self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
-                    if not any(trial.state == TrialState.WAITING for trial in self.trials()):
-                        self._study.enqueue_trial(self._fixed(seed))
+                if not wanted():
+                    return None
+                # A new sampler for each trial, so that its values depend only on the seed and the earlier trials.
+                seed = self.settings.recipe.seed + len(self.trials())
+                self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+                if not any(trial.state == TrialState.WAITING for trial in self.trials()):
+                    self._enqueue(self._fixed(seed), {})
+                trial = self._study.ask(self.settings.space)
+                while self._is_repeated(trial):
+                    self._study.tell(trial, state=TrialState.FAIL)
                     trial = self._study.ask(self.settings.space)
-                    self._lock(trial.number).parent.mkdir(exist_ok=True)  # another process may have removed it
-                    held.enter_context(
-                        locks.locked(self._lock(trial.number), N_("trial {number} is taken", number=trial.number))
-                    )
+                held.enter_context(self._storage.owned(trial))
+                return trial
+
+            trial = self._exclusively(ask)
             try:
                 yield trial
             except BaseException as error:
                 if trial is not None:
-                    with self._alone():
-                        stopped = isinstance(error, PatiError | KeyboardInterrupt)
-                        self._put_back(self.trials()[trial.number], killed=not stopped)
+                    stopped = isinstance(error, PatiError | KeyboardInterrupt)
+                    number = trial.number
+                    self._exclusively(lambda: self._put_back(self.trials()[number], killed=not stopped))
                 raise
+
+    def _is_repeated(self, trial: optuna.Trial) -> bool:
+        """Whether an earlier trial was enqueued by the same call: Optuna repeats one whose confirmation was lost."""
+        order = trial.user_attrs.get("order")
+        earlier = self.trials()[: trial.number]
+        return order is not None and any(other.user_attrs.get("order") == order for other in earlier)
+
+    def is_taken(self, trial: optuna.Trial) -> bool:
+        """Whether another process has taken this trial over, as this one seemed to have died."""
+        return self._storage.is_taken(trial.number)
+
+    def report(self, trial: optuna.Trial, value: float, tenth: int) -> bool:
+        """Store the score after a tenth of a trial; return whether the trial is to be pruned.
+
+        The answer is no if the storage can't be reached: training does not wait for it.
+        """
+        try:
+            trial.report(value, tenth)
+            return tenth < 10 and trial.should_prune()
+        except STORAGE_ERRORS:
+            if not self._storage.reached:
+                raise
+            self._storage.disconnected()
+            return False
+        except optuna.exceptions.UpdateFinishedTrialError:  # it was taken over
+            return False
 
     def _fixed(self, seed: int) -> dict[str, Value]:
         """The values that the next trial fixes; the sampler draws the rest.
@@ -391,9 +517,9 @@ class Study:
         return values
 
     def _put_back_dead(self) -> None:
-        """Put back the trials of killed processes: those whose lock is free."""
+        """Put back the trials of processes that have died."""
         for trial in self.trials():
-            if trial.state == TrialState.RUNNING and not locks.is_locked(self._lock(trial.number)):
+            if trial.state == TrialState.RUNNING and self._storage.is_orphaned(trial):
                 self._put_back(trial, killed=True)
 
     def _put_back(self, trial: FrozenTrial, *, killed: bool) -> None:
@@ -406,19 +532,27 @@ class Study:
         # A trial killed before all its values were sampled is dropped: a new one will replace it.
         if kills < MOST_KILLS and not again and fixed.keys() == self.settings.space.keys():
             kept = {name: value for name, value in trial.user_attrs.items() if name in ("default", "first")}
-            self._study.enqueue_trial(fixed, {"first": trial.number, **kept, "after": trial.number, "kills": kills})
+            self._enqueue(fixed, {"first": trial.number, **kept, "after": trial.number, "kills": kills})
         self._study.tell(trial.number, state=TrialState.FAIL)
-        locks.discard(self._lock(trial.number))
+        self._storage.released(trial.number)
 
     def finish(self, trial: optuna.Trial, value: float | None, facts: TrialFacts) -> None:
-        """Store a trial's score, None if it was pruned, and `facts` about it; write the best recipe."""
-        with self._alone():
-            for name, fact in facts.items():
-                trial.set_user_attr(name, fact)
-            self._study.tell(trial, value, TrialState.COMPLETE if value is not None else TrialState.PRUNED)
+        """Store a trial's score, None if it was pruned, and `facts` about it; write the best recipe.
+
+        Nothing is stored for a trial that another process has taken over.
+        """
+
+        def store() -> None:
+            if not self.trials()[trial.number].state.is_finished():
+                for name, fact in facts.items():
+                    trial.set_user_attr(name, fact)
+                self._study.tell(trial, value, TrialState.COMPLETE if value is not None else TrialState.PRUNED)
             self._write_best()
-            shutil.rmtree(self.checkpoints(trial), ignore_errors=True)
-            locks.discard(self._lock(trial.number))
+            if self.trials()[trial.number].state != TrialState.FAIL:
+                shutil.rmtree(self.checkpoints(trial), ignore_errors=True)
+            self._storage.released(trial.number)
+
+        self._exclusively(store)
 
     def _write_best(self) -> None:
         best = self.best()
@@ -427,9 +561,12 @@ class Study:
 
     def tidy(self) -> None:
         """Remove files that are not needed once no trial is open."""
-        with self._alone():
+
+        def remove() -> None:
             if all(trial.state.is_finished() for trial in self.trials()):
                 shutil.rmtree(self.folder / "trials", ignore_errors=True)
+
+        self._exclusively(remove)
 
     def importance(self) -> dict[str, float]:
         """Hyperparameter importance: fraction of the score's variance that each field alone explains, largest first.
@@ -451,6 +588,17 @@ class Study:
             return {}
 
 
-def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Context manager in which no other process reads and then writes in the search folder."""
-    return locks.locked(folder / ".lock", N_("another process is using {folder}", folder=folder), wait=True)
+def storage_of(settings: Settings, folder: Path, url: str | None = None) -> Storage:
+    """The storage of a search. `url`: the address of its server, with the password if that is needed."""
+    url = url or settings.storage
+    return Folder(folder) if url is None else Server(url, study_name(folder))
+
+
+def study_name(folder: Path) -> str:
+    """The name of a search's study on a server."""
+    return folder.resolve().name
+
+
+def reason(error: BaseException) -> str:
+    """Why the storage can't be used, in one line of its own."""
+    return next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
