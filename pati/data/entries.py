@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -190,6 +191,23 @@ class Entries(Table[Entry]):
     def fold(self) -> Codes[int | None]:
         """The fold of each."""
         return self._columns.fold.take(self._rows)
+
+    @property
+    def size(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Width and height of each in pixels, `(N,)`."""
+        return self._columns.width[self._rows], self._columns.height[self._rows]
+
+    @property
+    def is_flagged(self) -> NDArray[np.bool_]:
+        """Whether each has a flag, `bool (N,)`."""
+        return ~self._columns.flags.equal(())[self._rows]
+
+    def flag_counts(self) -> Counter[str]:
+        """How many entries have each flag."""
+        found = Counter[str]()
+        for flags, count in self._columns.flags.take(self._rows).counts().items():
+            found.update(dict.fromkeys(flags, count))
+        return found
 
     @property
     def is_kept(self) -> NDArray[np.bool_]:

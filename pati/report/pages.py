@@ -229,7 +229,7 @@ def _report(
     """The contents of report.html."""
     kept, analysis, lineage = manifest.kept, document["analysis"], document.get("lineage", [])
     curve = found(run.folder.parent, manifest.hash())
-    flags = Counter(flag for entry in kept for flag in entry.flags)
+    flags = kept.flag_counts()
     groups = manifest.duplicate_groups()
     return _filled(
         "report.html.jinja",
@@ -242,17 +242,15 @@ def _report(
         recipe=recipe.to_json(),
         epochs=epochs,
         probing=len(manifest.probing()),
-        counts={
-            name: Counter(entry.label for entry in manifest.of_split(name)) for name in ("train", "validation", "test")
-        },
+        counts={name: Counter(manifest.of_split(name).label.counts()) for name in ("train", "validation", "test")},
         kept=len(kept),
         seen=len(manifest.entries),
         # What is rare comes first: of thousands of copies a list that is cut would show nothing else.
         flagged=sorted(
-            (entry for entry in kept if entry.flags), key=lambda entry: min(flags[flag] for flag in entry.flags)
+            kept.take(kept.is_flagged), key=lambda entry: min(flags[flag] for flag in entry.flags)
         ),
         flags=flags,
-        quarantined=[entry for entry in manifest.entries if not entry.kept],
+        quarantined=manifest.entries.quarantined,
         about=REASONS | FLAGS,
         groups=groups,
         crossing=[group for group in groups if len({entry.label for entry in group}) > 1],
@@ -377,7 +375,7 @@ def _card(run: Run, manifest: Manifest, recipe: Recipe, document: RunDocument, s
     damage = analysis.get("robustness")
     at_worst = [(rows[-1]["lost"], kind, rows[-1]) for kind, rows in damage["kinds"].items()] if damage else []
     _, kind, worst_damage = max(at_worst, key=lambda row: row[0], default=(0.0, "", None))
-    counts = Counter(entry.split for entry in manifest.kept)
+    counts = Counter(manifest.kept.split.counts())
     photo = NC_("placeholder", "PHOTO").shown(language)
     return _filled(
         "card.md.jinja",

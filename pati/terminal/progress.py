@@ -188,7 +188,7 @@ class Watch:
     def _data(self, event: DataRead) -> None:
         self._end_bar()
         manifest = event.manifest
-        reasons = Counter(entry.reason for entry in manifest.entries if not entry.kept)
+        reasons = Counter(manifest.entries.quarantined.reason.counts())
         quarantined = NP_("{n} file quarantined", "{n} files quarantined", n=reasons.total())
         if reasons:
             counts_by_reason = [f"{count} {REASONS.get(reason, reason)}" for reason, count in reasons.most_common()]

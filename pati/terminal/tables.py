@@ -114,10 +114,10 @@ class CheckDocument(TypedDict):
 def check_document(manifest: Manifest) -> CheckDocument:
     """The audit's summary as plain values."""
     kept = manifest.kept
-    widths, heights = sorted(entry.width for entry in kept), sorted(entry.height for entry in kept)
+    widths, heights = (sorted(side.tolist()) for side in kept.size)
     groups = manifest.duplicate_groups()
-    trained = Counter(entry.label for entry in manifest.of_split("train"))
-    counts = [trained[name] for name in manifest.classes]
+    by_split = {part: manifest.of_split(part).label.counts() for part in SPLITS}
+    counts = [by_split["train"].get(name, 0) for name in manifest.classes]
     class_balance: Advice | None = None
     if counts and min(counts) > 0:
         class_balance = {"ratio": round(balance.ratio(counts), 2), "advised": balance.advised(counts)}
@@ -132,14 +132,10 @@ def check_document(manifest: Manifest) -> CheckDocument:
                 "reason": entry.reason,
                 "detail": entry.detail.shown("en") if entry.detail else "",
             }
-            for entry in manifest.entries
-            if not entry.kept
+            for entry in manifest.entries.quarantined
         ],
-        "flags": dict(Counter(flag for entry in kept for flag in entry.flags)),
-        "classes": {
-            name: {part: sum(entry.label == name for entry in manifest.of_split(part)) for part in SPLITS}
-            for name in manifest.classes
-        },
+        "flags": dict(kept.flag_counts()),
+        "classes": {name: {part: by_split[part].get(name, 0) for part in SPLITS} for name in manifest.classes},
         "shares": manifest.shares(),
         "folds": manifest.folds,
         "balance": class_balance,
@@ -274,7 +270,7 @@ def _show_files(document: CheckDocument, manifest: Manifest, screen: Console) ->
             ),
             screen,
         )
-    aside = [entry for entry in manifest.entries if not entry.kept]
+    aside = manifest.entries.quarantined
     for entry in aside[:SHOWN]:
         why: Message = REASONS[entry.reason]
         if entry.detail:

@@ -88,7 +88,7 @@ def score(
             )
         name, store = split, storage.at(Path(manifest.root))
         rows = [(entry.path, entry.label, entry.sha256) for entry in manifest.of_split(split)]
-        counts = Counter(entry.label for entry in manifest.of_split("train"))
+        counts = Counter(manifest.of_split("train").label.counts())
         entries = manifest.of_split(split)
         found = Overlap(entries, same_files(entries, manifest, Start.of(run)))
     listen(StageBegan(Stage.SCORE, len(rows)))
