@@ -149,5 +149,5 @@ def scored(ready: Prepared, checkpoints: Path) -> float:
     ).trained_on(torch.arange(len(entries)))
     net, _ = fit(everything, checkpoints, owner="", seconds=None, stopped=lambda: False, log=silent)
     held: Samples = loader.samples(ready.packed, manifest, manifest.of_split("test"))
-    right = all_logits(everything.classifier(net), held).argmax(1) == held.targets.argmax(1)
+    right = all_logits(everything.classifier(net), held).argmax(1) == held.labels
     return float(right.double().mean())

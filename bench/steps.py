@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from pati import models
 from pati.data.loader import Samples
@@ -53,9 +52,10 @@ def tier(tier: plan.Tier, batch: int, precision: str) -> dict[str, Any]:
     data = Samples(
         torch.randint(0, 256, (count, tier.size, tier.size, 3), dtype=torch.uint8),
         torch.arange(count),
-        F.one_hot(torch.arange(count) % 2, 2).float(),
+        torch.arange(count) % 2,
+        2,
     )
-    balanced, optimizers = balance.of(recipe, data.targets, CPU), Optimizers(net, recipe)
+    balanced, optimizers = balance.of(recipe, data.labels, data.counts(), CPU), Optimizers(net, recipe)
 
     def step(number: int, size: int) -> None:
         net.train()

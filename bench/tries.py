@@ -136,9 +136,10 @@ def photos(size: int) -> tuple[Samples, Samples, Preprocess, int]:
     scored = Samples(
         training.pixels,
         torch.cat([scored.rows, training.rows[held]]),
-        torch.cat([scored.targets, training.targets[held]]),
+        torch.cat([scored.labels, training.labels[held]]),
+        training.classes,
     )
-    training = Samples(training.pixels, training.rows[kept], training.targets[kept])
+    training = Samples(training.pixels, training.rows[kept], training.labels[kept], training.classes)
     return training, scored, dataclasses.replace(preprocess, mean=mean, std=std), len(found.classes)
 
 
@@ -182,7 +183,7 @@ def run(what: Try, data: tuple[Samples, Samples, Preprocess, int]) -> dict[str, 
         rates.append(round((step - first) * what.batch / (time.monotonic() - began)))
         epoch += 1
     seconds = time.monotonic() - started
-    right = scored.targets.argmax(1)
+    right = scored.labels
     outcome: dict[str, Any] = {}
     plain = forward.logits_of(net, scored, preprocess, device=torch.device("cpu"), size=what.score[0])
     outcome["unmirrored"] = round(100 * (plain.argmax(1) == right).float().mean().item(), 2)

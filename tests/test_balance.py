@@ -30,14 +30,13 @@ CPU = torch.device("cpu")
 METHODS = tuple(name for name in field_named("balance").metadata["among"] if name != "auto")
 
 
-def targets(*counts: int) -> torch.Tensor:
-    """One-hot targets of so many photos of each class."""
-    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    return torch.nn.functional.one_hot(labels, len(counts)).float()
+def labels(*counts: int) -> torch.Tensor:
+    """The class indices of so many photos of each class."""
+    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
 
 
 def of(method: str, *counts: int, **choices: Any) -> balance.Balance:
-    return balance.of(Recipe(balance=method, **{"balance_power": 1.0} | choices), targets(*counts), CPU)
+    return balance.of(Recipe(balance=method, **{"balance_power": 1.0} | choices), labels(*counts), counts, CPU)
 
 
 def test_ratio_and_advice() -> None:
@@ -87,10 +86,10 @@ def test_strength_grows_from_1_to_2_with_rarity() -> None:
 
 
 def test_partners_even_out_the_batch() -> None:
-    batch = targets(6, 2)
+    batch = labels(6, 2)
     sampling_weights = of("augment", 60, 20).partners(batch)
     assert sampling_weights is not None
-    assert (sampling_weights @ batch.double()).tolist() == pytest.approx([1, 1])
+    assert batch.bincount(sampling_weights).tolist() == pytest.approx([1, 1])
     assert of("sampling", 60, 20).partners(batch) is None
 
 
@@ -103,7 +102,7 @@ def test_sampling_by_power() -> None:
     counts, photos = (90, 9, 1), 100
     for power, expected in ((1.0, [33.3, 33.3, 33.3]), (0.0, [90, 9, 1]), (0.5, [70.3, 22.2, 7.4])):
         keys = drawn(0, *counts, power=power)
-        classes = targets(*counts)[keys % photos].sum(0)
+        classes = labels(*counts)[keys % photos].bincount(minlength=len(counts))
         assert classes.tolist() == pytest.approx(expected, abs=1.01)  # each rounded up or down
 
 
@@ -144,7 +143,7 @@ def test_even_classes_are_left_as_they_are(method: str) -> None:
     assert found.weights is None or found.weights.tolist() == [1, 1, 1]
     assert found.adjustment is None or found.adjustment.tolist() == [0, 0, 0]
     assert found.gamma == 0
-    assert found.partners(targets(3, 1, 1)) is None
+    assert found.partners(labels(3, 1, 1)) is None
 
 
 # In the loop -------------------------------------------------------------------------
@@ -153,7 +152,7 @@ RECIPE = settled(
     Recipe(epochs=3, size=32, batch=8, width=0.25, rotate=10, flip=0.5, mixup=0.5, dropout=0.2, learning_rate=0.05)
 )
 UNEVEN = Samples(*(part[[*range(0, 60, 3), *range(1, 30, 3), *range(2, 12, 3)]] for part in (
-    TRAINING.pixels, TRAINING.rows, TRAINING.targets)))  # fmt: skip
+    TRAINING.pixels, TRAINING.rows, TRAINING.labels)), 3)  # fmt: skip
 UNEVEN = dataclasses.replace(UNEVEN, rows=torch.arange(len(UNEVEN)))  # 20, 10 and 4 photos
 
 
@@ -194,7 +193,7 @@ def test_every_method_trains_and_resumes_exactly(tmp_path: Path, method: str) ->
 def test_training_on_even_classes_is_the_same_to_the_bit(tmp_path: Path, method: str) -> None:
     recipe = dataclasses.replace(RECIPE, balance=method)
     even = TRAINING.some(10**6)
-    assert len(set(balance.counted(even.targets))) == 1
+    assert len(set(even.counts())) == 1
     assert same(run(tmp_path / "a", recipe, even), run(tmp_path / "b", RECIPE, even)) == (method != "focal")
 
 
@@ -209,7 +208,7 @@ def test_a_photo_drawn_twice_is_changed_differently(monkeypatch: pytest.MonkeyPa
     keys = torch.tensor([5, 5 + len(UNEVEN), 5])
     recipe = dataclasses.replace(RECIPE, mixup=0.0, rotate=30)
     loop.forward(
-        Net(), UNEVEN, keys, balance.of(recipe, UNEVEN.targets, CPU), Preprocess(size=32), recipe,
+        Net(), UNEVEN, keys, balance.of(recipe, UNEVEN.labels, UNEVEN.counts(), CPU), Preprocess(size=32), recipe,
         epoch=0, step=0, size=32, device=CPU,
     )  # fmt: skip
     first, second, third = shown[0]

@@ -71,7 +71,7 @@ def test_it_stops_where_the_net_diverges() -> None:
 
 
 def test_few_photos_are_seen_again() -> None:
-    few = dataclasses.replace(TRAINING, rows=TRAINING.rows[:10], targets=TRAINING.targets[:10])
+    few = dataclasses.replace(TRAINING, rows=TRAINING.rows[:10], labels=TRAINING.labels[:10])
     recipe = settled(Recipe(size=32, batch=64, width=0.25))
     net = models.build("scratch", 3, models.Options(width=0.25))
     done: list[tuple[int, int]] = []

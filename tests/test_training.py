@@ -129,7 +129,7 @@ def test_averaged_weights_are_the_final_ones(tmp_path: Path, monkeypatch: pytest
     for weights, told in ((plain, rows), (averaged, averaged_rows)):  # what an epoch says is of what will be kept
         net.load_state_dict(weights)
         outputs = logits_of(net, VALIDATION, Preprocess(size=32), device=CPU, size=32)
-        assert torch.nn.functional.cross_entropy(outputs, VALIDATION.targets).item() == pytest.approx(
+        assert torch.nn.functional.cross_entropy(outputs, VALIDATION.labels).item() == pytest.approx(
             epochs(told)[-1].validation_loss, rel=1e-5
         )
     assert same(averaged, loop._part(kept, "average"))
@@ -188,7 +188,7 @@ def test_patience_ends_a_run_that_no_longer_gets_better(tmp_path: Path, monkeypa
         return torch.tensor([[0.0, np.log(surprise / 2), np.log(surprise / 2)]]).expand(len(data), 3)
 
     monkeypatch.setattr(loop, "logits_of", told)
-    watched = Samples(VALIDATION.pixels, VALIDATION.rows, torch.eye(3)[torch.zeros(len(VALIDATION), dtype=torch.long)])
+    watched = Samples(VALIDATION.pixels, VALIDATION.rows, torch.zeros(len(VALIDATION), dtype=torch.long), 3)
     recipe = dataclasses.replace(RECIPE, epochs=6, patience=2)
     state = loop.train(
         models.build("scratch", 3, models.Options(width=0.25)), TRAINING, watched, Preprocess(size=32), recipe,
@@ -210,7 +210,7 @@ def test_patience_watches_macro_f1_where_classes_are_balanced(tmp_path: Path, mo
         return sureness * torch.eye(3)[torch.where(labels < right, labels, (labels + 1) % 3)]
 
     monkeypatch.setattr(loop, "logits_of", told)
-    watched = Samples(VALIDATION.pixels, VALIDATION.rows, torch.eye(3)[labels])
+    watched = Samples(VALIDATION.pixels, VALIDATION.rows, labels, 3)
     recipe = dataclasses.replace(RECIPE, epochs=6, patience=2, balance="sampling")
     state = loop.train(
         models.build("scratch", 3, models.Options(width=0.25)), TRAINING, watched, Preprocess(size=32), recipe,

@@ -20,24 +20,31 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Samples:
-    """The photos of one split: rows `rows` of `pixels`, with `targets` `(N, K)`, probabilities."""
+    """The photos of one split: rows `rows` `int64 (N,)` of `pixels`, with class indices `labels` `int64 (N,)`."""
 
     pixels: torch.Tensor | Mapped
     rows: torch.Tensor
-    targets: torch.Tensor
+    labels: torch.Tensor
+    classes: int
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def counts(self) -> list[int]:
+        """Number of samples of each class."""
+        found: list[int] = self.labels.bincount(minlength=self.classes).tolist()
+        return found
+
     def on(self, device: torch.device) -> Samples:
-        """A copy with pixels and targets in the memory of `device`, which avoids a transfer per batch."""
+        """A copy with pixels and labels in the memory of `device`, which avoids a transfer per batch."""
         pixels = self._pixels(self.rows).to(device)
-        return Samples(pixels, torch.arange(len(self), device=device), self.targets.to(device))
+        return Samples(pixels, torch.arange(len(self), device=device), self.labels.to(device), self.classes)
 
     def at(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels `uint8 (B, H, H, 3)` and targets `(B, K)` of the samples `numbers` `(B,)`."""
+        """Pixels `uint8 (B, H, H, 3)` and one-hot targets `float32 (B, K)` of the samples `numbers` `(B,)`."""
         numbers = numbers.to(self.rows.device)
-        return self._pixels(self.rows[numbers]), self.targets[numbers]
+        targets = torch.nn.functional.one_hot(self.labels[numbers], self.classes).float()
+        return self._pixels(self.rows[numbers]), targets
 
     def _pixels(self, rows: torch.Tensor) -> torch.Tensor:
         if isinstance(self.pixels, Mapped):
@@ -53,7 +60,7 @@ class Samples:
     def take(self, numbers: torch.Tensor) -> Samples:
         """The subset of samples `numbers` `(B,)`."""
         numbers = numbers.to(self.rows.device)
-        return Samples(self.pixels, self.rows[numbers], self.targets[numbers])
+        return Samples(self.pixels, self.rows[numbers], self.labels[numbers], self.classes)
 
     def in_order(self, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of all samples, once each, in order."""
@@ -64,8 +71,7 @@ class Samples:
 def samples(pack: Pack, manifest: Manifest, entries: Sequence[Entry]) -> Samples:
     """The samples of the given manifest entries."""
     labels = torch.from_numpy(manifest.targets(entries))
-    targets = torch.nn.functional.one_hot(labels, len(manifest.classes)).float()
-    return Samples(pack.pixels, torch.from_numpy(pack.of(entries)), targets)
+    return Samples(pack.pixels, torch.from_numpy(pack.of(entries)), labels, len(manifest.classes))
 
 
 def order(seed: int, epoch: int, count: int, sampling_weights: torch.Tensor | None = None) -> torch.Tensor:

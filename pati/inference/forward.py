@@ -63,7 +63,7 @@ def logits_of(
     `size` below the pack's shrinks the photos first.
     """
     net.eval()
-    logits = [torch.zeros(0, data.targets.shape[1])]
+    logits = [torch.zeros(0, data.classes)]
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         for pixels, _ in data.in_order(BATCH):
             if size is not None:

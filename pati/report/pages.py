@@ -246,9 +246,7 @@ def _report(
         kept=len(kept),
         seen=len(manifest.entries),
         # What is rare comes first: of thousands of copies a list that is cut would show nothing else.
-        flagged=sorted(
-            kept.take(kept.is_flagged), key=lambda entry: min(flags[flag] for flag in entry.flags)
-        ),
+        flagged=sorted(kept.take(kept.is_flagged), key=lambda entry: min(flags[flag] for flag in entry.flags)),
         flags=flags,
         quarantined=manifest.entries.quarantined,
         about=REASONS | FLAGS,

@@ -37,12 +37,6 @@ def settled(recipe: SettledRecipe, counts: Sequence[int]) -> SettledRecipe:
     return dataclasses.replace(recipe, balance=advised(counts)) if recipe.balance == "auto" else recipe
 
 
-def counted(targets: torch.Tensor) -> list[int]:
-    """Number of photos per class, from targets `(N, K)`."""
-    counts: list[int] = targets.argmax(1).bincount(minlength=targets.shape[1]).tolist()
-    return counts
-
-
 def class_balance(method: str, counts: Sequence[int]) -> ClassBalance:
     """The class balance of these numbers of training photos per class, and the balancing method."""
     imbalance = ratio(counts)
@@ -65,16 +59,21 @@ class Balance:
     gamma: float = 0.0
     adjustment: torch.Tensor | None = None
 
-    def partners(self, targets: torch.Tensor) -> torch.Tensor | None:
-        """Sampling weights `(B,)` of a batch's photos as mixing partners; at power 1, classes are equally likely."""
+    def partners(self, labels: torch.Tensor) -> torch.Tensor | None:
+        """Sampling weights `(B,)` of a batch's photos as mixing partners; at power 1, classes are equally likely.
+
+        `labels` `(B,)`: their class indices.
+        """
         if not self.partner_power:
             return None
-        labels = targets.argmax(1).cpu()  # Apple's GPU has no float64
+        labels = labels.cpu()  # Apple's GPU has no float64
         return labels.bincount()[labels].double() ** -self.partner_power
 
 
-def of(recipe: SettledRecipe, targets: torch.Tensor, device: torch.device) -> Balance:
-    """The class balancing of a settled recipe, for training targets `(N, K)`.
+def of(recipe: SettledRecipe, labels: torch.Tensor, photos: Sequence[int], device: torch.device) -> Balance:
+    """The class balancing of a settled recipe, for training photos with class indices `labels` `(N,)`.
+
+    `photos`: their number in each class.
 
     A photo's sampling weight, or its class's loss weight, is the class's count to the power of -balance_power; the
     effective number of samples is that of Cui et al. (2019, https://arxiv.org/abs/1901.05555). Loss weights are scaled
@@ -84,12 +83,12 @@ def of(recipe: SettledRecipe, targets: torch.Tensor, device: torch.device) -> Ba
     """
     import torch  # not above: an audit advises without it
 
-    labels = targets.argmax(1).cpu()
-    counts = torch.tensor(counted(targets), dtype=torch.float64).clamp_min(1)
+    labels = labels.cpu()
+    counts = torch.tensor(photos, dtype=torch.float64).clamp_min(1)
     rarity = counts.max() / counts
     uneven = rarity.max() > 1
     evening = rarity**recipe.balance_power
-    same = Balance(strength=torch.ones(len(targets), dtype=torch.float64))
+    same = Balance(strength=torch.ones(len(labels), dtype=torch.float64))
 
     def weights(by_class: torch.Tensor) -> torch.Tensor:
         return (by_class * counts.sum() / (by_class * counts).sum()).to(device, torch.float32)

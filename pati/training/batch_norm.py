@@ -48,7 +48,7 @@ def recompute(
         norm.momentum = None  # the average over all batches
         norm.train()
     second = SecondView(recipe.mirror, recipe.center_crop)
-    numbers = loader.order(0, 0, len(training))[: statistics_photos(*training.targets.shape)]
+    numbers = loader.order(0, 0, len(training))[: statistics_photos(len(training), training.classes)]
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         batches = numbers.tensor_split(math.ceil(len(numbers) / BATCH))  # of equal size, as they count equally
         for batch in batches[ranks.part(len(batches))]:

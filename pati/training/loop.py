@@ -130,7 +130,7 @@ def train(
     """
     net.to(device)
     ranks.copy_first(net.state_dict().values())
-    balanced = balance.of(recipe, training.targets, device)
+    balanced = balance.of(recipe, training.labels, training.counts(), device)
     optimizers = Optimizers(net, recipe, ranks)
     average = {name: value.clone() for name, value in net.state_dict().items()} if recipe.averaging else {}
     kept = ranks.shared(kept or checkpoint.newest(checkpoints, owner=owner) if ranks.first else None)
@@ -155,6 +155,7 @@ def train(
 
     steps_per_epoch = len(training) // plan.batch
     watched = validation.some(plan.validated)
+    truth = watched.labels.cpu()
     own = watched.take(torch.arange(len(watched))[ranks.part(len(watched))])
     saved = last = looked = clock.now()
     interval, saving = min(FIRST_CHECKPOINT_SECONDS, CHECKPOINT_SECONDS), 0.0
@@ -250,9 +251,9 @@ def train(
             taken, last = now - last, now
             state.seconds += taken
             state.pace = after_pass(state.pace, taken=taken, photos=len(watched))
-            validation_loss = F.cross_entropy(outputs, watched.targets).item()
-            validation_accuracy = (outputs.argmax(1) == watched.targets.argmax(1)).float().mean().item()
-            validation_f1 = macro_f1(outputs, watched.targets.argmax(1))
+            validation_loss = F.cross_entropy(outputs, truth).item()
+            validation_accuracy = (outputs.argmax(1) == truth).float().mean().item()
+            validation_f1 = macro_f1(outputs, truth)
             # With balancing, the network predicts rare classes more often than they occur, so its loss says little.
             judged = validation_loss if recipe.balance == "none" else 1 - validation_f1
             better = state.least is None or judged < state.least
@@ -327,7 +328,7 @@ def forward(
 
     images, targets, draws = augmented(torch.arange(len(keys))[part])
     if recipe.mixup or recipe.cutmix:
-        weights = balanced.partners(training.targets[numbers.to(training.targets.device)])
+        weights = balanced.partners(training.labels[numbers.to(training.labels.device)])
         mixed = drawn_mix(whole.after(draws), recipe, (images.shape[2], images.shape[3]), weights)
         # The partners may be in the parts of other ranks.
         others = (images[mixed.partner], targets[mixed.partner]) if ranks.size == 1 else augmented(mixed.partner[part])
@@ -344,7 +345,7 @@ def forward(
     logits = logits.float() if logits.dtype != torch.float64 else logits
     loss = losses.loss(
         logits,
-        targets,
+        targets.to(logits.dtype),
         label_smoothing=recipe.label_smoothing,
         weights=balanced.weights,
         gamma=balanced.gamma,

@@ -62,7 +62,7 @@ def search(
         )
     low, high = RANGES[recipe.optimizer]
     batch, size = min(recipe.batch, len(samples)), plan.training_sizes(recipe, net.minimum_size)[0]
-    balanced = balance.of(recipe, samples.targets, device)
+    balanced = balance.of(recipe, samples.labels, samples.counts(), device)
     optimizers = Optimizers(net, recipe)
     net.train()
     rates: list[float] = []

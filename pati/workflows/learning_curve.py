@@ -418,7 +418,7 @@ class Network:
 
         net, state = fit(self.ready, self.path, owner=owner, seconds=self.seconds, stopped=stopped, log=log)
         answers = all_logits(self.ready.classifier(net), ready.training.take(held)).argmax(1)
-        right = (answers == ready.training.targets[held.to(ready.training.rows.device)].argmax(1).cpu()).numpy()
+        right = (answers == ready.training.labels[held.to(ready.training.rows.device)].cpu()).numpy()
         photos = len(self.ready.training)
         epochs = round(state.step * min(self.ready.recipe.batch, photos) / photos, 2)
         files.write_json(

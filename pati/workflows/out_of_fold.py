@@ -146,7 +146,7 @@ class CrossFit:
         inside = self._fold_of == fold
         numbers = inside.nonzero().flatten()
         rest, held = ready.trained_on((~inside).nonzero().flatten()), ready.training.take(numbers)
-        taught = (rest.training.targets.sum(0).cpu() > 0)[_labels(held)].numpy()
+        taught = torch.isin(held.labels.cpu(), rest.training.labels.cpu()).numpy()
         finished = _read(stored, owner, numbers.numpy(), taught)
         if finished is not None:
             return finished
@@ -156,7 +156,7 @@ class CrossFit:
         classifier, distances = rest.classifier(net), torch.zeros(0)
         if len(ready.validation):
             logits = all_logits(classifier, ready.validation)
-            classifier.calibration = Calibration.of(logits, _labels(ready.validation))
+            classifier.calibration = Calibration.of(logits, ready.validation.labels.cpu())
         if self._networks is None:
             logits = all_logits(classifier, held)
         else:
@@ -172,7 +172,7 @@ class CrossFit:
                 "photos": len(held),
                 "epochs": state.epoch,
                 "seconds": round(state.seconds, 1),
-                "agreement": metrics.accuracy(logits, _labels(held)),
+                "agreement": metrics.accuracy(logits, held.labels.cpu()),
             },
         )
         _write(stored, owner, answers)
@@ -191,7 +191,7 @@ class CrossFit:
         classes = self._ready.manifest.classes
         classifier.facts = facts(
             recipe=rest.recipe,
-            metrics=file_scores(metrics.summary(logits, _labels(held), classes)),
+            metrics=file_scores(metrics.summary(logits, held.labels.cpu(), classes)),
             source=self._ready.manifest.source,
             training_photos=len(rest.training),
             manifest_hash=self._ready.manifest.hash(),
@@ -234,7 +234,3 @@ def _write(path: Path, owner: str, answers: Answers) -> None:
             temperature=np.array(answers.temperature),
             facts=np.array(json.dumps(answers.facts)),
         )
-
-
-def _labels(data: Samples) -> torch.Tensor:
-    return data.targets.argmax(1).cpu()

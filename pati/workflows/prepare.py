@@ -235,7 +235,7 @@ def prepared(
     )
     mean, std = starts.colours(start, recipe) or loader.colour_statistics(training)
     preprocess = Preprocess(size=recipe.size, resize=recipe.resize, mean=mean, std=std, colour=_colour(run))
-    recipe = balance.settled(recipe, balance.counted(training.targets))
+    recipe = balance.settled(recipe, training.counts())
     device = machine.device()
     training = near_device(training, device)
     return Prepared(recipe, manifest, packed, preprocess, training, validation, device, speed)

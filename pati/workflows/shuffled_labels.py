@@ -51,9 +51,9 @@ def shuffled_labels(
     ready = prepare_again(run, SettledRecipe.read(run.recipe), listen=listen)
     # There is nothing to learn, so early stopping would end it.
     ready = dataclasses.replace(ready, recipe=dataclasses.replace(ready.recipe, patience=0))
-    targets = ready.training.targets
-    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0)).to(targets.device)
-    shuffled = dataclasses.replace(ready.training, targets=targets[order])
+    labels = ready.training.labels
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).to(labels.device)
+    shuffled = dataclasses.replace(ready.training, labels=labels[order])
     listen(StageBegan(Stage.CONTROL))
     learnt = 0.0
 

@@ -13,7 +13,6 @@ import torch
 
 from pati import plugins
 from pati.data import loader
-from pati.data.loader import Samples
 from pati.data.manifest import Manifest, folds_for
 from pati.data.sources.archives import stem
 from pati.data.sources.source import Columns, Source
@@ -292,7 +291,7 @@ class TrainingRun:
             self._listen(FoldsPlanned(ready.manifest.folds, tested, chosen=recipe.folds is None))
         elif (recipe.folds is None or self._start) and (wanted := _folds_wanted(ready.manifest, recipe)):
             self._note(_uncertain(len(ready.manifest.scored()), wanted, self._start))
-        self._listen(ClassesCounted(class_balance, balance.advised(balance.counted(ready.training.targets))))
+        self._listen(ClassesCounted(class_balance, balance.advised(ready.training.counts())))
         return ready
 
     def cross_validate(self, ready: Prepared) -> OutOfFold | None:
@@ -319,7 +318,7 @@ class TrainingRun:
                 parts.append(cross.answers(fold, seconds, stopped))
                 after = max(after, self._elapsed.seconds() - at - parts[-1].facts["seconds"])
                 self._listen(FoldDone(fold + 1, folds, parts[-1].facts))
-        return OutOfFold.of(parts, _labels(ready.training).cpu())
+        return OutOfFold.of(parts, ready.training.labels.cpu())
 
     def _folds_until(self, ready: Prepared) -> float | None:
         """Seconds of the command at which the folds end; None for epochs."""
@@ -413,7 +412,7 @@ class TrainingRun:
             return self._score_folds(ready, fitted, answering, held, until)
         numbers, logits, moments = answering.answers(ready.validation, until=until)
         digests = [entry.sha256 for entry in manifest.of_split("validation")]
-        watched = Split(logits, _labels(ready.validation)[numbers], [digests[number] for number in numbers.tolist()])
+        watched = Split(logits, ready.validation.labels[numbers], [digests[number] for number in numbers.tolist()])
         if len(numbers) < len(ready.validation):
             self._note(
                 N_(
@@ -434,7 +433,7 @@ class TrainingRun:
             tested, moments = stored.test, answering.moments(testing)
         else:
             _, logits, moments = answering.answers(testing)
-            tested = Split(logits, _labels(testing), [entry.sha256 for entry in manifest.of_split("test")])
+            tested = Split(logits, testing.labels, [entry.sha256 for entry in manifest.of_split("test")])
         answers = Predictions(watched, tested, classifier.p_values(tested.logits, moments), weights)
         answers.write(run)
         if stored is None or not run.has_counted(weights):
@@ -455,7 +454,7 @@ class TrainingRun:
         if len(ready.validation):  # a given validation split, or one for early stopping
             logits = all_logits(classifier, ready.validation)
         validation, scored = manifest.of_split("validation"), manifest.scored()
-        watched = Split(logits, _labels(ready.validation), [entry.sha256 for entry in validation])
+        watched = Split(logits, ready.validation.labels, [entry.sha256 for entry in validation])
         tested = Split(held.logits, held.labels, [entry.sha256 for entry in scored])
         weights = classifier.weights()
         answers = Predictions(watched, tested, held.p_values(detector), weights)
@@ -623,7 +622,7 @@ def _kept_plan(run: Run) -> Plan | None:
 
 
 def _class_balance(ready: Prepared) -> ClassBalance:
-    return balance.class_balance(ready.recipe.balance, balance.counted(ready.training.targets))
+    return balance.class_balance(ready.recipe.balance, ready.training.counts())
 
 
 def _like_guessing(test: Scores) -> Message | None:
@@ -640,10 +639,6 @@ def _like_guessing(test: Scores) -> Message | None:
         high=high,
         chance=chance,
     )
-
-
-def _labels(data: Samples) -> torch.Tensor:
-    return data.targets.argmax(1)
 
 
 def _document(

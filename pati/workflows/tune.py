@@ -230,7 +230,7 @@ def _resumable(folder: Path, storage: Storage | None) -> Iterator[None]:
 
 
 def _score_for(ready: Prepared) -> str:
-    class_balance = balance.class_balance(ready.recipe.balance, balance.counted(ready.training.targets))
+    class_balance = balance.class_balance(ready.recipe.balance, ready.training.counts())
     return "macro_f1" if class_balance.by_class else "accuracy"
 
 
@@ -371,7 +371,7 @@ def _work(ready: Prepared, study: Study, trial: optuna.Trial, stopped: Callable[
         )  # fmt: skip
         at = clock.now()
         logits = all_logits(ready.classifier(net), ready.validation)
-        labels = ready.validation.targets.argmax(1)
+        labels = ready.validation.labels
         loss = metrics.log_loss(logits, labels)
         if not math.isfinite(loss):
             raise Diverged(N_("the validation log loss is {loss}", loss=loss))

@@ -36,12 +36,12 @@ def network() -> Net:
 
 def gradients(ranks: Ranks) -> Tensors:
     """Of one step in float64, and the running statistics after it."""
-    augmented, data = augment.augment, dataclasses.replace(TRAINING, targets=TRAINING.targets.double())
-    net = network().double().train()
+    augmented, data = augment.augment, TRAINING
+    net, balanced = network().double().train(), balance.of(MIXED, data.labels, data.counts(), CPU)
     loop.augment = lambda *given: augmented(*given).double()  # type: ignore[attr-defined]
     try:
         loss, _, _ = loop.forward(
-            net, data, order(0, 0, len(data))[:BATCH], balance.of(MIXED, data.targets, CPU), Preprocess(size=32), MIXED,
+            net, data, order(0, 0, len(data))[:BATCH], balanced, Preprocess(size=32), MIXED,
             epoch=0, step=0, size=32, device=CPU, ranks=ranks,
         )  # fmt: skip
     finally:
@@ -65,7 +65,7 @@ def scored(ranks: Ranks) -> Tensors:
     predictor, found = SplitPredictor(classifier, None, 0.0, ranks), Tensors()
     for count in COUNTS:
         rows = torch.arange(count) % len(VALIDATION)
-        data = Samples(VALIDATION.pixels, VALIDATION.rows[rows], VALIDATION.targets[rows])
+        data = Samples(VALIDATION.pixels, VALIDATION.rows[rows], VALIDATION.labels[rows], 3)
         names = ("numbers", "logits", "moments")
         found |= dict(zip((f"{name} {count}" for name in names), predictor.answers(data), strict=True))
         found[f"only moments {count}"] = predictor.moments(data)

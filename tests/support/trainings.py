@@ -30,9 +30,7 @@ RECIPE = settled(Recipe(model="scratch", epochs=4, size=32, batch=16, rotate=10,
 def samples(first: int, per_class: int) -> Samples:
     pictures = [np.asarray(draw(shape, n, 32)) for n in range(first, first + per_class) for shape in SHAPES]
     labels = torch.arange(len(pictures)) % 3
-    return Samples(
-        torch.tensor(np.stack(pictures)), torch.arange(len(pictures)), torch.nn.functional.one_hot(labels, 3).float()
-    )
+    return Samples(torch.tensor(np.stack(pictures)), torch.arange(len(pictures)), labels, 3)
 
 
 TRAINING, VALIDATION = samples(0, 20), samples(100, 5)
