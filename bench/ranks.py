@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -15,6 +16,8 @@ from typing import Any
 
 from bench.command import environment
 from bench.kills import weights
+from tests.support.browser import free_port
+from tests.support.kills import epochs_done
 from tests.support.photos import write_shapes
 from tests.test_ranks import ended, ranks_of
 
@@ -40,7 +43,7 @@ def finished(cache: Path, *words: object) -> float:
 def ranks() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
-        return {"kills": _kills(base), **_compared(base)}
+        return {"kills": _kills(base), "machines": _machines(base), **_compared(base)}
 
 
 def _kills(base: Path) -> dict[str, Any]:
@@ -69,6 +72,34 @@ def _kills(base: Path) -> dict[str, Any]:
         else:
             same += 1  # nothing had begun
     return {"kills": len(took), "seconds_at_most": round(max(took), 1), "left_behind": left, "same_weights": same}
+
+
+def _machines(base: Path) -> dict[str, float]:
+    """Two launchers, as on two machines: seconds until all have ended after a part of the second one was killed."""
+    result = {}
+    for victims in ("rank", "launcher", "machine"):
+        run, words = base / f"machines-{victims}", ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
+        words += ["--rdzv-endpoint", f"127.0.0.1:{free_port()}", "-m", "pati", "train", str(base / "shapes")]
+        command = [sys.executable, "-P", "-m", "torch.distributed.run", *words, "--out", str(run), *SMALL]
+        launchers = [
+            subprocess.Popen(
+                command, env=environment(base / f"cache-{machine}"), stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, start_new_session=True,
+            )
+            for machine in ("one", "two")
+        ]  # fmt: skip
+        while not epochs_done(run):
+            if any(launcher.poll() is not None for launcher in launchers):
+                raise SystemExit("a launcher ended before training began")
+            time.sleep(0.1)
+        first, second = ([launcher.pid, *ranks_of(launcher.pid)] for launcher in launchers)
+        at = time.monotonic()
+        for process in {"rank": second[1:], "launcher": second[:1], "machine": second}[victims]:
+            os.kill(process, signal.SIGKILL)
+        result[victims] = round(time.monotonic() - at, 1) if ended([*first, *second], 60) else math.inf
+        for launcher in launchers:
+            launcher.wait()
+    return result
 
 
 def _compared(base: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import pati
 from pati.errors import PatiError
 from pati.recipe import Recipe
 from pati.system.ranks import ALONE
+from tests.support.browser import free_port
 from tests.support.kills import epochs_done
 from tests.support.photos import write_shapes
 from tests.support.ranks import COUNTS, Tensors, results
@@ -213,6 +215,34 @@ def test_a_finished_run_and_a_mistake_end_as_for_one_process(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux")
+def test_two_machines_train_as_one(weights: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path) -> None:
+    shapes, whole = weights
+    place = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
+    place += ["--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "two"]
+    command = [sys.executable, "-P", "-m", "torch.distributed.run", *place, "-m", "pati", "train", str(shapes), *SHAPES]
+    launchers = []
+    # Each has a core and a cache of its own; the folder of the run is written by one of them.
+    for core, machine in zip(itertools.cycle(sorted(os.sched_getaffinity(0))), ("one", "two"), strict=False):
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PATI_CACHE": str(tmp_path / machine / "cache")}
+        (tmp_path / machine).mkdir()
+        launchers.append(
+            subprocess.Popen(
+                ["taskset", "--cpu-list", str(core), *command, "--out", "run"],
+                cwd=tmp_path / machine, env=environment,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+    told = [launcher.communicate(timeout=120) for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], told
+    (run,) = tmp_path.glob("*/run")  # of rank 0, on either of them
+    trained = load_file(run / "model.safetensors")
+    assert all(torch.equal(value, trained[name]) for name, value in whole.items())
+    assert all(list((tmp_path / machine / "cache").iterdir()) for machine in ("one", "two"))
+    assert sorted(out.count("accuracy") for out, _ in told) == [0, 1]
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the launcher leaves its logs open
 def test_from_python(
     weights: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -222,6 +252,7 @@ def test_from_python(
     classifier = pati.train(shapes, recipe, out=tmp_path / "run", processes=2)
     assert classifier.classes == ("circle", "square", "triangle")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 2
+    assert "cores, 2 processes" in (tmp_path / "run" / "report.html").read_text()
     assert capfd.readouterr().out == ""
     with pytest.raises(PatiError, match="no file, folder or built-in dataset"):
         pati.train(tmp_path / "nowhere", recipe, processes=2)

@@ -439,8 +439,8 @@ def claimed(runs: Path, name: str) -> Path:
             ) from None
 
 
-def versions() -> dict[str, str]:
-    """Versions of the libraries that affect a run's results, and the machine."""
+def versions(processes: int = 1) -> dict[str, str]:
+    """Versions of the libraries that affect a run's results, and the machine, with the processes that train."""
     names = ["torch", "numpy", "pillow", "simplejpeg", "pi-heif", "safetensors"]
     names += ["timm"] if importlib.util.find_spec("timm") else []  # its networks depend on its version
     installed = {"pati": VERSION}  # pati may run without being installed
@@ -451,5 +451,6 @@ def versions() -> dict[str, str]:
             installed[name] = "not installed"
     return installed | {
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {machine.cores()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {machine.cores()} cores"
+        + (f", {processes} processes" if processes > 1 else ""),
     }

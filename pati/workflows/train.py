@@ -496,7 +496,7 @@ class TrainingRun:
         )
         document = _document(
             ready, scored, state, seen.lineage(self._start, manifest),
-            measure.analyse(classifier, manifest, ready.packed, scored.answers, self._attempt),
+            measure.analyse(classifier, manifest, ready.packed, scored.answers, self._attempt), self._ranks.size,
         )  # fmt: skip
         guessing = _like_guessing(document["test"])
         if guessing is not None:
@@ -507,7 +507,7 @@ class TrainingRun:
             source=manifest.source,
             training_photos=len(ready.training),
             manifest_hash=manifest.hash(),
-            versions=versions(),
+            versions=document["versions"],
             lineage=document.get("lineage", []),
         )
         classifier.save(run.model)
@@ -642,7 +642,7 @@ def _like_guessing(test: Scores) -> Message | None:
 
 
 def _document(
-    ready: Prepared, scored: Scored, state: State, lineage: list[Ancestor], analysis: Analysis
+    ready: Prepared, scored: Scored, state: State, lineage: list[Ancestor], analysis: Analysis, processes: int
 ) -> RunDocument:
     manifest, recipe = ready.manifest, ready.recipe
     validation, test = measure.summaries(manifest, scored.answers, scored.folds, state.epoch)
@@ -657,7 +657,7 @@ def _document(
         "manifest": manifest.hash(),
         "weights": scored.answers.weights,
         "shares": manifest.shares(),
-        "versions": versions(),
+        "versions": versions(processes),
         "balance": _class_balance(ready).document(),
         "analysis": analysis,
     }
