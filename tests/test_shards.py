@@ -12,9 +12,11 @@ import sys
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
@@ -678,6 +680,35 @@ def test_each_row_group_is_decoded_once(drawn: Photos, tmp_path: Path, monkeypat
     assert len(portions) >= 16
     assert [task for part in portions for chunk in part for task in chunk] == whole
     assert max(len(chunk) for part in portions for chunk in part) <= pool.CHUNK
+
+
+def test_parts_of_a_pack_follow_the_rows(drawn: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = find_source(as_parquet(drawn, tmp_path / "x", group=5))
+    store, preprocess = storage.at(source.root), Preprocess(size=32)
+    inspections, packed, _ = pack.open_or_build(source, preprocess)
+    monkeypatch.setenv("PATI_CACHE", str(tmp_path / "parts"))
+    monkeypatch.setattr(pool, "PART", 10)
+    monkeypatch.setattr(pack, "PART", 10)
+    blocks, build = list[set[str]](), pack._build
+
+    def watched(slot: Path, root: Path, paths: Sequence[str], *rest: Any) -> Any:
+        blocks.append({store.block(store.address(path)) for path in paths})
+        return build(slot, root, paths, *rest)
+
+    monkeypatch.setattr(pack, "_build", watched)
+    found, other, reused = pack.open_or_build(source, preprocess)
+    assert not reused
+    assert len(blocks) == 4
+    assert sum(map(len, blocks)) <= len(set.union(*blocks)) + len(blocks) - 1  # a row group lies in two at most
+    for one, same in ((inspections, found), (inspections, pool.read_all(source))):
+        assert np.array_equal(one.digest, same.digest)
+        assert np.array_equal(one.thumbs.take(one.thumb), same.thumbs.take(same.thumb))
+    for digest in inspections.digest.tolist():
+        assert np.array_equal(packed.pixels[packed.rows[digest.decode()]], other.pixels[other.rows[digest.decode()]])
+    manifest = check(tmp_path / "x", Recipe(near_duplicates="off"))
+    again = pack.of_manifest(manifest, preprocess)
+    assert np.array_equal(again.of(manifest.entries), other.of(manifest.entries))
+    assert len(blocks) == 4
 
 
 @pytest.fixture

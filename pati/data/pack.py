@@ -33,7 +33,7 @@ from pati.data.manifest import Manifest
 from pati.data.mapped import Mapped
 from pati.data.preprocess import Preprocess
 from pati.data.sources import storage
-from pati.data.sources.interface import Storage, reading_order
+from pati.data.sources.interface import Storage, reading_order, reading_parts
 from pati.data.sources.source import Source
 from pati.errors import PatiError, os_reason
 from pati.locale.messages import N_
@@ -91,7 +91,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of a pack: up to `PART` files of a source, in order."""
+    """A part of a pack: up to `PART` files of a source, in the order in which they are read."""
 
     inspections: Inspections
     pixels: NDArray[np.uint8]
@@ -109,16 +109,17 @@ def open_or_build(
     """
     packs = files.cache_folder() / "packs"
     where, paths = _where(source.root, preprocess), source.columns.paths
-    size, parts, reused = _part_size(preprocess), list[_Part](), True
+    store, parts, done, reused = storage.at(source.root), list[_Part](), 0, True
+    numbers = reading_parts(store, paths, _part_size(preprocess))
     try:
-        for start in range(0, len(paths), size):
-            some = [paths[row] for row in range(start, min(start + size, len(paths)))]
-            slot = packs / f"{where}-{_digest(some)}"
+        for some in (paths.take(part) for part in numbers):
+            slot = packs / f"{where}-{_digest(list(some))}"
             part = _known(slot, source.root, some, unsettled=unsettled)
             if part is None:
                 reused = False
-                part = _build(slot, source.root, some, preprocess, shifted(progress, start, len(paths)))
+                part = _build(slot, source.root, some, preprocess, shifted(progress, done, len(paths)))
             parts.append(part)
+            done += len(some)
     except OSError as error:
         forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         raise PatiError(
@@ -129,17 +130,17 @@ def open_or_build(
         ) from error
     if not reused:
         _remove_old(packs, where, len(parts))
-    return (*_joined(parts), reused)
+    return (*_joined(parts, numbers), reused)
 
 
-def _joined(parts: Sequence[_Part]) -> tuple[Inspections, Pack]:
-    """All parts, one after the other, as one."""
+def _joined(parts: Sequence[_Part], numbers: Sequence[Numbers]) -> tuple[Inspections, Pack]:
+    """All parts as one; `numbers`: of the files in each part. The inspection results are in order of number."""
     starts = np.cumsum([0, *(len(part.pixels) for part in parts)])
     moved = [
         replace(part.inspections, row=np.where(part.inspections.row < 0, -1, part.inspections.row + start))
         for part, start in zip(parts, starts, strict=False)
     ]
-    inspections = Inspections.joined(moved)
+    inspections = Inspections.joined(moved).take(np.argsort(np.concatenate(numbers)))
     photos = inspections.reason.equal("")
     rows = Rows(inspections.digest[photos], inspections.row[photos])
     return inspections, Pack(Mapped([part.pixels for part in parts]), rows, tuple(part.used for part in parts))
@@ -152,13 +153,13 @@ def of_manifest(manifest: Manifest, preprocess: Preprocess) -> Pack:
     """
     packs, root, rows = files.cache_folder() / "packs", Path(manifest.root), manifest.entries
     where, paths, hashes = _where(root, preprocess), rows.path, [digest.decode() for digest in rows.digest.tolist()]
-    size, parts = _part_size(preprocess), list[_Part]()
-    for start in range(0, len(paths), size):
-        some = [paths[row] for row in range(start, min(start + size, len(paths)))]
-        slot = packs / f"{where}-{_digest(some)}"
-        known = [_open(_of_content(slot, hashes[start : start + size], settled=settled)) for settled in (True, False)]
+    numbers, parts = reading_parts(storage.at(root), paths, _part_size(preprocess)), list[_Part]()
+    for part in numbers:
+        some, content = paths.take(part), [hashes[number] for number in part.tolist()]
+        slot = packs / f"{where}-{_digest(list(some))}"
+        known = [_open(_of_content(slot, content, settled=settled)) for settled in (True, False)]
         parts.append(known[0] or known[1] or _build(slot, root, some, preprocess, None))
-    found, packed = _joined(parts)
+    found, packed = _joined(parts, numbers)
     if (found.digest != rows.digest).any():
         raise PatiError(
             N_("the photos in {root} on this machine are not those of the first process", root=manifest.root),

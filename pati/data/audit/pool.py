@@ -19,13 +19,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pati.data import decode
 from pati.data.audit.inspections import Inspections
 from pati.data.audit.rows import RowFile
 from pati.data.audit.worker import Inspection, Setup, quarantined, unpack_inspections
 from pati.data.preprocess import Preprocess
 from pati.data.sources import storage
-from pati.data.sources.interface import Storage
+from pati.data.sources.interface import Storage, reading_parts
 from pati.data.sources.source import Source
 from pati.errors import PatiError
 from pati.locale.messages import N_, Message
@@ -57,14 +59,15 @@ class Target:
 @clock.watched()
 def read_all(source: Source, progress: Progress | None = None) -> Inspections:
     """Inspection results in the source's order."""
-    paths, parts = source.columns.paths, []
+    paths, parts, done = source.columns.paths, [], 0
+    numbers = reading_parts(storage.at(source.root), paths, PART)
     with tempfile.TemporaryFile() as thumbs:
-        for start in range(0, len(paths), PART):
-            some = [paths[row] for row in range(start, min(start + PART, len(paths)))]
-            parts.append(Inspections.of(read(source.root, some, progress=shifted(progress, start, len(paths)))))
+        for some in (paths.take(part) for part in numbers):
+            parts.append(Inspections.of(read(source.root, some, progress=shifted(progress, done, len(paths)))))
+            done += len(some)
             if len(paths) > PART:
                 parts[-1] = parts[-1].stored(thumbs)
-    return Inspections.joined(parts)
+    return Inspections.joined(parts).take(np.argsort(np.concatenate(numbers)))
 
 
 def shifted(progress: Progress | None, start: int, total: int) -> Progress | None:

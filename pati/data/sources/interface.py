@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+import numpy as np
+
 from pati.data import decode
+from pati.data.columns import Numbers
 
 START = 16  # bytes that tell a file's format
 _NONE = "!"  # how addresses begin that lead nowhere; then follows the reason
@@ -100,10 +103,16 @@ def reading_order(store: Storage, paths: Sequence[str]) -> list[int]:
     Where photos lie together in blocks, each block is then read once.
     """
     numbers = list(range(len(paths)))
-    if not paths or not any(store.block(store.address(path)) for path in paths[:2]):
+    if not paths or not any(store.block(store.address(path)) for path in map(paths.__getitem__, numbers[:2])):
         return numbers
     addresses = [store.address(path) for path in paths]
     return sorted(numbers, key=addresses.__getitem__)
+
+
+def reading_parts(store: Storage, paths: Sequence[str], size: int) -> list[Numbers]:
+    """The numbers of the photos in the same order, in parts of `size`, `int64`: a block lies in two parts at most."""
+    order = np.array(reading_order(store, paths), np.int64)
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def add_file(folders: dict[str, dict[str, bool]], name: str) -> None:
