@@ -26,7 +26,7 @@ from pati.data import decode
 from pati.data.audit.inspections import Inspections
 from pati.data.audit.pool import PART, Progress, Target, read, shifted
 from pati.data.audit.rows import RowFile
-from pati.data.audit.worker import REASON, THUMB, Inspection, Row, pack_inspections, without_thumbs
+from pati.data.audit.worker import REASON, THUMB, Inspection, Row, packed_row, without_thumbs
 from pati.data.columns import Numbers
 from pati.data.entries import Entries, Entry
 from pati.data.manifest import Manifest
@@ -188,9 +188,8 @@ def _known(slot: Path, root: Path, paths: Sequence[str], *, unsettled: bool) -> 
 def _build(slot: Path, root: Path, paths: Sequence[str], preprocess: Preprocess, progress: Progress | None) -> _Part:
     """Read the files, and put the part in its place in the cache."""
     with files.scratch_folder(slot) as temporary:
-        inspections = _fill(temporary / "new", root, paths, preprocess, progress)
-        settled = all(result.lasting for result in inspections)
-        place = _of_content(slot, [result.sha256 for result in inspections], settled=settled)
+        hashes, settled = _fill(temporary / "new", root, paths, preprocess, progress)
+        place = _of_content(slot, hashes, settled=settled)
         if not settled:
             locks.remove_unused(place)  # from an earlier time, when perhaps other files could not be decoded
         return _put(temporary / "new", place)
@@ -220,20 +219,21 @@ def _of_content(slot: Path, hashes: Sequence[str], *, settled: bool = True) -> P
 
 def _fill(
     new: Path, root: Path, paths: Sequence[str], preprocess: Preprocess, progress: Progress | None
-) -> list[Inspection]:
-    """Write a part of a pack to the folder `new`."""
+) -> tuple[list[str], bool]:
+    """Write a part of a pack to the folder `new`; return the files' hashes, and whether all results are lasting."""
     new.mkdir()
     rows = RowFile(new / "pixels.npy", preprocess.size)
     inspections = read(root, paths, Target(rows, preprocess), progress)
     moved = rows.finish()
-    inspections = (
-        [replace(result, row=moved.get(result.row, result.row)) for result in inspections] if moved else inspections
-    )
-    findings, thumbs = pack_inspections(inspections)
-    files.write_bytes(new / "thumbs.bin", thumbs)
-    files.write_json(new / "pack.json", {"format": FORMAT, "findings": findings})
+    if moved:
+        inspections = [replace(result, row=moved.get(result.row, result.row)) for result in inspections]
+    with files.atomic(new / "thumbs.bin") as file:
+        for result in inspections:
+            if not result.reason:
+                file.write(result.thumb.tobytes())
+    files.write_json(new / "pack.json", {"format": FORMAT, "findings": [packed_row(result) for result in inspections]})
     (new / locks.MARK).touch()
-    return inspections
+    return [result.sha256 for result in inspections], all(result.lasting for result in inspections)
 
 
 def _put(new: Path, slot: Path) -> _Part:

@@ -208,6 +208,7 @@ def audited(
     if run is not None:
         seen.tell(start, known, manifest, listen)
     require_trainable(manifest)
+    machine.return_free_memory()  # of the audit, a few hundred bytes a photo
     return manifest, packed
 
 

@@ -121,16 +121,19 @@ def quarantined(reason: str, detail: Message | None = None, digest: str = "", si
     return Inspection(digest, size, 0, 0, reason, detail, (), UNKNOWN, NO_THUMB)
 
 
+def packed_row(result: Inspection) -> Row:
+    """An inspection result without its thumbnail, for a message or a file."""
+    detail = result.detail.to_json() if result.detail else None
+    return (
+        result.sha256, result.bytes, result.width, result.height, result.reason, detail, result.flags,
+        result.properties, result.row,
+    )  # fmt: skip
+
+
 def pack_inspections(inspections: list[Inspection]) -> tuple[list[Row], bytes]:
     """Inspection results as the contents of a message."""
-    rows: list[Row] = [
-        (
-            f.sha256, f.bytes, f.width, f.height, f.reason, f.detail.to_json() if f.detail else None, f.flags,
-            f.properties, f.row,
-        )
-        for f in inspections
-    ]  # fmt: skip
-    return rows, b"".join(f.thumb.tobytes() for f in inspections if not f.reason)
+    thumbs = b"".join(result.thumb.tobytes() for result in inspections if not result.reason)
+    return [packed_row(result) for result in inspections], thumbs
 
 
 def unpack_inspections(rows: list[Row], tail: bytes) -> list[Inspection]:
